@@ -1,4 +1,4 @@
-"""TODO outputs.as_input (split off rules.leaving.connection)."""
+"""An outgoing batch as the input of another store: the form that the Events API takes."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ OURS = ("system_notifications", "audience_memberships", "mpid")
 
 
 def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return an outgoing batch as the Events API takes one: identities by type, the newest of each,
-    nothing that only an outgoing batch has, and not this store's MPID, which is somebody else's
-    there or nobody's. packing.py makes its attributes text and leaves out what the server sets.
+    """Return an outgoing batch as the Events API takes it.
+
+    It has identities by type, the newest of each, and no fields of our own; nor this store's MPID,
+    which is nobody there, or somebody else. packing.py makes its attributes text and leaves out
+    what the server sets.
     """
-    found = {name: value for name, value in document.items() if name not in OURS}
-    events = found.get("events")
+    batch = {name: value for name, value in document.items() if name not in OURS}
+    events = batch.get("events")
     if isinstance(events, list):
-        found["events"] = [_input_event(event) for event in events if isinstance(event, dict)]
+        batch["events"] = [_input_event(event) for event in events if isinstance(event, dict)]
     identities: dict[str, Value] = {}
     listed = document.get("user_identities")
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict):
-            identities[str(one["identity_type"])] = one["identity"]
-    found["user_identities"] = identities
-    return found
+    for identity in listed if isinstance(listed, list) else ():
+        if isinstance(identity, dict):
+            identities[str(identity["identity_type"])] = identity["identity"]
+    batch["user_identities"] = identities
+    return batch
 
 
 def _input_event(event: Mapping[str, Value]) -> Value:
-    stated = event.get("data")
+    fields = event.get("data")
     data = (
-        {name: value for name, value in stated.items() if name != "message_id"}
-        if isinstance(stated, dict)
+        {name: value for name, value in fields.items() if name != "message_id"}
+        if isinstance(fields, dict)
         else {}
     )
     attributes = data.get("custom_attributes")

@@ -1,29 +1,28 @@
 """Waiting batches put together as they leave: each with its profile as it was after it.
 
-The rows of the profiles are read once and played through in the order of arrival (activity.py); at
-each batch that waits the profile is what it was then, whatever arrived since. The rules are
-enrichment.py's.
+The rows of the profiles are read once and played through in the order of arrival
+(profiles/played.py); at each batch that waits the profile is what it was then, and what arrived
+since is left out. The rules are in rules/leaving/enrichment.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from profilectl.outputs.handed_over import Riding
-from profilectl.outputs.outbox import WaitingBatch
+from profilectl.outputs.outbox import FeedRoute, WaitingBatch
 from profilectl.profiles.activity import Activity, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import account_profiles, profiles_of
 from profilectl.rules.batch import Reading
 from profilectl.rules.calculated import Definition
 from profilectl.rules.consent import Purpose, Said, replaces, statements_of
-from profilectl.rules.event.event import opted_out
+from profilectl.rules.event.event import Occurred, opted_out
 from profilectl.rules.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
 from profilectl.rules.identity import BY_NAME, Usable, display, usable
-from profilectl.rules.leaving.connection import Connection, filtered, refusal
+from profilectl.rules.leaving.connection import filtered, refusal
 from profilectl.rules.leaving.enrichment import (
     Holding,
     MembershipSince,
@@ -37,274 +36,311 @@ from profilectl.rules.leaving.enrichment import (
     calculated_at,
     completed,
 )
-from profilectl.rules.leaving.output import Output
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.text.values import Value, parse_json
 from profilectl.store.definitions import audiences, calculations
 from profilectl.store.store import OpenStore
 
+# The audiences that each profile was in when the batch arrived: what its own import changed came
+# after. A change has an import where one made it, and a time where somebody asked for it.
+MEMBERSHIPS_AT_ARRIVAL = """
+select batch.arrival, batch.workspace, past.audience,
+       arg_max(past.at_ms, (past.at_ms, past.rowid)) as since_ms
+from arrived as batch
+join store.membership_change as past
+  on past.profile = batch.profile
+  and case when past.import is null then past.at_ms < batch.received_ms
+           else past.import < batch.number end
+group by all
+having arg_max(past.change, (past.at_ms, past.rowid)) = 'entered'
+order by batch.arrival, past.audience
+"""
+ARRIVED_COLUMNS = (
+    ("arrival", "BIGINT"),
+    ("profile", "BIGINT"),
+    ("number", "INTEGER"),
+    ("received_ms", "BIGINT"),
+    ("workspace", "VARCHAR"),
+)
+
+Consents = list[dict[Purpose, Said]]
+"""The consent in force in each workspace."""
+
+
+@dataclass(slots=True)
+class _State:
+    """A profile while it is played through."""
+
+    attributes: dict[str, str] = field(default_factory=dict)
+    """The held values of its attributes."""
+    deleted: dict[str, int] = field(default_factory=dict)
+    """The attributes that are deleted, and the arrival that deleted each."""
+    consent: dict[Purpose, Said] = field(default_factory=dict)
+    """The consent in force."""
+    attributions: list[tuple[int, dict[str, Value]]] = field(default_factory=list)
+    """The attributions that it had, and from when on each holds."""
+
+    def apply(self, touch: Touch, due_ms: int) -> None:
+        """Apply a batch. due_ms: from when on it holds, where it is an alias."""
+        arrival = touch.origin.arrival
+        for entry in touch.entries:
+            if entry.kind == "deleted":
+                self.attributes.pop(entry.key, None)
+                self.deleted[entry.key] = arrival
+            elif entry.kind != "blocked":
+                self.attributes[entry.key] = entry.held
+                self.deleted.pop(entry.key, None)
+        if touch.origin.feed.source in CONSENT_SOURCES:
+            for purpose, statement in statements_of(touch.rest.get("consent_state")).items():
+                if replaces(statement, self.consent.get(purpose)):
+                    self.consent[purpose] = statement
+        attribution = touch.rest.get("attribution_info")
+        if isinstance(attribution, dict) and attribution:
+            self.attributions.append((due_ms, attribution))
+
+    def attribution_at(self, at_ms: int) -> dict[str, Value]:
+        """Return the attribution that holds at a time."""
+        holding = (
+            attribution for due_ms, attribution in reversed(self.attributions) if due_ms <= at_ms
+        )
+        return next(holding, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What is asked of the past of a profile at each of its batches."""
+
+    activity: Activity
+    """All of it."""
+    due_ms: Mapping[int, int]
+    """When each alias carries over what it does, by its arrival."""
+    opt_outs: Sequence[Occurred]
+    """The opt-outs, and what took them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What the batches of a workspace are completed with, beside their profiles."""
+
+    definitions: Sequence[Definition]
+    """The calculated attributes of the workspace."""
+    memberships: Mapping[int, list[MembershipSince]]
+    """By arrival, the audiences that the profile was in."""
+    consents: Mapping[int, Consents]
+    """By arrival, for batches of the account, the consent in each workspace after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """What is needed to put batches of a store together."""
+    """Puts the batches of a store together."""
 
     store: OpenStore
+    """The store."""
     naming: Naming
+    """Names what leaves."""
     lifetime: bool
+    """Whether there are Lifetime Profiles."""
     reading: Reading
+    """How batches are read."""
     definitions: Sequence[Definition]
+    """The calculated attributes."""
     feeds: dict[int, Feed]
+    """The feeds, by number."""
     login: Collection[str]
+    """The types of identities that log somebody in."""
 
     def compose(self, waiting: Sequence[WaitingBatch]) -> dict[int, Outgoing]:
-        """Return the batches by arrival. One whose profile is not there any more is left out."""
-        found: dict[int, Outgoing] = {}
-        for one in waiting:
-            if one.profile is None:
-                found[one.arrival] = as_received(self._nobodys(one), self.naming)
-        memberships = self._memberships(waiting) if self.lifetime else {}
-        consents = self._consents(
-            [
-                one
-                for one in waiting
-                if one.profile is not None and self.workspace_of(one) == NO_WORKSPACE
-            ]
-        )
+        """Return the batches by arrival; one is left out if its profile is not there any more."""
+        composed = {
+            batch.arrival: as_received(self._nobodys(batch), self.naming)
+            for batch in waiting
+            if batch.profile is None
+        }
         by_workspace: dict[str, list[WaitingBatch]] = {}
-        for one in waiting:
-            if one.profile is not None:
-                by_workspace.setdefault(self.workspace_of(one), []).append(one)
-        for workspace, ones in by_workspace.items():
-            profiles = (
-                account_profiles(self.store)
-                if workspace == NO_WORKSPACE
-                else profiles_of(self.store, workspace=workspace)
-            )
-            wanted: dict[int, dict[int, WaitingBatch]] = {}
-            for one in ones:
-                assert one.profile is not None
-                wanted.setdefault(one.profile, {})[one.arrival] = one
+        for batch in waiting:
+            if batch.profile is not None:
+                by_workspace.setdefault(self.workspace_of(batch), []).append(batch)
+        memberships = self._memberships(waiting) if self.lifetime else {}
+        consents = self._consents(by_workspace.get(NO_WORKSPACE, []))
+        for workspace, batches in by_workspace.items():
             definitions = [
-                one for one in self.definitions if not one.draft and one.workspace == workspace
+                definition
+                for definition in self.definitions
+                if not definition.draft and definition.workspace == workspace
             ]
-            for activity in activities(profiles, sorted(wanted)):
-                found |= self._played(
-                    activity, wanted[activity.profile], definitions, memberships, consents
-                )
-        return found
+            surroundings = _Surroundings(definitions, memberships, consents)
+            composed |= self._composed_in(workspace, batches, surroundings)
+        return composed
+
+    def _composed_in(
+        self, workspace: str, batches: Sequence[WaitingBatch], surroundings: _Surroundings
+    ) -> dict[int, Outgoing]:
+        """Return the batches of a workspace, or of the account, by arrival."""
+        profiles = (
+            account_profiles(self.store)
+            if workspace == NO_WORKSPACE
+            else profiles_of(self.store, workspace=workspace)
+        )
+        by_profile: dict[int, dict[int, WaitingBatch]] = {}
+        for batch in batches:
+            assert batch.profile is not None
+            by_profile.setdefault(batch.profile, {})[batch.arrival] = batch
+        composed: dict[int, Outgoing] = {}
+        for activity in activities(profiles, sorted(by_profile)):
+            composed |= self._played(activity, by_profile[activity.profile], surroundings)
+        return composed
 
     def leaving(
-        self,
-        one: WaitingBatch,
-        outgoing: Outgoing,
-        connection: Connection,
-        to: Output,
-        riding: Riding,
+        self, batch: WaitingBatch, outgoing: Outgoing, route: FeedRoute, *, riding: Riding
     ) -> dict[str, Value] | str:
-        """Return what leaves of a batch through an active connection, with the deletions that ride
-        along, or why nothing does.
+        """Return what leaves of a batch through an active connection, or why nothing does.
+
+        The deletions that ride along leave with it.
         """
-        view = (self.workspace_of(one), one.profile) if one.profile is not None else None
+        connection, output = route
+        view = (self.workspace_of(batch), batch.profile) if batch.profile is not None else None
         outgoing = riding.completed(outgoing, view)
-        reason = refusal(outgoing, connection, to, self.login)
-        left = (
-            None if reason else filtered(addressed(outgoing, to.name, self.naming), connection, to)
-        )
-        if left is None:
-            return reason or "FILTERED"
-        riding.leaves(outgoing, view, left)
-        return left
+        reason = refusal(outgoing, connection, output, login=self.login)
+        if reason:
+            return reason
+        named = addressed(outgoing, output.name, self.naming)
+        document = filtered(named, connection, output)
+        if document is None:
+            return "FILTERED"
+        riding.leaves(outgoing, view, document)
+        return document
 
     def _played(
         self,
         activity: Activity,
-        wanted: dict[int, WaitingBatch],
-        definitions: Sequence[Definition],
-        memberships: dict[int, list[MembershipSince]],
-        consents: dict[int, list[dict[Purpose, Said]]],
+        waiting: Mapping[int, WaitingBatch],
+        surroundings: _Surroundings,
     ) -> dict[int, Outgoing]:
-        """Play a profile through, and put each batch that is wanted together as it comes."""
-        found: dict[int, Outgoing] = {}
-        attributes: dict[str, str] = {}
-        gone: dict[str, int] = {}
-        consent: dict[Purpose, Said] = {}
-        # from when on it holds, and what it is
-        attributions: list[tuple[int, dict[str, Value]]] = []
-        due_ms = {
-            touch.origin.arrival: touch.alias.due_ms for touch in activity.every() if touch.alias
-        }
-        answers = [one for one in activity.occurred() if one.type == "opt_out"]
-        last = max(wanted)
+        """Play a profile through, and put each batch that waits together as it comes."""
+        composed: dict[int, Outgoing] = {}
+        state = _State()
+        past = _past_of(activity)
+        newest = max(waiting)
         for touch in activity.touches:
             arrival = touch.origin.arrival
-            if arrival > last:
+            if arrival > newest:
                 break
-            before = dict(consent)
-            for entry in touch.entries:
-                if entry.kind == "deleted":
-                    attributes.pop(entry.key, None)
-                    gone[entry.key] = arrival
-                elif entry.kind != "blocked":
-                    attributes[entry.key] = entry.held
-                    gone.pop(entry.key, None)
-            if touch.origin.feed.source in CONSENT_SOURCES:
-                for purpose, said in statements_of(touch.rest.get("consent_state")).items():
-                    if replaces(said, consent.get(purpose)):
-                        consent[purpose] = said
-            stated = touch.rest.get("attribution_info")
-            if isinstance(stated, dict) and stated:
-                attributions.append((due_ms.get(arrival, 0), stated))
-            if arrival in wanted:
-                one = wanted[arrival]
-                # At that time an alias that came later, or was not due, had carried nothing over.
-                aliases = {
-                    alias
-                    for alias, due in due_ms.items()
-                    if alias < arrival and due <= one.received_ms
-                }
-                occurred = activity.counted(aliases) if definitions else []
-                attribution = next(
-                    (carried for due, carried in reversed(attributions) if due <= one.received_ms),
-                    {},
+            consent_before = dict(state.consent)
+            state.apply(touch, past.due_ms.get(arrival, 0))
+            if arrival in waiting:
+                batch = waiting[arrival]
+                profile_then = replace(
+                    _profile_then(past, state, batch, surroundings=surroundings),
+                    consent_before=consent_before,
                 )
-                calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
-                # An opt-out holds also where no audience was evaluated since.
-                out = opted_out(event for event in answers if event.arrival < arrival)
-                known = ProfileThen(
-                    activity.mpid,
-                    _holdings(activity, arrival, one.held),
-                    dict(attributes),
-                    calculated,
-                    dict(consent),
-                    before,
-                    attribution,
-                    consents.get(arrival, ()),
-                    () if out else memberships.get(arrival, ()),
-                    dict(gone),
-                )
-                found[arrival] = completed(
-                    self._received(touch, one, activity.environment),
-                    known,
+                composed[arrival] = completed(
+                    self._received(touch, batch, activity.environment),
+                    profile_then,
                     self.naming,
                     lifetime=self.lifetime,
                 )
-        return found
+        return composed
 
     def _memberships(self, waiting: Sequence[WaitingBatch]) -> dict[int, list[MembershipSince]]:
-        """Return by arrival the audiences that its profile was in when the batch arrived: what its
-        own import changed came after.
-        """
+        """Return by arrival the audiences that its profile was in when the batch arrived."""
         scratch = self.store.scratch
-        scratch.load(
-            "arrived",
-            [
-                ("arrival", "BIGINT"),
-                ("profile", "BIGINT"),
-                ("number", "INTEGER"),
-                ("received_ms", "BIGINT"),
-                ("workspace", "VARCHAR"),
-            ],
-            [
-                (one.arrival, one.profile, one.number, one.received_ms, self.workspace_of(one))
-                for one in waiting
-                if one.profile is not None
-            ],
-        )
-        spoken = {one.number: one.audience for one in audiences(self.store)}
-        found: dict[int, list[MembershipSince]] = {}
-        for arrival, workspace, number, since_ms in scratch.rows(
-            "select one.arrival, one.workspace, past.audience, arg_max(past.at_ms, (past.at_ms, past.rowid)) from arrived as one"
-            " join store.membership_change as past on past.profile = one.profile and"
-            " case when past.import is null then past.at_ms < one.received_ms else past.import < one.number end"
-            " group by all having arg_max(past.change, (past.at_ms, past.rowid)) = 'entered' order by one.arrival, past.audience"
-        ):
-            if number in spoken and spoken[number].workspace == workspace:
-                found.setdefault(arrival, []).append(
-                    MembershipSince(number, spoken[number].name, since_ms)
+        rows = [
+            (
+                batch.arrival,
+                batch.profile,
+                batch.number,
+                batch.received_ms,
+                self.workspace_of(batch),
+            )
+            for batch in waiting
+            if batch.profile is not None
+        ]
+        scratch.load("arrived", ARRIVED_COLUMNS, rows)
+        defined = {audience.number: audience.audience for audience in audiences(self.store)}
+        memberships: dict[int, list[MembershipSince]] = {}
+        for arrival, workspace, number, since_ms in scratch.rows(MEMBERSHIPS_AT_ARRIVAL):
+            audience = defined.get(number)
+            if audience is not None and audience.workspace == workspace:
+                memberships.setdefault(arrival, []).append(
+                    MembershipSince(number, audience.name, since_ms)
                 )
         scratch.drop("arrived")
-        return found
+        return memberships
 
-    def workspace_of(self, one: WaitingBatch) -> str:
+    def workspace_of(self, batch: WaitingBatch) -> str:
         """Return the workspace whose attributes complete a batch."""
-        return completed_in(self.feeds[one.feed], workspaces_of(self.feeds.values()))
+        return completed_in(self.feeds[batch.feed], workspaces_of(self.feeds.values()))
 
-    def _consents(self, waiting: Sequence[WaitingBatch]) -> dict[int, list[dict[Purpose, Said]]]:
-        """Return by arrival, for batches of the account, what was in force of consent in each
-        workspace after it.
+    def _consents(self, batches: Sequence[WaitingBatch]) -> dict[int, Consents]:
+        """Return the consent in force in each workspace after each batch of the account.
+
+        The key is the arrival of the batch.
         """
-        found: dict[int, list[dict[Purpose, Said]]] = {}
-        wanted: dict[int, list[int]] = {}
-        for one in waiting:
-            wanted.setdefault(one.profile or 0, []).append(one.arrival)
-        for workspace in workspaces_of(self.feeds.values()) if wanted else ():
+        consents: dict[int, Consents] = {}
+        arrivals: dict[int, list[int]] = {}
+        for batch in batches:
+            arrivals.setdefault(batch.profile or 0, []).append(batch.arrival)
+        for workspace in workspaces_of(self.feeds.values()) if arrivals else ():
             for activity in activities(
-                profiles_of(self.store, workspace=workspace), sorted(wanted), placed=False
+                profiles_of(self.store, workspace=workspace), sorted(arrivals), placed=False
             ):
-                for arrival in wanted[activity.profile]:
-                    found.setdefault(arrival, []).append(
-                        {purpose: said for purpose, (said, _) in activity.consent(arrival).items()}
+                for arrival in arrivals[activity.profile]:
+                    in_force = activity.consent(arrival)
+                    consents.setdefault(arrival, []).append(
+                        {purpose: statement for purpose, (statement, _) in in_force.items()}
                     )
-        return found
+        return consents
 
-    def _received(self, touch: Touch, one: WaitingBatch, environment: str) -> Received:
+    def _received(self, touch: Touch, batch: WaitingBatch, environment: str) -> Received:
         origin = touch.origin
-        deleted = [entry.key for entry in touch.entries if entry.kind == "deleted"]
         return Received(
-            origin.feed,
-            origin.arrival,
-            environment,
-            origin.at_ms,
-            one.received_ms,
-            [Sent(event.at_ms, _object(event.document)) for event in touch.events],
-            touch.rest,
-            deleted,
-            self._devices(json.loads(one.devices or "{}")),
+            feed=origin.feed,
+            arrival=origin.arrival,
+            environment=environment,
+            at_ms=origin.at_ms,
+            received_ms=batch.received_ms,
+            events=[Sent(event.at_ms, _object(event.document)) for event in touch.events],
+            rest=touch.rest,
+            deleted=[entry.key for entry in touch.entries if entry.kind == "deleted"],
+            devices=_devices(self._usable(json.loads(batch.devices or "{}"))),
         )
 
-    def _devices(self, stated: dict[str, str]) -> dict[str, str]:
-        return {
-            kind: found.value
-            for kind, found in self._usable(stated).items()
-            if BY_NAME[kind].device
-        }
-
-    def _usable(self, stated: dict[str, Any]) -> dict[str, Usable]:
-        # Whether a number was spoiled is for the import to say, which has left it out or was told
-        # to take it.
+    def _usable(self, identities: Mapping[str, object]) -> dict[str, str]:
+        # Whether a number was spoiled is for the import to say, which has left it out or was
+        # allowed to take it.
         judging = replace(self.reading.judging, allow_spoiled=True)
-        tried = {kind: usable(BY_NAME[kind], value, judging) for kind, value in stated.items()}
-        return {kind: one for kind, one in tried.items() if isinstance(one, Usable)}
-
-    def _nobodys(self, one: WaitingBatch) -> Received:
-        """Read a batch of a feed that only reads, as the outbox keeps it."""
-        document = _object(parse_json(one.content or "{}"))
-        stated = {
-            kind: usable.value
-            for kind, usable in self._usable(_object(document.get("identities"))).items()
+        judged = {
+            kind: usable(BY_NAME[kind], value, judging)
+            for kind, value in identities.items()
+            if isinstance(value, str)
         }
-        events = document.get("events")
-        sent = []
-        for event in map(_object, events if isinstance(events, list) else ()):
-            at_ms = event.get("at_ms")
-            sent.append(
-                Sent(
-                    int(str(at_ms)) if at_ms is not None else one.at_ms, _object(event.get("event"))
-                )
-            )
-        deleted = document.get("deleted")
+        return {
+            kind: identity.value
+            for kind, identity in judged.items()
+            if isinstance(identity, Usable)
+        }
+
+    def _nobodys(self, batch: WaitingBatch) -> Received:
+        """Read a batch of a feed that only reads, which the outbox has whole."""
+        document = _object(parse_json(batch.content or "{}"))
+        identities = self._usable(_object(document.get("identities")))
+        deleted, events = document.get("deleted"), document.get("events")
+        sent = [
+            _sent(_object(event), batch.at_ms)
+            for event in (events if isinstance(events, list) else ())
+        ]
         return Received(
-            self.feeds[one.feed],
-            one.arrival,
-            str(document["environment"]),
-            one.at_ms,
-            one.received_ms,
-            sent,
-            _object(document.get("rest")),
-            [str(key) for key in deleted] if isinstance(deleted, list) else [],
-            {kind: value for kind, value in stated.items() if BY_NAME[kind].device},
-            stated,
-            _object(document.get("attributes")),
+            feed=self.feeds[batch.feed],
+            arrival=batch.arrival,
+            environment=str(document["environment"]),
+            at_ms=batch.at_ms,
+            received_ms=batch.received_ms,
+            events=sent,
+            rest=_object(document.get("rest")),
+            deleted=[str(key) for key in deleted] if isinstance(deleted, list) else [],
+            devices=_devices(identities),
+            identities=identities,
+            attributes=_object(document.get("attributes")),
         )
 
 
@@ -312,32 +348,83 @@ def composer_of(store: OpenStore) -> Composer:
     """Return what puts the batches of an open store together."""
     settings = store.settings()
     return Composer(
-        store,
-        Naming(store.meta("secret")),
-        bool(settings.stated.get("retention.lifetime_profiles")),
-        settings.reading,
-        [one.definition for one in calculations(store)],
-        {feed.number: feed for feed in store.feeds()},
-        settings.rules.login,
+        store=store,
+        naming=Naming(store.meta("secret")),
+        lifetime=bool(settings.stated.get("retention.lifetime_profiles")),
+        reading=settings.reading,
+        definitions=[calculation.definition for calculation in calculations(store)],
+        feeds={feed.number: feed for feed in store.feeds()},
+        login=settings.rules.login,
     )
 
 
-def _holdings(activity: Activity, arrival: int, fleeting: str | None) -> list[Holding]:
+def _past_of(activity: Activity) -> _Past:
+    return _Past(
+        activity=activity,
+        due_ms={
+            touch.origin.arrival: touch.alias.due_ms for touch in activity.every() if touch.alias
+        },
+        opt_outs=[event for event in activity.occurred() if event.type == "opt_out"],
+    )
+
+
+def _profile_then(
+    past: _Past, state: _State, batch: WaitingBatch, *, surroundings: _Surroundings
+) -> ProfileThen:
+    """Return a profile as it was after a batch; its consent before that is not filled in."""
+    activity, arrival = past.activity, batch.arrival
+    definitions = surroundings.definitions
+    # At that time an alias that came later, or was not due, had carried nothing over.
+    aliases = {
+        alias
+        for alias, due_ms in past.due_ms.items()
+        if alias < arrival and due_ms <= batch.received_ms
+    }
+    occurred = activity.counted(aliases) if definitions else []
+    # An opt-out holds also where no audience was evaluated since.
+    out = opted_out(event for event in past.opt_outs if event.arrival < arrival)
+    return ProfileThen(
+        mpid=activity.mpid,
+        identities=_holdings(activity, arrival, batch.held),
+        attributes=dict(state.attributes),
+        calculated=calculated_at(definitions, occurred, arrival=arrival, now_ms=batch.received_ms),
+        consent=dict(state.consent),
+        attribution=state.attribution_at(batch.received_ms),
+        consents=surroundings.consents.get(arrival, ()),
+        memberships=() if out else surroundings.memberships.get(arrival, ()),
+        gone=dict(state.deleted),
+    )
+
+
+def _holdings(activity: Activity, arrival: int, passing: str | None) -> list[Holding]:
     """Return the identities that a profile held after a batch.
 
-    fleeting: those it had for a while only, from the outbox.
+    passing: those it had for a while only, from the outbox.
     """
-    held = [
-        (one.origin.arrival, Holding(one.type, one.value, one.origin.at_ms))
-        for one in (*activity.identities, *activity.lost)
-        if one.origin.arrival <= arrival and (one.lost is None or one.lost > arrival)
+    holdings = [
+        (
+            identity.origin.arrival,
+            Holding(identity.type, identity.value, identity.origin.at_ms),
+        )
+        for identity in (*activity.identities, *activity.lost)
+        if identity.origin.arrival <= arrival and (identity.lost is None or identity.lost > arrival)
     ]
-    held += [
+    holdings += [
         (since, Holding(kind, display(value), at_ms))
-        for kind, value, since, at_ms in json.loads(fleeting or "[]")
+        for kind, value, since, at_ms in json.loads(passing or "[]")
     ]
-    return [one for _, one in sorted(held, key=lambda one: one[0])]
+    return [holding for _, holding in sorted(holdings, key=lambda since_holding: since_holding[0])]
 
 
-def _object(value: Value) -> dict[str, Any]:
+def _sent(event: Mapping[str, Value], batch_ms: int) -> Sent:
+    """Return an event of a batch that the outbox has whole. batch_ms: the time of the batch."""
+    at_ms = event.get("at_ms")
+    return Sent(int(str(at_ms)) if at_ms is not None else batch_ms, _object(event.get("event")))
+
+
+def _devices(identities: Mapping[str, str]) -> dict[str, str]:
+    return {kind: value for kind, value in identities.items() if BY_NAME[kind].device}
+
+
+def _object(value: Value) -> dict[str, Value]:
     return value if isinstance(value, dict) else {}

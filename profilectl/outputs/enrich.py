@@ -1,7 +1,7 @@
-"""What would leave for each batch of a file: imported into a copy of the store that is thrown away.
+"""The preview of an import: what would leave for each batch of a file.
 
-So it is an import like any other, with the profiles as they would be; the store itself is only
-read.
+The file is imported into a copy of the store that is thrown away, so it is an import like any
+other, with the profiles as they would be; the store itself is only read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from profilectl.codes import UsageError
 from profilectl.files.suppression_key import key_of_store
@@ -17,7 +18,7 @@ from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.outputs.compose import Composer, composer_of
 from profilectl.outputs.handed_over import Riding, riding_of
-from profilectl.outputs.outbox import WaitingBatch, dead_of, routes, waiting_for
+from profilectl.outputs.outbox import FeedRoute, WaitingBatch, dead_of, routes, waiting_for
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.output import Output
@@ -30,29 +31,57 @@ from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
 ANY = Output("any", "jsonl", "any", accepts_eventless=True)
-"""Where everything goes: each batch is put together, whatever the outputs take of it."""
-Routes = Sequence[tuple[Connection, Output]]
+"""Where everything goes: each batch is put together, also where no output takes it."""
+ALL = 2**31
+"""A limit that no file reaches."""
+
+# The file and the line of each arrival of an import.
+PLACES = """
+select row.arrival, file.path, file.unit,
+       run.first_line + row.arrival - run.first_arrival as place
+from (
+    select unnest(range(first_arrival, first_arrival + arrivals)) as arrival
+    from store.import
+    where number = $number
+) as row
+asof join (select * from store.import_file where import = $number) as file
+  on row.arrival >= file.first_arrival
+asof join store.line_run as run on row.arrival >= run.first_arrival
+"""
+DROPPED = "select arrival, code from store.dropped"
+
+
+class RowPlace(NamedTuple):
+    """Where a row stands in the files."""
+
+    file: str
+    """The file."""
+    unit: str
+    """What is counted in it: line or row."""
+    place: int
+    """The number of the line or the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enriched:
-    """A batch of a file.
-
-    unit: line or row, place: which. code: why its row was left out ("": it was not). document: it,
-    completed, as it would leave to an output that takes everything. leaves: output -> what leaves
-    to it, or why nothing does.
-    """
+    """A batch of a file."""
 
     file: str
+    """The file."""
     unit: str
+    """What is counted in it: line or row."""
     place: int
+    """The number of the line or the row."""
     code: str
+    """Why its row was left out; "": it was not."""
     document: dict[str, Value] | None
+    """The batch, completed, as it would leave to an output that takes everything."""
     leaves: dict[str, dict[str, Value] | str]
+    """By output, what leaves to it, or why nothing does."""
 
     @property
     def enriched(self) -> bool:
-        """Whether a profile completes it: one of a feed that only reads leaves as it came."""
+        """Whether a profile completes it: a batch of a feed that only reads leaves as it came."""
         return self.document is not None and "mpid" in self.document
 
     def as_value(self) -> dict[str, Value]:
@@ -60,11 +89,11 @@ class Enriched:
         outputs: list[Value] = [
             {
                 "output": name,
-                "leaves": not isinstance(found, str),
-                "reason": found if isinstance(found, str) else None,
-                "batch": None if isinstance(found, str) else found,
+                "leaves": not isinstance(leaving, str),
+                "reason": leaving if isinstance(leaving, str) else None,
+                "batch": None if isinstance(leaving, str) else leaving,
             }
-            for name, found in self.leaves.items()
+            for name, leaving in self.leaves.items()
         ]
         return {
             "file": self.file,
@@ -76,11 +105,61 @@ class Enriched:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """The batches of a file in the copy of the store, and where they would go."""
+
+    store: OpenStore
+    """The copy of the store."""
+    composer: Composer
+    """Puts batches together."""
+    connected: Sequence[FeedRoute]
+    """All connections of the store itself."""
+    chosen: Sequence[FeedRoute]
+    """The connections of the feed that are looked at."""
+    waiting: Sequence[WaitingBatch]
+    """The batches of the file that passed the import."""
+    begin: int
+    """The arrival of the first row of the file."""
+
+    def riding(self, output: str) -> Riding:
+        """Return what an output will have of the people of the file when the file leaves.
+
+        All that waits for the output leaves first.
+        """
+        profiles = {batch.profile for batch in self.waiting if batch.profile is not None}
+        riding = riding_of(self.store, output, profiles, watched=dead_of(self.store, output))
+        by_feed = {
+            route.connection.feed: route
+            for route in self.connected
+            if route.connection.output == output and route.connection.active
+        }
+        routes_of = {
+            number: by_feed[feed.name]
+            for number, feed in self.composer.feeds.items()
+            if feed.name in by_feed
+        }
+        before = waiting_for(
+            self.store,
+            output,
+            list(routes_of),
+            after=-1,
+            limit=ALL,
+            before=self.begin,
+            profiles=profiles,
+        )
+        composed = self.composer.compose(before)
+        for batch in before:
+            if batch.arrival in composed:
+                outgoing, route = composed[batch.arrival], routes_of[batch.feed]
+                self.composer.leaving(batch, outgoing, route, riding=riding)
+        return riding
+
+
 def enrich(
     path: Path, request: ImportRequest, *, output: str | None = None
 ) -> tuple[ImportReport, list[Enriched]]:
-    """Return what would leave for each batch of some files, and the report that their import would
-    give.
+    """Return the report of an import, and what would leave for each of its batches.
 
     output: to that one only. Raises UsageError where the feed is not connected to it, and what an
     import raises.
@@ -91,110 +170,89 @@ def enrich(
             copy_store(path, copy, until=time.monotonic() + request.wait_s)
         with open_store(scratch, copy, write=True, create=True) as store:
             connected = routes(store)
-            wanted = [
-                (one, to)
-                for one, to in connected
-                if one.feed == request.feed and (output is None or output == one.output)
-            ]
-            declared = sorted(one.name for one in outputs(store))
-            if output is not None and output not in declared:
-                raise no_such("output", output, declared, option="--output")
-            if output is not None and not wanted:
-                raise UsageError(
-                    f"the feed {request.feed} is not connected to an output {output}",
-                    "profilectl config export shows the connections",
-                )
+            chosen = _chosen(store, connected, request.feed, output=output)
             with store.transaction():
                 replace_connections(
                     store,
-                    [ANY, *(one for one in outputs(store) if one.name != ANY.name)],
+                    [ANY, *(declared for declared in outputs(store) if declared.name != ANY.name)],
                     [Connection("any", request.feed, ANY.name)],
                 )
         with key_of_store(path):
-            report = import_files(
-                copy, replace(request, again=True, rejects=str(scratch.folder / "rejects.jsonl"))
-            )
+            rejects = str(scratch.folder / "rejects.jsonl")
+            report = import_files(copy, replace(request, again=True, rejects=rejects))
         with open_store(scratch, copy) as store:
-            return report, _enriched(store, report, wanted, connected)
+            return report, _enriched(store, report, chosen, connected=connected)
 
 
-def _riding(
-    store: OpenStore,
-    composer: Composer,
-    output: str,
-    connected: Routes,
-    waiting: Sequence[WaitingBatch],
-    first: int,
-) -> Riding:
-    """Return what an output will have of those who are in a file once all that waits for it now has
-    left, which leaves first. connected: all that is; first: the arrival of the file's first row.
-    """
-    profiles = {one.profile for one in waiting if one.profile is not None}
-    riding = riding_of(store, output, profiles, dead_of(store, output))
-    there = {one.feed: (one, to) for one, to in connected if one.output == output and one.active}
-    feeds = {
-        number: there[feed.name] for number, feed in composer.feeds.items() if feed.name in there
-    }
-    before = waiting_for(
-        store, output, list(feeds), after=-1, limit=2**31, before=first, profiles=profiles
-    )
-    composed = composer.compose(before)
-    for one in before:
-        if one.arrival in composed:
-            composer.leaving(one, composed[one.arrival], *feeds[one.feed], riding)
-    return riding
+def _chosen(
+    store: OpenStore, connected: Sequence[FeedRoute], feed: str, *, output: str | None
+) -> list[FeedRoute]:
+    """Return the connections of a feed that are looked at. Raises UsageError."""
+    chosen = [
+        route
+        for route in connected
+        if route.connection.feed == feed and output in (None, route.connection.output)
+    ]
+    declared = sorted(output.name for output in outputs(store))
+    if output is not None and output not in declared:
+        raise no_such("output", output, declared, option="--output")
+    if output is not None and not chosen:
+        raise UsageError(
+            f"the feed {feed} is not connected to an output {output}",
+            "profilectl config export shows the connections",
+        )
+    return chosen
 
 
 def _enriched(
-    store: OpenStore, report: ImportReport, wanted: Routes, connected: Routes
+    store: OpenStore,
+    report: ImportReport,
+    chosen: Sequence[FeedRoute],
+    *,
+    connected: Sequence[FeedRoute],
 ) -> list[Enriched]:
     composer = composer_of(store)
     feed = store.feed(report.feed)
-    waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=2**31)
+    waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=ALL)
     composed = composer.compose(waiting)
-    places = (
-        {
-            arrival: (file, unit, place)
-            for arrival, file, unit, place in store.scratch.rows(
-                "select one.arrival, file.path, file.unit, run.first_line + one.arrival - run.first_arrival from"
-                " (select unnest(range(first_arrival, first_arrival + arrivals)) as arrival from store.import where number = $number) as one"
-                " asof join (select * from store.import_file where import = $number) as file on one.arrival >= file.first_arrival"
-                " asof join store.line_run as run on one.arrival >= run.first_arrival",
-                {"number": report.number},
-            )
-        }
-        if report.number
-        else {}
+    places = _places(store, report.number)
+    codes = dict(store.scratch.rows(DROPPED))
+    preview = _Preview(
+        store=store,
+        composer=composer,
+        connected=connected,
+        chosen=chosen,
+        waiting=waiting,
+        begin=min(places, default=0),
     )
-    codes = dict(store.scratch.rows("select arrival, code from store.dropped"))
-    by_arrival = {one.arrival: one for one in waiting}
-    riding = {
-        one.output: _riding(store, composer, one.output, connected, waiting, min(places, default=0))
-        for one, _ in wanted
-    }
-    found = []
-    for arrival, (file, unit, place) in sorted(places.items()):
+    batches = {batch.arrival: batch for batch in waiting}
+    riding = {route.connection.output: preview.riding(route.connection.output) for route in chosen}
+    enriched = []
+    for arrival, row in sorted(places.items()):
         outgoing = composed.get(arrival)
         if outgoing is None and arrival not in codes:
             continue  # a line that has no row, or was rejected
         leaves: dict[str, dict[str, Value] | str] = {}
-        for one, to in wanted:
+        for route in chosen:
+            name = route.connection.output
             if outgoing is None:
-                leaves[one.output] = codes[arrival]
-                continue
-            leaves[one.output] = (
-                composer.leaving(by_arrival[arrival], outgoing, one, to, riding[one.output])
-                if one.active
-                else "INACTIVE"
-            )
-        found.append(
-            Enriched(
-                file,
-                unit,
-                place,
-                codes.get(arrival, ""),
-                outgoing.document if outgoing else None,
-                leaves,
-            )
+                leaves[name] = codes[arrival]
+            elif route.connection.active:
+                leaves[name] = composer.leaving(
+                    batches[arrival], outgoing, route, riding=riding[name]
+                )
+            else:
+                leaves[name] = "INACTIVE"
+        document = outgoing.document if outgoing else None
+        enriched.append(
+            Enriched(*row, code=codes.get(arrival, ""), document=document, leaves=leaves)
         )
-    return found
+    return enriched
+
+
+def _places(store: OpenStore, number: int | None) -> dict[int, RowPlace]:
+    """Return where each row of an import stands, by its arrival."""
+    if not number:
+        return {}
+    rows = store.scratch.rows(PLACES, {"number": number})
+    return {arrival: RowPlace(*place) for arrival, *place in rows}

@@ -2,8 +2,8 @@
 
 The deadline is for all of it, from the name's look-up and the handshake to the last byte. The cap
 is of the bytes that the connection brings: interim answers (1xx), headers and framing count like
-the body. A body is never unpacked, whatever its Content-Encoding says, and a redirect is never
-followed. httpcore speaks HTTP over a connection of ours that counts.
+the body. A body is never unpacked, under any Content-Encoding, and a redirect is never followed.
+httpcore speaks HTTP over a connection of ours that counts.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import ssl
 
 LONGEST_HEAD = 65_536
-"""So many bytes may come before the status and the headers are whole, interim answers included."""
+"""How many bytes may come before the status and the headers are whole, interim answers included."""
 FRAMING = 4 * LONGEST_HEAD
-"""So many bytes may come beside the body: heads, the sizes of chunks, what a block has more."""
+"""How many bytes may come beside the body: heads, the sizes of chunks, what a block has more."""
 UNUSED_S = 1.0
-"""So long a body that nobody looks at is read, so that the connection can be used again."""
-KEPT_S = 5.0
-"""So long a connection that is not used is kept."""
+"""How long a body that nobody looks at is read, so that the connection can be used again."""
+IDLE_S = 5.0
+"""How long a connection that is not used stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,23 @@ class Bounds:
     seconds: float
     """How long all of it may last."""
     body: int = 65_536
-    """So many bytes of the answer's body are read."""
+    """How many bytes of the answer's body are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request to send: a POST."""
+
+    url: str
+    """Where it goes to."""
+    body: bytes
+    """Its body."""
+    headers: Mapping[str, str]
+    """Its headers."""
+    bounds: Bounds
+    """What its exchange may take."""
+    used: bool = True
+    """Whether anybody looks at the body of the answer."""
 
 
 @dataclass(slots=True)
@@ -88,9 +104,9 @@ class _Meter:
     """How far an exchange has come."""
 
     most: int
-    """So many bytes may come in all."""
+    """How many bytes may come in all."""
     came: int = 0
-    """So many bytes have come."""
+    """How many bytes have come."""
     connecting: bool = False
     """Whether a connection is being made."""
     reply: Reply | None = None
@@ -162,7 +178,13 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
         return _CountedConnection(
-            await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
+            await self._network.connect_tcp(
+                host,
+                port,
+                timeout=timeout,
+                local_address=local_address,
+                socket_options=socket_options,
+            )
         )
 
     async def sleep(self, seconds: float) -> None:
@@ -177,9 +199,9 @@ def trusted(*, from_environment: bool = True) -> ssl.SSLContext:
 
 
 class Exchanges:
-    """Exchanges over connections that are kept. An asynchronous context; several may go on at once.
+    """Exchanges over connections that stay open: an asynchronous context. Several go on at once.
 
-    address: where they go to; most: so many go on at once; proxied: whether the proxy of the
+    address: where they go to; most: how many go on at once; proxied: whether the proxy of the
     environment is used, which must not see what goes to this machine in plain text; certificates:
     those that are trusted.
     """
@@ -201,7 +223,7 @@ class Exchanges:
             proxy=None if proxy is None else _proxy(proxy),
             max_connections=most,
             max_keepalive_connections=most,
-            keepalive_expiry=KEPT_S,
+            keepalive_expiry=IDLE_S,
             network_backend=self._network,
         )
 
@@ -211,38 +233,21 @@ class Exchanges:
     async def __aexit__(self, *error: object) -> None:
         await self._pool.aclose()
 
-    async def post(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        bounds: Bounds,
-        *,
-        used: bool = True,
-    ) -> Reply:
-        """Send a body and return the answer. used: whether anybody looks at the answer's body.
+    async def post(self, request: HttpRequest) -> Reply:
+        """Send a request and return the answer.
 
         Raises NoReply where there is no answer that has a status.
         """
-        await self._network.sleep(
-            0
-        )  # what is loaded with the first exchange takes none of its time
-        meter = _Meter(bounds.body + FRAMING)
+        # What is loaded with the first exchange takes none of its time.
+        await self._network.sleep(0)
+        meter = _Meter(request.bounds.body + FRAMING)
         token = _meter.set(meter)
         try:
-            async with asyncio.timeout(bounds.seconds):
-                await self._post(
-                    url,
-                    body,
-                    {"User-Agent": f"profilectl/{__version__}", **headers},
-                    bounds,
-                    meter,
-                    used,
-                )
+            async with asyncio.timeout(request.bounds.seconds):
+                await self._post(request, meter)
         except TimeoutError:
-            return _ended(
-                meter, "no connection" if meter.connecting else "timeout", "the time was up"
-            )
+            trouble = "no connection" if meter.connecting else "timeout"
+            return _ended(meter, trouble, "the time was up")
         except _TooLong:
             return _ended(meter, "broken" if meter.reply is None else "too long")
         except httpcore.ConnectError as error:
@@ -259,44 +264,39 @@ class Exchanges:
         assert meter.reply is not None
         return meter.reply
 
-    async def _post(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        bounds: Bounds,
-        meter: _Meter,
-        used: bool,
-    ) -> None:
+    async def _post(self, request: HttpRequest, meter: _Meter) -> None:
+        headers = {"User-Agent": f"profilectl/{__version__}", **request.headers}
         listed = [(name.encode(), value.encode()) for name, value in headers.items()]
-        async with self._pool.stream("POST", url, headers=listed, content=body) as response:
+        async with self._pool.stream(
+            "POST", request.url, headers=listed, content=request.body
+        ) as response:
             meter.reply = reply = Reply(response.status, _headers(response.headers))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if used else UNUSED_S):
-                    await _read(response, reply, bounds.body)
+                async with asyncio.timeout(None if request.used else UNUSED_S):
+                    await _read(response, reply, request.bounds.body)
                 return
             reply.cut = "timeout"
 
 
 async def _read(response: httpcore.Response, reply: Reply, most: int) -> None:
     """Read a body as far as it may be of use."""
-    found = bytearray()
+    body = bytearray()
     try:
         async for block in response.aiter_stream():
-            found += block
-            if len(found) > most:
+            body += block
+            if len(body) > most:
                 reply.cut = "too long"
                 return
     finally:
-        reply.body = bytes(found[:most])
+        reply.body = bytes(body[:most])
 
 
-def _headers(stated: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in stated:
+def _headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in lines:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def _ended(meter: _Meter, trouble: str, detail: str = "") -> Reply:
@@ -318,9 +318,9 @@ def proxy_of(address: str) -> str | None:
     host = parts.hostname or ""
     if is_this_machine(host) or urllib.request.proxy_bypass(host):
         return None
-    found = urllib.request.getproxies()
-    stated = found.get(parts.scheme) or found.get("all")
-    return stated if stated is None or "://" in stated else f"http://{stated}"
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _proxy(address: str) -> httpcore.Proxy:
@@ -343,7 +343,7 @@ class WaitingExchanges:
     address: str
     """Where they go to."""
     most: int
-    """So many go on at once."""
+    """How many go on at once."""
     proxied: bool = False
     """Whether the proxy of the environment is used."""
     certificates: Callable[[], ssl.SSLContext] = trusted
@@ -359,20 +359,10 @@ class WaitingExchanges:
     _thread: threading.Thread | None = None
     """The thread of the loop."""
 
-    def post(
-        self,
-        url: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        bounds: Bounds,
-        *,
-        used: bool = True,
-    ) -> Reply:
+    def post(self, request: HttpRequest) -> Reply:
         """Do as Exchanges.post does. May be called by several threads at once."""
         loop, exchanges = self._begun()
-        sending = asyncio.run_coroutine_threadsafe(
-            exchanges.post(url, body, headers, bounds, used=used), loop
-        )
+        sending = asyncio.run_coroutine_threadsafe(exchanges.post(request), loop)
         try:
             return sending.result()
         except concurrent.futures.CancelledError:

@@ -1,9 +1,8 @@
-"""What outputs have of the attributes of profiles, in the store: so that what is gone since is told
-them, once.
+"""The attributes that outputs have of profiles: an output hears of each deletion, once.
 
-The rule is enrichment.py's (with_deletions, handed_over). A row is written when an output has taken
-a batch, in the transaction that takes the batch out of the outbox, and only where something is
-another than it was. It has names, no values.
+The rule is in rules/leaving/enrichment.py (with_deletions, handed_over). A row is written when an
+output has taken a batch, in the transaction that takes the batch out of the outbox, and only where
+something has changed. It has names, no values.
 """
 
 from __future__ import annotations
@@ -19,19 +18,50 @@ from profilectl.store.store import OpenStore
 View = tuple[str, int]
 """A workspace and a profile: the attributes of each are told by themselves."""
 
+# `rider` has the profiles that are asked about.
+HANDED_OVER = """
+select workspace, profile, arrival, keys
+from store.handed_over
+where output = $output and profile in (select profile from rider)
+"""
+BEFORE_OUTPUT = "select arrival - 1 from store.output_since where output = $output"
+# The last batch of each rider that an output took.
+LAST_TAKEN = """
+select rider_row.profile, max(rider_row.arrival)
+from rider_row
+join store.forwarded on forwarded.arrival = rider_row.arrival
+where forwarded.output = $output and forwarded.outcome in ('delivered', 'known')
+group by rider_row.profile
+"""
+# `now_has` is what an output has now. The first condition lets DuckDB look at few rows.
+FORGET_HANDED_OVER = """
+delete from store.handed_over
+where output = $output
+  and profile in (select profile from now_has)
+  and (workspace, profile) in (select (workspace, profile) from now_has)
+"""
+# A profile that was erased meanwhile does not come back.
+PUT_HANDED_OVER = """
+insert into store.handed_over
+select $output, workspace, profile, arrival, keys
+from now_has
+where profile in (select profile from every_profile)
+order by profile
+"""
+
 
 @dataclass(slots=True)
 class Riding:
     """What an output has of some profiles, batch after batch."""
 
     has: dict[View, HandedOver]
-    """What it has; of each batch that leaves it is taken for granted that it arrives."""
+    """What it has; each batch that leaves is taken to arrive."""
     after: Mapping[int, int | None]
-    """Profile -> what was deleted after this arrival is told, where it has no batch of theirs;
-    None: the batch's own alone.
+    """By profile, where the output has no batch of theirs: it hears of what was deleted after this
+    arrival; None: of what the batch itself deletes.
     """
     watched: frozenset[int]
-    """Profiles of which a batch is dead: it may leave after newer ones, so each of those is written
+    """Profiles that have a dead batch: it may leave after newer ones, so each of those is written
     down.
     """
     written: dict[int, tuple[View, HandedOver]] = field(default_factory=dict)
@@ -50,29 +80,25 @@ class Riding:
         """Take note of a batch that leaves, as it leaves."""
         if view is None:
             return
-        was = self.has.get(view)
-        now = handed_over(was, outgoing.arrival, document)
-        if view[1] in self.watched and outgoing.arrival > now.arrival:
-            now = HandedOver(outgoing.arrival, now.keys)
-        if now is not was:
-            self.has[view] = now
-            self.written[outgoing.arrival] = (view, now)
+        before = self.has.get(view)
+        after = handed_over(before, outgoing.arrival, document)
+        if view[1] in self.watched and outgoing.arrival > after.arrival:
+            after = HandedOver(outgoing.arrival, after.keys)
+        if after is not before:
+            self.has[view] = after
+            self.written[outgoing.arrival] = (view, after)
 
 
 def riding_of(
     store: OpenStore, output: str, profiles: Collection[int], watched: Iterable[int] = ()
 ) -> Riding:
-    """Return what an output has of some profiles. watched: those of which a batch is dead."""
-    scratch = store.scratch
-    scratch.load("rider", [("profile", "BIGINT")], [(one,) for one in profiles])
-    bound = {"output": output}
-    rows = scratch.rows(
-        "select workspace, profile, arrival, keys from store.handed_over where output = $output and profile in (select profile from rider)",
-        bound,
-    )
-    since = scratch.rows("select arrival - 1 from store.output_since where output = $output", bound)
+    """Return what an output has of some profiles. watched: those that have a dead batch."""
+    scratch, bound = store.scratch, {"output": output}
+    scratch.load("rider", [("profile", "BIGINT")], [(profile,) for profile in profiles])
+    rows = scratch.rows(HANDED_OVER, bound)
+    since = scratch.rows(BEFORE_OUTPUT, bound)
     after: dict[int, int | None] = (
-        dict.fromkeys(profiles, since[0][0]) if since else {**_last_taken(store, bound)}
+        dict.fromkeys(profiles, since[0][0]) if since else {**_last_taken(store, output)}
     )
     scratch.drop("rider")
     return Riding(
@@ -85,24 +111,24 @@ def riding_of(
     )
 
 
-def _last_taken(store: OpenStore, bound: Mapping[str, str]) -> dict[int, int]:
-    """Return the last batch of each rider that an output took, where an older version did not write
-    down what it has.
+def _last_taken(store: OpenStore, output: str) -> dict[int, int]:
+    """Return the last batch of each rider that an output took.
+
+    It is asked where an older version did not write down what the output has.
     """
-    rows = " union all ".join(
-        f"select profile, arrival from {one.table('row')} where profile in (select profile from rider)"
-        for one in store.segments()
-        if "row" in one.tables
-    )
+    scratch = store.scratch
+    rows = [
+        f"select profile, arrival from {segment.table('row')}"
+        " where profile in (select profile from rider)"
+        for segment in store.segments()
+        if "row" in segment.tables
+    ]
     if not rows:
         return {}
-    return dict(
-        store.scratch.rows(
-            f"select row.profile, max(row.arrival) from ({rows}) as row join store.forwarded on forwarded.arrival = row.arrival"
-            " where forwarded.output = $output and forwarded.outcome in ('delivered', 'known') group by row.profile",
-            dict(bound),
-        )
-    )
+    scratch.make("rider_row", " union all ".join(rows), keep=False)
+    last_taken = dict(scratch.rows(LAST_TAKEN, {"output": output}))
+    scratch.drop("rider_row")
+    return last_taken
 
 
 def write_handed_over(
@@ -110,7 +136,7 @@ def write_handed_over(
 ) -> None:
     """Write down what an output has now; of two of a profile the later counts.
 
-    Whoever was erased meanwhile does not come back. Called within a transaction.
+    Called within a transaction.
     """
     newest, scratch = dict(written), store.scratch
     if not newest:
@@ -123,16 +149,11 @@ def write_handed_over(
             ("arrival", "BIGINT"),
             ("keys", "VARCHAR[]"),
         ],
-        [(*view, one.arrival, sorted(one.keys)) for view, one in newest.items()],
+        [(*view, has.arrival, sorted(has.keys)) for view, has in newest.items()],
     )
-    scratch.run(
-        "delete from store.handed_over where output = $output and profile in (select profile from now_has)"
-        " and (workspace, profile) in (select (workspace, profile) from now_has)",
-        {"output": output},
-    )
-    scratch.run(
-        "insert into store.handed_over select $output, workspace, profile, arrival, keys from now_has"
-        f" where profile in (select profile from ({known_mpids(store.segments())})) order by profile",
-        {"output": output},
-    )
-    scratch.drop("now_has")
+    bound = {"output": output}
+    scratch.run(FORGET_HANDED_OVER, bound)
+    scratch.make("every_profile", known_mpids(store.segments()), keep=False)
+    scratch.run(PUT_HANDED_OVER, bound)
+    for name in ("every_profile", "now_has"):
+        scratch.drop(name)

@@ -1,19 +1,16 @@
-"""What waits to leave: put into the store with the import that brought it, taken out when it has
-arrived.
+"""The outbox: what waits to leave is read from it, and taken out when it has arrived.
 
-A row says which batch goes where; the batch itself is put together when it is sent (compose.py),
-from what the store has of its profile up to that batch. Of a feed that only reads nothing is kept
-but the row, so the row has all of it. Rows go with their profile when that is erased, and with
-their import when that is taken back.
-
-    ready_passed    arrival, events, environment, at_ms, types   each batch that was processed and is nobody's: it is counted
-    ready_outgoing  arrival, profile, at_ms, events, devices, held, content   each batch that may leave
+A row says which batch goes where; an import writes it (importing/leaving.py). The batch itself is
+put together when it is sent (compose.py), from what the store has of its profile up to that batch.
+Of a feed that only reads nothing is in the store but the row, so the row has all of it. Rows go
+with their profile when that is erased, and with their import when that is taken back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from profilectl.outputs.handed_over import View, write_handed_over
 from profilectl.rules.leaving.connection import Connection
@@ -22,24 +19,94 @@ from profilectl.rules.leaving.output import ARRIVED, DEAD, WAITING, BatchOutcome
 from profilectl.store.definitions import connections, outputs
 from profilectl.store.store import OpenStore
 
+NO_END = 2**63 - 1
+"""An arrival that no batch reaches."""
+
+# The next batches that wait for an output.
+WAITING_FOR = """
+select batch.arrival, batch.import, batch.feed, batch.profile, batch.at_ms,
+       import.started_ms, batch.devices, batch.held, batch.content
+from store.outbox as batch
+join store.import on import.number = batch.import
+where batch.output = $output
+  and batch.state = $waiting
+  and batch.feed in (select unnest($feeds::integer[]))
+  and batch.arrival > $after
+  and batch.arrival < $before
+order by batch.arrival
+limit $limit
+"""
+# ... those of some profiles alone.
+WAITING_FOR_PROFILES = """
+select batch.arrival, batch.import, batch.feed, batch.profile, batch.at_ms,
+       import.started_ms, batch.devices, batch.held, batch.content
+from store.outbox as batch
+join store.import on import.number = batch.import
+where batch.output = $output
+  and batch.state = $waiting
+  and batch.feed in (select unnest($feeds::integer[]))
+  and batch.arrival > $after
+  and batch.arrival < $before
+  and batch.profile in (select unnest($profiles::bigint[]))
+order by batch.arrival
+limit $limit
+"""
+DEAD_PROFILES = """
+select distinct profile
+from store.outbox
+where output = $output and state = $dead and profile is not null
+"""
+# `outcome` has what became of each batch. One that was taken out meanwhile is not put back.
+PUT_FORWARDED = """
+insert into store.forwarded
+select $output, arrival, said, $now_ms
+from outcome
+where not dead
+order by arrival
+"""
+TAKE_OUT = """
+delete from store.outbox
+where output = $output and arrival in (select arrival from outcome where not dead)
+"""
+MARK_DEAD = """
+update store.outbox as batch
+set state = $dead, why = outcome.said, failed_ms = $now_ms
+from outcome
+where batch.output = $output and batch.arrival = outcome.arrival and outcome.dead
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingBatch:
-    """A batch of the outbox.
-
-    at_ms: its own time; received_ms: when it was received. profile: None where it is nobody's, and
-    content is all of it.
-    """
+    """A batch of the outbox."""
 
     arrival: int
+    """Its arrival."""
     number: int
+    """The import that brought it."""
     feed: int
+    """The number of its feed."""
     profile: int | None
+    """Its profile; None: it is nobody's, and content is all of it."""
     at_ms: int
+    """Its own time."""
     received_ms: int
+    """When it was received."""
     devices: str | None
+    """The JSON of its device identities."""
     held: str | None
+    """The JSON of identities that its profile held after it and has lost in the same import."""
     content: str | None
+    """The JSON of a batch that is nobody's."""
+
+
+class FeedRoute(NamedTuple):
+    """A connection of a feed and the output it leads to."""
+
+    connection: Connection
+    """The connection."""
+    output: Output
+    """The output."""
 
 
 def waiting_for(
@@ -49,33 +116,31 @@ def waiting_for(
     *,
     after: int,
     limit: int,
-    before: int | None = None,
+    before: int = NO_END,
     profiles: Collection[int] | None = None,
 ) -> list[WaitingBatch]:
     """Return the next batches that wait for an output, in order of arrival.
 
     after, before: the arrivals they come between; profiles: of these only.
     """
-    within = "" if before is None else f" and arrival < {before}"
-    within += (
-        "" if profiles is None else f" and profile in ({', '.join(map(str, profiles)) or 'null'})"
-    )
-    listed = ", ".join(map(str, feeds)) or "null"
-    rows = store.scratch.rows(
-        "select arrival, import, outbox.feed, profile, at_ms, import.started_ms, devices, held, content from store.outbox"
-        f" join store.import on import.number = outbox.import where output = $output and state = '{WAITING}'"
-        f" and outbox.feed in ({listed}) and arrival > $after{within} order by arrival limit {limit}",
-        {"output": output, "after": after},
-    )
+    bound: dict[str, object] = {
+        "output": output,
+        "waiting": WAITING,
+        "feeds": list(feeds),
+        "after": after,
+        "before": before,
+        "limit": limit,
+    }
+    if profiles is None:
+        rows = store.scratch.rows(WAITING_FOR, bound)
+    else:
+        rows = store.scratch.rows(WAITING_FOR_PROFILES, {**bound, "profiles": list(profiles)})
     return [WaitingBatch(*row) for row in rows]
 
 
 def dead_of(store: OpenStore, output: str) -> frozenset[int]:
-    """Return the profiles of whom a batch to an output is dead."""
-    rows = store.scratch.rows(
-        f"select distinct profile from store.outbox where output = $output and state = '{DEAD}' and profile is not null",
-        {"output": output},
-    )
+    """Return the profiles that have a dead batch to an output."""
+    rows = store.scratch.rows(DEAD_PROFILES, {"output": output, "dead": DEAD})
     return frozenset(profile for (profile,) in rows)
 
 
@@ -83,46 +148,39 @@ def record(
     store: OpenStore,
     output: str,
     outcomes: Sequence[BatchOutcome],
+    *,
     now_ms: int,
-    written: Mapping[int, tuple[View, HandedOver]] | None = None,
+    written: Mapping[int, tuple[View, HandedOver]],
 ) -> None:
     """Write down what became of batches, in one transaction.
 
-    One that was taken out meanwhile is not put back. written: what the output has once a batch has
-    arrived, by arrival.
+    written: what the output has once a batch has arrived, by arrival.
     """
-    taken = [
-        written[one.arrival]
-        for one in outcomes
-        if written and one.said in ARRIVED and one.arrival in written
+    arrived = [
+        written[outcome.arrival]
+        for outcome in outcomes
+        if outcome.said in ARRIVED and outcome.arrival in written
     ]
     scratch = store.scratch
     scratch.load(
         "outcome",
         [("arrival", "BIGINT"), ("said", "VARCHAR"), ("dead", "BOOLEAN")],
-        [(one.arrival, one.said, one.dead) for one in outcomes],
+        [(outcome.arrival, outcome.said, outcome.dead) for outcome in outcomes],
     )
-    bound = {"output": output, "now": now_ms}
     with store.transaction():
-        scratch.run(
-            "insert into store.forwarded select $output, arrival, said, $now from outcome where not dead order by arrival",
-            bound,
-        )
-        scratch.run(
-            "delete from store.outbox where output = $output and arrival in (select arrival from outcome where not dead)",
-            {"output": output},
-        )
-        if any(one.dead for one in outcomes):
-            scratch.run(
-                f"update store.outbox set state = '{DEAD}', why = outcome.said, failed_ms = $now from outcome"
-                " where outbox.output = $output and outbox.arrival = outcome.arrival and outcome.dead",
-                bound,
-            )
-        write_handed_over(store, output, taken)
+        scratch.run(PUT_FORWARDED, {"output": output, "now_ms": now_ms})
+        scratch.run(TAKE_OUT, {"output": output})
+        if any(outcome.dead for outcome in outcomes):
+            scratch.run(MARK_DEAD, {"output": output, "dead": DEAD, "now_ms": now_ms})
+        write_handed_over(store, output, arrived)
     scratch.drop("outcome")
 
 
-def routes(store: OpenStore) -> list[tuple[Connection, Output]]:
+def routes(store: OpenStore) -> list[FeedRoute]:
     """Return the connections of a store, with their outputs."""
-    there = {one.name: one for one in outputs(store)}
-    return [(one, there[one.output]) for one in connections(store) if one.output in there]
+    declared = {output.name: output for output in outputs(store)}
+    return [
+        FeedRoute(connection, declared[connection.output])
+        for connection in connections(store)
+        if connection.output in declared
+    ]

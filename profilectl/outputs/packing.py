@@ -6,6 +6,7 @@ Sources: domain.md 2.1 (limits), 5.1 (who sets a field), 5.4 (the packing rule),
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from profilectl.rules.text.values import Number, Value, as_text, to_json
 SERVER_SET = (
     # The platform sets these itself, or they are its own; what a file brings of them stays behind
     # (domain.md 5.1).
-    "timestamp_unixtime_ms", "source_info", "schema_version", "batch_id", "api_key", "api_keys", "job_id", "origin_mpid", "unique_id",
+    "timestamp_unixtime_ms", "source_info", "schema_version", "batch_id", "api_key", "api_keys",
+    "job_id", "origin_mpid", "unique_id",
 )
 SAID_AGAIN = (
     # A batch that is split says again in every part whom it is about; all else is in the first
@@ -44,36 +46,45 @@ to say.
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What the platform takes: batches and bytes of a request's JSON array; bytes and attributes of
-    one batch.
-    """
+    """What the platform takes."""
 
     request_batches: int = 100
+    """The batches of a request."""
     request_bytes: int = 262_144
+    """The bytes of a request's JSON array."""
     batch_bytes: int = 131_072
+    """The bytes of a batch."""
     attributes: int = LIMITS["attributes"]
+    """The attributes of a batch."""
 
 
 PLATFORM = RequestLimits()
+ID_BYTES = 38
+"""The bytes of a request id as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """A batch that is ready to leave.
-
-    position: of the profile, or the line of the file, it comes from; part: which of the batches of
-    that position, from 0. request_id: its source_request_id. body: its JSON. who: names of the
-    person; what has one in common with another must not overtake it. historical: it goes to the
-    historical endpoint. places: which of the events of a stored batch it has.
-    """
+    """A batch that is ready to leave."""
 
     position: int
+    """The profile, or the line of the file, that it comes from."""
     part: int
+    """Which of the batches of that position it is, from 0."""
     request_id: str
+    """Its source_request_id."""
     body: bytes
+    """Its JSON."""
     who: frozenset[str]
+    """Names of the person; a batch that has a name in common with another must not overtake it."""
     historical: bool = False
+    """Whether it goes to the historical endpoint."""
     places: tuple[int, ...] = ()
+    """Which of the events of a stored batch it has."""
+
+
+Request = tuple[PackedBatch, ...]
+"""The batches of a request."""
 
 
 def namespace_of(secret: str) -> UUID:
@@ -84,7 +95,7 @@ def namespace_of(secret: str) -> UUID:
 def request_id(namespace: UUID, push: int, position: int, part: int, content: str) -> str:
     """Return the id that a batch has each time it is sent in a push.
 
-    The same content in another push has another: the platform would take it for a repetition,
+    The same content in another push has another id: the platform would take it for a repetition,
     although something else may have been said in between.
     """
     return str(uuid5(namespace, f"{push}/{position}/{part}/{content}"))
@@ -103,49 +114,45 @@ def parcels_of(
 ) -> list[PackedBatch]:
     """Return the batches that one batch leaves as: itself, or parts of it where it is too large.
 
-    name: from a part and its content to its source_request_id; a batch that brings one keeps it.
-    with_times: timestamp_unixtime_ms stays. Raises Unusable for what is no batch, for one with an
-    attribute that is no value, and for one that is too large and cannot be split (BATCH_TOO_LARGE).
+    name: from a part and its content to its source_request_id; a batch that brings its own keeps
+    it. with_times: timestamp_unixtime_ms stays. Raises Unusable for what is no batch, for one with
+    an attribute that is no value, and for one that is too large and cannot be split
+    (BATCH_TOO_LARGE).
     """
     if not isinstance(document, dict):
         raise Unusable("JSON_NOT_OBJECT", json_type(document))
     if not is_batch(document):
         raise Unusable("BATCH_INVALID", "it has none of the fields that make a batch")
     read = read_batch(document, OF_A_FILE)
-    who = frozenset(
-        [
-            *(f"{one.type}:{one.key}" for one in read.identities),
-            *([f"mpid:{read.mpid}"] if read.mpid is not None else []),
-        ]
-    )
+    names = [f"{identity.type}:{identity.key}" for identity in read.identities]
+    if read.mpid is not None:
+        names.append(f"mpid:{read.mpid}")
     own = read.request
-    found = []
-    for place, part in enumerate(
-        _parts(_leaving(document, with_times), limits, len(to_json(own).encode()) if own else 38)
-    ):
-        number = first_part + place
-        content = ",".join(part)
-        named = own if own and not place else name(number, content)
-        # later parts have no events
-        found.append(
+    id_bytes = len(to_json(own).encode()) if own else ID_BYTES
+    batches = []
+    for place, part in enumerate(_parts(_leaving(document, with_times), limits, id_bytes)):
+        number, content = first_part + place, ",".join(part)
+        request = own if own and not place else name(number, content)
+        batches.append(
             PackedBatch(
-                position,
-                number,
-                named,
-                f'{{"source_request_id":{to_json(named)},{content}}}'.encode(),
-                who,
-                historical and not place,
-                places,
+                position=position,
+                part=number,
+                request_id=request,
+                body=f'{{"source_request_id":{to_json(request)},{content}}}'.encode(),
+                who=frozenset(names),
+                historical=historical and not place,  # later parts have no events
+                places=places,
             )
         )
-    return found
+    return batches
 
 
 def _leaving(document: Mapping[str, Value], with_times: bool) -> dict[str, Value]:
-    """Return a batch under the platform's own names, its attributes as text, without what the
-    server sets.
+    """Return a batch under the platform's own names, its attributes as text.
+
+    What the server sets is left out.
     """
-    found: dict[str, Value] = {"environment": document.get("environment") or "production"}
+    leaving: dict[str, Value] = {"environment": document.get("environment") or "production"}
     for field, value in document.items():
         if (
             value is None
@@ -153,21 +160,21 @@ def _leaving(document: Mapping[str, Value], with_times: bool) -> dict[str, Value
             or (field in SERVER_SET and not (with_times and field == "timestamp_unixtime_ms"))
         ):
             continue
-        found[field] = _told(field, value)
-    return found
+        leaving[field] = _leaving_field(field, value)
+    return leaving
 
 
-def _told(field: str, value: Value) -> Value:
-    """Return what a batch says in one field."""
+def _leaving_field(field: str, value: Value) -> Value:
+    """Return what leaves of one field of a batch."""
     if field == "mpid":
         return Number(str(whole_number(value, "MPID_INVALID")))
     if field in ("user_identities", "device_info") and isinstance(value, dict):
-        return {_named(field, key): one for key, one in value.items() if one is not None}
+        return {_named(field, key): member for key, member in value.items() if member is not None}
     if field == "user_attributes" and isinstance(value, dict):
-        for key, one in value.items():
-            if not has_value_type(one):
+        for key, attribute in value.items():
+            if not has_value_type(attribute):
                 raise Unusable("UA_UNSUPPORTED_TYPE", key)
-        return {attribute_key(key): as_text(one) for key, one in value.items()}
+        return {attribute_key(key): as_text(attribute) for key, attribute in value.items()}
     return list(deleted_keys(value)) if field == "deleted_user_attributes" else value
 
 
@@ -180,11 +187,11 @@ def _named(field: str, key: str) -> str:
 def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) -> list[list[str]]:
     """Return the members, as JSON, of each of the batches that a batch leaves as.
 
-    id_bytes: what the JSON of the first one's source_request_id takes.
+    id_bytes: the bytes of the first one's source_request_id as JSON.
     """
     attributes = document.get("user_attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
-    first = [
+    whole = [
         _member(field, value) for field, value in document.items() if field != "user_attributes"
     ]
     again = [
@@ -195,20 +202,26 @@ def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) 
     parts: list[list[str]] = []
     waiting = [_member(key, value) for key, value in attributes.items()]
     while waiting or not parts:
-        said = again if parts else first
-        size = _size(said) + (38 if parts else id_bytes)
-        taken = 0
-        while taken < min(len(waiting), limits.attributes):
-            more = len(waiting[taken].encode()) + bool(taken)
-            if size + more > limits.batch_bytes:
-                break
-            size += more
-            taken += 1
-        if size > limits.batch_bytes or (parts and not taken):
+        members = again if parts else whole
+        size = _size(members) + (ID_BYTES if parts else id_bytes)
+        count, size = _fitting(waiting, size, limits)
+        if size > limits.batch_bytes or (parts and not count):
             raise Unusable("BATCH_TOO_LARGE", f"more than {limits.batch_bytes:,} bytes")
-        parts.append([*said, f'"user_attributes":{{{",".join(waiting[:taken])}}}'])
-        del waiting[:taken]
+        parts.append([*members, f'"user_attributes":{{{",".join(waiting[:count])}}}'])
+        del waiting[:count]
     return parts
+
+
+def _fitting(attributes: Sequence[str], size: int, limits: RequestLimits) -> tuple[int, int]:
+    """Return how many attributes fit into a batch of a size, and its size in bytes with them."""
+    count = 0
+    while count < min(len(attributes), limits.attributes):
+        more = len(attributes[count].encode()) + bool(count)
+        if size + more > limits.batch_bytes:
+            break
+        size += more
+        count += 1
+    return count, size
 
 
 def _member(key: str, value: Value) -> str:
@@ -216,60 +229,89 @@ def _member(key: str, value: Value) -> str:
 
 
 def _said_again(field: str, value: Value) -> Value:
-    """Return what later parts say of a field: of a device what identifies it."""
+    """Return what later parts say of a field: of a device its identities."""
     if field != "device_info" or not isinstance(value, dict):
         return value
-    return {key: one for key, one in value.items() if (kind := type_named(key)) and kind.device}
+    return {
+        key: member for key, member in value.items() if (kind := type_named(key)) and kind.device
+    }
 
 
-def _size(said: Sequence[str]) -> int:
+def _size(members: Sequence[str]) -> int:
     """Return the bytes of a batch without attributes and without the JSON of its id."""
     return len('{"source_request_id":,"user_attributes":{}}') + sum(
-        len(one.encode()) + 1 for one in said
+        len(member.encode()) + 1 for member in members
     )
 
 
-def pack(
-    parcels: Iterable[PackedBatch], limits: RequestLimits = PLATFORM
-) -> Iterator[tuple[PackedBatch, ...]]:
+def pack(parcels: Iterable[PackedBatch], limits: RequestLimits = PLATFORM) -> Iterator[Request]:
     """Part batches into requests: in order, each as full as it can be."""
     request: list[PackedBatch] = []
     size = 2
-    for one in parcels:
-        more = len(one.body) + bool(request)
+    for batch in parcels:
+        more = len(batch.body) + bool(request)
         if request and (
             len(request) == limits.request_batches or size + more > limits.request_bytes
         ):
             yield tuple(request)
-            request, size, more = [], 2, len(one.body)
-        request.append(one)
+            request, size, more = [], 2, len(batch.body)
+        request.append(batch)
         size += more
     if request:
         yield tuple(request)
 
 
 def body_of(request: Sequence[PackedBatch]) -> bytes:
-    """Return what a request sends: a JSON array."""
-    return b"[" + b",".join(one.body for one in request) + b"]"
+    """Return the body of a request: a JSON array."""
+    return b"[" + b",".join(batch.body for batch in request) + b"]"
+
+
+@dataclass(slots=True)
+class RequestQueue:
+    """Batches that are packed into requests, those for each endpoint apart."""
+
+    _waiting: dict[bool, list[PackedBatch]] = dataclasses.field(
+        default_factory=lambda: {False: [], True: []}
+    )
+    """The batches of a request that is not full, by whether it is for the historical endpoint."""
+
+    def full(self, batches: Iterable[PackedBatch]) -> Iterator[Request]:
+        """Add batches; yield the requests that are full."""
+        for batch in batches:
+            self._waiting[batch.historical].append(batch)
+        for historical, waiting in self._waiting.items():
+            *requests, unfilled = pack(waiting) if waiting else ((),)
+            yield from requests
+            self._waiting[historical] = list(unfilled)
+
+    def remaining(self) -> Iterator[Request]:
+        """Yield the requests that are not full."""
+        yield from (tuple(waiting) for waiting in self._waiting.values() if waiting)
+
+    def requests(self, blocks: Iterable[Iterable[PackedBatch]]) -> Iterator[Request]:
+        """Yield all requests of blocks of batches."""
+        for block in blocks:
+            yield from self.full(block)
+        yield from self.remaining()
 
 
 Run = tuple[int, int]
-"""Positions from the first to the last, both with it."""
+"""Positions from a begin to an end, both with it."""
 
 
 def joined(runs: Iterable[Run]) -> list[Run]:
     """Return the same positions as the fewest runs, in order."""
-    found: list[Run] = []
-    for first, last in sorted(runs):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(found[-1][1], last))
+    fewest: list[Run] = []
+    for begin, end in sorted(runs):
+        if fewest and begin <= fewest[-1][1] + 1:
+            fewest[-1] = (fewest[-1][0], max(fewest[-1][1], end))
         else:
-            found.append((first, last))
-    return found
+            fewest.append((begin, end))
+    return fewest
 
 
 class Track:
-    """What of a push is done: positions are begun in order, and done in any.
+    """The positions of a push that are done: they are begun in order, and done in any.
 
     Before `start` everything is done. `runs()` tells what may be written down as done: a position
     between two that follow each other in the push belongs to nobody, and counts as done with them.
@@ -280,19 +322,19 @@ class Track:
         if self._done and self._done[0][0] <= start:
             start = max(start, self._done[0][1] + 1)
         self.start = start
-        # position -> parts that are under way; -1: not begun to be counted
+        # position -> parts that are under way
         self._open: dict[int, int] = {}
 
     def is_done(self, position: int) -> bool:
-        """Say whether a position was done before."""
-        return position < self.start or any(first <= position <= last for first, last in self._done)
+        """Return whether a position was done before."""
+        return position < self.start or any(begin <= position <= end for begin, end in self._done)
 
     def begin(self, position: int, parts: int) -> None:
         """Begin a position; it is later than every one before."""
         self._open[position] = parts
 
     def end(self, position: int, parts: int = 1) -> bool:
-        """Count parts as done; say whether the position is done with them."""
+        """Count parts as done; return whether the position is done with them."""
         self._open[position] -= parts
         return not self._open[position]
 
@@ -307,17 +349,21 @@ class Track:
                 break
             self.start = position + 1
             del self._open[position]
-        first: int | None = None
-        last = 0
-        found: list[Run] = [*self._done, *([(0, self.start - 1)] if self.start else [])]
-        for position, left in self._open.items():
-            if not left:
-                first, last = position if first is None else first, position
-            elif first is not None:
-                found.append((first, last))
-                first = None
-        if first is not None:
-            found.append((first, last))
+        before = [(0, self.start - 1)] if self.start else []
+        runs: list[Run] = [*self._done, *before, *self._runs_among_open()]
         if self.start > began:
             self._done = [run for run in self._done if run[1] >= self.start]
-        return joined(found)
+        return joined(runs)
+
+    def _runs_among_open(self) -> Iterator[Run]:
+        """Yield what is done behind a position that is not."""
+        begin: int | None = None
+        end = 0
+        for position, parts in self._open.items():
+            if not parts:
+                begin, end = position if begin is None else begin, position
+            elif begin is not None:
+                yield begin, end
+                begin = None
+        if begin is not None:
+            yield begin, end

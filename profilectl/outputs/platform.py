@@ -1,4 +1,4 @@
-"""What the platform answers, and what is done about it; where it is.
+"""The platform: its answers, what is done about each, and its addresses.
 
 Sources: domain.md 5.4.
 """
@@ -28,36 +28,44 @@ class Act(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PlatformAnswer:
-    """What a status means.
-
-    code: of a batch that is refused with it; hint: what the person can do.
-    """
+    """What a status means."""
 
     act: Act
+    """What is done after it."""
     sentence: str
+    """The answer in words."""
     code: str = ""
+    """The code of a batch that is refused with it."""
     hint: str = ""
+    """What the person can do."""
 
 
-_CREDENTIALS = "give the key and the secret of a platform or custom feed input: PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE"
+_CREDENTIALS = (
+    "give the key and the secret of a platform or custom feed input: PROFILECTL_PUSH_KEY and"
+    " PROFILECTL_PUSH_SECRET, or --credentials FILE"
+)
+_OWN_ADDRESS = "name its own address with --host; a redirect is not followed"
+_IS_IT_THE_API = "is --host the address of the Events API? /v2/bulkevents is added to it"
 
 # fmt: off
 ANSWERS: dict[int, PlatformAnswer] = {
+    # status     act             in words, the code of a batch that is refused, what to do
     200: PlatformAnswer(Act.ACCEPTED,   "accepted"),
     202: PlatformAnswer(Act.ACCEPTED,   "accepted"),
-    400: PlatformAnswer(Act.SINGLE_OUT, "malformed, or a field is missing",         "BATCH_REFUSED"),
-    401: PlatformAnswer(Act.STOP,       "the platform wants credentials",           hint=_CREDENTIALS),
-    403: PlatformAnswer(Act.STOP,       "the platform does not take these credentials", hint=_CREDENTIALS),
+    400: PlatformAnswer(Act.SINGLE_OUT, "malformed, or a field is missing", "BATCH_REFUSED"),
+    401: PlatformAnswer(Act.STOP,       "the platform wants credentials", hint=_CREDENTIALS),
+    403: PlatformAnswer(Act.STOP,       "the platform does not take these credentials",
+                 hint=_CREDENTIALS),
     408: PlatformAnswer(Act.AGAIN,      "the platform did not wait for the request"),
-    413: PlatformAnswer(Act.SINGLE_OUT, "larger than the platform takes",           "BATCH_TOO_LARGE"),
+    413: PlatformAnswer(Act.SINGLE_OUT, "larger than the platform takes", "BATCH_TOO_LARGE"),
     429: PlatformAnswer(Act.AGAIN,      "too many requests"),
 }
 CLASSES: dict[int, PlatformAnswer] = {
     # of a status that has no line of its own, by its first digit
     1:   PlatformAnswer(Act.AGAIN,      "no answer"),
     2:   PlatformAnswer(Act.ACCEPTED,   "accepted"),
-    3:   PlatformAnswer(Act.STOP,       "the platform is somewhere else",           hint="name its own address with --host; a redirect is not followed"),
-    4:   PlatformAnswer(Act.STOP,       "nothing there takes batches",              hint="is --host the address of the Events API? /v2/bulkevents is added to it"),
+    3:   PlatformAnswer(Act.STOP,       "the platform is somewhere else", hint=_OWN_ADDRESS),
+    4:   PlatformAnswer(Act.STOP,       "nothing there takes batches", hint=_IS_IT_THE_API),
     5:   PlatformAnswer(Act.AGAIN,      "the platform is not available"),
 }
 HOSTS = {

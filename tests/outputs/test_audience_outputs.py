@@ -698,8 +698,8 @@ def counting(real):
             count()
         return found
     return call
-once = Sender._once
-Sender._once = counting(once)
+once = HttpSender._once
+HttpSender._once = counting(once)
 Scratch.run, Scratch.rows = counting(Scratch.run), counting(Scratch.rows)
 os.replace, os.fsync, os.write = counting(os.replace), counting(os.fsync), counting(os.write)
 from profilectl.cli.app import main

@@ -106,10 +106,10 @@ output = "o"
     first, second = (tmp_path / name / "profiles.duckdb" for name in ("first", "second"))
     delivery_of = forwarding_of.delivery_of
 
-    def exchanging(*arguments: Any) -> Any:
+    def exchanging(*arguments: Any, **named: Any) -> Any:
         first.rename(tmp_path / "away")
         second.rename(first)
-        return delivery_of(*arguments)
+        return delivery_of(*arguments, **named)
 
     monkeypatch.setattr(forwarding_of, "delivery_of", exchanging)
     with pytest.raises(OtherStore):

@@ -1,8 +1,9 @@
-"""Members of audiences on their way: what waits is put together as it is sent, and a list of all is
-written whole.
+"""Members of audiences on their way, as messages or as a list.
 
-Whether somebody may be added is looked at once more when it is sent: who has opted out or withdrawn
-a consent since is not.
+Messages that wait are put together as they are sent; a list of all members is written whole.
+
+Whether somebody may be added is looked at once more when it is sent: somebody who has opted out or
+withdrawn a consent since is not.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from profilectl.audiences.outbox import (
     MAYBE,
@@ -30,6 +30,7 @@ from profilectl.audiences.refresh import evaluated_ms
 from profilectl.files.whole_file import whole_file
 from profilectl.outputs.delivery.csv_file import cell_of, check_list, header_of, text_of_rows
 from profilectl.outputs.delivery.parcel import Parcel
+from profilectl.outputs.delivery.waiting import StoreAccess, Taken
 from profilectl.rules.leaving.audience_connection import (
     ADD,
     DELETE,
@@ -42,293 +43,361 @@ from profilectl.rules.leaving.audience_connection import (
 from profilectl.rules.leaving.output import BatchOutcome, Output
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import held_json, parse_json
-from profilectl.store.opening import open_store
-from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
 from profilectl.store.store import OpenStore
 
-LATE_WAIT_S = 60.0
 STRETCH = 20_000
-"""So many members are read at once for a list."""
+"""How many members are read at once for a list."""
+
+# The people of a connection as they are now. The columns are their identities, the attributes that
+# are shared, and the fingerprints of these.
+PEOPLE = """
+select held.profile, member.since_ms, {columns}
+from shared_person as held
+left join (select profile, since_ms from store.membership where audience = $audience) as member
+  on member.profile = held.profile
+"""
+SHARED_PROFILES = "where profile in (select profile from shared_people)"
+# How much waits for a list: the number of the newest change, and how many there are.
+WAITS_FOR_LIST = """
+select max(number), count(*)
+from store.audience_outbox
+where output = $output and audience = $audience
+"""
+LISTED = "select * from shared_wanted"
+MEMBERS_LISTED = "select profile, mpid from listed order by profile"
+# A list holds the members that it was made of. A profile that was erased meanwhile stays out.
+FORGET_MEMBERS = "delete from store.audience_told where output = $output and audience = $audience"
+PUT_MEMBERS = """
+insert into store.audience_told
+select $output, $audience, listed.profile, listed.mpid, listed.environment, listed.since_ms,
+       listed.attributes, true
+from listed
+where profile in (select profile from every_profile)
+"""
+COUNT_LEFT = """
+insert into store.audience_left
+select output, audience, action, 'delivered', count(*), $now_ms
+from store.audience_outbox
+where output = $output and audience = $audience and number <= $newest
+group by all
+order by all
+"""
+TAKE_OUT_CHANGES = """
+delete from store.audience_outbox
+where output = $output and audience = $audience and number <= $newest
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberToSend:
-    """What is told of a member: identities, the held values of attributes that are shared, and
-    since when it is one."""
+    """A member of an audience, as an output hears of them."""
 
     identities: dict[str, list[str]]
+    """Their identities, by type."""
     attributes: dict[str, str]
-    since_ms: int | None = None
+    """The held values of the attributes that are shared."""
+    fingerprints: str
+    """The fingerprints of these attributes."""
+    since_ms: int | None
+    """Since when they are a member; None: they are none any more."""
 
 
-class Messages:
-    """The messages of an output that wait, as forwarding takes them (run.Source)."""
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """A message as it goes."""
 
-    def __init__(self, scratch: Scratch, path: Path, output: Output, wait_s: float) -> None:
-        self._scratch, self._path, self._output, self._wait_s = (
-            scratch,
-            path,
-            output,
-            max(wait_s, LATE_WAIT_S),
-        )
-        self._sent: list[tuple[Message, str]] = []
+    message: Message
+    """The message as it waited."""
+    sending: Told
+    """The message as the output gets it."""
+    has: str
+    """The fingerprints of the attributes that the member has."""
+    may_have: str
+    """The fingerprints of the attributes that the output may have after it."""
 
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
-        """Put the next messages together, and write down that they are begun: the last number, and
-        those that leave."""
-        name = self._output.name
-        with open_store(
-            self._scratch, self._path, wait_s=self._wait_s
-        ) as store:  # others may read while nothing waits
-            if not waiting_messages(store, name, list(_routes(store, name)), after=after, limit=1):
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: it updates attributes that are again as the output has them."""
+        return self.message.action == UPDATE and not self.sending.attributes
+
+
+@dataclass(slots=True)
+class MessagesWaiting:
+    """The messages about members that wait for an output."""
+
+    stores: StoreAccess
+    """Opens the store."""
+    output: Output
+    """The output."""
+    sent: list[_Composed] = field(default_factory=list)
+    """The messages that were taken in the call before."""
+
+    def take(self, after: int, limit: int) -> Taken | None:
+        """Put the next messages together, and write down that they are begun; None: none waits."""
+        name = self.output.name
+        with self.stores.open() as store:  # other processes may read while nothing waits
+            numbers = list(_routes(store, name))
+            if not waiting_messages(store, name, numbers, after=after, limit=1):
                 return None
-        with open_store(self._scratch, self._path, write=True, wait_s=self._wait_s) as store:
+        with self.stores.open(write=True) as store, store.transaction():
             routes = _routes(store, name)
-            with store.transaction():
-                found = waiting_messages(store, name, list(routes), after=after, limit=limit)
-                _look_again(store, found, name)
-                found = waiting_messages(store, name, list(routes), after=after, limit=limit)
-                told = _composed(store, found, routes)
-                begin(store, name, [(message, has, may_have) for message, _, has, may_have in told])
-        self._sent = [(message, has) for message, _, has, _ in told]
-        last = max((one.number for one in found), default=after)
-        # An update of what is again as the output has it says nothing.
-        empty = [
-            BatchOutcome(message.number, "UNCHANGED")
-            for message, one, _, _ in told
-            if message.action == UPDATE and not one.attributes
-        ]
-        parcels = [
-            Parcel(message.number, message.mpid, message.message, message.at_ms, one.document())
-            for message, one, _, _ in told
-            if message.action != UPDATE or one.attributes
-        ]
-        return last, parcels, empty
+            numbers = list(routes)
+            messages = waiting_messages(store, name, numbers, after=after, limit=limit)
+            _look_again(store, messages, name)
+            messages = waiting_messages(store, name, numbers, after=after, limit=limit)
+            self.sent = _composed(store, messages, routes)
+            begun = [(composed.message, composed.has, composed.may_have) for composed in self.sent]
+            begin(store, name, begun)
+        return Taken(
+            after=max((message.number for message in messages), default=after),
+            parcels=[_parcel(composed) for composed in self.sent if not composed.is_empty],
+            outcomes=[
+                BatchOutcome(composed.message.number, "UNCHANGED")
+                for composed in self.sent
+                if composed.is_empty
+            ],
+        )
 
     def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
-        """Write down what became of the messages that were taken last."""
-        record_messages(store, self._output.name, self._sent, outcomes, time.time_ns() // 1_000_000)
+        """Write down what became of the messages that were taken in the call before."""
+        sent = [(composed.message, composed.has) for composed in self.sent]
+        now_ms = time.time_ns() // 1_000_000
+        record_messages(store, self.output.name, sent, outcomes=outcomes, now_ms=now_ms)
+
+
+def _parcel(composed: _Composed) -> Parcel:
+    message = composed.message
+    return Parcel(
+        arrival=message.number,
+        lane=message.mpid,
+        request=message.message,
+        received_ms=message.at_ms,
+        document=composed.sending.document(),
+    )
 
 
 def _routes(store: OpenStore, output: str) -> dict[int, Route]:
     """Return the active connections of an output by the number of the audience."""
     return {
-        one.audience.number: one
-        for one in audience_routes(store)
-        if one.output.name == output and one.connection.active
+        route.audience.number: route
+        for route in audience_routes(store)
+        if route.output.name == output and route.connection.active
     }
 
 
-def _look_again(store: OpenStore, found: Sequence[Message], output: str) -> None:
-    profiles = [(one.profile,) for one in found if one.profile is not None]
+def _look_again(store: OpenStore, messages: Sequence[Message], output: str) -> None:
+    """Compare the people of some messages once more with who is to be at the output."""
+    profiles = [(message.profile,) for message in messages if message.profile is not None]
     if profiles:
         store.scratch.load("shared_taken", [("profile", "BIGINT")], profiles)
         align(store, "shared_taken", output=output)
 
 
 def _composed(
-    store: OpenStore, found: Sequence[Message], routes: dict[int, Route]
-) -> list[tuple[Message, Told, str, str]]:
-    """Return messages as they go; of each, the fingerprints of what the member has, and of what the
-    output may have after it."""
-    told = []
+    store: OpenStore, messages: Sequence[Message], routes: dict[int, Route]
+) -> list[_Composed]:
+    """Return messages as they go, in order."""
+    composed = []
     for number, route in routes.items():
-        ones = [one for one in found if one.audience == number]
-        people, marks = _people(
-            store, route, [one.profile for one in ones if one.profile is not None]
+        of_audience = [message for message in messages if message.audience == number]
+        profiles = [message.profile for message in of_audience if message.profile is not None]
+        people = _people(store, route, profiles)
+        removed = [message.profile for message in of_audience if message.action == DELETE]
+        identities = _identities_there(
+            store, route, [profile for profile in removed if profile in people]
         )
-        _known_there(store, route, people, [one.profile for one in ones if one.action == DELETE])
-        for one in ones:
-            person = people.get(one.profile or 0) if one.profile is not None else None
-            has = marks.get(one.profile or 0, "{}") if one.profile is not None else "{}"
-            told.append(_told(one, route, person, has))
-    return sorted(told, key=lambda one: one[0].number)
+        for message in of_audience:
+            member = None if message.profile is None else people.get(message.profile)
+            if member is not None and message.profile in identities:
+                member = replace(member, identities=identities[message.profile])
+            composed.append(_told(message, route, member))
+    return sorted(composed, key=lambda composed: composed.message.number)
 
 
-def _known_there(
-    store: OpenStore, route: Route, people: dict[int, MemberToSend], leaving: Sequence[int | None]
-) -> None:
-    """Name whoever is removed by what the output may know them by, also where they lost it since."""
-    gone = [(profile,) for profile in leaving if profile in people]
-    if gone:
-        store.scratch.load("shared_gone", [("profile", "BIGINT")], gone)
-        for profile, held in identities_there(store, "shared_gone", route.place).items():
-            people[profile] = replace(people[profile], identities=held)
+def _identities_there(
+    store: OpenStore, route: Route, profiles: Sequence[int | None]
+) -> dict[int, dict[str, list[str]]]:
+    """Return the identities by which an output may know profiles that are removed.
+
+    Identities that they have lost since are among them.
+    """
+    if not profiles:
+        return {}
+    rows = [(profile,) for profile in profiles]
+    store.scratch.load("shared_gone", [("profile", "BIGINT")], rows)
+    return identities_there(store, "shared_gone", route.place)
 
 
-def _told(
-    one: Message, route: Route, person: MemberToSend | None, has: str
-) -> tuple[Message, Told, str, str]:
-    identities = (
-        json.loads(one.identities)
-        if person is None and one.identities
-        else identities_told(route.connection, person.identities if person else {})
+def _told(message: Message, route: Route, member: MemberToSend | None) -> _Composed:
+    """Return a message as it goes. member: None where they are not there any more."""
+    has = member.fingerprints if member else "{}"
+    before, after = fingerprints(message.had), fingerprints(has)
+    attributes = attributes_told(
+        _action_for(message, route, is_changed=before != after),
+        member.attributes if member else {},
+        before=before,
+        after=after,
     )
-    before, after = fingerprints(one.had), fingerprints(has)
-    whole = (
-        ADD
-        if one.action == UPDATE and route.output.type == "csv" and before != after
-        else one.action
-    )  # a row has all of them
-    attributes = attributes_told(whole, person.attributes if person else {}, before, after)
-    may_have = (
-        json.dumps(
-            {**before, **{str(each["key"]): MAYBE for each in attributes}}, ensure_ascii=False
-        )
-        if one.action != DELETE
-        else "{}"
+    may_have = {**before, **{str(attribute["key"]): MAYBE for attribute in attributes}}
+    sending = Told(
+        message=message.message,
+        at_ms=message.at_ms,
+        mpid=message.mpid,
+        environment=ENVIRONMENT_NAME[message.environment],
+        audience=message.audience,
+        audience_name=route.audience.name,
+        action=message.action,
+        since_ms=(member.since_ms if member and member.since_ms is not None else message.since_ms),
+        identities=(
+            json.loads(message.identities)
+            if member is None and message.identities
+            else identities_told(route.connection, member.identities if member else {})
+        ),
+        attributes=attributes,
     )
-    since_ms = person.since_ms if person and person.since_ms is not None else one.since_ms
-    sent = Told(
-        one.message,
-        one.at_ms,
-        one.mpid,
-        ENVIRONMENT_NAME[one.environment],
-        one.audience,
-        route.audience.name,
-        one.action,
-        since_ms,
-        identities,
-        attributes,
+    return _Composed(
+        message=message,
+        sending=sending,
+        has=has,
+        may_have=("{}" if message.action == DELETE else json.dumps(may_have, ensure_ascii=False)),
     )
-    return one, sent, has, may_have
 
 
-def _people(
-    store: OpenStore, route: Route, wanted: Sequence[int]
-) -> tuple[dict[int, MemberToSend], dict[int, str]]:
-    """Return the people of a connection as they are now, and the fingerprints of their
-    attributes."""
-    if not wanted:
-        return {}, {}
+def _action_for(message: Message, route: Route, *, is_changed: bool) -> str:
+    """Return the action by which the attributes of a message are chosen.
+
+    A row of a file has all attributes of its member, so an update of some adds all of them.
+    """
+    if message.action == UPDATE and route.output.type == "csv" and is_changed:
+        return ADD
+    return message.action
+
+
+def _people(store: OpenStore, route: Route, profiles: Sequence[int]) -> dict[int, MemberToSend]:
+    """Return the people of a connection as they are now."""
+    if not profiles:
+        return {}
     scratch, keys = store.scratch, list(route.connection.attributes)
-    profiles = people_of_audience(store, route.audience.audience.workspace)
-    scratch.load("shared_people", [("profile", "BIGINT")], [(one,) for one in wanted])
-    members = Members(store, route.audience.audience.workspace, [route], "shared_people")
-    listed = f"[{', '.join(f'i_{kind}' for kind in profiles.identities)}]::varchar[][]"
+    workspace = route.audience.audience.workspace
+    people = people_of_audience(store, workspace)
+    rows = [(profile,) for profile in profiles]
+    scratch.load("shared_people", [("profile", "BIGINT")], rows)
+    members = Members(store, workspace, [route], touched="shared_people")
+    scratch.make("shared_person", people.folded(keys, SHARED_PROFILES), keep=False)
+    identities = f"[{', '.join(f'i_{kind}' for kind in people.identities)}]::varchar[][]"
     values = f"[{', '.join(f'held.v{n}' for n in range(len(keys)))}]::varchar[]"
-    folded = profiles.folded(keys, "where profile in (select profile from shared_people)")
-    rows = scratch.rows(
-        f"select held.profile, {listed}, {values}, member.since_ms,"
-        f" {members.fingerprints(route.connection)} from ({folded}) as held left join"
-        f" (select profile, since_ms from store.membership where audience ="
-        f" {route.audience.number}) as member on member.profile = held.profile"
-    )
-    people, marks = {}, {}
-    for profile, identities, held, since_ms, mark in rows:
-        people[profile] = MemberToSend(
-            {
-                kind: found
-                for kind, found in zip(profiles.identities, identities, strict=True)
-                if found
+    columns = f"{identities}, {values}, {members.fingerprints(route.connection)}"
+    rows_now = scratch.rows(PEOPLE.format(columns=columns), {"audience": route.audience.number})
+    return {
+        profile: MemberToSend(
+            identities={
+                kind: texts for kind, texts in zip(people.identities, listed, strict=True) if texts
             },
-            {key: value for key, value in zip(keys, held, strict=True) if value is not None},
-            since_ms,
+            attributes={
+                key: value for key, value in zip(keys, shared, strict=True) if value is not None
+            },
+            fingerprints=marks,
+            since_ms=since_ms,
         )
-        marks[profile] = mark
-    return people, marks
+        for profile, since_ms, listed, shared, marks in rows_now
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class ListOutcome:
-    """What became of a list: how many members it has, and how many changes that waited it holds."""
+    """What became of a list."""
 
     members: int
+    """How many members it has."""
     changes: int
+    """How many changes that waited it holds."""
 
 
-def write_list(
-    scratch: Scratch, path: Path, output: Output, wait_s: float, *, only_changed: bool
-) -> ListOutcome | None:
-    """Write the file of an output that holds an audience whole. None: nothing is connected that is
-    active, or (only_changed) nothing has changed. Raises InputRefused where the file cannot be
-    written; then what waits goes on waiting."""
-    wait_s = max(wait_s, LATE_WAIT_S)
-    with open_store(scratch, path, wait_s=wait_s) as store:
+@dataclass(frozen=True, slots=True)
+class _ChangesWaiting:
+    """The changes that wait for a list."""
+
+    newest: int | None
+    """The number of the newest; None: none waits."""
+    count: int
+    """How many there are."""
+
+
+def write_list(stores: StoreAccess, output: Output, *, only_changed: bool) -> ListOutcome | None:
+    """Write the file of an output that holds an audience whole.
+
+    None: nothing is connected that is active, or (only_changed) nothing has changed. Raises
+    InputRefused where the file cannot be written; then what waits goes on waiting.
+    """
+    with stores.open() as store:
         route = next(iter(_routes(store, output.name).values()), None)
-        if route is None or (only_changed and not _waits(store, route)[1]):
+        if route is None or (only_changed and not _changes_waiting(store, route).count):
             return None
-    with open_store(scratch, path, write=True, wait_s=wait_s) as store:
+    with stores.open(write=True) as store:
         with store.transaction():
             align(store, output=output.name)
-        last, count = _waits(store, route)
-    target = path.absolute().parent / output.place
+        waiting = _changes_waiting(store, route)
+    target = stores.path.absolute().parent / output.place
     check_list(target)
-    with open_store(scratch, path, wait_s=wait_s) as store:
+    with stores.open() as store:
         members = Members(store, route.audience.audience.workspace, [route])
         members.make_wanted(route)
-        scratch.make("listed", "select * from shared_wanted")
+        store.scratch.make("listed", LISTED)
         with whole_file(target, "path") as out:
             out.write(text_of_rows([header_of("full", route.connection.attributes)], safe=False))
             for block in _lists(store, route):
                 out.write(text_of_rows(block, safe=output.safe_for_spreadsheets))
-    with open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        _record_list(store, route, last)
-    return ListOutcome(scratch.count("listed"), count)
+    with stores.open(write=True) as store, store.transaction():
+        _record_list(store, route, waiting.newest)
+    return ListOutcome(stores.scratch.count("listed"), waiting.count)
 
 
-def _waits(store: OpenStore, route: Route) -> tuple[int | None, int]:
-    """Return the number of the last change that waits for a list, and how many wait."""
-    last, count = store.scratch.row(
-        f"select max(number), count(*) from store.audience_outbox where {_HERE}", route.place
-    )
-    return last, count
-
-
-_HERE = "output = $output and audience = $audience"
+def _changes_waiting(store: OpenStore, route: Route) -> _ChangesWaiting:
+    return _ChangesWaiting(*store.scratch.row(WAITS_FOR_LIST, route.place))
 
 
 def _lists(store: OpenStore, route: Route) -> Iterator[list[tuple[str, ...]]]:
-    """Yield the rows of the members, a stretch of them at a time, in the order in which their
-    profiles were founded."""
-    scanned, keys = (
-        str(evaluated_ms(store.scratch, route.audience) or 0),
-        route.connection.attributes,
-    )
-    rows = store.scratch.rows("select profile, mpid from listed order by profile")
+    """Yield the rows of the members, a stretch at a time, oldest profiles first."""
+    scanned = str(evaluated_ms(store.scratch, route.audience) or 0)
+    rows = store.scratch.rows(MEMBERS_LISTED)
     for start in range(0, len(rows), STRETCH):
         stretch = rows[start : start + STRETCH]
-        people, _ = _people(store, route, [profile for profile, _ in stretch])
+        people = _people(store, route, [profile for profile, _ in stretch])
         block: list[tuple[str, ...]] = []
         for profile, mpid in stretch:
-            person = people[profile]
-            has = [
-                cell_of(parse_json(held_json(person.attributes[key])))
-                if key in person.attributes
-                else ""
-                for key in keys
-            ]
-            listed = [
-                (one["value"], one["type"])
-                for one in identities_told(route.connection, person.identities)
-            ] or [("", "")]
-            block += [(str(mpid), scanned, value, kind, *has) for value, kind in listed]
+            block += _rows_of(route, people[profile], mpid=str(mpid), scanned=scanned)
         yield block
 
 
-def _record_list(store: OpenStore, route: Route, last: int | None) -> None:
-    """Write down that a list holds the members it was made of, and all that waited when it was
-    begun."""
+def _rows_of(
+    route: Route, member: MemberToSend, *, mpid: str, scanned: str
+) -> list[tuple[str, ...]]:
+    """Return the rows of a member: one for each identity.
+
+    scanned: when the audience was evaluated, in epoch milliseconds.
+    """
+    cells = [
+        cell_of(parse_json(held_json(member.attributes[key]))) if key in member.attributes else ""
+        for key in route.connection.attributes
+    ]
+    identities = [
+        (identity["value"], identity["type"])
+        for identity in identities_told(route.connection, member.identities)
+    ]
+    return [(mpid, scanned, value, kind, *cells) for value, kind in identities or [("", "")]]
+
+
+def _record_list(store: OpenStore, route: Route, newest: int | None) -> None:
+    """Write down the members of a list, and that what waited when it was begun has left.
+
+    Called within a transaction. newest: the number of the newest change that waited; None: none.
+    """
     scratch, place = store.scratch, route.place
-    with store.transaction():
-        scratch.run(f"delete from store.audience_told where {_HERE}", place)
-        scratch.run(
-            "insert into store.audience_told select $output, $audience, listed.profile,"
-            " listed.mpid, listed.environment, listed.since_ms, listed.attributes, true"
-            f" from listed where profile in (select profile from"
-            f" ({known_mpids(store.segments())}))",
-            place,
-        )
-        if last is None:
-            return
-        scratch.run(
-            f"insert into store.audience_left select output, audience, action, 'delivered',"
-            f" count(*), $now from store.audience_outbox where {_HERE} and number <= $last group"
-            f" by all order by all",
-            {**place, "last": last, "now": time.time_ns() // 1_000_000},
-        )
-        scratch.run(
-            f"delete from store.audience_outbox where {_HERE} and number <= $last",
-            {**place, "last": last},
-        )
+    scratch.run(FORGET_MEMBERS, place)
+    scratch.make("every_profile", known_mpids(store.segments()), keep=False)
+    scratch.run(PUT_MEMBERS, place)
+    if newest is None:
+        return
+    scratch.run(COUNT_LEFT, {**place, "newest": newest, "now_ms": time.time_ns() // 1_000_000})
+    scratch.run(TAKE_OUT_CHANGES, {**place, "newest": newest})

@@ -1,5 +1,6 @@
-"""The secrets of an output: from the environment, or from a file that nobody else can read; never
-from the store.
+"""The secrets of an output.
+
+They come from the environment, or from a file that nobody else can read; never from the store.
 
     PROFILECTL_OUTPUT_<NAME>_SECRET, _HEADER   of a webhook, both optional
     PROFILECTL_OUTPUT_<NAME>_KEY, _SECRET      of an events-api
@@ -21,83 +22,94 @@ from profilectl.rules.leaving.output import Output, variable
 
 FORM = 'a section for each output: [NAME] and secret = "..."'
 NAMES = {"jsonl": (), "csv": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
-Stated = Mapping[str, Mapping[str, str]]
-"""What a file of credentials states: output -> name -> secret."""
+"""The names of the secrets of each type of output."""
+OutputSecrets = Mapping[str, Mapping[str, str]]
+"""What a file of credentials has: output -> name -> secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputCredentials:
-    """What proves who sends.
-
-    Its text shows nothing. header: name and value of one that a webhook asks for.
-    """
+    """What proves who sends. Its text shows nothing."""
 
     key: str = field(default="", repr=False)
+    """The API key."""
     secret: str = field(default="", repr=False)
+    """The secret of the key, or of a signature."""
     header: tuple[str, str] | None = field(default=None, repr=False)
+    """Name and value of a header that a webhook asks for."""
 
 
-def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
+def read_credentials(path: Path, outputs: Iterable[Output]) -> OutputSecrets:
     """Read a file of credentials of some outputs.
 
     Raises InputRefused for a file that others could read, and for what belongs to none of the
     outputs: misspelt, a secret would sign nothing.
     """
-    there = {one.name: one for one in outputs}
-    found: dict[str, dict[str, str]] = {}
+    declared = {output.name: output for output in outputs}
+    sections: dict[str, dict[str, str]] = {}
     for name, section in read_secrets(path, FORM).items():
         if not isinstance(section, dict):
             raise InputRefused(f"{path}: {name} is in no section", FORM)
-        if name not in there:
+        if name not in declared:
             raise InputRefused(
                 f"{path}: there is no output {name}",
-                "outputs are " + (", ".join(sorted(there)) or "none"),
+                "outputs are " + (", ".join(sorted(declared)) or "none"),
             )
-        names = NAMES[there[name].type]
-        for key, value in section.items():
-            if key not in names:
-                takes = f"takes {', '.join(names)}" if names else "takes no credentials"
-                raise InputRefused(
-                    f"{path}: [{name}]: there is no key {key}",
-                    f"an output of type {there[name].type} {takes}",
-                )
-            if not isinstance(value, str) or not value:
-                raise InputRefused(f"{path}: [{name}]: {key} must be a text", FORM)
-        found[name] = section
-    return found
+        _check_section(path, declared[name], section)
+        sections[name] = section
+    return sections
 
 
-def credentials_of(output: Output, file: Stated) -> OutputCredentials:
+def _check_section(path: Path, output: Output, section: Mapping[str, object]) -> None:
+    """Refuse what is no secret of an output. Raises InputRefused."""
+    names = NAMES[output.type]
+    for key, value in section.items():
+        if key not in names:
+            takes = f"takes {', '.join(names)}" if names else "takes no credentials"
+            raise InputRefused(
+                f"{path}: [{output.name}]: there is no key {key}",
+                f"an output of type {output.type} {takes}",
+            )
+        if not isinstance(value, str) or not value:
+            raise InputRefused(f"{path}: [{output.name}]: {key} must be a text", FORM)
+
+
+def credentials_of(output: Output, file: OutputSecrets) -> OutputCredentials:
     """Return the secrets of an output, those of a file first.
 
     Raises InputRefused for one that cannot be sent, UsageError where what the output needs is
     missing.
     """
-    stated = dict(file.get(output.name, {}))
+    secrets = dict(file.get(output.name, {}))
     for name in NAMES[output.type]:
-        found = os.environ.get(variable(output.name, name))
-        if found:
-            stated.setdefault(name, found)
+        from_environment = os.environ.get(variable(output.name, name))
+        if from_environment:
+            secrets.setdefault(name, from_environment)
     if output.type == "events-api":
         missing = [
-            variable(output.name, name) for name in NAMES["events-api"] if not stated.get(name)
+            variable(output.name, name) for name in NAMES["events-api"] if not secrets.get(name)
         ]
         if missing:
             raise UsageError(
                 f"{' and '.join(missing)} not set", "set them, or name a file with --credentials"
             )
-    if not all(sendable(value) for value in stated.values()):
+    if not all(sendable(value) for value in secrets.values()):
         raise InputRefused(
             f"a credential of the output {output.name} holds a character that cannot be sent"
         )
-    name, colon, value = stated.get("header", "").partition(":")
-    if stated.get("header") and (not colon or not re.fullmatch("[A-Za-z0-9-]+", name.strip())):
+    return OutputCredentials(
+        key=secrets.get("key", ""),
+        secret=secrets.get("secret", ""),
+        header=_header(output, secrets.get("header", "")),
+    )
+
+
+def _header(output: Output, text: str) -> tuple[str, str] | None:
+    """Return the name and the value of a header. Raises InputRefused for a text that is none."""
+    name, colon, value = text.partition(":")
+    if text and (not colon or not re.fullmatch("[A-Za-z0-9-]+", name.strip())):
         raise InputRefused(
             f"the header of the output {output.name} is none",
             "for example Authorization: Bearer ...",
         )
-    return OutputCredentials(
-        stated.get("key", ""),
-        stated.get("secret", ""),
-        (name.strip(), value.strip()) if colon else None,
-    )
+    return (name.strip(), value.strip()) if colon else None

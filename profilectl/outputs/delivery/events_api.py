@@ -1,5 +1,4 @@
-"""The platform's Events API: batches packed as push packs them (packing.py), one request after
-another.
+"""The platform's Events API as an output: one request after another, packed as push packs them.
 
 A batch with more attributes than one may have leaves in parts: the first with all else, the next
 with attributes alone.
@@ -9,16 +8,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.outputs.as_input import as_input
 from profilectl.outputs.delivery.credentials import OutputCredentials
 from profilectl.outputs.delivery.http import HttpAnswer, HttpSender
 from profilectl.outputs.delivery.parcel import Delivered, Parcel, Result
-from profilectl.outputs.packing import PackedBatch as Part
-from profilectl.outputs.packing import body_of, pack, parcels_of
+from profilectl.outputs.packing import PackedBatch, body_of, pack, parcels_of
 from profilectl.outputs.platform import PATH
 from profilectl.rules.fields import Unusable
 from profilectl.rules.leaving.output import DeliveryFate
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What parcels leave as."""
+
+    parts: list[PackedBatch] = field(default_factory=list)
+    """The parts of all parcels, in order."""
+    unsent: Counter[int] = field(default_factory=Counter)
+    """How many parts of each parcel were not sent yet, by its arrival."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why a parcel cannot arrive, by its arrival."""
+
+    def results(self, parcels: Sequence[Parcel]) -> list[Result]:
+        """Return what became of the parcels that were sent with all their parts."""
+        results = []
+        for parcel in parcels:
+            if parcel.arrival in self.failed:
+                why = self.failed[parcel.arrival]
+                results.append(Result(parcel.arrival, DeliveryFate.DEAD, why))
+            elif self.unsent.get(parcel.arrival) == 0:
+                results.append(Result(parcel.arrival, DeliveryFate.DELIVERED))
+        return results
 
 
 class EventsApi:
@@ -26,51 +49,47 @@ class EventsApi:
 
     def __init__(self, host: str, credentials: OutputCredentials, sender: HttpSender) -> None:
         self._url = host.rstrip("/").removesuffix("/v2") + PATH
-        self._auth = (credentials.key, credentials.secret)
+        self._login = KeyAndSecret(credentials.key, credentials.secret)
         self._sender = sender
 
     def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
-        """Send batches in requests as full as they can be; one that is refused as a whole is sent
-        batch by batch.
+        """Send batches in requests as full as they can be.
+
+        A request that is refused as a whole is sent batch by batch.
         """
-        done, failed, left = Delivered(), dict[int, str](), Counter[int]()
-        for request in pack(_parts(parcels, failed, left)):
-            answer = self._send(request)
-            sent = [(part, answer) for part in request]
-            if answer.fate is DeliveryFate.DEAD and len(request) > 1:
-                sent = [(part, self._send([part])) for part in request]
-            for part, one in sent:
-                if one.fate is DeliveryFate.STOP:
-                    done.stopped, done.rest_s, done.come_back_ms = (
-                        one.why,
-                        max(done.rest_s, one.after_s or 0),
-                        one.come_back_ms,
-                    )
+        delivered, leaving = Delivered(), _parts_of(parcels)
+        for request in pack(leaving.parts):
+            for part, answer in self._sent(request):
+                if answer.fate is DeliveryFate.STOP:
+                    delivered.stopped = answer.why
+                    delivered.rest_s = max(delivered.rest_s, answer.after_s or 0)
+                    delivered.come_back_ms = answer.come_back_ms
                     break
-                if one.fate is DeliveryFate.DEAD:
-                    failed[part.position] = one.why
-                left[part.position] -= 1
-            if done.stopped:
+                if answer.fate is DeliveryFate.DEAD:
+                    leaving.failed[part.position] = answer.why
+                leaving.unsent[part.position] -= 1
+            if delivered.stopped:
                 break
-        for parcel in parcels:
-            if parcel.arrival in failed:
-                done.results.append(
-                    Result(parcel.arrival, DeliveryFate.DEAD, failed[parcel.arrival])
-                )
-            elif left.get(parcel.arrival) == 0:
-                done.results.append(Result(parcel.arrival, DeliveryFate.DELIVERED))
-        return done
+        delivered.results = leaving.results(parcels)
+        return delivered
 
-    def _send(self, request: Sequence[Part]) -> HttpAnswer:
-        return self._sender.post(self._url, body_of(request), {}, self._auth)
+    def _sent(self, request: Sequence[PackedBatch]) -> list[tuple[PackedBatch, HttpAnswer]]:
+        """Send a request, and return the answer to each of its parts.
+
+        Where it is refused, its parts are sent one by one.
+        """
+        answer = self._send(request)
+        if answer.fate is DeliveryFate.DEAD and len(request) > 1:
+            return [(part, self._send([part])) for part in request]
+        return [(part, answer) for part in request]
+
+    def _send(self, request: Sequence[PackedBatch]) -> HttpAnswer:
+        return self._sender.post(self._url, body_of(request), {}, login=self._login)
 
 
-def _parts(parcels: Sequence[Parcel], failed: dict[int, str], left: Counter[int]) -> list[Part]:
-    """Return what batches leave as.
-
-    failed: gets those that are too large; left: how many parts there are of each.
-    """
-    found: list[Part] = []
+def _parts_of(parcels: Sequence[Parcel]) -> _Parts:
+    """Return what parcels leave as; those that are too large fail at once."""
+    leaving = _Parts()
     for parcel in parcels:
         try:
             parts = parcels_of(
@@ -79,11 +98,11 @@ def _parts(parcels: Sequence[Parcel], failed: dict[int, str], left: Counter[int]
                 _naming(parcel.request),
             )
         except Unusable as error:
-            failed[parcel.arrival] = error.detail
+            leaving.failed[parcel.arrival] = error.detail
             continue
-        left[parcel.arrival] = len(parts)
-        found += parts
-    return found
+        leaving.unsent[parcel.arrival] = len(parts)
+        leaving.parts += parts
+    return leaving
 
 
 def _naming(request: str) -> Callable[[int, str], str]:

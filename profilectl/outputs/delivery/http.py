@@ -1,14 +1,22 @@
-"""One request and its answer, tried again as output.py says."""
+"""One request and its answer, tried again as rules/leaving/output.py says."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.outputs.delivery.parcel import DeliveryManner
-from profilectl.outputs.exchange import Bounds, NoReply, WaitingExchanges, basic, trusted
+from profilectl.outputs.exchange import (
+    Bounds,
+    HttpRequest,
+    NoReply,
+    WaitingExchanges,
+    basic,
+    trusted,
+)
 from profilectl.rules.leaving.output import TROUBLES, DeliveryFate, fate_of
 from profilectl.rules.text.retry_after import asked_pause_s, come_back, least_pause_s
 
@@ -21,18 +29,20 @@ UNDECIDED = (DeliveryFate.AGAIN, DeliveryFate.LATER)
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """What came back. why: the status, or what was in the way; after_s: what Retry-After asks for;
-    come_back_ms: when that is over, where it is too long to be waited for.
-    """
+    """What came back."""
 
     fate: DeliveryFate
+    """What becomes of what was sent."""
     why: str
+    """The status, or what was in the way."""
     after_s: float | None = None
+    """How long Retry-After asks to wait."""
     come_back_ms: int | None = None
+    """When that is over, where it is too long to be waited for."""
 
 
 class HttpSender:
-    """Requests over connections that are kept.
+    """Requests over connections that stay open.
 
     One for all threads; when it is stopped no request is tried again.
     """
@@ -47,69 +57,77 @@ class HttpSender:
         )
 
     def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None = None
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        login: KeyAndSecret | None = None,
     ) -> HttpAnswer:
-        """Send a body until there is an answer that ends it: delivered, known, dead, or stop."""
+        """Send a body until there is an answer that ends it: delivered, known, dead, or stop.
+
+        login: what the header Authorization says; None: nothing.
+        """
+        listed = {"Content-Type": "application/json", **headers}
+        if login:
+            listed["Authorization"] = basic(login.key, login.secret)
+        bounds = Bounds(self._manner.timeout_s)
+        request = HttpRequest(url, body, headers=listed, bounds=bounds, used=False)
+        answer: HttpAnswer = self._retrying()(self._once, request)
+        if (
+            self.stopping.is_set()
+            and answer.fate is DeliveryFate.DEAD
+            and answer.why.startswith("after ")
+        ):
+            # It was not tried as often as it may be.
+            return HttpAnswer(DeliveryFate.STOP, answer.why)
+        if answer.fate in UNDECIDED:
+            # The other outputs do not wait for it.
+            at_ms, words = come_back(answer.after_s or 0)
+            return HttpAnswer(
+                fate=DeliveryFate.STOP,
+                why=f"{answer.why}: it asks to be left alone until {words}",
+                after_s=answer.after_s,
+                come_back_ms=at_ms,
+            )
+        return answer
+
+    def _retrying(self) -> tenacity.Retrying:
+        """Return what tries a request as often as it may be, with growing pauses."""
         import tenacity
 
-        def pause(state: tenacity.RetryCallState) -> float:
-            answer: HttpAnswer = state.outcome.result()  # type: ignore[union-attr]
-            growing = tenacity.wait_random_exponential(
-                multiplier=self._manner.pause_s, max=LONGEST_PAUSE_S
-            )(state)
-            if answer.after_s is None:
-                return growing
-            return max(
-                answer.after_s,
-                least_pause_s(state.attempt_number, self._manner.pause_s, LONGEST_PAUSE_S),
-            )
-
-        retrying = tenacity.Retrying(
+        return tenacity.Retrying(
             stop=tenacity.stop_any(
                 tenacity.stop_after_attempt(self._manner.attempts),
                 tenacity.stop_when_event_set(self.stopping),
             ),
-            wait=pause,
-            retry=tenacity.retry_if_result(
-                lambda answer: (
-                    answer.fate in UNDECIDED and (answer.after_s or 0) <= self._manner.max_wait_s
-                )
-            ),
+            wait=self._pause_s,
+            retry=tenacity.retry_if_result(self._is_tried_again),
             sleep=tenacity.sleep_using_event(self.stopping),
             retry_error_callback=_in_vain,
         )
-        found: HttpAnswer = retrying(self._once, url, body, headers, auth)
-        if (
-            self.stopping.is_set()
-            and found.fate is DeliveryFate.DEAD
-            and found.why.startswith("after ")
-        ):
-            return HttpAnswer(
-                DeliveryFate.STOP, found.why
-            )  # it was not tried as often as it may be
-        if found.fate in UNDECIDED:
-            # The other outputs do not wait for it.
-            at_ms, words = come_back(found.after_s or 0)
-            return HttpAnswer(
-                DeliveryFate.STOP,
-                f"{found.why}: it asks to be left alone until {words}",
-                found.after_s,
-                at_ms,
-            )
-        return found
 
-    def _once(
-        self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None
-    ) -> HttpAnswer:
-        stated = {"Content-Type": "application/json", **headers}
-        if auth:
-            stated["Authorization"] = basic(*auth)
-        try:
-            reply = self._exchanges.post(
-                url, body, stated, Bounds(self._manner.timeout_s), used=False
+    def _is_tried_again(self, answer: HttpAnswer) -> bool:
+        return answer.fate in UNDECIDED and (answer.after_s or 0) <= self._manner.max_wait_s
+
+    def _pause_s(self, state: tenacity.RetryCallState) -> float:
+        """Return the pause before the next try: what the receiver asks for, or a growing one."""
+        import tenacity
+
+        answer = _answer_in(state)
+        if answer.after_s is None:
+            growing = tenacity.wait_random_exponential(
+                multiplier=self._manner.pause_s, max=LONGEST_PAUSE_S
             )
+            return growing(state)
+        least_s = least_pause_s(state.attempt_number, self._manner.pause_s, LONGEST_PAUSE_S)
+        return max(answer.after_s, least_s)
+
+    def _once(self, request: HttpRequest) -> HttpAnswer:
+        try:
+            reply = self._exchanges.post(request)
         except NoReply as error:
-            return _trouble(error.trouble)
+            return HttpAnswer(TROUBLES[error.trouble], error.trouble)
         return HttpAnswer(
             fate_of(reply.status),
             f"HTTP {reply.status}",
@@ -122,14 +140,17 @@ class HttpSender:
         self._exchanges.close()
 
 
-def _trouble(what: str) -> HttpAnswer:
-    return HttpAnswer(TROUBLES[what], what)
-
-
-def _in_vain(state: Any) -> HttpAnswer:
-    """Say what becomes of a batch that was tried as often as it may be."""
+def _answer_in(state: tenacity.RetryCallState) -> HttpAnswer:
+    assert state.outcome is not None
     answer: HttpAnswer = state.outcome.result()
-    tried = f"after {state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}: {answer.why}"
+    return answer
+
+
+def _in_vain(state: tenacity.RetryCallState) -> HttpAnswer:
+    """Return what becomes of a batch that was tried as often as it may be."""
+    answer = _answer_in(state)
+    attempts = f"{state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}"
     return HttpAnswer(
-        DeliveryFate.DEAD if answer.fate is DeliveryFate.AGAIN else DeliveryFate.STOP, tried
+        DeliveryFate.DEAD if answer.fate is DeliveryFate.AGAIN else DeliveryFate.STOP,
+        f"after {attempts}: {answer.why}",
     )

@@ -1,5 +1,6 @@
-"""A line for each batch or message, in a file or in a file for each day: appended, and on the disk
-before it counts as delivered.
+"""A line for each batch or message, in one file or in a file for each day.
+
+A line is on the disk before it counts as delivered.
 
 A process that is killed after writing and before the store knows of it would write again. So what
 stands at the end of a file is looked at first: lines that are there already are not written twice,
@@ -23,12 +24,14 @@ from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.values import to_json
 
 REQUESTS = {
-    # how every line of ours begins, and where its id stands; only what begins so is taken for one
-    # of ours that was cut off
     b'{"schema_version":2,"environment":"': re.compile(rb'"source_request_id":"([0-9a-f-]{36})"'),
     b'{"type":"audience_membership_change_request","id":"': re.compile(rb'"id":"([0-9a-f-]{36})"'),
 }
+"""How each line of ours begins, and where its id stands. Only what begins so is taken for a line of
+ours that was cut off.
+"""
 CHUNK = 1 << 20
+"""The end of a file is read in steps of this many bytes."""
 
 
 class Lines:
@@ -42,83 +45,91 @@ class Lines:
     def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
         """Append batches, and force them to the disk."""
         lines: dict[str, list[bytes]] = {}
-        done = Delivered()
-        for one in parcels:
-            name = (
-                time.strftime("%Y-%m-%d.jsonl", time.gmtime(one.received_ms / 1000))
-                if self._folder
-                else ""
-            )
+        delivered = Delivered()
+        for parcel in parcels:
+            name = self._name_for(parcel)
             self._open(name)
-            known = one.request.encode() in self._there[name]
-            if not known:
-                lines.setdefault(name, []).append(to_json(one.document).encode() + b"\n")
-            done.results.append(
-                Result(one.arrival, DeliveryFate.KNOWN if known else DeliveryFate.DELIVERED)
-            )
+            if parcel.request.encode() in self._there[name]:
+                fate = DeliveryFate.KNOWN
+            else:
+                fate = DeliveryFate.DELIVERED
+                lines.setdefault(name, []).append(to_json(parcel.document).encode() + b"\n")
+            delivered.results.append(Result(parcel.arrival, fate))
         try:
             for name, block in lines.items():
                 write_block(self._files[name], b"".join(block))
         except OSError as error:
             # What is there of the block is seen the next time, as after a kill.
-            return Delivered(
-                stopped=f"{self._path} could not be written: {error.strerror}",
-                hint="make room, or mend the disk; what is left waits",
-            )
-        return done
+            return not_written(self._path, error)
+        return delivered
+
+    def _name_for(self, parcel: Parcel) -> str:
+        """Return the name of the file of a parcel; "": there is one file."""
+        if not self._folder:
+            return ""
+        return time.strftime("%Y-%m-%d.jsonl", time.gmtime(parcel.received_ms / 1000))
 
     def _open(self, name: str) -> None:
         if name in self._files:
             return
         path = self._path / name if name else self._path
-        opened = open_to_add(path, "a file of lines", folder=self._path if name else None)
-        self._files[name] = opened
-        self._there[name] = _mended(opened, path)
+        descriptor = open_to_add(path, "a file of lines", folder=self._path if name else None)
+        self._files[name] = descriptor
+        self._there[name] = _mended(descriptor, path)
 
     def close(self) -> None:
         """Close the files."""
-        for opened in self._files.values():
-            os.close(opened)
+        for descriptor in self._files.values():
+            os.close(descriptor)
 
 
-def open_to_add(path: Path, what: str, *, folder: Path | None = None) -> int:
-    """Open a file that is added to, and make it where there is none.
+def not_written(path: Path, error: OSError) -> Delivered:
+    """Return what becomes of parcels that could not be written to a file: they go on waiting."""
+    return Delivered(
+        stopped=f"{path} could not be written: {error.strerror}",
+        hint="make room, or mend the disk; what is left waits",
+    )
 
-    what: what it must be; folder: is made first. Raises InputRefused for what is no plain file, or
-    a store.
+
+def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
+    """Open a file that is added to, and make it where there is none; return its descriptor.
+
+    kind: what the file must be, for the message; folder: is made first. Raises InputRefused for
+    what is no plain file, or a store.
     """
-    not_it = InputRefused(f"{path} is not {what}", "name another path for the output")
+    refusal = InputRefused(f"{path} is not {kind}", "name another path for the output")
     # The log of a store need not be there yet: what is written in it is lost when the store makes
     # it.
     if path.suffix == ".wal" and is_database(path):
-        raise not_it
+        raise refusal
     try:
         if folder is not None:
             folder.mkdir(mode=0o700, exist_ok=True)
-        opened = os.open(
+        descriptor = os.open(
             path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
         )
-        # new: what is delivered into it outlives a power cut only with its name
-        if not os.fstat(opened).st_size:
-            for made in (path, *((folder,) if folder is not None else ())):
-                sync_folder(made.absolute().parent)
+        # A new file: what is delivered into it outlives a power cut only with its name.
+        if not os.fstat(descriptor).st_size:
+            for new in (path, *((folder,) if folder is not None else ())):
+                sync_folder(new.absolute().parent)
     except OSError as error:
         raise InputRefused(
             f"{path} cannot be written: {error.strerror}", "name another path for the output"
         ) from None
-    if not stat.S_ISREG(os.fstat(opened).st_mode) or os.pread(opened, 12, 0)[8:] == b"DUCK":
-        os.close(opened)
-        raise not_it
-    return opened
+    is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    if not is_plain or os.pread(descriptor, 12, 0)[8:] == b"DUCK":
+        os.close(descriptor)
+        raise refusal
+    return descriptor
 
 
-def _mended(opened: int, path: Path) -> set[bytes]:
+def _mended(descriptor: int, path: Path) -> set[bytes]:
     """Cut off a line that was not written to its end, and return the ids of the last lines."""
-    tail, start = b"", os.fstat(opened).st_size
+    tail, start = b"", os.fstat(descriptor).st_size
     while start and tail.count(b"\n") <= BLOCKS["jsonl"]:
         step = min(start, CHUNK)
         start -= step
-        tail = os.pread(opened, step, start) + tail
+        tail = os.pread(descriptor, step, start) + tail
     ended, end, torn = tail.rpartition(b"\n")
     if torn:
         if not any(torn.startswith(begins) or begins.startswith(torn) for begins in REQUESTS):
@@ -126,19 +137,18 @@ def _mended(opened: int, path: Path) -> set[bytes]:
                 f"{path} ends in a line that is not ours and has no end",
                 "name another path, or end its last line",
             )
-        os.ftruncate(opened, os.fstat(opened).st_size - len(torn))
-    lines = (ended + end).splitlines()
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(torn))
     return {
-        found[1]
-        for line in lines
+        match[1]
+        for line in (ended + end).splitlines()
         for begins, request in REQUESTS.items()
-        if line.startswith(begins) and (found := request.search(line))
+        if line.startswith(begins) and (match := request.search(line))
     }
 
 
-def write_block(opened: int, block: bytes) -> None:
+def write_block(descriptor: int, block: bytes) -> None:
     """Add to a file, and force it to the disk."""
     view = memoryview(block)
     while view:
-        view = view[os.write(opened, view) :]
-    os.fsync(opened)
+        view = view[os.write(descriptor, view) :]
+    os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""Handing batches over to an output: a file, a webhook, the Events API.
+"""The kinds of outputs, and how each is opened: files, a webhook, the Events API.
 
 `delivery_of` opens an output; `deliver` takes batches in the order in which they arrived and says
-of each what became of it. Batches of one person are handed over one after another, those of others
-beside them.
+of each what became of it. Batches of one person are handed over one after another, batches of
+several people beside one another. A kind is imported when it is opened.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ def delivery_of(
     output: Output,
     credentials: OutputCredentials,
     manner: DeliveryManner,
+    *,
     folder: Path,
     attributes: Sequence[str] = (),
 ) -> Iterator[Delivery]:
     """Open an output and close it at the end.
 
-    folder: of the store, from which relative paths lead; attributes: that a file of an audience has
-    a column for.
+    folder: the folder of the store, from which relative paths lead; attributes: those that a file
+    of an audience has a column for.
 
     Raises InputRefused for a file that cannot be written.
     """
     if output.type == "jsonl":
         from profilectl.outputs.delivery.jsonl import Lines
 
-        with contextlib.closing(Lines(folder / output.place, output.place.endswith("/"))) as lines:
+        path, is_folder = folder / output.place, output.place.endswith("/")
+        with contextlib.closing(Lines(path, folder=is_folder)) as lines:
             yield lines
         return
     if output.type == "csv":
-        from profilectl.outputs.delivery.csv_file import Changes
+        from profilectl.outputs.delivery.csv_file import changes_of
 
-        with contextlib.closing(
-            Changes(folder / output.place, attributes, safe=output.safe_for_spreadsheets)
-        ) as changes:
-            yield changes
+        safe = output.safe_for_spreadsheets
+        with contextlib.closing(changes_of(folder / output.place, attributes, safe=safe)) as file:
+            yield file
         return
     from profilectl.outputs.delivery.http import HttpSender
 
@@ -51,7 +52,7 @@ def delivery_of(
         if output.type == "webhook":
             from profilectl.outputs.delivery.webhook import Webhook
 
-            yield Webhook(output.place, credentials, sender, manner)
+            yield Webhook(output.place, credentials, sender=sender, manner=manner)
         else:
             from profilectl.outputs.delivery.events_api import EventsApi
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from profilectl.audiences.outbox import audience_routes, drop_messages, leave_no_trace
 from profilectl.outputs.outbox import routes
@@ -18,16 +21,117 @@ from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import IMPORT_FILES
 from profilectl.store.store import OpenStore
 
-TABLES = ("outbox", "audience_outbox")
-"""Where what leaves waits: batches of feeds, and who enters or leaves an audience."""
+# In all of these, $output is the only output that is looked at; null: all.
+
+# How many batches wait and are dead, by output and feed.
+BATCHES_WAITING = """
+select batch.output, feed.name, min(feed.number),
+       count(*) filter (batch.state = 'waiting'), count(*) filter (batch.state = 'dead'),
+       min(import.started_ms)
+from store.outbox as batch
+join store.feed on feed.number = batch.feed
+join store.import on import.number = batch.import
+where $output is null or batch.output = $output
+group by batch.output, feed.name
+order by batch.output, feed.name
+"""
+BATCHES_LEFT = """
+select output, outcome, count(*)
+from store.forwarded
+where $output is null or output = $output
+group by output, outcome
+order by all
+"""
+BATCHES_DEAD = """
+select batch.output, feed.name, batch.import, file.path, file.unit,
+       run.first_line + batch.arrival - run.first_arrival, batch.why, batch.failed_ms
+from store.outbox as batch
+join store.feed on feed.number = batch.feed
+asof join import_file as file on batch.arrival >= file.first_arrival
+asof join store.line_run as run on batch.arrival >= run.first_arrival
+where ($output is null or batch.output = $output) and batch.state = $dead
+order by batch.arrival
+limit $limit
+"""
+# How many messages about members wait and are dead, by output and audience.
+MESSAGES_WAITING = """
+select message.output, audience.name, message.audience,
+       count(*) filter (message.state = 'waiting'), count(*) filter (message.state = 'dead'),
+       min(message.at_ms)
+from store.audience_outbox as message
+left join (select number, name from store.audience) as audience
+  on audience.number = message.audience
+where $output is null or message.output = $output
+group by message.output, message.audience, audience.name
+order by message.output, message.audience
+"""
+MESSAGES_LEFT = """
+select output, outcome, sum(messages)::bigint
+from store.audience_left
+where ($output is null or output = $output) and outcome <> 'UNCHANGED'
+group by output, outcome
+order by all
+"""
+MESSAGES_DEAD = """
+select message.output, audience.name, message.action, message.mpid::varchar, message.why,
+       message.failed_ms
+from store.audience_outbox as message
+left join (select number, name from store.audience) as audience
+  on audience.number = message.audience
+where ($output is null or message.output = $output) and message.state = $dead
+order by message.number
+limit $limit
+"""
+OUTPUTS_WITH_LETTERS = """
+select output from store.outbox
+union
+select output from store.forwarded
+union
+select output from store.audience_outbox
+"""
+BATCHES_IN_STATE = """
+select count(*)
+from store.outbox
+where state = $state and ($output is null or output = $output)
+"""
+MESSAGES_IN_STATE = """
+select count(*)
+from store.audience_outbox
+where state = $state and ($output is null or output = $output)
+"""
+RETRY_BATCHES = """
+update store.outbox
+set state = 'waiting', why = null, failed_ms = null
+where state = $state and ($output is null or output = $output)
+"""
+RETRY_MESSAGES = """
+update store.audience_outbox
+set state = 'waiting', why = null, failed_ms = null
+where state = $state and ($output is null or output = $output)
+"""
+# A batch that is dropped counts as forwarded, so that it does not leave when its import is made
+# again.
+FORWARD_BY_HAND = """
+insert into store.forwarded
+select output, arrival, $by_hand, $now_ms
+from store.outbox
+where state = $state and ($output is null or output = $output)
+order by arrival
+"""
+DROP_BATCHES = """
+delete from store.outbox
+where state = $state and ($output is null or output = $output)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """How many are meant. batches: of feeds; changes: of the members of audiences."""
+    """How many batches and messages a command is about."""
 
     batches: int
+    """Batches of feeds."""
     changes: int
+    """Changes of the members of audiences."""
 
     @property
     def total(self) -> int:
@@ -35,151 +139,176 @@ class Letters:
         return self.batches + self.changes
 
 
+class _Waiting(NamedTuple):
+    """What waits and is dead of a connection."""
+
+    output: str
+    """The output."""
+    name: str
+    """The name of the feed or the audience."""
+    number: int
+    """The number of the feed or the audience."""
+    waiting: int
+    """How many wait."""
+    dead: int
+    """How many are dead."""
+    oldest_ms: int
+    """When the oldest of them came."""
+
+
+class _Left(NamedTuple):
+    """What has left for an output."""
+
+    output: str
+    """The output."""
+    outcome: str
+    """What became of it."""
+    number: int
+    """How many."""
+
+
+class _DeadBatch(NamedTuple):
+    """A dead batch."""
+
+    output: str
+    """The output it was for."""
+    feed: str
+    """The name of its feed."""
+    number: int
+    """Its import."""
+    file: str
+    """The file it stands in."""
+    unit: str
+    """What is counted in the file: line or row."""
+    place: int
+    """Which line or row it is."""
+    why: str
+    """What the receiver said."""
+    failed_ms: int
+    """When."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the batch as `outbox list --json` prints it."""
+        return {
+            "output": self.output,
+            "feed": self.feed,
+            "audience": None,
+            "import": self.number,
+            "file": self.file,
+            self.unit: self.place,
+            "why": self.why,
+            "failed_ms": self.failed_ms,
+        }
+
+
+class _DeadMessage(NamedTuple):
+    """A dead message about a member of an audience."""
+
+    output: str
+    """The output it was for."""
+    audience: str
+    """The name of the audience."""
+    action: str
+    """What it says of the member."""
+    mpid: str
+    """The MPID of the member."""
+    why: str
+    """What the receiver said."""
+    failed_ms: int
+    """When."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the message as `outbox list --json` prints it."""
+        return {"output": self.output, "feed": None, **self._asdict()}
+
+
 def outbox_of(
     path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0
 ) -> dict[str, Any]:
     """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
-    must_exist(path)
-    with (
-        scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, wait_s=wait_s) as store,
-    ):
-        _check(store, output)
-        there = {(one.feed, one.output): one for one, _ in routes(store)}
-        only = " where outbox.output = $output" if output is not None else ""
-        bound = {"output": output} if output is not None else {}
-        counts = scratch.rows(
-            "select outbox.output, feed.name, count(*) filter (state = 'waiting'), count(*) filter (state = 'dead'), min(import.started_ms) from store.outbox"
-            f" join store.feed on feed.number = outbox.feed join store.import on import.number = outbox.import{only} group by all order by 1, 2",
-            bound,
-        )
-        left = scratch.rows(
-            f"select output, outcome, count(*) from store.forwarded{only.replace('outbox', 'forwarded')} group by all order by all",
-            bound,
-        )
-        dead = scratch.rows(
-            "select outbox.output, feed.name, outbox.import, file.path, file.unit, run.first_line + outbox.arrival - run.first_arrival, outbox.why,"
-            " outbox.failed_ms from store.outbox join store.feed on feed.number = outbox.feed"
-            f" asof join ({IMPORT_FILES}) as file on outbox.arrival >= file.first_arrival"
-            " asof join store.line_run as run on outbox.arrival >= run.first_arrival"
-            f"{only or ' where true'} and state = '{DEAD}' order by arrival limit {limit}",
-            bound,
-        )
-        waiting, others, letters = _of_audiences(store, output, limit)
-        outcomes: dict[str, dict[str, int]] = {}
-        for name, outcome, count in [*left, *others]:
-            counted = outcomes.setdefault(name, {})
-            counted[outcome] = counted.get(outcome, 0) + count
+    with _opened(path, output, wait_s=wait_s) as store:
         return {
-            "outputs": [
-                *(
-                    {
-                        "output": name,
-                        "feed": feed,
-                        "audience": None,
-                        "waiting": waits,
-                        "dead": gone,
-                        "oldest_ms": oldest,
-                        "connection": there[feed, name].name if (feed, name) in there else None,
-                        "active": (feed, name) in there and there[feed, name].active,
-                    }
-                    for name, feed, waits, gone, oldest in counts
-                ),
-                *waiting,
-            ],
-            "left": dict(sorted(outcomes.items())),
-            "dead": [
-                *(
-                    {
-                        "output": name,
-                        "feed": feed,
-                        "audience": None,
-                        "import": number,
-                        "file": file,
-                        unit: place,
-                        "why": why,
-                        "failed_ms": failed_ms,
-                    }
-                    for name, feed, number, file, unit, place, why, failed_ms in dead
-                ),
-                *letters,
-            ][:limit],
+            "outputs": [*_batches_waiting(store, output), *_messages_waiting(store, output)],
+            "left": _left(store, output),
+            "dead": _dead(store, output, limit),
         }
 
 
-def _of_audiences(
-    store: OpenStore, output: str | None, limit: int
-) -> tuple[list[dict[str, Any]], list[tuple[str, str, int]], list[dict[str, Any]]]:
-    """Return of the messages about members of audiences: what waits by output and audience, what
-    has left, the dead ones.
-    """
-    there = {
-        (one.output.name, one.audience.number): one.connection for one in audience_routes(store)
+def _batches_waiting(store: OpenStore, output: str | None) -> list[dict[str, object]]:
+    active = {
+        (route.connection.feed, route.connection.output): route.connection
+        for route in routes(store)
     }
-    named = "select number, name from store.audience"
-    only, bound = (
-        (" where one.output = $output", {"output": output})
-        if output is not None
-        else (" where true", {})
-    )
-    counts = store.scratch.rows(
-        "select one.output, one.audience, named.name, count(*) filter (state = 'waiting'), count(*) filter (state = 'dead'), min(at_ms) from store.audience_outbox as one"
-        f" left join ({named}) as named on named.number = one.audience{only} group by all order by 1, 2",
-        bound,
-    )
-    waiting = [
-        {
-            "output": name,
-            "feed": None,
-            "audience": audience,
-            "waiting": waits,
-            "dead": gone,
-            "oldest_ms": oldest,
-            "connection": there[name, number].name if (name, number) in there else None,
-            "active": (name, number) in there and there[name, number].active,
-        }
-        for name, number, audience, waits, gone, oldest in counts
-    ]
-    left = store.scratch.rows(
-        f"select output, outcome, sum(messages)::bigint from store.audience_left as one{only} and outcome <> 'UNCHANGED' group by all order by all",
-        bound,
-    )
-    dead = [
-        {
-            "output": name,
-            "feed": None,
-            "audience": audience,
-            "action": action,
-            "mpid": mpid,
-            "why": why,
-            "failed_ms": failed_ms,
-        }
-        for name, audience, action, mpid, why, failed_ms in store.scratch.rows(
-            "select one.output, named.name, one.action, one.mpid::varchar, one.why, one.failed_ms from store.audience_outbox as one"
-            f" left join ({named}) as named on named.number = one.audience{only} and state = '{DEAD}' order by one.number limit {limit}",
-            bound,
+    listed: list[dict[str, object]] = []
+    for row in map(_Waiting._make, store.scratch.rows(BATCHES_WAITING, {"output": output})):
+        connection = active.get((row.name, row.output))
+        listed.append(
+            {
+                "output": row.output,
+                "feed": row.name,
+                "audience": None,
+                "waiting": row.waiting,
+                "dead": row.dead,
+                "oldest_ms": row.oldest_ms,
+                "connection": connection.name if connection else None,
+                "active": connection is not None and connection.active,
+            }
         )
-    ]
-    return waiting, left, dead
+    return listed
+
+
+def _messages_waiting(store: OpenStore, output: str | None) -> list[dict[str, object]]:
+    active = {
+        (route.output.name, route.audience.number): route.connection
+        for route in audience_routes(store)
+    }
+    listed: list[dict[str, object]] = []
+    for row in map(_Waiting._make, store.scratch.rows(MESSAGES_WAITING, {"output": output})):
+        connection = active.get((row.output, row.number))
+        listed.append(
+            {
+                "output": row.output,
+                "feed": None,
+                "audience": row.name,
+                "waiting": row.waiting,
+                "dead": row.dead,
+                "oldest_ms": row.oldest_ms,
+                "connection": connection.name if connection else None,
+                "active": connection is not None and connection.active,
+            }
+        )
+    return listed
+
+
+def _left(store: OpenStore, output: str | None) -> dict[str, dict[str, int]]:
+    """Return how many have left, by output and by what became of them."""
+    bound = {"output": output}
+    rows = [*store.scratch.rows(BATCHES_LEFT, bound), *store.scratch.rows(MESSAGES_LEFT, bound)]
+    outcomes: dict[str, Counter[str]] = {}
+    for row in map(_Left._make, rows):
+        outcomes.setdefault(row.output, Counter())[row.outcome] += row.number
+    return {name: dict(counts) for name, counts in sorted(outcomes.items())}
+
+
+def _dead(store: OpenStore, output: str | None, limit: int) -> Sequence[dict[str, object]]:
+    """Return the dead batches, then the dead messages, of each the oldest first."""
+    scratch, bound = store.scratch, {"output": output, "dead": DEAD, "limit": limit}
+    scratch.make("import_file", IMPORT_FILES, keep=False)
+    batches = map(_DeadBatch._make, scratch.rows(BATCHES_DEAD, bound))
+    messages = map(_DeadMessage._make, scratch.rows(MESSAGES_DEAD, bound))
+    dead = [*(batch.as_json() for batch in batches), *(message.as_json() for message in messages)]
+    return dead[:limit]
 
 
 def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> Letters:
     """Let dead batches wait again; return how many."""
-    must_exist(path)
-    with (
-        scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, write=True, wait_s=wait_s) as store,
-    ):
-        _check(store, output)
-        where, bound = _chosen(output, DEAD)
-        count = _count(store, where, bound)
+    with _opened(path, output, wait_s=wait_s, write=True) as store:
+        letters = _letters_in(store, output, DEAD)
+        bound = {"output": output, "state": DEAD}
         with store.transaction():
-            for table in TABLES:
-                scratch.run(
-                    f"update store.{table} set state = '{WAITING}', why = null, failed_ms = null where {where}",
-                    bound,
-                )
-        return count
+            store.scratch.run(RETRY_BATCHES, bound)
+            store.scratch.run(RETRY_MESSAGES, bound)
+        return letters
 
 
 def drop(
@@ -191,48 +320,50 @@ def drop(
     wait_s: float = 0,
 ) -> Letters:
     """Take dead batches out of the outbox for good, or those that wait; return how many."""
+    with _opened(path, output, wait_s=wait_s, write=not dry_run) as store:
+        state = WAITING if waiting else DEAD
+        letters = _letters_in(store, output, state)
+        if letters.total and not dry_run:
+            with store.transaction():
+                _drop(store, output, state)
+            leave_no_trace(store)
+        return letters
+
+
+def _drop(store: OpenStore, output: str | None, state: str) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    bound = {"output": output, "state": state}
+    store.scratch.run(FORWARD_BY_HAND, {**bound, "by_hand": BY_HAND, "now_ms": now_ms})
+    store.scratch.run(DROP_BATCHES, bound)
+    chosen = "state = $state and ($output is null or output = $output)"
+    drop_messages(store, chosen, bound, now_ms=now_ms)
+
+
+@contextlib.contextmanager
+def _opened(
+    path: Path, output: str | None, *, wait_s: float, write: bool = False
+) -> Iterator[OpenStore]:
+    """Open a store, and refuse an output that is not declared and that nothing is left for.
+
+    Raises UsageError.
+    """
     must_exist(path)
     with (
         scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store,
+        open_store(scratch, path, write=write, wait_s=wait_s) as store,
     ):
-        _check(store, output)
-        where, bound = _chosen(output, WAITING if waiting else DEAD)
-        count = _count(store, where, bound)
-        if count.total and not dry_run:
-            with store.transaction():
-                now_ms = time.time_ns() // 1_000_000
-                scratch.run(
-                    f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival",
-                    bound,
-                )
-                scratch.run(f"delete from store.outbox where {where}", bound)
-                drop_messages(store, where, bound, now_ms)
-            leave_no_trace(store)
-        return count
+        names = {declared.name for declared in outputs(store)} | {
+            name for (name,) in scratch.rows(OUTPUTS_WITH_LETTERS)
+        }
+        if output is not None and output not in names:
+            raise no_such("output", output, sorted(names), option="--output")
+        yield store
 
 
-def _count(store: OpenStore, where: str, bound: dict[str, Any]) -> Letters:
+def _letters_in(store: OpenStore, output: str | None, state: str) -> Letters:
+    """Return how many batches and messages are in a state."""
+    scratch, bound = store.scratch, {"output": output, "state": state}
     return Letters(
-        *(
-            int(store.scratch.row(f"select count(*) from store.{table} where {where}", bound)[0])
-            for table in TABLES
-        )
+        batches=int(scratch.row(BATCHES_IN_STATE, bound)[0]),
+        changes=int(scratch.row(MESSAGES_IN_STATE, bound)[0]),
     )
-
-
-def _check(store: OpenStore, output: str | None) -> None:
-    """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
-    there = {one.name for one in outputs(store)} | {
-        name
-        for (name,) in store.scratch.rows(
-            "select output from store.outbox union select output from store.forwarded union select output from store.audience_outbox"
-        )
-    }
-    if output is not None and output not in there:
-        raise no_such("output", output, sorted(there), option="--output")
-
-
-def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:
-    bound = {"state": state, **({"output": output} if output is not None else {})}
-    return "state = $state" + (" and output = $output" if output is not None else ""), bound

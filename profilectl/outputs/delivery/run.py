@@ -1,81 +1,89 @@
 """Forwarding, from outside: what waits is put together, handed over, and written down as delivered.
 
-The store is open only while batches are read and while their outcome is written; in between others
-may import. A process that is killed in between has delivered what the store still has as waiting:
-it goes again, under the same id.
+The store is open only while batches are read and while their outcome is written; in between other
+commands may import. A process that is killed in between has delivered what the store still has as
+waiting: it goes again, under the same id.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from profilectl.audiences.outbox import align, audience_routes, has_traces, leave_no_trace
-from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
-from profilectl.files.leftovers import stem
-from profilectl.outputs.compose import composer_of
-from profilectl.outputs.delivery.audiences import Messages, write_list
-from profilectl.outputs.delivery.credentials import Stated, credentials_of, read_credentials
+from profilectl.codes import InputRefused, UsageError
+from profilectl.outputs.delivery.audiences import MessagesWaiting, write_list
+from profilectl.outputs.delivery.batches import BatchesWaiting
+from profilectl.outputs.delivery.credentials import OutputSecrets, credentials_of, read_credentials
+from profilectl.outputs.delivery.forward_lock import only_forwarding
 from profilectl.outputs.delivery.kinds import delivery_of
 from profilectl.outputs.delivery.parcel import (
     BLOCKS,
     REST_S,
-    SURE,
     Delivered,
     Delivery,
     DeliveryManner,
     Parcel,
 )
-from profilectl.outputs.handed_over import View, riding_of
-from profilectl.outputs.outbox import dead_of, record, routes, waiting_for
-from profilectl.rules.leaving.enrichment import HandedOver
+from profilectl.outputs.delivery.waiting import StoreAccess, WaitingSource
+from profilectl.outputs.outbox import routes
 from profilectl.rules.leaving.output import WAITING, BatchOutcome, DeliveryFate, Output
 from profilectl.rules.text.naming import no_such
 from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import outputs
-from profilectl.store.opening import open_store
 from profilectl.store.same_store import held_to
-from profilectl.store.scratch import Scratch, scratch_beside
+from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
-LATE_WAIT_S = 60.0
-"""So long what was delivered waits for a busy store to be written down: else it would be delivered
-again.
+BATCHES_WAITING = """
+select count(*)
+from store.outbox
+where output = $output and state = $waiting
+"""
+MESSAGES_WAITING = """
+select count(*)
+from store.audience_outbox
+where output = $output and state = $waiting
 """
 
 
 @dataclass(slots=True)
 class Forwarded:
-    """What became of what waited for one output.
-
-    changes: how much of what was delivered is about members of audiences; members: how many a list
-    has that was written, None: none was. not_sent: reason -> batches that were not to leave.
-    waiting: what is left; stopped: why ("": nothing is, or the limit was reached); rest_s: so long
-    the output is to be left alone then; come_back_ms: when it asks to be tried again. feeds,
-    audiences: what is connected to it.
-    """
+    """What became of what waited for one output."""
 
     output: str
+    """The name of the output."""
     delivered: int = 0
+    """How much was delivered: batches, and changes of members."""
     changes: int = 0
+    """How much of that is about members of audiences."""
     known: int = 0
+    """How much the output had already."""
     dead: int = 0
+    """How much went to the dead-letter list."""
     members: int | None = None
+    """How many members the list has that was written; None: none was."""
     not_sent: Counter[str] = field(default_factory=Counter)
+    """How many batches were not to leave, by the reason."""
     waiting: int = 0
+    """How much waits still."""
     stopped: str = ""
+    """Why it waits; "": nothing does, or the limit was reached."""
     hint: str = ""
+    """What a person can do about it."""
     rest_s: float = 0
+    """How long the output is to be left alone."""
     come_back_ms: int | None = None
+    """When it asks to be tried again."""
     feeds: bool = True
+    """Whether a feed is connected to it."""
     audiences: bool = False
+    """Whether an audience is connected to it."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forward --json`."""
@@ -92,103 +100,149 @@ class Forwarded:
             "come_back_ms": self.come_back_ms,
         }
 
+    def count(self, delivered: Delivered, *, changes: bool) -> None:
+        """Count what became of parcels. changes: whether they are about members of audiences."""
+        fates = Counter(result.fate for result in delivered.results)
+        self.delivered += fates[DeliveryFate.DELIVERED]
+        self.changes += fates[DeliveryFate.DELIVERED] if changes else 0
+        self.known += fates[DeliveryFate.KNOWN]
+        self.dead += fates[DeliveryFate.DEAD]
+        self.rest_s, self.come_back_ms = delivered.rest_s, delivered.come_back_ms
+        later = " then" if delivered.come_back_ms else ""
+        self.stopped = delivered.stopped
+        self.hint = delivered.hint or f"what is left waits: run profilectl forward again{later}"
+
 
 @dataclass(frozen=True, slots=True)
 class ForwardRequest:
-    """What to forward. output: to that one only; limit: so many batches to each at most;
-    credentials: a file of them; follow_s: go on looking after so many seconds, None: once; full:
-    the whole membership of audiences, whatever was sent.
-    """
+    """What to forward."""
 
     output: str | None = None
+    """To that output only; None: to all."""
     limit: int | None = None
+    """At most as many to each output; None: all."""
     manner: DeliveryManner = field(default_factory=DeliveryManner)
+    """How to deliver."""
     credentials: Path | None = None
+    """A file of credentials."""
     follow_s: float | None = None
+    """How long to wait before looking again; None: look once."""
     wait_s: float = 0
+    """How long to wait for a busy store."""
     full: bool = False
+    """Whether the whole membership of audiences is sent, also what was sent before."""
 
 
-class WaitingSource(Protocol):
-    """What of an output waits."""
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """The outputs that something is connected to."""
 
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
-        """Put the next together: the last number, those that leave, the outcome of those that do
-        not; None: nothing waits.
-        """
+    of_feeds: Sequence[Output]
+    """Those that a feed is connected to."""
+    of_audiences: Sequence[Output]
+    """Those that an audience is connected to."""
 
-    def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
-        """Write down what became of what was taken last."""
+    def empty_result(self, output: Output) -> Forwarded:
+        """Return the result of an output that nothing was delivered to yet."""
+        return Forwarded(
+            output.name,
+            feeds=output in self.of_feeds,
+            audiences=output in self.of_audiences,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One look at everything that waits."""
+
+    stores: StoreAccess
+    """Opens the store."""
+    request: ForwardRequest
+    """What to forward."""
+    connected: _Connected
+    """The outputs."""
+    secrets: OutputSecrets
+    """The secrets that a file has for outputs."""
+    progress: Callable[[str, int], None]
+    """Takes the name of an output and how much was delivered to it."""
+    is_first: bool
+    """Whether it is the first look."""
 
 
 def forward(
     path: Path,
-    asked: ForwardRequest,
+    request: ForwardRequest,
     *,
     progress: Callable[[str, int], None] = lambda step, rows: None,
-    told: Callable[[list[Forwarded]], None] = lambda found: None,
+    told: Callable[[list[Forwarded]], None] = lambda results: None,
 ) -> list[Forwarded]:
     """Deliver what waits; return what became of it, by output.
 
-    told: of each round, where it is followed.
+    told: takes the results of each round, where it is followed.
 
     An output that lacks credentials, or whose file cannot be written, stops alone. Raises
     UsageError for an output that is not there, InputRefused for a file of credentials that is not
     as it should be, StoreBusy where another process forwards.
     """
     must_exist(path)
-    resting: dict[str, float] = {}
-    first = True
-    with contextlib.ExitStack() as held, _alone(path), scratch_beside(path.absolute()) as scratch:
+    awake_at: dict[str, float] = {}
+    is_first = True
+    with (
+        contextlib.ExitStack() as held_store,
+        only_forwarding(path),
+        scratch_beside(path.absolute()) as scratch,
+    ):
+        stores = StoreAccess(scratch, path, wait_s=request.wait_s)
         while True:
-            with open_store(
-                scratch,
-                path,
-                wait_s=asked.wait_s if asked.follow_s is None else max(asked.wait_s, LATE_WAIT_S),
-            ) as store:
-                if first:  # what is delivered is written down where it came from, and nowhere else
-                    held.enter_context(held_to(path, store.meta("store_id")))
-                there = (
-                    [output for _, output in routes(store)],
-                    [one.output for one in audience_routes(store)],
-                )
-                wanted = _outputs([*there[0], *there[1]], outputs(store), asked.output)
-                stated = (
-                    read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}
-                )
-            if asked.full and first:
-                _begin_anew(scratch, path, asked)
-            awake = [output for output in wanted if resting.get(output.name, 0) <= time.monotonic()]
-            found = [
-                _to_output(
-                    scratch,
-                    path,
-                    Forwarded(output.name, feeds=output in there[0], audiences=output in there[1]),
-                    output,
-                    asked,
-                    stated,
-                    progress,
-                    first=first,
-                )
-                for output in awake
-            ]
-            first = False
-            if asked.follow_s is None:
-                return found
-            told(found)
-            resting |= {one.output: time.monotonic() + one.rest_s for one in found if one.stopped}
-            time.sleep(asked.follow_s)
+            with stores.open(patient=request.follow_s is not None) as store:
+                if is_first:
+                    # What is delivered is written down where it came from, and nowhere else.
+                    held_store.enter_context(held_to(path, store.meta("store_id")))
+                connected = _connected(store)
+                chosen = _chosen(connected, outputs(store), request.output)
+                secrets = _secrets(store, request.credentials)
+            if request.full and is_first:
+                _begin_anew(stores, request)
+            look = _Round(
+                stores=stores,
+                request=request,
+                connected=connected,
+                secrets=secrets,
+                progress=progress,
+                is_first=is_first,
+            )
+            began = time.monotonic()
+            awake = [output for output in chosen if awake_at.get(output.name, 0) <= began]
+            results = [_to_output(look, output) for output in awake]
+            is_first = False
+            if request.follow_s is None:
+                return results
+            told(results)
+            awake_at |= {
+                result.output: time.monotonic() + result.rest_s
+                for result in results
+                if result.stopped
+            }
+            time.sleep(request.follow_s)
 
 
-def _outputs(there: Sequence[Output], declared: Sequence[Output], name: str | None) -> list[Output]:
-    listed = {output.name: output for output in there}
-    if name is not None and name not in {*listed, *(output.name for output in declared)}:
-        raise no_such(
-            "output",
-            name,
-            sorted({*listed, *(output.name for output in declared)}),
-            option="--output",
-        )
+def _connected(store: OpenStore) -> _Connected:
+    return _Connected(
+        of_feeds=[route.output for route in routes(store)],
+        of_audiences=[route.output for route in audience_routes(store)],
+    )
+
+
+def _secrets(store: OpenStore, file: Path | None) -> OutputSecrets:
+    return read_credentials(file, outputs(store)) if file else {}
+
+
+def _chosen(connected: _Connected, declared: Sequence[Output], name: str | None) -> list[Output]:
+    """Return the outputs that are looked at, by name. Raises UsageError."""
+    listed = {output.name: output for output in (*connected.of_feeds, *connected.of_audiences)}
+    names = {*listed, *(output.name for output in declared)}
+    if name is not None and name not in names:
+        raise no_such("output", name, sorted(names), option="--output")
     if name is not None and name not in listed:
         raise UsageError(
             f"nothing is connected to the output {name}",
@@ -197,285 +251,158 @@ def _outputs(there: Sequence[Output], declared: Sequence[Output], name: str | No
     return [output for _, output in sorted(listed.items()) if name in (None, output.name)]
 
 
-def _begin_anew(scratch: Scratch, path: Path, asked: ForwardRequest) -> None:
+def _begin_anew(stores: StoreAccess, request: ForwardRequest) -> None:
     """Have the whole membership of the audiences that are connected wait.
 
     Raises UsageError where none is.
     """
-    with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
-        there = sorted({one.output.name for one in audience_routes(store) if one.connection.active})
-        if not there or asked.output not in (None, *there):
+    with stores.open(write=True) as store:
+        names = sorted(
+            {route.output.name for route in audience_routes(store) if route.connection.active}
+        )
+        if not names or request.output not in (None, *names):
+            target = "an output" if request.output is None else f"the output {request.output}"
             raise UsageError(
-                f"--full: no audience is connected to {'an output' if asked.output is None else f'the output {asked.output}'}",
+                f"--full: no audience is connected to {target}",
                 "declare [connections.NAME] with audience and output; outputs of audiences are "
-                + (", ".join(there) or "none"),
+                + (", ".join(names) or "none"),
             )
         with store.transaction():
-            align(store, output=asked.output, anew=True)
+            align(store, output=request.output, anew=True)
 
 
-def _to_output(
-    scratch: Scratch,
-    path: Path,
-    found: Forwarded,
-    output: Output,
-    asked: ForwardRequest,
-    stated: Stated,
-    progress: Callable[[str, int], None],
-    *,
-    first: bool,
-) -> Forwarded:
+def _to_output(look: _Round, output: Output) -> Forwarded:
+    """Deliver what waits for an output, and return what became of it."""
+    result = look.connected.empty_result(output)
     if output.content == "full":
-        _to_list(scratch, path, found, output, asked, first=first)
+        _to_list(look, output, result)
     else:
-        with contextlib.ExitStack() as open_output:
-            opened: list[Delivery] = []
-
-            def delivery() -> Delivery:
-                if not opened:
-                    columns = (
-                        _columns(scratch, path, output, asked.wait_s)
-                        if output.type == "csv"
-                        else ()
-                    )
-                    opened.append(
-                        open_output.enter_context(
-                            delivery_of(
-                                output,
-                                credentials_of(output, stated),
-                                asked.manner,
-                                path.absolute().parent,
-                                columns,
-                            )
-                        )
-                    )
-                return opened[0]
-
-            for source in _sources(scratch, path, found, output, asked):
-                _from_source(scratch, path, found, output, asked, source, delivery, progress)
-    with open_store(scratch, path, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
-        found.waiting = sum(
-            int(
-                store.scratch.row(
-                    f"select count(*) from store.{table} where output = $output and state = $state",
-                    {"output": output.name, "state": WAITING},
-                )[0]
-            )
-            for table in ("outbox", "audience_outbox")
-        )
+        with contextlib.ExitStack() as closing:
+            opened = _OpenedOutput(look, output, closing)
+            for source in _sources(look, output, result):
+                _from_source(look, source, opened, result=result)
+    with look.stores.open() as store:
+        result.waiting = _count_waiting(store, output.name)
         traces = has_traces(store)
     if traces:  # of somebody erased whose removal has left
-        with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
+        with look.stores.open(write=True) as store:
             leave_no_trace(store)
-    return found
+    return result
 
 
-def _sources(
-    scratch: Scratch, path: Path, found: Forwarded, output: Output, asked: ForwardRequest
-) -> list[WaitingSource]:
-    sources: list[WaitingSource] = (
-        [_Batches(scratch, path, output, asked.wait_s)] if found.feeds else []
-    )
-    return [*sources, Messages(scratch, path, output, asked.wait_s)] if found.audiences else sources
+@dataclass(slots=True)
+class _OpenedOutput:
+    """An output that is opened when the first parcel leaves for it."""
 
+    look: _Round
+    """The look at what waits."""
+    output: Output
+    """The output."""
+    closing: contextlib.ExitStack
+    """Closes it."""
+    delivery: Delivery | None = None
+    """The output, once it is open."""
 
-def _columns(scratch: Scratch, path: Path, output: Output, wait_s: float) -> Sequence[str]:
-    with open_store(scratch, path, wait_s=max(wait_s, LATE_WAIT_S)) as store:
-        return next(
-            (
-                one.connection.attributes
-                for one in audience_routes(store)
-                if one.output.name == output.name
-            ),
-            (),
+    def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
+        """Hand parcels over; where the output cannot be opened, nothing more is sent."""
+        try:
+            if self.delivery is None:
+                self.delivery = self._open()
+            return self.delivery.deliver(parcels)
+        except (UsageError, InputRefused) as error:
+            return Delivered(stopped=error.message, hint=error.hint)
+
+    def _open(self) -> Delivery:
+        output, look = self.output, self.look
+        attributes = _attributes(look.stores, output) if output.type == "csv" else ()
+        return self.closing.enter_context(
+            delivery_of(
+                output,
+                credentials_of(output, look.secrets),
+                look.request.manner,
+                folder=look.stores.path.absolute().parent,
+                attributes=attributes,
+            )
         )
 
 
-def _to_list(
-    scratch: Scratch,
-    path: Path,
-    found: Forwarded,
-    output: Output,
-    asked: ForwardRequest,
-    *,
-    first: bool,
-) -> None:
+def _sources(look: _Round, output: Output, result: Forwarded) -> list[WaitingSource]:
+    sources: list[WaitingSource] = []
+    if result.feeds:
+        sources.append(BatchesWaiting(look.stores, output))
+    if result.audiences:
+        sources.append(MessagesWaiting(look.stores, output))
+    return sources
+
+
+def _attributes(stores: StoreAccess, output: Output) -> Sequence[str]:
+    """Return the attributes that a file of changes has a column for."""
+    with stores.open() as store:
+        shared = (
+            route.connection.attributes
+            for route in audience_routes(store)
+            if route.output.name == output.name
+        )
+        return next(shared, ())
+
+
+def _to_list(look: _Round, output: Output, result: Forwarded) -> None:
+    """Write the list of an output that holds an audience whole."""
     try:
-        listed = write_list(scratch, path, output, asked.wait_s, only_changed=not first)
+        listed = write_list(look.stores, output, only_changed=not look.is_first)
     except InputRefused as error:
-        found.stopped, found.hint, found.rest_s = error.message, error.hint, REST_S
+        result.stopped, result.hint, result.rest_s = error.message, error.hint, REST_S
         return
     if listed is not None:
-        found.members, found.delivered, found.changes = (
-            listed.members,
-            listed.changes,
-            listed.changes,
-        )
+        result.members = listed.members
+        result.delivered = result.changes = listed.changes
 
 
 def _from_source(
-    scratch: Scratch,
-    path: Path,
-    found: Forwarded,
-    output: Output,
-    asked: ForwardRequest,
-    source: WaitingSource,
-    delivery: Callable[[], Delivery],
-    progress: Callable[[str, int], None],
+    look: _Round, source: WaitingSource, opened: _OpenedOutput, *, result: Forwarded
 ) -> None:
-    """Deliver what waits in a source, a block at a time, until nothing does or the output takes no
-    more.
+    """Deliver what waits in a source, a block at a time.
+
+    It ends when nothing waits, when the limit is reached, or when the output takes no more.
     """
-    after, changes = -1, isinstance(source, Messages)
-    while not found.stopped:
-        left = (
-            None
-            if asked.limit is None
-            else asked.limit - found.delivered - found.known - found.dead
-        )
-        if left == 0:
+    after, output = -1, opened.output
+    changes = isinstance(source, MessagesWaiting)
+    while not result.stopped:
+        limit = BLOCKS[output.type]
+        if look.request.limit is not None:
+            delivered = result.delivered + result.known + result.dead
+            limit = min(limit, look.request.limit - delivered)
+        if limit == 0:
             return
-        taken = source.take(after, min(BLOCKS[output.type], left or BLOCKS[output.type]))
-        if taken is None:
+        block = source.take(after, limit)
+        if block is None:
             return
-        after, parcels, outcomes = taken
-        found.not_sent.update(one.said for one in outcomes if not changes)
-        if parcels:
-            try:
-                done = delivery().deliver(parcels)
-            except (UsageError, InputRefused) as error:
-                done = Delivered(stopped=error.message, hint=error.hint)
-            outcomes = [
-                *outcomes,
-                *(
-                    BatchOutcome(
-                        one.arrival,
-                        one.why if one.fate is DeliveryFate.DEAD else one.fate.value,
-                        one.fate is DeliveryFate.DEAD,
-                    )
-                    for one in done.results
-                ),
-            ]
-            counted = Counter(one.fate for one in done.results)
-            found.delivered += counted[DeliveryFate.DELIVERED]
-            found.changes += counted[DeliveryFate.DELIVERED] if changes else 0
-            found.known += counted[DeliveryFate.KNOWN]
-            found.dead += counted[DeliveryFate.DEAD]
-            found.rest_s, found.come_back_ms = done.rest_s, done.come_back_ms
-            found.stopped, found.hint = (
-                done.stopped,
-                done.hint
-                or f"what is left waits: run profilectl forward again{' then' if done.come_back_ms else ''}",
-            )
-        with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
+        after, outcomes = block.after, list(block.outcomes)
+        if not changes:
+            result.not_sent.update(outcome.said for outcome in outcomes)
+        if block.parcels:
+            handed = opened.deliver(block.parcels)
+            outcomes += _outcomes_of(handed)
+            result.count(handed, changes=changes)
+        with look.stores.open(write=True) as store:
             source.record(store, outcomes)
-        progress(output.name, found.delivered)
+        look.progress(output.name, result.delivered)
 
 
-class _Batches:
-    """The batches of feeds that wait for an output."""
-
-    def __init__(self, scratch: Scratch, path: Path, output: Output, wait_s: float) -> None:
-        self._scratch, self._path, self._output, self._wait_s = scratch, path, output, wait_s
-        self._written: dict[int, tuple[View, HandedOver]] = {}
-
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
-        taken = _take(self._scratch, self._path, self._output, after, limit, self._wait_s)
-        if taken is None:
-            return None
-        self._written = taken.written
-        return taken.after, taken.parcels, taken.outcomes
-
-    def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
-        record(store, self._output.name, outcomes, time.time_ns() // 1_000_000, self._written)
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """Batches of an output that were put together."""
-
-    after: int
-    """The next ones come after this arrival."""
-    parcels: list[Parcel]
-    """Those that leave."""
-    outcomes: list[BatchOutcome]
-    """What became of those that do not."""
-    written: dict[int, tuple[View, HandedOver]]
-    """What the output has once a batch has arrived, by its arrival."""
-
-
-def _take(
-    scratch: Scratch, path: Path, output: Output, after: int, limit: int, wait_s: float
-) -> _Taken | None:
-    """Put the next batches of an output together.
-
-    What a batch tells as deleted, the next of the person tells where that one does not arrive. So
-    it waits for the next round, where the output may take one batch and not another.
-    """
-    with open_store(scratch, path, wait_s=max(wait_s, LATE_WAIT_S)) as store:
-        composer = composer_of(store)
-        connections = {
-            one.feed: (one, to)
-            for one, to in routes(store)
-            if one.output == output.name and one.active
-        }
-        feeds = {
-            number: feed for number, feed in composer.feeds.items() if feed.name in connections
-        }
-        waiting = waiting_for(store, output.name, list(feeds), after=after, limit=limit)
-        if not waiting:
-            return None
-        composed = composer.compose(waiting)
-        riding = riding_of(
-            store,
-            output.name,
-            {one.profile for one in waiting if one.profile is not None},
-            dead_of(store, output.name),
+def _outcomes_of(delivered: Delivered) -> list[BatchOutcome]:
+    """Return the results of a delivery as the store has them."""
+    return [
+        BatchOutcome(
+            result.arrival,
+            result.why if result.fate is DeliveryFate.DEAD else result.fate.value,
+            dead=result.fate is DeliveryFate.DEAD,
         )
-    parcels, outcomes, telling, later = [], [], set[int](), list[int]()
-    for one in waiting:
-        if one.profile in telling and output.type not in SURE:
-            later.append(one.arrival)
-            continue
-        connection, to = connections[feeds[one.feed].name]
-        outgoing = composed.get(one.arrival)
-        if outgoing is None:
-            outcomes.append(BatchOutcome(one.arrival, "GONE"))
-            continue
-        left = composer.leaving(one, outgoing, connection, to, riding)
-        if isinstance(left, str):
-            outcomes.append(BatchOutcome(one.arrival, left))
-        else:
-            if one.profile is not None and "deleted_user_attributes" in left:
-                telling.add(one.profile)
-            lane = outgoing.mpid if outgoing.mpid is not None else one.arrival
-            parcels.append(
-                Parcel(one.arrival, lane, str(left["source_request_id"]), one.received_ms, left)
-            )
-    return _Taken(later[0] - 1 if later else waiting[-1].arrival, parcels, outcomes, riding.written)
+        for result in delivered.results
+    ]
 
 
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep a second process from forwarding: it would send everything again, and out of order."""
-    name = path.absolute().parent / f".{stem(path.name)}.forward"
-    while True:
-        try:
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise StoreUnusable(f"{name} cannot be made: {error.strerror}") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise StoreBusy(f"another process forwards from {path}", "wait for it") from None
-        with contextlib.suppress(OSError):
-            if name.stat().st_ino == os.fstat(lock).st_ino:
-                break
-        os.close(lock)  # the one before has removed it
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # without its lock it keeps nobody out
-            name.unlink()
-        os.close(lock)
+def _count_waiting(store: OpenStore, output: str) -> int:
+    bound = {"output": output, "waiting": WAITING}
+    return sum(
+        int(store.scratch.row(select, bound)[0]) for select in (BATCHES_WAITING, MESSAGES_WAITING)
+    )

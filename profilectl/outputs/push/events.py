@@ -1,10 +1,15 @@
-"""The stored events of profiles as batches: each stored batch with its events, under the identities
-that its profile has now.
+"""The stored events of profiles as batches, under the identities that each profile has now.
 
 Attributes stay out: old ones would be said after newer ones, and a push of profiles says those in
 force. Old events go to the historical endpoint (ages.py), so that a batch with both leaves as two.
 What that endpoint does not process (a batch without events, an event without a time) never comes
 about: every event leaves with its time.
+
+    standing      arrival, place              each event that is chosen
+    sent          arrival, place              each event that the host has
+    left_batch    arrival                     each stored batch with an event to send
+    event_read    profile, arrival, events    ... of a stretch, with its events
+    event_batch   the same                    ... and what the batch says beside them
 """
 
 from __future__ import annotations
@@ -13,11 +18,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from profilectl.outputs.packing import PLATFORM, Track, parcels_of
 from profilectl.outputs.push.ages import Ages
-from profilectl.outputs.push.known import Host
+from profilectl.outputs.push.host import Host
 from profilectl.outputs.push.source import PATIENCE_S, Bad, Name, Row, in_blocks
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.export import Wanted, choose
@@ -31,9 +36,7 @@ from profilectl.store.scratch import Scratch
 from profilectl.store.segments import both, known_events
 
 AT_ONCE = 20_000
-"""So many stored batches are read at once."""
-Stored = Mapping[str, Any]
-"""A stored event: place, at_ms, event (its JSON), sent (whether the host has it)."""
+"""How many stored batches are read at once."""
 MEMBERS = (
     "mp_deviceid",
     "device_info",
@@ -45,210 +48,315 @@ MEMBERS = (
 )
 """The other fields of a stored batch that leave with its events."""
 EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
-"""So much of a batch may be events; the rest is for whom it is about."""
+"""How many bytes of a batch may be events; the others are for the person it is about."""
+
+CHOSEN_PROFILES = "where profile in (select profile from chosen)"
+BATCHES_BEFORE = "select count(distinct arrival) from standing where arrival < $until"
+SENT_TO_HOST = "select arrival, place from store.sent_event where host = $host"
+SENT_TO_NOBODY = "select arrival, place from store.sent_event where false"
+LEFT_BATCH = """
+select distinct arrival
+from (select * from standing where arrival < $until) as event
+where not exists (
+    select 1
+    from sent
+    where sent.arrival = event.arrival and sent.place = event.place
+)
+"""
+BATCHES_TO_SEND = "select arrival from left_batch where arrival >= $start order by arrival"
+# Each stored batch, with all of its events that are chosen. The view chosen_event is of a stretch.
+EVENT_READ = """
+select chosen.profile, chosen.arrival,
+       list(
+           {place: chosen.place, at_ms: chosen.at_ms, event: chosen.event,
+            sent: sent.place is not null}
+           order by chosen.place
+       ) as events
+from chosen_event as chosen
+left join sent on sent.arrival = chosen.arrival and sent.place = chosen.place
+group by chosen.profile, chosen.arrival
+"""
+READ_PROFILES = "where profile in (select profile from event_read)"
+# ... with its person as they are now, and the other fields of the batch. The hole is the JSON of
+# the identities, and the name of the environment.
+EVENT_BATCH = """
+select batch.arrival, batch.profile, person.mpid, {columns}, extra.rest as fields,
+       batch.events
+from event_read as batch
+join event_person as person on person.profile = batch.profile
+left join event_fields as extra on extra.arrival = batch.arrival
+order by batch.arrival
+"""
+NO_FIELDS = "select null::bigint as arrival, null::varchar as rest where false"
+BATCHES = """
+select arrival, profile, mpid, environment, identities, fields, events
+from event_batch
+order by arrival
+"""
+
+
+class StoredEvent(TypedDict):
+    """A stored event."""
+
+    place: int
+    at_ms: int
+    event: str
+    sent: bool
+
+
+class StoredBatch(NamedTuple):
+    """A stored batch, and its person as they are now."""
+
+    arrival: int
+    """When it arrived."""
+    profile: int
+    """The profile of the person."""
+    mpid: int
+    """The MPID of the person."""
+    environment: str
+    """The name of the environment."""
+    identities: str | None
+    """The JSON of the newest identity of each type."""
+    fields: str | None
+    """The JSON of the other fields of the batch."""
+    events: list[StoredEvent]
+    """Its events, in order."""
+
+
+class Portion(NamedTuple):
+    """Events of a stored batch that leave together."""
+
+    historical: bool
+    """Whether they go to the historical endpoint."""
+    events: list[StoredEvent]
+    """The events."""
 
 
 @dataclass(slots=True)
 class OfEvents:
-    """The stored batches with events of some profiles; a position is an arrival.
-
-    total: batches, those that the host has (unchanged) among them; until: the arrivals before it
-    are in a push that begins now. names: distinct event names of the workspace. since_ms: only
-    events from then on.
-    """
+    """The stored batches with events of some profiles; a position is an arrival."""
 
     scratch: Scratch
+    """Where relations are made."""
     path: Path
-    wanted: Wanted
+    """The store."""
+    selection: Wanted
+    """The profiles whose events are pushed."""
     wait_s: float
+    """How long it waits for a busy store."""
     ages: Ages
+    """Which events are historical."""
     since_ms: int | None = None
-    first: int = 0
+    """Only events from then on; None: all."""
+    begin: int = 0
+    """The first position there can be."""
     total: int = 0
+    """How many batches there are, unchanged ones included."""
     unchanged: int = 0
+    """How many batches the host has."""
     until: int = 0
+    """The arrivals before this one are in a push that begins now."""
     workspace: str | None = None
+    """The workspace whose events they are."""
     host: Host = field(default_factory=Host)
+    """What they are compared with."""
     names: int = 0
-
-    def __post_init__(self) -> None:
-        with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
-            profiles = profiles_of(store)
-            choose(profiles, self.wanted)
-            self.workspace, self.until = profiles.workspace, store.next_import()[1]
-            self.names = profiles.event_names()
-            some = self.scratch.has("chosen")
-            chosen = "where profile in (select profile from chosen)" if some else ""
-            where = self._happened(profiles, chosen)
-            events = known_events(profiles.segments, where=where, columns=("arrival", "place"))
-            self.scratch.make("standing", events)
-        self.wait_s = max(self.wait_s, PATIENCE_S)
-
-    def _happened(self, profiles: Profiles, where: str) -> str:
-        """Return the WHERE clause of the events that are chosen by time and workspace."""
-        since = f"at_ms >= {self.since_ms}" if self.since_ms is not None else ""
-        return both(profiles.happened(where), since)
+    """How many distinct event names the workspace has."""
 
     def end_before(self, until: int, host: Host) -> None:
         """Leave out the batches from an arrival on, and the events that a host has."""
         self.until, self.host = until, host
-        before = f"from standing where arrival < {until}"
-        self.total = int(self.scratch.row(f"select count(distinct arrival) {before}")[0])
+        self.total = int(self.scratch.row(BATCHES_BEFORE, {"until": until})[0])
         with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
-            every = host.name is None or host.whole
-            known = "false" if every else f"host = {quote_text(host.name or '')}"
-            store.scratch.make("sent", f"select arrival, place from store.sent_event where {known}")
-        self.scratch.make(
-            "left_batch",
-            f"select distinct arrival from (select * {before}) as one where not exists"
-            " (select 1 from sent where sent.arrival = one.arrival and sent.place = one.place)",
-        )
+            if host.name is None or host.whole:
+                store.scratch.make("sent", SENT_TO_NOBODY)
+            else:
+                store.scratch.make("sent", SENT_TO_HOST, {"host": host.name})
+        self.scratch.make("left_batch", LEFT_BATCH, {"until": until})
         self.unchanged = self.total - self.scratch.count("left_batch")
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]:
-        """Yield the batches that are not done, in order of arrival. The store must not be open for
-        writing during next()."""
-        left = f"select arrival from left_batch where arrival >= {track.start} order by arrival"
-        arrivals = [one for (one,) in self.scratch.rows(left)]
+        """Yield the batches that are not done, in order of arrival.
+
+        The store must not be open for writing during next().
+        """
+        arrivals = [
+            arrival for (arrival,) in self.scratch.rows(BATCHES_TO_SEND, {"start": track.start})
+        ]
         for place in range(0, len(arrivals), AT_ONCE):
-            last = arrivals[min(place + AT_ONCE, len(arrivals)) - 1]
+            end = arrivals[min(place + AT_ONCE, len(arrivals)) - 1]
             with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
-                within = f"where arrival between {arrivals[place]} and {last}"
+                within = f"where arrival between {arrivals[place]} and {end}"
                 chosen = f"{within} and arrival in (select arrival from left_batch)"
                 self._read(profiles_of(store), chosen)
             yield from in_blocks(self._rows(track, name))
 
-    def _read(self, profiles: Profiles, where: str) -> None:
-        """Make `event_batch`: what is needed to put some stored batches together, as they are now."""
+    def _read(self, profiles: Profiles, stretch: str) -> None:
+        """Make `event_batch`: some stored batches, with their people as they are now."""
         scratch = self.scratch
-        columns = ("profile", "arrival", "place", "at_ms", "event")
         events = known_events(
-            profiles.segments, where=self._happened(profiles, where), columns=columns
+            profiles.segments,
+            where=happened(profiles, stretch, self.since_ms),
+            columns=("profile", "arrival", "place", "at_ms", "event"),
         )
-        told = "{place: one.place, at_ms: at_ms, event: event, sent: sent.place is not null}"
-        scratch.make(
-            "event_read",
-            f"select profile, one.arrival, list({told} order by one.place) as events"
-            f" from ({events}) as one left join sent on sent.arrival = one.arrival"
-            " and sent.place = one.place group by profile, one.arrival",
-        )
-        tables = [one.table("rest") for one in profiles.segments if "rest" in one.tables]
-        rest = " union all ".join(f"select arrival, rest from {one} {where}" for one in tables)
-        rest = rest or "select null::bigint as arrival, null::varchar as rest where false"
-        identities = ", ".join(f"{quote_text(kind)}: i_{kind}[-1]" for kind in profiles.identities)
-        people = profiles.folded([], "where profile in (select profile from event_read)")
-        held = f"to_json({{{identities}}})::varchar" if identities else quote_text("{}")
+        scratch.make("chosen_event", events, keep=False)
+        scratch.make("event_read", EVENT_READ)
+        fields = [
+            f"select arrival, rest from {segment.table('rest')} {stretch}"
+            for segment in profiles.segments
+            if "rest" in segment.tables
+        ]
+        scratch.make("event_fields", " union all ".join(fields) or NO_FIELDS, keep=False)
+        scratch.make("event_person", profiles.folded([], READ_PROFILES), keep=False)
+        members = ", ".join(f"{quote_text(kind)}: i_{kind}[-1]" for kind in profiles.identities)
+        identities = f"to_json({{{members}}})::varchar" if members else quote_text("{}")
+        environment = environment_name("person.environment")
         scratch.make(
             "event_batch",
-            f"select one.arrival, one.profile, mpid, {held} as identities, rest.rest, one.events,"
-            f" {environment_name('person.environment')} as environment"
-            f" from event_read as one join ({people}) as person on person.profile = one.profile"
-            f" left join ({rest}) as rest on rest.arrival = one.arrival order by one.arrival",
+            EVENT_BATCH.format(columns=f"{identities} as identities, {environment} as environment"),
         )
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
-        cursor = self.scratch.connection.execute(
-            "select arrival, profile, mpid, environment, identities, rest, events"
-            " from event_batch order by arrival"
-        )
+        cursor = self.scratch.connection.execute(BATCHES)
         rows = itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
-        for arrival, profile, mpid, environment, identities, rest, events in rows:
-            if track.is_done(arrival):
+        for batch in map(StoredBatch._make, rows):
+            if track.is_done(batch.arrival):
                 continue
-            row = Row(arrival, {"mpid": str(mpid)}, profile=profile if self.host.noting else None)
-            frame = self._frame(_object(identities), _object(rest), environment, mpid)
+            row = Row(
+                position=batch.arrival,
+                place={"mpid": str(batch.mpid)},
+                profile=batch.profile if self.host.noting else None,
+            )
+            frame = self._frame(batch)
             if not frame:  # nobody would be found by it
                 continue
-            for part, (historical, portion) in enumerate(self._portions(events)):
-                some = [one for one in portion if not one["sent"]]
-                self._add(row, frame, part, some, name, historical=historical)
+            for part, portion in enumerate(self._portions(batch.events)):
+                unsent = [event for event in portion.events if not event["sent"]]
+                self._add(row, frame, Portion(portion.historical, unsent), part=part, name=name)
             yield row
 
-    def _frame(
-        self, identities: dict[str, Any], rest: Mapping[str, Any], environment: str, mpid: int
-    ) -> dict[str, Value]:
-        """Return what a batch says beside its events: whom it is about, and on which device; empty
-        where it would be about nobody."""
-        found: dict[str, Value] = {"environment": environment}
-        if self.wanted.with_mpid:
-            found["mpid"] = Number(str(mpid))
-        held = {kind: value for kind, value in identities.items() if value is not None}
-        users: dict[str, Value] = {kind: held[kind] for kind in held if not BY_NAME[kind].device}
+    def _frame(self, batch: StoredBatch) -> dict[str, Value]:
+        """Return what a batch says beside its events: its person and its device.
+
+        It is empty where the batch would be about nobody.
+        """
+        frame: dict[str, Value] = {"environment": batch.environment}
+        if self.selection.with_mpid:
+            frame["mpid"] = Number(str(batch.mpid))
+        identities = {
+            kind: value for kind, value in _object(batch.identities).items() if value is not None
+        }
+        fields = _object(batch.fields)
+        users: dict[str, Value] = {
+            kind: value for kind, value in identities.items() if not BY_NAME[kind].device
+        }
         if users:
-            found["user_identities"] = users
-        found |= {member: rest[member] for member in MEMBERS if rest.get(member) is not None}
-        devices: dict[str, Value] = {kind: held[kind] for kind in held if BY_NAME[kind].device}
-        if not users and not ("device_info" in found or "mp_deviceid" in found):
+            frame["user_identities"] = users
+        frame |= {member: fields[member] for member in MEMBERS if fields.get(member) is not None}
+        devices: dict[str, Value] = {
+            kind: value for kind, value in identities.items() if BY_NAME[kind].device
+        }
+        if not users and not ("device_info" in frame or "mp_deviceid" in frame):
             # The device of the batch is not known, and the profile has no other name.
             stamp = devices.pop("mp_deviceid", None)
             if devices:
-                found["device_info"] = devices
+                frame["device_info"] = devices
             if stamp:
-                found["mp_deviceid"] = stamp
-        named = {"mpid", "user_identities", "device_info", "mp_deviceid"} & found.keys()
-        return found if named else {}
+                frame["mp_deviceid"] = stamp
+        named = {"mpid", "user_identities", "device_info", "mp_deviceid"} & frame.keys()
+        return frame if named else {}
 
-    def _portions(self, events: Sequence[Stored]) -> Iterator[tuple[bool, list[Stored]]]:
-        """Yield the events of a batch by the endpoint that they go to, in portions that a batch may
-        have. What the host has is among them: a portion is the same each time in a push."""
+    def _portions(self, events: Sequence[StoredEvent]) -> Iterator[Portion]:
+        """Yield the events of a batch by their endpoint, in portions that a batch may have.
 
-        def is_historical(one: Stored) -> bool:
-            return self.ages.is_historical(one["at_ms"])
+        What the host has is among them: a portion is the same each time in a push.
+        """
 
-        for historical, some in itertools.groupby(sorted(events, key=is_historical), is_historical):
-            portion: list[Stored] = []
+        def is_historical(event: StoredEvent) -> bool:
+            return self.ages.is_historical(event["at_ms"])
+
+        for historical, group in itertools.groupby(
+            sorted(events, key=is_historical), is_historical
+        ):
+            portion: list[StoredEvent] = []
             size = 0
-            for one in some:
-                more = len(one["event"].encode()) + 50
+            for event in group:
+                more = len(event["event"].encode()) + 50
                 if portion and size + more > EVENT_BYTES:
-                    yield historical, portion
+                    yield Portion(historical, portion)
                     portion, size = [], 0
-                portion.append(one)
+                portion.append(event)
                 size += more
-            yield historical, portion
+            yield Portion(historical, portion)
 
     def _add(
-        self,
-        row: Row,
-        frame: Mapping[str, Value],
-        part: int,
-        events: Sequence[Stored],
-        name: Name,
-        *,
-        historical: bool,
+        self, row: Row, frame: Mapping[str, Value], portion: Portion, *, part: int, name: Name
     ) -> None:
         """Add a batch with some events, if there are any; where it cannot be sent, say why."""
-        if not events:
+        if not portion.events:
             return
-        for one in events:
-            self.ages.note(one["at_ms"])
-        places = tuple(one["place"] for one in events)
-        timed = [_with_time(parse_json(one["event"]), one["at_ms"]) for one in events]
+        for event in portion.events:
+            self.ages.note(event["at_ms"])
+        places = tuple(event["place"] for event in portion.events)
+        timed = [_with_time(parse_json(event["event"]), event["at_ms"]) for event in portion.events]
         document: dict[str, Value] = {**frame, "events": timed}
         try:
             row.parcels += parcels_of(
-                # The same id whatever the profile is named by when it is sent again: an event
+                # The same id under any name that the profile has when it is sent again: an event
                 # that arrives twice counts twice.
                 document,
                 row.position,
                 lambda part, _: name(row.position, part, f"events {places}"),
                 first_part=part,
-                historical=historical,
+                historical=portion.historical,
                 places=places,
             )
         except Unusable as error:
             row.bad.append(Bad(part, error, to_json(document)))
 
 
+def events_of_store(
+    scratch: Scratch, path: Path, selection: Wanted, *, since_ms: int | None, wait_s: float
+) -> OfEvents:
+    """Make `standing`, the stored events of some profiles, and return them as a source.
+
+    since_ms: only events from then on. Raises what reading a store raises.
+    """
+    with open_store(scratch, path, wait_s=wait_s) as store:
+        profiles = profiles_of(store)
+        choose(profiles, selection)
+        chosen = CHOSEN_PROFILES if scratch.has("chosen") else ""
+        condition = happened(profiles, chosen, since_ms)
+        events = known_events(profiles.segments, where=condition, columns=("arrival", "place"))
+        scratch.make("standing", events)
+        return OfEvents(
+            scratch=scratch,
+            path=path,
+            selection=selection,
+            wait_s=max(wait_s, PATIENCE_S),
+            ages=Ages(),
+            since_ms=since_ms,
+            until=store.next_import()[1],
+            workspace=profiles.workspace,
+            names=profiles.event_names(),
+        )
+
+
+def happened(profiles: Profiles, condition: str, since_ms: int | None) -> str:
+    """Return the WHERE clause of the events that are chosen by time and workspace."""
+    since = f"at_ms >= {since_ms}" if since_ms is not None else ""
+    return both(profiles.happened(condition), since)
+
+
 def _with_time(event: Value, at_ms: int) -> Value:
     if not isinstance(event, dict):
         return event
-    stated = event.get("data")
-    data: dict[str, Value] = dict(stated) if isinstance(stated, dict) else {}
+    fields = event.get("data")
+    data: dict[str, Value] = dict(fields) if isinstance(fields, dict) else {}
     data["timestamp_unixtime_ms"] = Number(str(at_ms))
     return {**event, "data": data}
 
 
-def _object(text: str | None) -> dict[str, Any]:
-    found = parse_json(text or "{}")
-    return found if isinstance(found, dict) else {}
+def _object(text: str | None) -> dict[str, Value]:
+    value = parse_json(text or "{}")
+    return value if isinstance(value, dict) else {}

@@ -20,7 +20,7 @@ from tenacity.wait import wait_random_exponential
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished
 from profilectl.files.secrets import KeyAndSecret
-from profilectl.outputs.exchange import Bounds, Exchanges, NoReply, basic
+from profilectl.outputs.exchange import Bounds, Exchanges, HttpRequest, NoReply, Reply, basic
 from profilectl.outputs.packing import PackedBatch, body_of
 from profilectl.outputs.platform import (
     ANSWERS,
@@ -36,48 +36,59 @@ from profilectl.outputs.platform import (
 from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
 
 LONGEST_ANSWER = 65_536
-"""So much of an answer is read."""
+"""How many bytes of an answer are read."""
 REFUSED_FROM_THE_START = 100
-"""Where so many batches are refused before one is accepted, the rest would be too."""
+"""Where this many batches are refused before any is accepted, all would be."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendingPace:
-    """How fast and how patiently.
-
-    rate: batches a second, 0 for no limit; parallel: requests at once; timeout_s: for each
-    exchange, from connecting to the last byte; give_up_s: the push stops where nothing was accepted
-    for so long; max_wait_s: and where the platform asks to be left alone for longer than this.
-    """
+    """How fast and how patiently batches are sent."""
 
     rate: float = RATE
+    """How many batches leave in a second; 0: no limit."""
     parallel: int = 4
+    """How many requests are under way at once."""
     timeout_s: float = 30
+    """How long each exchange may last, from connecting to the last byte."""
     give_up_s: float = 300
+    """The push stops where nothing was accepted for this long."""
     first_pause_s: float = FIRST_PAUSE_S
+    """The pause before something is sent again the first time."""
     longest_pause_s: float = LONGEST_PAUSE_S
+    """The longest of these pauses."""
     max_wait_s: float = MAX_WAIT_S
+    """The push stops where the platform asks to be left alone for longer than this."""
 
 
 @dataclass(slots=True)
 class PushCounts:
-    """What was sent. bytes: of the bodies; throttled: what a limit was of -> how often it was met."""
+    """What was sent."""
 
     requests: int = 0
+    """How many requests were made."""
     bytes: int = 0
+    """How many bytes their bodies had."""
     retries: int = 0
+    """How many of them were made again."""
     accepted: int = 0
+    """How many batches were accepted."""
     refused: int = 0
+    """How many batches were refused."""
     throttled: dict[str, int] = field(default_factory=dict)
+    """How often each limit of the platform was met, by what it limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedBatch:
-    """A batch that the platform refused, with what it said."""
+    """A batch that the platform refused."""
 
     parcel: PackedBatch
+    """The batch."""
     code: str
+    """The code of the reason."""
     message: str
+    """What the platform says of it."""
 
 
 class _SendAgain(Exception):
@@ -101,7 +112,7 @@ class BatchSender:
 
     An asynchronous context; deliver may run several times at once.
 
-    said: is told what a person should know: why something is sent again, once for each reason.
+    notify: takes what a person should know: why something is sent again, once for each reason.
     """
 
     def __init__(
@@ -109,10 +120,10 @@ class BatchSender:
         address: str,
         credentials: KeyAndSecret,
         pace: SendingPace,
-        said: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.counts = PushCounts()
-        self._address, self._pace, self._said = address, pace, said
+        self._address, self._pace, self._notify = address, pace, notify
         # Acquiring takes as much as a whole request at once.
         most = max(pace.rate, 100.0)
         self._limiter = AsyncLimiter(most, most / pace.rate) if pace.rate else None
@@ -170,7 +181,8 @@ class BatchSender:
         self.counts.refused += 1
         if not self.counts.accepted and self.counts.refused >= REFUSED_FROM_THE_START:
             raise InputRefused(
-                f"the platform refuses every batch; the last because: {message or 'it does not say'}",
+                "the platform refuses every batch; the last because:"
+                f" {message or 'it does not say'}",
                 "push --dry-run FILE shows what is sent",
             )
 
@@ -184,12 +196,8 @@ class BatchSender:
             reraise=True,
         )
         try:
-            await sending(
-                self._send,
-                self._address + (HISTORICAL if request[0].historical else ""),
-                body,
-                len(request),
-            )
+            address = self._address + (HISTORICAL if request[0].historical else "")
+            await sending(self._send, address, body, batches=len(request))
         except _SendAgain as error:
             raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}",
@@ -198,18 +206,13 @@ class BatchSender:
 
     async def _send(self, address: str, body: bytes, batches: int) -> None:
         """Send once, and act on the answer."""
-        while (left := self._not_before - time.monotonic()) > 0:  # the end may move while it waits
-            if self._come_back:
-                raise self._come_back
-            await asyncio.sleep(left)
-        if self._limiter:
-            await self._limiter.acquire(batches)
-        if self._progress_at is None:
-            self._progress_at = time.monotonic()
+        await self._take_turn(batches)
         self.counts.requests += 1
         self.counts.bytes += len(body)
         try:
-            reply = await self._exchanges.post(address, body, self._headers, self._bounds)
+            reply = await self._exchanges.post(
+                HttpRequest(address, body, headers=self._headers, bounds=self._bounds)
+            )
         except NoReply as error:
             if error.distrusted:
                 raise InputRefused(
@@ -217,30 +220,50 @@ class BatchSender:
                     "SSL_CERT_FILE names a file of certificates to trust",
                 ) from None
             raise _SendAgain(_plainly(error)) from None
+        self._act_on(reply)
+
+    async def _take_turn(self, batches: int) -> None:
+        """Wait until some batches may leave."""
+        # The end may move while it waits.
+        while (pause_s := self._not_before - time.monotonic()) > 0:
+            if self._come_back:
+                raise self._come_back
+            await asyncio.sleep(pause_s)
+        if self._limiter:
+            await self._limiter.acquire(batches)
+        if self._progress_at is None:
+            self._progress_at = time.monotonic()
+
+    def _act_on(self, reply: Reply) -> None:
+        """Raise what an answer means, unless the platform has the batches."""
         answer = answer_of(reply.status)
         match answer.act:
             case Act.ACCEPTED:
                 self._progress_at = time.monotonic()
             case Act.SINGLE_OUT:
                 self._progress_at = time.monotonic()
-                raise _Malformed(answer, _told(reply.body))
+                raise _Malformed(answer, _messages(reply.body))
             case Act.STOP:
-                raise _stopped(reply.status, answer, _told(reply.body))
+                raise _stopped(reply.status, answer, _messages(reply.body))
             case Act.AGAIN:
-                pause_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
-                if reply.status in ANSWERS:
-                    self._throttled(reply.headers.get("x-mp-rate-limit-exceeded", ""), pause_s)
-                why = f"{answer.sentence} ({reply.status})"
-                if pause_s is not None and pause_s > self._pace.max_wait_s:
-                    self._come_back = self._later(why, pause_s)
-                    raise self._come_back
-                raise _SendAgain(why, pause_s)
+                raise self._again(reply, answer)
+
+    def _again(self, reply: Reply, answer: PlatformAnswer) -> Exception:
+        """Return what is raised where the same is to be sent again."""
+        pause_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
+        if reply.status in ANSWERS:
+            self._throttled(reply.headers.get("x-mp-rate-limit-exceeded", ""), pause_s)
+        why = f"{answer.sentence} ({reply.status})"
+        if pause_s is not None and pause_s > self._pace.max_wait_s:
+            self._come_back = self._later(why, pause_s)
+            return self._come_back
+        return _SendAgain(why, pause_s)
 
     def _throttled(self, limit: str, pause_s: int | None) -> None:
         """Hold back every request, not only the one that met the limit."""
-        known = limit.strip().lower()
-        known = known if known in THROTTLES else "other"
-        self.counts.throttled[known] = self.counts.throttled.get(known, 0) + 1
+        name = limit.strip().lower()
+        name = name if name in THROTTLES else "other"
+        self.counts.throttled[name] = self.counts.throttled.get(name, 0) + 1
         if pause_s:
             self._not_before = max(self._not_before, time.monotonic() + pause_s)
 
@@ -254,36 +277,30 @@ class BatchSender:
             at_ms,
         )
 
-    def _left_s(self) -> float:
+    def _remaining_s(self) -> float:
         """Return how long the push may still go without an acceptance."""
         return (self._progress_at or time.monotonic()) + self._pace.give_up_s - time.monotonic()
 
     def _pause(self, state: RetryCallState) -> float:
-        asked = _asked_pause_s(state)
         # The last attempt is made when the time is up, not before.
-        left = max(self._left_s(), 0)
-        if asked is None:
-            return min(self._growing(state), left)
-        return max(
-            asked,
-            min(
-                least_pause_s(
-                    state.attempt_number, self._pace.first_pause_s, self._pace.longest_pause_s
-                ),
-                left,
-            ),
+        remaining_s = max(self._remaining_s(), 0)
+        asked_s = _asked_pause_s(state)
+        if asked_s is None:
+            return min(self._growing(state), remaining_s)
+        least_s = least_pause_s(
+            state.attempt_number, self._pace.first_pause_s, self._pace.longest_pause_s
         )
+        return max(asked_s, min(least_s, remaining_s))
 
     def _is_hopeless(self, state: RetryCallState) -> bool:
-        asked = _asked_pause_s(state)
-        return self._left_s() <= (asked or 0)
+        return self._remaining_s() <= (_asked_pause_s(state) or 0)
 
     def _tell(self, state: RetryCallState) -> None:
         self.counts.retries += 1
         why = str(state.outcome.exception()) if state.outcome else ""
         if why not in self._reasons and len(self._reasons) < 10:
             self._reasons.add(why)
-            self._said(f"{why}; it is sent again")
+            self._notify(f"{why}; it is sent again")
 
 
 def _asked_pause_s(state: RetryCallState) -> int | None:
@@ -292,17 +309,16 @@ def _asked_pause_s(state: RetryCallState) -> int | None:
     return error.pause_s if isinstance(error, _SendAgain) else None
 
 
-def _told(text: bytes) -> str:
+def _messages(text: bytes) -> str:
     """Return the messages of an error's body, not too long."""
     try:
-        errors = json.loads(text)["errors"]
-        found = "; ".join(
-            ": ".join(str(one[key]) for key in ("code", "message") if one.get(key))
-            for one in errors
-        )
+        messages = [
+            ": ".join(str(error[key]) for key in ("code", "message") if error.get(key))
+            for error in json.loads(text)["errors"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
-    return found[:300]
+    return "; ".join(messages)[:300]
 
 
 def _stopped(status: int, answer: PlatformAnswer, message: str) -> ProfilectlError:
@@ -312,7 +328,7 @@ def _stopped(status: int, answer: PlatformAnswer, message: str) -> ProfilectlErr
 
 
 def _plainly(error: NoReply) -> str:
-    """Say what went wrong on the way."""
+    """Return what went wrong on the way, for a person."""
     if error.trouble == "timeout":
         return "no answer in time"
     if error.trouble == "no connection":

@@ -1,3 +1,4 @@
-"""The e-mails and phones of an audience go to a UID2 operator, the raw UIDs come back as events
-(domain.md 15).
+"""The e-mails and phones of an audience go to a UID2 operator, the raw UIDs come back as events.
+
+Sources: domain.md 15.
 """

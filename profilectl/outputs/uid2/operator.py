@@ -1,7 +1,7 @@
-"""Asking a UID2 operator: where it is, what proves who asks, how patiently, what its answer says.
+"""Asking a UID2 operator: its address, the credentials, the patience, and how its answer is read.
 
 uid2-client makes and opens the encrypted envelope; tenacity asks again. The client's own requests
-know no time-out, read an answer to its end and would follow a redirect with the key in their hand,
+have no time-out, read an answer to its end and would follow a redirect with the key in their hand,
 so exchange.py speaks HTTP.
 """
 
@@ -14,29 +14,37 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.files.secrets import KeyAndSecret, credentials_of
-from profilectl.outputs.exchange import Bounds, NoReply, Reply, WaitingExchanges
+from profilectl.outputs.exchange import Bounds, HttpRequest, NoReply, Reply, WaitingExchanges
 from profilectl.outputs.uid2.rule import ANSWERS, MOST_ITEMS
 from profilectl.rules.text.address import checked
 from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
 
+if TYPE_CHECKING:
+    import tenacity
+
 OPERATOR = "https://prod.uidapi.com"
 PATH = "/v3/identity/map"
 LONGEST_ANSWER = 16 * 1024 * 1024
-"""So many bytes of an answer are read: that to 5,000 hashes has 1 MB."""
+"""How many bytes of an answer are read: the one to 5,000 hashes has 1 MB."""
 KEY, SECRET = "UID2_API_KEY", "UID2_CLIENT_SECRET"
 SECRET_BYTES = 32
 
+_CLOCK_OR_SECRET = (
+    "the clock of this machine may be wrong, or the secret may not be that of the key"
+)
+_KEY_OF_OPERATOR = f"check {KEY}, and that it is a key of this operator"
+
 # fmt: off
 REFUSALS: dict[int, tuple[str, str]] = {
-    # status  what is wrong                                            what to do
-    400: ("does not take the request",                               "the clock of this machine may be wrong, or the secret may not be that of the key"),
-    401: ("does not know the API key",                               f"check {KEY}, and that it is a key of this operator"),
-    403: ("does not let this API key map identities",                f"check {KEY}, and what it may do"),
-    404: ("has no identity map",                                     "check --operator"),
+    # status  what is wrong                           what to do
+    400: ("does not take the request",                _CLOCK_OR_SECRET),
+    401: ("does not know the API key",                _KEY_OF_OPERATOR),
+    403: ("does not let this API key map identities", f"check {KEY}, and what it may do"),
+    404: ("has no identity map",                      "check --operator"),
 }
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """After these the same request is sent again."""
@@ -45,40 +53,44 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a request is made, how long each may take, from connecting to the last byte, and
-    the pause after the first, in seconds; max_wait_s: the longest that the operator may ask for;
-    longest_answer: so many bytes of one are read.
-    """
+    """How patiently an operator is asked."""
 
     attempts: int = 6
+    """How often a request is made."""
     timeout_s: float = 60
+    """How long each may take, from connecting to the last byte."""
     pause_s: float = 1
+    """The pause after the first."""
     longest_pause_s: float = 60
+    """The longest pause of our own."""
     max_wait_s: float = MAX_WAIT_S
+    """The longest pause that the operator may ask for."""
     longest_answer: int = LONGEST_ANSWER
+    """How many bytes of an answer are read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What the operator says of a hash.
-
-    status: of rule.ANSWERS, or "unknown"; uid, refresh_from_s: where there is a UID.
-    """
+class HashAnswer:
+    """What the operator says of a hash."""
 
     hash: str
+    """The hash."""
     status: str
+    """Of rule.ANSWERS, or "unknown"."""
     uid: str | None = None
+    """The raw UID, where there is one."""
     refresh_from_s: int | None = None
+    """When the UID may become another one, where there is one."""
 
 
 def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> KeyAndSecret:
-    """Return the API key and the client secret (credentials.credentials_of).
+    """Return the API key and the client secret (files/secrets.py).
 
     Raises InputRefused where the secret is none.
     """
-    found = credentials_of(path, environment, KEY, SECRET)
+    credentials = credentials_of(path, environment, key=KEY, secret=SECRET)
     try:
-        size = len(base64.b64decode(found.secret, validate=True))
+        size = len(base64.b64decode(credentials.secret, validate=True))
     except ValueError:
         size = 0
     if size != SECRET_BYTES:
@@ -86,12 +98,12 @@ def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> K
             f"the client secret of {path or 'the environment'} is none",
             f"it is the base64 of {SECRET_BYTES} bytes, as the operator gave it",
         )
-    return found
+    return credentials
 
 
-def address_of(stated: str) -> str:
+def address_of(operator: str) -> str:
     """Return the address of an operator. Raises what address.checked does."""
-    return checked(stated, "--operator", example=OPERATOR, secrets=f"set {KEY} and {SECRET}")
+    return checked(operator, "--operator", example=OPERATOR, secrets=f"set {KEY} and {SECRET}")
 
 
 class _AskAgain(Exception):
@@ -105,7 +117,7 @@ class _AskAgain(Exception):
 class Uid2Operator:
     """An operator that can be asked.
 
-    said: is told why something is asked again, once for each reason.
+    said: takes why something is asked again, once for each reason.
     """
 
     def __init__(
@@ -117,8 +129,8 @@ class Uid2Operator:
     ) -> None:
         self.address, self.requests = address, 0
         self._credentials, self._patience = credentials, patience or Patience()
-        self._said, self._told = said, set[str]()
-        # As before: the certificates of the machine, and a proxy where the environment names one.
+        self._notify, self._reasons = said, set[str]()
+        # The certificates of the machine, and a proxy where the environment names one.
         self._exchanges = WaitingExchanges(
             address, 1, proxied=True, certificates=ssl.create_default_context
         )
@@ -127,7 +139,7 @@ class Uid2Operator:
         """Close the connections."""
         self._exchanges.close()
 
-    def ask(self, emails: Sequence[str], phones: Sequence[str]) -> list[Said]:
+    def ask(self, emails: Sequence[str], phones: Sequence[str]) -> list[HashAnswer]:
         """Return what the operator says of some hashes, at most MOST_ITEMS, in order.
 
         Raises Unfinished where it cannot be had, InputRefused where it refuses.
@@ -135,25 +147,9 @@ class Uid2Operator:
         import tenacity
 
         assert len(emails) + len(phones) <= MOST_ITEMS
-
-        def pause(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            stated = error.pause_s if isinstance(error, _AskAgain) else None
-            growing = tenacity.wait_random_exponential(
-                multiplier=self._patience.pause_s, max=self._patience.longest_pause_s
-            )(state)
-            if stated is None:
-                return growing
-            return max(
-                stated,
-                least_pause_s(
-                    state.attempt_number, self._patience.pause_s, self._patience.longest_pause_s
-                ),
-            )
-
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts),
-            wait=pause,
+            wait=self._next_pause_s,
             retry=tenacity.retry_if_exception_type(_AskAgain),
             before_sleep=self._tell,
             reraise=True,
@@ -166,13 +162,24 @@ class Uid2Operator:
                 "run it again later: who was answered is not asked again",
             ) from None
 
-    def _tell(self, state: Any) -> None:
-        error = state.outcome.exception()
-        if error.why not in self._told:
-            self._told.add(error.why)
-            self._said(f"{self.address} {error.why}: asking again")
+    def _next_pause_s(self, state: tenacity.RetryCallState) -> float:
+        """Return the pause before the next try: what the operator asks for, or a growing one."""
+        import tenacity
 
-    def _once(self, emails: Sequence[str], phones: Sequence[str]) -> list[Said]:
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.pause_s if isinstance(error, _AskAgain) else None
+        pause_s, longest_s = self._patience.pause_s, self._patience.longest_pause_s
+        if asked_s is None:
+            return tenacity.wait_random_exponential(multiplier=pause_s, max=longest_s)(state)
+        return max(asked_s, least_pause_s(state.attempt_number, pause_s, longest_s))
+
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, _AskAgain) and error.why not in self._reasons:
+            self._reasons.add(error.why)
+            self._notify(f"{self.address} {error.why}: asking again")
+
+    def _once(self, emails: Sequence[str], phones: Sequence[str]) -> list[HashAnswer]:
         from uid2_client import IdentityMapV3Input
 
         self.requests += 1
@@ -182,7 +189,7 @@ class Uid2Operator:
         try:
             response = self._answer(question)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-            # What it said, and what is wrong with it, may hold identities.
+            # The answer, and what is wrong with it, may hold identities.
             raise InputRefused(
                 f"{self.address} answers with something that is no answer to the question",
                 f"check --operator and {SECRET}, which opens the answer",
@@ -190,18 +197,13 @@ class Uid2Operator:
         return self._read([*emails, *phones], response)
 
     def _answer(self, question: Any) -> Any:
-        """Send a question and open the answer.
+        """Send a question and open the answer; both are of uid2-client, which has no types.
 
-        Raises _Again, InputRefused, Unfinished; and what the client raises for an answer that is
+        Raises _AskAgain, InputRefused, Unfinished; and what the client raises for an answer that is
         none.
         """
         from uid2_client import IdentityMapV3Response
-        from uid2_client.request_response_util import (
-            BINARY,
-            auth_headers,
-            create_envelope,
-            parse_response,
-        )
+        from uid2_client.request_response_util import create_envelope, parse_response
         from uid2_client.uid2_response import Uid2Response
 
         secret = base64.b64decode(self._credentials.secret)
@@ -210,18 +212,30 @@ class Uid2Operator:
             datetime.datetime.now(datetime.UTC),
             question.get_identity_map_input_as_json_string().encode(),
         )
-        headers = {
-            **auth_headers(self._credentials.key),
-            "Content-Type": BINARY,
-            "Accept-Encoding": "identity",
-        }
+        body = self._body_of_reply(envelope.binary_envelope)
+        return IdentityMapV3Response(
+            parse_response(secret, Uid2Response.from_bytes(body), envelope.nonce), question
+        )
+
+    def _body_of_reply(self, envelope: bytes) -> bytes:
+        """Send an envelope and return the body of the answer.
+
+        Raises _AskAgain, InputRefused, Unfinished.
+        """
+        from uid2_client.request_response_util import BINARY, auth_headers
+
+        request = HttpRequest(
+            f"{self.address}{PATH}",
+            envelope,
+            headers={
+                **auth_headers(self._credentials.key),
+                "Content-Type": BINARY,
+                "Accept-Encoding": "identity",
+            },
+            bounds=Bounds(self._patience.timeout_s, self._patience.longest_answer),
+        )
         try:
-            reply = self._exchanges.post(
-                f"{self.address}{PATH}",
-                envelope.binary_envelope,
-                headers,
-                Bounds(self._patience.timeout_s, self._patience.longest_answer),
-            )
+            reply = self._exchanges.post(request)
         except NoReply as error:
             raise _AskAgain(_plainly(error)) from None
         if not 200 <= reply.status < 300:
@@ -233,9 +247,7 @@ class Uid2Operator:
             )
         if reply.cut:
             raise _AskAgain("does not answer in time" if reply.cut == "timeout" else "broke off")
-        return IdentityMapV3Response(
-            parse_response(secret, Uid2Response.from_bytes(reply.body), envelope.nonce), question
-        )
+        return reply.body
 
     def _refusal(self, reply: Reply) -> Exception:
         if reply.status in AGAIN:
@@ -254,33 +266,35 @@ class Uid2Operator:
         why, hint = REFUSALS.get(reply.status, ("does not take the request", "check --operator"))
         return InputRefused(f"{self.address} {why} (HTTP {reply.status})", hint)
 
-    def _read(self, hashes: Sequence[str], response: Any) -> list[Said]:
-        statuses = {answer.said: status for status, answer in ANSWERS.items() if answer.said}
+    def _read(self, hashes: Sequence[str], response: Any) -> list[HashAnswer]:
+        statuses = {answer.word: status for status, answer in ANSWERS.items() if answer.word}
         mapped, unmapped = response.mapped_identities, response.unmapped_identities
-        found = []
-        for one in hashes:
-            if one in mapped:
-                uid = mapped[one].current_raw_uid
-                if not isinstance(uid, str) or not uid:
-                    raise InputRefused(
-                        f"{self.address} answers with a UID that is none", "check --operator"
-                    )
-                found.append(
-                    Said(
-                        one, "mapped", uid, calendar.timegm(mapped[one].refresh_from.utctimetuple())
-                    )
-                )
-            elif one in unmapped:
-                found.append(Said(one, statuses.get(unmapped[one].raw_reason, "unknown")))
+        answers = []
+        for hash_ in hashes:
+            if hash_ in mapped:
+                answers.append(self._mapped(hash_, mapped[hash_]))
+            elif hash_ in unmapped:
+                status = statuses.get(unmapped[hash_].raw_reason, "unknown")
+                answers.append(HashAnswer(hash_, status))
             else:
                 raise InputRefused(
                     f"{self.address} does not answer all it was asked", "check --operator"
                 )
-        return found
+        return answers
+
+    def _mapped(self, hash_: str, identity: Any) -> HashAnswer:
+        """Return the answer for a hash that has a UID."""
+        uid = identity.current_raw_uid
+        if not isinstance(uid, str) or not uid:
+            raise InputRefused(
+                f"{self.address} answers with a UID that is none", "check --operator"
+            )
+        refresh_from_s = calendar.timegm(identity.refresh_from.utctimetuple())
+        return HashAnswer(hash_, "mapped", uid=uid, refresh_from_s=refresh_from_s)
 
 
 def _plainly(error: NoReply) -> str:
-    """Say what went wrong on the way."""
+    """Return what went wrong on the way, for a person."""
     if error.distrusted:
         return "has a certificate that cannot be trusted"
     if error.trouble == "timeout":

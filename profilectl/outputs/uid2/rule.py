@@ -1,4 +1,4 @@
-"""What may be asked of a UID2 operator, in what form, and what its answer becomes.
+"""The rule of UID2: the values an operator is asked about, their form, and the use of its answer.
 
 Sources: domain.md 15. The operator gets the hash of a normalised value, never the value itself.
 """
@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from profilectl.rules.text.normal_form import EMAIL, PHONE, WHITE, lowered
 
@@ -31,31 +32,30 @@ It may only update: an answer never makes anybody of a profile that was erased m
 PARTNER_IDENTITY = "TheTradeDesk_UID2"
 OLDER_THAN_DAYS = 30
 MOST_ITEMS = 5000
-"""So many e-mails and phones an operator takes in a request."""
+"""How many e-mails and phones an operator takes in a request."""
 NAMESPACE = uuid.UUID("6f1d2c0a-5b64-5f0e-9c39-7a1f0f1f6e02")
 """Of the request ids of answers (request_id)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uid2Kind:
-    """A kind of thing that is asked.
-
-    types: the identities that are one, the first is meant where two came together; usable: what a
-    normalised value must look like as a whole; rank: the higher is asked where a profile has
-    several kinds.
-    """
+    """A kind of identity that an operator is asked about."""
 
     name: str
+    """Its name."""
     types: tuple[str, ...]
+    """The types of identities that are one; the first is meant where two came together."""
     usable: str
+    """The pattern that a normalised value meets as a whole."""
     rank: int
+    """The higher is asked where a profile has several kinds."""
 
 
 # fmt: off
 KINDS: dict[str, Uid2Kind] = {
-    #              name     types                                               usable                                                 rank
-    "email": Uid2Kind("email", ("email",),                                            EMAIL,                                               2),
-    "phone": Uid2Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE,                                               1),
+    #                  name     types                                    usable  rank
+    "email": Uid2Kind("email", ("email",),                               EMAIL,  2),
+    "phone": Uid2Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE, 1),
 }
 
 # What is left out of the part before the @, by domain: patterns, in order. Every e-mail was trimmed
@@ -67,20 +67,20 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Uid2Answer:
-    """What becomes of a profile by an answer.
+    """What becomes of a profile by an answer."""
 
-    said: the operator's word for it, "": a UID; uid: what becomes of the stored one; event: whether
-    the batch has an event; deletes: the attributes that are deleted.
-    """
-
-    said: str
+    word: str
+    """The operator's word for it; "": a UID."""
     uid: str
+    """What becomes of the stored UID: set, removed or kept."""
     event: bool
+    """Whether the batch has an event."""
     deletes: tuple[str, ...] = ()
+    """The attributes that are deleted."""
 
 
 ANSWERS: dict[str, Uid2Answer] = {
-    # status             said                  uid        event   deletes
+    # status             word                  uid        event   deletes
     "mapped":     Uid2Answer("",                   "set",     True),
     "optout":     Uid2Answer("optout",             "removed", False, (REFRESH_FROM,)),
     "invalid":    Uid2Answer("invalid identifier", "kept",    False),
@@ -89,12 +89,14 @@ ANSWERS: dict[str, Uid2Answer] = {
 
 
 def normalised(kind: str, value: str) -> str | None:
-    """Return a value as it is hashed; None: it may not be asked. kind: of KINDS.
+    """Return a value as it is hashed; None: it may not be asked. kind: a name of KINDS.
 
     Only ASCII letters change their case, as in the operators' own libraries.
 
-    >>> normalised("email", " Jane.Saoirse+news@Gmail.com"), normalised("phone", "+1 234 567"),
-    normalised("email", "jane") ('janesaoirse@gmail.com', None, None)
+    >>> normalised("email", " Jane.Saoirse+news@Gmail.com"), normalised("phone", "+1 234 567")
+    ('janesaoirse@gmail.com', None)
+    >>> normalised("email", "jane") is None
+    True
     """
     text = value.strip(WHITE)
     if kind == "email":
@@ -117,33 +119,48 @@ def hashed(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Uid2Identity:
-    """An identity of a profile, and its arrival: when it came."""
+    """An identity of a profile."""
 
     type: str
+    """Its type."""
     value: str
+    """Its value."""
     arrival: int
+    """When it came."""
 
 
-def asked(identities: Sequence[Uid2Identity]) -> tuple[str, str, int] | None:
-    """Return what is asked for a profile: kind, normalised value, arrival; None: nothing can be.
+class Uid2Value(NamedTuple):
+    """The value that is asked for a profile."""
+
+    kind: str
+    """Of KINDS."""
+    text: str
+    """The normalised value."""
+    arrival: int
+    """When the identity came."""
+
+
+def asked(identities: Sequence[Uid2Identity]) -> Uid2Value | None:
+    """Return what is asked for a profile; None: nothing can be.
 
     One value, because a partner identity holds one UID: the newest usable e-mail, else the newest
     usable phone.
     """
-    found = [
-        (kind.rank, one.arrival, -kind.types.index(one.type), kind.name, text)
-        for one in identities
+    candidates = [
+        (
+            (kind.rank, identity.arrival, -kind.types.index(identity.type)),
+            Uid2Value(kind.name, text, identity.arrival),
+        )
+        for identity in identities
         for kind in KINDS.values()
-        if one.type in kind.types and (text := normalised(kind.name, one.value)) is not None
+        if identity.type in kind.types
+        and (text := normalised(kind.name, identity.value)) is not None
     ]
-    if not found:
-        return None
-    _, arrival, _, name, text = max(found)
-    return name, text, arrival
+    return max(candidates)[1] if candidates else None
 
 
 def waits(refresh_from_ms: int | None, enriched: int | None, arrival: int, now_ms: int) -> bool:
-    """Say whether a UID is good for longer.
+    """Return whether a UID is good for longer.
 
     enriched: the arrival of the answer that said until when; arrival: of what would be asked. An
     e-mail that came after the answer has another UID, and waits for nothing.
@@ -157,9 +174,10 @@ def waits(refresh_from_ms: int | None, enriched: int | None, arrival: int, now_m
 
 
 def request_id(mpid: int, uid: str, refresh_from_s: int) -> str:
-    """Return the source_request_id of an answer: the same answer for the same profile is taken
-    once. refresh_from_s: in seconds, as the operator says it. Where there is no UID, uid is the
-    status and refresh_from_s the time of asking.
+    """Return the source_request_id of an answer.
+
+    The same answer for the same profile has the same id, and is taken once. Where there is no
+    UID, uid is the status and refresh_from_s the time of asking.
     """
     return str(uuid.uuid5(NAMESPACE, f"{mpid} {uid} {refresh_from_s}"))
 

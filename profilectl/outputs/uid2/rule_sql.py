@@ -1,4 +1,4 @@
-"""The rules of rule.py as SQL expressions, made from the same tables."""
+"""The set-based twin of rule.py: its rules as SQL expressions, made from the same tables."""
 
 from __future__ import annotations
 
@@ -18,21 +18,29 @@ from profilectl.outputs.uid2.rule import (
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.normal_form import LOWER, UPPER, WHITE
 
+# The text of a UUID of version 5, from the hex digits of a hash `h`. The two highest bits of the
+# 17th digit are 10; the version stands in the 13th.
+UUID_OF_HASH = """
+substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-5' || substr(h, 14, 3) || '-'
+|| substr('89ab89ab89ab89ab', strpos('0123456789abcdef', substr(h, 17, 1)), 1)
+|| substr(h, 18, 3) || '-' || substr(h, 21, 12)
+""".strip()
+
 
 def normalised(kind: str, value: str) -> str:
     """Return the SQL of rule.normalised. value: the SQL of a text that is not null."""
     text = f"trim({value}, {_literal(WHITE)})"
     if kind == "email":
         text = f"translate({text}, '{UPPER}', '{LOWER}')"
-        local, domain = (
-            f"split_part({text}, '@', 1)",
-            f"case when contains({text}, '@') then substr({text}, strpos({text}, '@') + 1) else '' end",
-        )
+        local = f"split_part({text}, '@', 1)"
+        at = f"strpos({text}, '@')"
+        domain = f"case when {at} > 0 then substr({text}, {at} + 1) else '' end"
         for name, patterns in LEFT_OUT.items():
-            kept = local
+            short = local
             for pattern in patterns:
-                kept = f"regexp_replace({kept}, {_literal(pattern)}, '', 'gs')"
-            text = f"case when {domain} = {quote_text(name)} then {kept} || '@' || {quote_text(name)} else {text} end"
+                short = f"regexp_replace({short}, {_literal(pattern)}, '', 'gs')"
+            address = f"{short} || '@' || {quote_text(name)}"
+            text = f"case when {domain} = {quote_text(name)} then {address} else {text} end"
     return f"case when regexp_full_match({text}, {_literal(KINDS[kind].usable)}) then {text} end"
 
 
@@ -54,49 +62,53 @@ def request_id(mpid: str, uid: str, refresh_from_s: str) -> str:
     """Return the SQL of rule.request_id: a UUID of version 5."""
     name = f"({mpid})::varchar || ' ' || ({uid}) || ' ' || ({refresh_from_s})::varchar"
     digest = f"sha1(unhex('{NAMESPACE.hex}') || encode({name}))"
-    # The two highest bits of the 17th digit are 10; the version stands in the 13th.
-    variant = "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', substr(h, 17, 1)), 1)"
-    written = f"substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-5' || substr(h, 14, 3) || '-' || {variant} || substr(h, 18, 3) || '-' || substr(h, 21, 12)"
-    return f"list_transform([{digest}], lambda h: {written})[1]"
+    return f"list_transform([{digest}], lambda h: {UUID_OF_HASH})[1]"
 
 
 def batch_of(partner_identity: str, now_ms: int) -> str:
-    """Return the SQL of the JSON text of rule.batch_of, on columns mpid, environment (its name),
-    status, uid, refresh_from_s.
+    """Return the SQL of the JSON text of rule.batch_of.
+
+    Its columns are mpid, environment (its name), status, uid, refresh_from_s.
     """
-    cases = []
-    for status, answer in ANSWERS.items():
-        about = (
-            ("uid", "refresh_from_s") if answer.event else (quote_text(status), str(now_ms // 1000))
-        )
-        attributes = f'"{ENRICHED_AT}":{now_ms},"{STATUS}":"{status}"'
-        parts = [
-            quote_text('{"mpid":'), "mpid::varchar", quote_text(',"environment":"'), "environment", quote_text('","source_request_id":"'),
-            request_id("mpid", *about), quote_text('","user_attributes":{' + attributes),
-        ]  # fmt: skip
-        if answer.event:
-            parts += [quote_text(f',"{REFRESH_FROM}":'), "(refresh_from_s * 1000)::varchar"]
-        parts.append(quote_text("}"))
-        if answer.deletes:
-            parts.append(quote_text(f',"deleted_user_attributes":{json.dumps(answer.deletes)}'))
-        if answer.uid != "kept":
-            parts.append(
-                quote_text(
-                    f',"partner_identities":{{{json.dumps(partner_identity, ensure_ascii=False)}:'
-                )
-            )
-            parts += ["to_json(uid)::varchar" if answer.uid == "set" else "'null'", quote_text("}")]
-        if answer.event:
-            data = {
-                "event_name": EVENT,
-                "custom_event_type": EVENT_TYPE,
-                "timestamp_unixtime_ms": now_ms,
-            }
-            parts.append(
-                quote_text(
-                    f',"events":{json.dumps([{"event_type": "custom_event", "data": data}])}'
-                )
-            )
-        parts.append(quote_text("}"))
-        cases.append(f"when {quote_text(status)} then {' || '.join(parts)}")
+    cases = [
+        f"when {quote_text(status)} then {_batch_of(status, partner_identity, now_ms)}"
+        for status in ANSWERS
+    ]
     return f"case status {' '.join(cases)} end"
+
+
+def _batch_of(status: str, partner_identity: str, now_ms: int) -> str:
+    """Return the SQL of the batch that an answer of one status becomes."""
+    answer = ANSWERS[status]
+    if answer.event:
+        request = request_id("mpid", "uid", "refresh_from_s")
+    else:
+        request = request_id("mpid", quote_text(status), str(now_ms // 1000))
+    parts = [
+        quote_text('{"mpid":'),
+        "mpid::varchar",
+        quote_text(',"environment":"'),
+        "environment",
+        quote_text('","source_request_id":"'),
+        request,
+        quote_text(f'","user_attributes":{{"{ENRICHED_AT}":{now_ms},"{STATUS}":"{status}"'),
+    ]
+    if answer.event:
+        parts += [quote_text(f',"{REFRESH_FROM}":'), "(refresh_from_s * 1000)::varchar"]
+    parts.append(quote_text("}"))
+    if answer.deletes:
+        parts.append(quote_text(f',"deleted_user_attributes":{json.dumps(answer.deletes)}'))
+    if answer.uid != "kept":
+        name = json.dumps(partner_identity, ensure_ascii=False)
+        uid = "to_json(uid)::varchar" if answer.uid == "set" else "'null'"
+        parts += [quote_text(f',"partner_identities":{{{name}:'), uid, quote_text("}")]
+    if answer.event:
+        data = {
+            "event_name": EVENT,
+            "custom_event_type": EVENT_TYPE,
+            "timestamp_unixtime_ms": now_ms,
+        }
+        events = json.dumps([{"event_type": "custom_event", "data": data}])
+        parts.append(quote_text(f',"events":{events}'))
+    parts.append(quote_text("}"))
+    return " || ".join(parts)
