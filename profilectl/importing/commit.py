@@ -436,7 +436,7 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     )
     for kind in prepared.kinds:
         select = f"select * from ready_{kind}"
-        write_table(store.scratch, table=segment.table(kind), kind=kind, select=select)
+        write_table(store.scratch, table=segment.table(kind), kind=kind, rows=select)
     store.put_segment(segment)
 
 

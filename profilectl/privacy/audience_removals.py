@@ -78,7 +78,7 @@ def remove_members(erased: Erased, leaving: str, *, are_erased: bool) -> list[St
     outcome.outputs = sorted({*outcome.outputs, *unconnected})
     if not rows:
         return []
-    _count_removals(erased, [row[COLUMN_OUTPUT] for row in rows])
+    _count_removals(erased, [str(row[COLUMN_OUTPUT]) for row in rows])
     waiting = f"removal_of_{leaving}"
     scratch.load(waiting, COLUMNS, rows)
     return [Stays("audience_outbox", f"select * from stored union all select * from {waiting}")]
