@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.doors import run
+from support.doors import run_here
 from support.two_workspaces import CONFIGURATION, batch, bring, event, shown
 
 from profilectl.rules.feed import Feed, computed
@@ -17,7 +17,7 @@ from profilectl.rules.feed import Feed, computed
 def folder(tmp_path: Path) -> Path:
     def make(folder: Path) -> None:
         (folder / "profilectl.toml").write_text(CONFIGURATION)
-        done = run("config", "apply", "profilectl.toml", folder=folder)
+        done = run_here("config", "apply", "profilectl.toml", folder=folder)
         assert done.returncode == 0, done.stderr
 
     make(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members, whole_of
 from profilectl.importing.request import ImportRequest
@@ -149,9 +149,11 @@ def test_the_export_has_it_and_is_read_again(tmp_path: Path) -> None:
         "consent_state": {"gdpr": {"m": {"consented": True, "timestamp_unixtime_ms": 5}}},
     }
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + '\n{"customer_id": "B"}\n')
-    run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
-    run("audiences", "add", "iphones", "device.platform = 'iOS'", folder=tmp_path)
-    lines = run("export", "profiles", "--whole", "--sorted", folder=tmp_path).stdout.splitlines()
+    run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    run_here("audiences", "add", "iphones", "device.platform = 'iOS'", folder=tmp_path)
+    lines = run_here(
+        "export", "profiles", "--whole", "--sorted", folder=tmp_path
+    ).stdout.splitlines()
     found = {one["user_identities"]["customer_id"][0]: one for one in map(json.loads, lines)}
     assert [one["audience_name"] for one in found["A"]["audience_memberships"]] == ["iphones"]
     assert found["A"]["consent_state"] == row["consent_state"]
@@ -162,4 +164,7 @@ def test_the_export_has_it_and_is_read_again(tmp_path: Path) -> None:
         found["B"]["consent_state"],
         found["B"]["audience_memberships"],
     ) == ([], {}, [])
-    assert run("export", "profiles", "--whole", "--format", "csv", folder=tmp_path).returncode == 2
+    assert (
+        run_here("export", "profiles", "--whole", "--format", "csv", folder=tmp_path).returncode
+        == 2
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import at_length
 from support.lives import BEGIN_MS, DAY_MS, lives
 
@@ -224,31 +224,33 @@ def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         '{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}'
     )
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     define = ("--type", "count", "--event-type", "session_start")
     assert (
-        json.loads(run("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout)[
-            "name"
-        ]
+        json.loads(
+            run_here("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout
+        )["name"]
         == "$Age"
     )
-    assert run("calculated", "add", "$AGE", *define, folder=tmp_path).returncode == 4
+    assert run_here("calculated", "add", "$AGE", *define, folder=tmp_path).returncode == 4
     assert (
-        json.loads(run("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)["profiles"]
+        json.loads(run_here("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)[
+            "profiles"
+        ]
         == 1
     )
     assert (
-        json.loads(run("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[0][
-            "name"
-        ]
+        json.loads(run_here("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[
+            0
+        ]["name"]
         == "$Age"
     )
-    assert run("calculated", "remove", "$age", folder=tmp_path).returncode == 0
-    assert json.loads(run("calculated", "list", "--json", folder=tmp_path).stdout) == []
+    assert run_here("calculated", "remove", "$age", folder=tmp_path).returncode == 0
+    assert json.loads(run_here("calculated", "list", "--json", folder=tmp_path).stdout) == []
     (tmp_path / "c.toml").write_text(
         '[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n'
     )
-    refused = run("config", "apply", "c.toml", folder=tmp_path)
+    refused = run_here("config", "apply", "c.toml", folder=tmp_path)
     assert (refused.returncode, "calculated.$Age is there twice" in refused.stderr) == (4, True)
 
 
@@ -312,30 +314,30 @@ def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(
 def test_an_audience_is_of_the_last_time_it_was_looked_at(tmp_path: Path) -> None:
     for name, kind in (("gold", "real-time"), ("now and then", "standard")):
         assert (
-            run(
+            run_here(
                 "audiences", "add", name, "tier = 'gold'", "--kind", kind, folder=tmp_path
             ).returncode
             == 0
         )
-    assert run("audiences", "refresh", folder=tmp_path).returncode == 0
+    assert run_here("audiences", "refresh", folder=tmp_path).returncode == 0
     before = {
         one["name"]: one["refreshed_ms"]
-        for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)
+        for one in json.loads(run_here("audiences", "list", "--json", folder=tmp_path).stdout)
     }
     _gold(tmp_path, "A")
     after = {
         one["name"]: one["refreshed_ms"]
-        for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)
+        for one in json.loads(run_here("audiences", "list", "--json", folder=tmp_path).stdout)
     }
     assert after["gold"] > before["gold"]
     assert after["now and then"] == before["now and then"]
     (since,) = {
         json.loads(line)["since_ms"]
-        for line in run(
+        for line in run_here(
             "audiences", "export", "gold", "--format", "jsonl", folder=tmp_path
         ).stdout.splitlines()
     }
-    assert f",{after['gold']}," in run("audiences", "export", "gold", folder=tmp_path).stdout
+    assert f",{after['gold']}," in run_here("audiences", "export", "gold", folder=tmp_path).stdout
     assert after["gold"] >= since
 
 
@@ -343,63 +345,68 @@ def test_a_preview_shows_people_with_numbers_of_any_size(tmp_path: Path) -> None
     (tmp_path / "a.jsonl").write_text(
         '{"user_identities":{"customer_id":"D"},"user_attributes":{"n":1e400}}'
     )
-    assert run("import", "a.jsonl", "--feed", "app", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "app", folder=tmp_path).returncode == 0
     found = json.loads(
-        run("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout
+        run_here("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout
     )
     assert [one["user_identities"] for one in found["sample"]] == [{"customer_id": ["D"]}]
 
 
 def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
-    done = run("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
+    done = run_here("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
     assert done.returncode == 2
     assert "at character 19: tier = 'gold' and >>>and" in done.stderr
 
 
 def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
     for name, criteria in (("g", "tier = 'gold'"), ("nest", "tier = 'tin' or audience 'G'")):
-        assert run("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
-    removed = run("audiences", "remove", "g", folder=tmp_path)
+        assert run_here("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
+    removed = run_here("audiences", "remove", "g", folder=tmp_path)
     assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (
         2,
         True,
     )
-    preview = run("audiences", "preview", "tier = 'a' and audience 'nope'", folder=tmp_path)
+    preview = run_here("audiences", "preview", "tier = 'a' and audience 'nope'", folder=tmp_path)
     assert (
         preview.returncode,
         "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr,
     ) == (2, True)
     assert (
-        run("audiences", "remove", "nest", folder=tmp_path).returncode
-        == run("audiences", "remove", "g", folder=tmp_path).returncode
+        run_here("audiences", "remove", "nest", folder=tmp_path).returncode
+        == run_here("audiences", "remove", "g", folder=tmp_path).returncode
         == 0
     )
 
 
 def test_the_changes_of_an_import_that_is_not_there_are_refused(tmp_path: Path) -> None:
-    assert run("audiences", "add", "g", "tier = 'gold'", folder=tmp_path).returncode == 0
+    assert run_here("audiences", "add", "g", "tier = 'gold'", folder=tmp_path).returncode == 0
     _gold(tmp_path, "A")
-    assert run("audiences", "diff", "g", "--import", "1", folder=tmp_path).returncode == 0
-    refused = run("audiences", "diff", "g", "--import", "99", folder=tmp_path)
+    assert run_here("audiences", "diff", "g", "--import", "1", folder=tmp_path).returncode == 0
+    refused = run_here("audiences", "diff", "g", "--import", "99", folder=tmp_path)
     assert (refused.returncode, "there is no import 99" in refused.stderr) == (2, True)
 
 
 def _gold(folder: Path, *names: str) -> None:
     for name in names:
         (folder / f"{name}.csv").write_text(f"customer_id,tier\n{name},gold\n")
-        assert run("import", f"{name}.csv", "--feed", f"feed-{name}", folder=folder).returncode == 0
+        assert (
+            run_here("import", f"{name}.csv", "--feed", f"feed-{name}", folder=folder).returncode
+            == 0
+        )
 
 
 def _standing(folder: Path, audience: str) -> tuple[list[str], dict[str, int]]:
     """Return the members of an audience, and what its changes add up to."""
     members = [
         json.loads(line)["identities"]["customer_id"][0]
-        for line in run(
+        for line in run_here(
             "audiences", "members", audience, "--json", folder=folder
         ).stdout.splitlines()
     ]
     total: dict[str, int] = {}
-    for line in run("audiences", "diff", audience, "--json", folder=folder).stdout.splitlines():
+    for line in run_here(
+        "audiences", "diff", audience, "--json", folder=folder
+    ).stdout.splitlines():
         one = json.loads(line)
         total[one["mpid"]] = total.get(one["mpid"], 0) + (1 if one["change"] == "entered" else -1)
     return members, total
@@ -412,9 +419,9 @@ def test_an_undo_leaves_memberships_and_their_changes_in_accord(
     kind: str, how: tuple[str, ...], tmp_path: Path
 ) -> None:
     _gold(tmp_path, "X", "A", "C")
-    run("audiences", "add", "gold", "tier = 'gold'", "--kind", kind, folder=tmp_path)
-    run("audiences", "refresh", "gold", folder=tmp_path)
-    assert run("imports", "undo", "1", *how, "--yes", folder=tmp_path).returncode == 0
+    run_here("audiences", "add", "gold", "tier = 'gold'", "--kind", kind, folder=tmp_path)
+    run_here("audiences", "refresh", "gold", folder=tmp_path)
+    assert run_here("imports", "undo", "1", *how, "--yes", folder=tmp_path).returncode == 0
     members, total = _standing(tmp_path, "gold")
     assert members == ["A", "C"]
     assert sorted(total.values()) == [0, 1, 1]
@@ -423,12 +430,14 @@ def test_an_undo_leaves_memberships_and_their_changes_in_accord(
 
 def test_a_time_that_was_tried_does_not_mix_up_the_order_of_changes(tmp_path: Path) -> None:
     _gold(tmp_path, "A")
-    run("audiences", "add", "new", "first_seen within 10 days", folder=tmp_path)
-    run("audiences", "refresh", "new", "--now", "2090-01-30", folder=tmp_path)
-    run("audiences", "refresh", "new", folder=tmp_path)
+    run_here("audiences", "add", "new", "first_seen within 10 days", folder=tmp_path)
+    run_here("audiences", "refresh", "new", "--now", "2090-01-30", folder=tmp_path)
+    run_here("audiences", "refresh", "new", folder=tmp_path)
     changes = [
         json.loads(line)["change"]
-        for line in run("audiences", "diff", "new", "--json", folder=tmp_path).stdout.splitlines()
+        for line in run_here(
+            "audiences", "diff", "new", "--json", folder=tmp_path
+        ).stdout.splitlines()
     ]
     assert changes == ["entered", "left", "entered"]
 
@@ -452,7 +461,7 @@ def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_
             + "\n"
         )
         assert (
-            run(
+            run_here(
                 "--workspace", workspace, "import", "a.jsonl", "--feed", feed, folder=tmp_path
             ).returncode
             == 0
@@ -462,9 +471,10 @@ def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_
         ("web", "audiences", "add", "both", "n >= 1 and audience 'kin'"),
         ("web", "calculated", "add", "n", "--type", "count", "--event", "buy"),
     ):
-        assert run("--workspace", *words, folder=tmp_path).returncode == 0
+        assert run_here("--workspace", *words, folder=tmp_path).returncode == 0
     assert (
-        len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
+        len(run_here("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines())
+        == 1
     )
 
 
@@ -480,7 +490,7 @@ def test_what_comes_in_between_two_stages_is_looked_at_next(
         ("web", ("audiences", "add", "gold", "tier = 'gold'")),
         ("shop", ("audiences", "add", "tin", "k = 'tin'")),
     ):
-        assert run("--workspace", workspace, *words, folder=tmp_path).returncode == 0
+        assert run_here("--workspace", workspace, *words, folder=tmp_path).returncode == 0
     path, once = tmp_path / "profiles.duckdb", []
     monkeypatch.chdir(tmp_path)
     write = profilectl.audiences.refresh.write_stage
@@ -511,7 +521,9 @@ def test_what_comes_in_between_two_stages_is_looked_at_next(
     assert once
     refresh_store(path)
     found = {
-        name: len(run("audiences", "members", name, "--json", folder=tmp_path).stdout.splitlines())
+        name: len(
+            run_here("audiences", "members", name, "--json", folder=tmp_path).stdout.splitlines()
+        )
         for name in ("gold", "tin")
     }
     assert found == {"gold": 2, "tin": 1}

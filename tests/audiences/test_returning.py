@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 
 from profilectl.audiences.one_person import standings_of
@@ -63,12 +63,12 @@ def bought(price: str, at_ms: int) -> dict[str, Any]:
 
 def bring(folder: Path, name: str, *rows: dict[str, Any]) -> None:
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    done = run("import", f"{name}.jsonl", "--feed", "app", "--source", "sdk", folder=folder)
+    done = run_here("import", f"{name}.jsonl", "--feed", "app", "--source", "sdk", folder=folder)
     assert done.returncode == 0, done.stderr
 
 
 def commanded(folder: Path, *arguments: str) -> Any:
-    done = run(*arguments, "--json", folder=folder)
+    done = run_here(*arguments, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,7 +86,7 @@ def folder(tmp_path: Path) -> Path:
     )
     commanded(tmp_path, "audiences", "add", "buyers", "count(event 'buy') >= 2")
     commanded(tmp_path, "audiences", "add", "rich", "spent > 5")
-    assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
+    assert run_here("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
     return tmp_path
 
 
@@ -122,15 +122,15 @@ def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(fold
     # What arrives late counts, however old it is.
     bring(folder, "late", batch("A", NOW_MS, bought("4", BEFORE_MS)))
     assert person(folder) == ({"spent": 7, "bought": 2}, ["buyers", "rich"])
-    assert len(run("events", "A", "--json", folder=folder).stdout.splitlines()) == 3, (
+    assert len(run_here("events", "A", "--json", folder=folder).stdout.splitlines()) == 3, (
         "the events are there all the same"
     )
-    assert run("check", folder=folder).returncode == 0
+    assert run_here("check", folder=folder).returncode == 0
 
 
 @pytest.mark.slow
 def test_with_lifetime_profiles_all_comes_back(folder: Path) -> None:
-    assert run("retention", "set", "--lifetime-profiles", folder=folder).returncode == 0
+    assert run_here("retention", "set", "--lifetime-profiles", folder=folder).returncode == 0
     commanded(folder, "retention", "apply")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     assert person(folder) == ({"spent": 8, "tier": "gold"}, ["buyers", "rich"])
@@ -161,7 +161,7 @@ def test_an_opt_out_from_before_holds(folder: Path) -> None:
 
 def test_a_stub_that_had_nothing_but_events_starts_anew_too(tmp_path: Path) -> None:
     bring(tmp_path, "old", batch("A", BEFORE_MS, bought("5", BEFORE_MS)))
-    assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
+    assert run_here("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
     assert [commanded(tmp_path, "retention", "apply")["stubs"] for _ in "12"] == [1, 0]
     bring(tmp_path, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     commanded(
@@ -178,7 +178,7 @@ def test_a_batch_that_arrives_late_brings_somebody_back(folder: Path) -> None:
     assert commanded(folder, "retention", "apply")["stubs"] == 0
     assert (
         "beyond its lifetime"
-        not in run("explain", "A", "--attribute", "spent", folder=folder).stdout
+        not in run_here("explain", "A", "--attribute", "spent", folder=folder).stdout
     )
 
 
@@ -213,15 +213,15 @@ def test_what_an_alias_carries_over_arrives_with_the_alias(
     commanded(
         tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price"
     )
-    assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
+    assert run_here("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
     alias = ("alias", "--from", "43", "--to", "42", "--now")
     if early:
-        assert run(*alias, folder=tmp_path).returncode == 0
+        assert run_here(*alias, folder=tmp_path).returncode == 0
         assert person(tmp_path)[0] == {"spent": 12}
         commanded(tmp_path, "retention", "apply", "--now", "2200-01-01")
     else:
         commanded(tmp_path, "retention", "apply")
-        assert run(*alias, folder=tmp_path).returncode == 0
+        assert run_here(*alias, folder=tmp_path).returncode == 0
     bring(tmp_path, "new", batch("A", recent_ms, bought("3", recent_ms)))
     assert person(tmp_path)[0] == {"spent": spent}
     scratch = Scratch(tmp_path)

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 
 PREVIEW = "audiences preview"
 SAID = {
@@ -36,15 +36,15 @@ def store(folder: Path) -> None:
         "events": [{"event_type": "custom_event", "data": data}],
     }  # fmt: skip
     (folder / "a.jsonl").write_text(json.dumps(batch) + "\n")
-    assert run("import", "a.jsonl", "--feed", "crm", folder=folder).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "crm", folder=folder).returncode == 0
 
 
 @pytest.mark.parametrize("command", SAID)
 def test_it_is_told(command: str, tmp_path: Path) -> None:
-    done = run(*shlex.split(command), folder=store(tmp_path))
+    done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stderr) == (0, SAID[command])
 
 
 def test_a_store_without_anybody_knows_no_names(tmp_path: Path) -> None:
-    done = run("audiences", "add", "gold", "tier = 'gold'", folder=tmp_path)
+    done = run_here("audiences", "add", "gold", "tier = 'gold'", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 
 HUGE = "9" * 20
 COMMANDS = {
@@ -33,15 +33,15 @@ def store(folder: Path) -> None:
     (folder / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}}) + "\n")
     (folder / "c.toml").write_text('[audiences.gold]\ncriteria = "customer_id exists"\n')
     for command in ("config apply c.toml", "import a.jsonl --feed crm"):
-        assert run(*command.split(), folder=folder).returncode == 0
+        assert run_here(*command.split(), folder=folder).returncode == 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_it_is_wrong_usage(command: str, tmp_path: Path) -> None:
-    done = run(*shlex.split(command), folder=store(tmp_path))
+    done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert COMMANDS[command] in done.stderr
 
 
 def test_who_waits_may_wait_for_ever(tmp_path: Path) -> None:
-    assert run("feeds", "list", "--wait", "inf", folder=store(tmp_path)).returncode == 0
+    assert run_here("feeds", "list", "--wait", "inf", folder=store(tmp_path)).returncode == 0

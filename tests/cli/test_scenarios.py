@@ -1,7 +1,7 @@
 """Scenarios 34 and 36 to 39 of domain.md 16 by the command line, from files to what is shown.
 
 The rules alone have their cases in conformance/ (34), calculated/ (36), audience_cases/ (34, 37);
-38 and 39 have test_retention.py and test_privacy.py; 35 is of outputs.
+38 and 39 have test_retention.py and test_requests.py; 35 is of outputs.
 """
 
 from __future__ import annotations

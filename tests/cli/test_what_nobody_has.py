@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 
 IDFV = "0a0a0a0a-1111-2222-3333-444444444444"
 
@@ -25,7 +25,7 @@ def store(folder: Path) -> None:
     }  # fmt: skip
     (folder / "a.jsonl").write_text(json.dumps(batch) + "\n")
     (folder / "list.txt").write_text("A\n")
-    done = run("import", "a.jsonl", "--feed", "crm", folder=folder)
+    done = run_here("import", "a.jsonl", "--feed", "crm", folder=folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -66,7 +66,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("command", EMPTY)
 def test_what_is_empty_means_nobody_and_not_everybody(command: str, tmp_path: Path) -> None:
-    done = run(*shlex.split(command), folder=store(tmp_path))
+    done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert EMPTY[command] in done.stderr
     assert not (tmp_path / "c.toml").exists()
@@ -75,7 +75,7 @@ def test_what_is_empty_means_nobody_and_not_everybody(command: str, tmp_path: Pa
 @pytest.mark.parametrize("command", UNKNOWN)
 def test_what_nobody_has_is_said(command: str, tmp_path: Path) -> None:
     status, message, hint = UNKNOWN[command]
-    done = run(*shlex.split(command), folder=store(tmp_path))
+    done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stdout) == (status, "")
     assert message in done.stderr
     assert hint in done.stderr
@@ -88,4 +88,4 @@ def test_what_somebody_has_is_no_such_thing(tmp_path: Path) -> None:
         "export imports --since 1", "diff 1 --identity email=a@example.org", "search --where \"tier = 'gold'\"",
     )  # fmt: skip
     for command in known:
-        assert run(*shlex.split(command), folder=folder).returncode == 0, command
+        assert run_here(*shlex.split(command), folder=folder).returncode == 0, command

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.importing.plan_form import REQUEST
@@ -76,7 +76,7 @@ def test_json_lines_are_json_lines_when_they_are_packed(name: str, folder: Path)
 def test_a_restored_store_says_that_its_key_is_not_there(folder: Path) -> None:
     """Else it is only the next import that says so."""
     assert call("--quiet", "backup", "b.duckdb", folder=folder).exit_code == 0
-    done = run("--store", "again.duckdb", "restore", "b.duckdb", folder=folder)
+    done = run_here("--store", "again.duckdb", "restore", "b.duckdb", folder=folder)
     assert done.returncode == 0
     assert "again.duckdb.suppression-key" in done.stderr
     assert "--suppression-key" in done.stderr
@@ -88,7 +88,7 @@ def test_a_restored_store_says_that_its_key_is_not_there(folder: Path) -> None:
 def test_a_backup_does_not_say_that_a_key_is_where_none_is(folder: Path) -> None:
     """A store that was renamed has left its key behind: nothing is there to be copied."""
     (folder / "profiles.duckdb").rename(folder / "renamed.duckdb")
-    done = run("--store", "renamed.duckdb", "backup", "b.duckdb", folder=folder)
+    done = run_here("--store", "renamed.duckdb", "backup", "b.duckdb", folder=folder)
     assert done.returncode == 0
     assert "renamed.duckdb.suppression-key" in done.stderr
     assert "it is not there" in done.stderr

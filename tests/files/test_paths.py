@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import first_now
 
 NAMES = ["contacts[1]", "contacts?", "run=5", "~home", "s3:x", "it's \u4f60"]
@@ -93,7 +93,7 @@ def test_a_store_may_be_called_what_duckdb_takes_for_something_else(
 
 def test_a_store_whose_name_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(content("csv", "right"))
-    done = run("--store", "a?b.duckdb", "import", "in.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("--store", "a?b.duckdb", "import", "in.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 6, done.stderr
     assert "a question mark" in done.stderr
     assert [one.name for one in tmp_path.iterdir()] == ["in.csv"]
@@ -135,7 +135,7 @@ def test_a_message_names_the_file_as_it_was_given(tmp_path: Path) -> None:
     (tmp_path / "torn[1].parquet").write_bytes(
         whole[:8] + b"\0" * 60 + whole[68:-40] + b"\xff" * 20 + whole[-20:]
     )
-    done = run("import", "torn[1].parquet", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "torn[1].parquet", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4, done.stderr
     assert "torn[1].parquet" in done.stderr
     assert ".scratch" not in done.stderr

@@ -15,14 +15,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from support.doors import run
+from support.doors import run_here
 
 GOOD = "customer_id,email,x\nA,a@example.com,1\n"
 
 
 def refused(folder: Path, *arguments: str, exit: int = 4, says: str = "") -> str:
     """Run a command that must fail with words; return them."""
-    done = run(*arguments, folder=folder)
+    done = run_here(*arguments, folder=folder)
     assert done.returncode == exit, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     assert "a fault in profilectl" not in done.stderr
@@ -34,7 +34,7 @@ def imported(
     folder: Path, name: str, *options: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Import a file that has bad rows; return the report, the profiles and the rejects."""
-    done = run("import", name, "--feed", "f", "--json", *options, folder=folder)
+    done = run_here("import", name, "--feed", "f", "--json", *options, folder=folder)
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 3), done.stderr
     report = json.loads(done.stdout)
@@ -44,7 +44,7 @@ def imported(
         assert path.stat().st_mode & 0o777 == 0o600
         rejects = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert (done.returncode == 3) == bool(rejects) == bool(report["rows"]["rejected"])
-    lines = run("export", "profiles", folder=folder).stdout.splitlines()
+    lines = run_here("export", "profiles", folder=folder).stdout.splitlines()
     return report, [json.loads(line) for line in lines], rejects
 
 
@@ -144,7 +144,7 @@ def test_one_bad_json_line_costs_no_good_one(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     report, profiles, rejects = imported(tmp_path, "a.jsonl")
     assert [one["user_identities"]["customer_id"] for one in profiles] == [["A"], ["I"]]
-    assert "1e400" in run("export", "profiles", folder=tmp_path).stdout
+    assert "1e400" in run_here("export", "profiles", folder=tmp_path).stdout
     assert [(one["line"], one["code"]) for one in sorted(rejects, key=lambda one: one["line"])] == [
         (2, "JSON_NOT_OBJECT"), (3, "JSON_NOT_OBJECT"), (4, "JSON_INVALID"), (5, "JSON_INVALID"), (6, "JSON_TOO_DEEP"),
         (7, "LONE_SURROGATE"), (8, "DUPLICATE_KEY"), (10, "MPID_INVALID"), (11, "ENVIRONMENT_INVALID"), (12, "TIMESTAMP_INVALID"),
@@ -182,7 +182,7 @@ def test_wrong_usage_is_told_with_exit_2(tmp_path: Path) -> None:
 
 def test_a_dash_is_no_name_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     before = sorted(tmp_path.iterdir())
     for arguments in (
         ["backup", "-"], ["credentials", "new", "-", "--client", "c"], ["plan", "a.csv", "--feed", "f", "-o", "-"], ["privacy", "run", "-o", "-"],
@@ -238,7 +238,9 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
         refused(tmp_path, "--store", store, "import", "a.csv", "--feed", "f", exit=6)
     newer = tmp_path / "newer.duckdb"
     assert (
-        run("--store", "newer.duckdb", "import", "a.csv", "--feed", "f", folder=tmp_path).returncode
+        run_here(
+            "--store", "newer.duckdb", "import", "a.csv", "--feed", "f", folder=tmp_path
+        ).returncode
         == 0
     )
     assert newer.stat().st_mode & 0o777 == 0o600
@@ -258,15 +260,15 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_a_busy_store_names_its_holder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     with duckdb.connect(tmp_path / "profiles.duckdb"):
         refused(tmp_path, "show", "--email", "a@example.com", exit=5, says="in use by process")
 
 
 def test_the_same_content_is_imported_once(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    done = run("import", "a.csv", "--feed", "f", "--json", folder=tmp_path)
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    done = run_here("import", "a.csv", "--feed", "f", "--json", folder=tmp_path)
     assert done.returncode == 0
     document = json.loads(done.stdout)
     assert (document["import"], document["already_imported"], document["rows"]["read"]) == (
@@ -277,7 +279,7 @@ def test_the_same_content_is_imported_once(tmp_path: Path) -> None:
     assert "already imported as 1" in done.stderr
     assert (
         json.loads(
-            run("import", "a.csv", "--feed", "f", "--again", "--json", folder=tmp_path).stdout
+            run_here("import", "a.csv", "--feed", "f", "--again", "--json", folder=tmp_path).stdout
         )["import"]
         == 2
     )
@@ -288,7 +290,7 @@ def test_the_same_content_is_imported_once(tmp_path: Path) -> None:
 
 def test_a_refused_import_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     before = (tmp_path / "profiles.duckdb").read_bytes()
     (tmp_path / "b.csv").write_text("customer_id,x\nZ,1\n")
     (tmp_path / "bad.json").write_text("{")
@@ -318,12 +320,12 @@ def test_many_ways_to_hand_over_the_same_rows(tmp_path: Path) -> None:
         ["f.csv.zst"],
     ):
         store = f"{name}.duckdb"
-        done = run("--store", store, "import", name, "--feed", "f", *options, folder=tmp_path)
+        done = run_here("--store", store, "import", name, "--feed", "f", *options, folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert json.loads(run("--store", store, "export", "profiles", folder=tmp_path).stdout)[
+        assert json.loads(run_here("--store", store, "export", "profiles", folder=tmp_path).stdout)[
             "user_attributes"
         ] == {"x": "Jörg"}
-    done = run(
+    done = run_here(
         "--store",
         "stdin.duckdb",
         "import",
@@ -336,7 +338,7 @@ def test_many_ways_to_hand_over_the_same_rows(tmp_path: Path) -> None:
         stdin=text.encode(),
     )
     assert done.returncode == 0, done.stderr
-    several = run(
+    several = run_here(
         "--store",
         "all.duckdb",
         "import",
@@ -366,10 +368,10 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(["customer_id", *(f"user_attributes.{key}" for key in keys)])
         writer.writerow(["A", *hostile])
-    assert run("import", name, "--feed", "[red]f", folder=tmp_path).returncode == 0
-    profile = json.loads(run("export", "profiles", folder=tmp_path).stdout)
+    assert run_here("import", name, "--feed", "[red]f", folder=tmp_path).returncode == 0
+    profile = json.loads(run_here("export", "profiles", folder=tmp_path).stdout)
     assert profile["user_attributes"] == dict(sorted(zip(keys, hostile, strict=True)))
-    shown = run("show", "--customer-id", "A", folder=tmp_path).stdout
+    shown = run_here("show", "--customer-id", "A", folder=tmp_path).stdout
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "[red]x[/red]" in shown
@@ -380,7 +382,7 @@ def test_the_raw_text_of_a_rejected_row_is_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         'email,a\n,1\nshort\nlong,1,secret@x\n,"two\nlines ""q"""\n\n\n,3\nx@example.com,2\n'
     )
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
     found = {
         one["line"]: one["raw"]
         for one in map(json.loads, (tmp_path / "a.csv.rejects.jsonl").read_text().splitlines())

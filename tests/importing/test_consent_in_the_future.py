@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import doors
-from support.doors import NOW_MS, by_command_line, by_interpreter, call, run
+from support.doors import NOW_MS, by_command_line, by_interpreter, call, run_here
 
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
@@ -44,7 +44,7 @@ def test_it_is_counted_named_and_placed(tmp_path: Path) -> None:
         batch("B", marketing=AHEAD_MS, ads=AHEAD_MS),
         batch("C", marketing=AHEAD_MS),
     )
-    done = run(
+    done = run_here(
         "import",
         "a.jsonl",
         "--feed",
@@ -81,7 +81,7 @@ def test_it_counts_and_a_later_one_does_not(tmp_path: Path) -> None:
 
 def test_a_strict_import_refuses_it_and_says_where(tmp_path: Path) -> None:
     put(tmp_path / "a.jsonl", batch("A"), batch("B", marketing=AHEAD_MS))
-    done = run("import", "a.jsonl", "--feed", "f", "--strict", folder=tmp_path)
+    done = run_here("import", "a.jsonl", "--feed", "f", "--strict", folder=tmp_path)
     assert done.returncode == 4
     assert "1 CONSENT_FUTURE (gdpr.marketing 1; first at a.jsonl:2)" in done.stderr
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.csv_files import people, rejects, take
-from support.doors import run
+from support.doors import run_here
 from support.effort import first_now
 
 TWO = [{"nick": 'Bob "the" Builder'}, {"nick": "C:\\tmp\\"}]
@@ -18,7 +18,7 @@ TWO = [{"nick": 'Bob "the" Builder'}, {"nick": "C:\\tmp\\"}]
 
 def lines(folder: Path) -> set[int]:
     """Return the lines that the values of the profiles came from."""
-    found = run("export", "profiles", "--provenance", folder=folder).stdout.splitlines()
+    found = run_here("export", "profiles", "--provenance", folder=folder).stdout.splitlines()
     return {one["line"] for line in found for one in json.loads(line)["provenance"].values()}
 
 
@@ -111,17 +111,17 @@ def test_an_export_whose_attributes_hold_delimiters_imports_again(tmp_path: Path
     (tmp_path / "a.jsonl").write_text(
         '{"customer_id":"A","a; b; c|d|e;f;g;h;i;j":"x;y","n,o":"p"}\n'
     )
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     assert (
-        run(
+        run_here(
             "export", "profiles", "--format", "csv", "--sorted", "-o", "b.csv", folder=tmp_path
         ).returncode
         == 0
     )
-    done = run("--store", "two.duckdb", "import", "b.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("--store", "two.duckdb", "import", "b.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
-        run(
+        run_here(
             "--store",
             "two.duckdb",
             "export",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.csv_files import people, rejects, take
-from support.doors import run
+from support.doors import run_here
 
 from profilectl.importing.stage.csv.csv import read_rows
 from profilectl.importing.stage.csv.dialect import Dialect
@@ -265,7 +265,7 @@ def test_a_spelling_of_nothing_is_deleted_like_an_empty_cell(tmp_path: Path) -> 
 def attributes(folder: Path) -> list[Any]:
     return [
         json.loads(line)["user_attributes"]
-        for line in run("export", "profiles", folder=folder).stdout.splitlines()
+        for line in run_here("export", "profiles", folder=folder).stdout.splitlines()
     ]
 
 
@@ -282,7 +282,9 @@ def test_the_rows_to_mend_have_the_whole_head(tmp_path: Path) -> None:
     assert (tmp_path / "mend.csv").read_text() == "Report\n\nsep=;\ncustomer_id;a\n;1\n"
     (tmp_path / "mend.csv").write_text((tmp_path / "mend.csv").read_text().replace("\n;1", "\nX;1"))
     assert (
-        run("import", "mend.csv", "--feed", "f", "--skip-lines", "1", folder=tmp_path).returncode
+        run_here(
+            "import", "mend.csv", "--feed", "f", "--skip-lines", "1", folder=tmp_path
+        ).returncode
         == 0
     )
     assert attributes(tmp_path) == [{"a": "2"}, {"a": "1"}]

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 WEST = "email,name\nada@example.com,M\xfcller\nbob@example.net,Ann\n".encode("windows-1252")
 LINES = '{"email":"ada@example.com","name":"Müller"}\n{"email":"bob@example.net"}\n'.encode(
@@ -42,20 +42,20 @@ def test_a_file_that_is_not_utf8_is_refused_whole_with_the_encoding_to_try(
     tmp_path: Path, name: str, content: bytes, where: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    done = run("import", name, "--feed", "f", folder=tmp_path)
+    done = run_here("import", name, "--feed", "f", folder=tmp_path)
     assert done.returncode == 4, (done.stdout, done.stderr)
     assert where in done.stderr, done.stderr
     assert "--encoding windows-1252" in done.stderr
     assert [one.name for one in tmp_path.iterdir()] == [name]
-    again = run("import", name, "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
+    again = run_here("import", name, "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
     assert again.returncode in (0, 3), again.stderr
 
 
 def test_after_the_refusal_the_encoding_that_was_named_imports_all(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(WEST)
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 4
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 4
     assert (
-        run(
+        run_here(
             "import", "a.csv", "--feed", "f", "--encoding", "windows-1252", folder=tmp_path
         ).returncode
         == 0
@@ -71,7 +71,7 @@ def test_after_the_refusal_the_encoding_that_was_named_imports_all(tmp_path: Pat
 @pytest.mark.parametrize("dry", [("import", "--dry-run"), ("plan", "make", "-o", "p.json")])
 def test_a_dry_run_and_a_plan_refuse_alike(tmp_path: Path, dry: tuple[str, ...]) -> None:
     (tmp_path / "a.csv").write_bytes(WEST)
-    done = run(*dry, "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here(*dry, "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "--encoding windows-1252" in done.stderr
 
@@ -79,7 +79,7 @@ def test_a_dry_run_and_a_plan_refuse_alike(tmp_path: Path, dry: tuple[str, ...])
 @pytest.mark.parametrize(("name", "content"), [("a.csv", WEST), ("a.jsonl", LINES)])
 def test_rejecting_row_by_row_is_an_option(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    done = run(
+    done = run_here(
         "import", name, "--feed", "f", "--json", "--encoding-errors", "reject", folder=tmp_path
     )
     assert done.returncode == 3
@@ -100,7 +100,7 @@ def test_rejecting_row_by_row_is_an_option(tmp_path: Path, name: str, content: b
 )
 def test_an_encoding_is_named_only_where_it_is_likely(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(content)
-    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "--encoding windows-1252" not in done.stderr
     assert "--encoding-errors reject" in done.stderr
@@ -119,7 +119,7 @@ def test_a_character_on_the_border_of_two_blocks_is_valid(tmp_path: Path) -> Non
 
 def test_a_character_cut_off_at_the_end_of_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("customer_id,name\nA,Zoé".encode()[:-1])
-    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "a.csv:2: byte 5" in done.stderr
 
@@ -127,15 +127,16 @@ def test_a_character_cut_off_at_the_end_of_a_file_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(("name", "options"), [("b.jsonl", ()), ("b.txt", ("--type", "email"))])
 def test_a_look_up_refuses_it_alike(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
     (tmp_path / "a.csv").write_text("email\nada@example.com\n")
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     (tmp_path / name).write_bytes(
         LINES if name.endswith("l") else b"ada@example.com\nm\xfcller@example.com\n"
     )
-    done = run("lookup", name, *options, folder=tmp_path)
+    done = run_here("lookup", name, *options, folder=tmp_path)
     assert done.returncode == 4, done.stderr
     assert f"{name}:{1 if name.endswith('l') else 2}: byte" in done.stderr
     assert "--encoding windows-1252" in done.stderr
     assert "--encoding-errors" not in done.stderr
     assert (
-        run("lookup", name, *options, "--encoding", "windows-1252", folder=tmp_path).returncode == 0
+        run_here("lookup", name, *options, "--encoding", "windows-1252", folder=tmp_path).returncode
+        == 0
     )

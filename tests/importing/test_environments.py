@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.doors import call, run
+from support.doors import call, run_here
 from support.equivalence import check
 from support.histories import History, Import, identity_settings
 
@@ -78,7 +78,7 @@ def test_exported_batches_of_two_environments_make_the_same_people_again(tmp_pat
 
 def test_a_correction_by_mpid_stays_in_its_environment(tmp_path: Path) -> None:
     brought(tmp_path, batch(12, "production", "P", x="p"), batch(12, "development", "D", x="d"))
-    done = run("set", "--mpid=12", "x=q", folder=tmp_path)
+    done = run_here("set", "--mpid=12", "x=q", folder=tmp_path)
     assert (done.returncode, "--pick N" in done.stderr, "--mpid" in done.stderr) == (2, True, False)
     done = call("set", "--customer-id", "D", "x=q", folder=tmp_path)
     assert done.exit_code == 0, done.output

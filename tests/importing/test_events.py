@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, note, seed, settings
 from hypothesis import strategies as st
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import at_length
 from support.event_lines import NOW_MS, by_engine, by_rule, check_lines, events, written
 
@@ -202,7 +202,7 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "customer_id,events.data.product_action,events.data.product_action.action\nA,x,y\n"
     )
-    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "events.data.product_action is a value" in done.stderr
 
@@ -213,8 +213,8 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
 def test_an_event_with_a_number_that_is_none_is_rejected(said: str, tmp_path: Path) -> None:
     line = '{"user_identities":{"customer_id":"N"},"events":[{"event_type":"custom_event","data":{"event_name":"view","custom_event_type":"other","custom_attributes":{"x":%s}}}]}\n'
     (tmp_path / "a.jsonl").write_text(line % said + line % '"inf"')
-    done = run("import", "a.jsonl", "--feed", "f", "--json", folder=tmp_path)
+    done = run_here("import", "a.jsonl", "--feed", "f", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["reasons"] == {"JSON_INVALID": 1}
-    assert json.loads(run("events", "N", "--json", folder=tmp_path).stdout)["event"]["data"][
+    assert json.loads(run_here("events", "N", "--json", folder=tmp_path).stdout)["event"]["data"][
         "custom_attributes"
     ] == {"x": "inf"}

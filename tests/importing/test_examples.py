@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.doors import run
+from support.doors import run_here
 
 
 def dry(folder: Path, name: str, text: str) -> dict[str, object]:
     (folder / name).write_text(text)
-    done = run("import", name, "--feed", "f", "--dry-run", "--json", folder=folder)
+    done = run_here("import", name, "--feed", "f", "--dry-run", "--json", folder=folder)
     assert done.returncode in (0, 3), done.stderr
     found: dict[str, object] = json.loads(done.stdout)["examples"]
     return found
@@ -39,7 +39,7 @@ def test_a_placeholder_is_no_identity_of_an_example_and_is_listed_by_row(tmp_pat
     assert found["profiles"]["created"][0]["identities"] == {"customer_id": "A"}  # type: ignore[index]
     assert [one["line"] for one in found["reasons"]["IDENTITY_PLACEHOLDER"]] == [2]  # type: ignore[index]
     assert (
-        run(
+        run_here(
             "import", "a.csv", "--feed", "f", "--explain-rows", "rows.jsonl", folder=tmp_path
         ).returncode
         == 0
@@ -55,9 +55,9 @@ def test_examples_are_printed_digit_for_digit(tmp_path: Path) -> None:
     )
     (tmp_path / "b.csv").write_text("customer_id,x\nA,\0z\n")
     for name in ("a.jsonl", "b.csv"):
-        dry_run = run("import", name, "--feed", "f", "--dry-run", folder=tmp_path)
-        made = run("plan", name, "--feed", "f", "-o", f"{name}.plan", folder=tmp_path)
-        shown = run("plan", "show", f"{name}.plan", folder=tmp_path)
+        dry_run = run_here("import", name, "--feed", "f", "--dry-run", folder=tmp_path)
+        made = run_here("plan", name, "--feed", "f", "-o", f"{name}.plan", folder=tmp_path)
+        shown = run_here("plan", "show", f"{name}.plan", folder=tmp_path)
         assert dry_run.returncode == made.returncode == (3 if name == "b.csv" else 0), (
             dry_run.stderr + made.stderr
         )
@@ -70,9 +70,9 @@ def test_examples_are_printed_digit_for_digit(tmp_path: Path) -> None:
 
 def test_a_text_that_becomes_a_number_looks_like_a_change(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"customer_id": "A", "level": "4"}\n')
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     (tmp_path / "b.jsonl").write_text('{"customer_id": "A", "level": 4}\n')
     assert (
         'level: "4" -> 4'
-        in run("import", "b.jsonl", "--feed", "f", "--dry-run", folder=tmp_path).stdout
+        in run_here("import", "b.jsonl", "--feed", "f", "--dry-run", folder=tmp_path).stdout
     )

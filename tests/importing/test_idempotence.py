@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import run
+from support.doors import run_here
 
 A = "customer_id,tier\nA,gold\nB,iron\n"
 
 
 def brought(folder: Path, *arguments: str, feed: str = "f", status: int = 0) -> dict[str, Any]:
-    done = run("import", *arguments, "--feed", feed, "--json", folder=folder)
+    done = run_here("import", *arguments, "--feed", feed, "--json", folder=folder)
     assert done.returncode == status, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -34,7 +34,8 @@ def batch(customer: str, request: str, **values: Any) -> str:
 
 def values(folder: Path) -> dict[str, Any]:
     lines = [
-        json.loads(line) for line in run("export", "profiles", folder=folder).stdout.splitlines()
+        json.loads(line)
+        for line in run_here("export", "profiles", folder=folder).stdout.splitlines()
     ]
     return {one["user_identities"]["customer_id"][0]: one["user_attributes"] for one in lines}
 
@@ -48,7 +49,8 @@ def test_the_same_content_for_the_same_feed_is_imported_once(tmp_path: Path) -> 
     assert (again["import"], again["already_imported"], again["rows"]["read"]) == (None, 1, 0)
     assert (tmp_path / "profiles.duckdb").read_bytes() == store
     assert (
-        "already imported as 1" in run("import", "copy.csv", "--feed", "f", folder=tmp_path).stderr
+        "already imported as 1"
+        in run_here("import", "copy.csv", "--feed", "f", folder=tmp_path).stderr
     )
     assert brought(tmp_path, "copy.csv", feed="g")["import"] == 2
     repeated = brought(tmp_path, "a.csv", "--again")
@@ -73,7 +75,8 @@ def test_of_several_files_only_the_new_ones_are_imported(tmp_path: Path) -> None
 def test_a_refused_or_a_dry_import_is_not_remembered(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(A + ",nobody\n")
     assert (
-        run("import", "a.csv", "--feed", "f", "--max-rejects", "0", folder=tmp_path).returncode == 4
+        run_here("import", "a.csv", "--feed", "f", "--max-rejects", "0", folder=tmp_path).returncode
+        == 4
     )
     brought(tmp_path, "a.csv", "--dry-run", status=3)
     assert brought(tmp_path, "a.csv", status=3)["import"] == 1
@@ -108,10 +111,10 @@ def test_a_request_is_known_by_its_feed_and_forgotten_with_its_import(tmp_path: 
     assert brought(tmp_path, "b.jsonl")["rows"]["dropped"] == 1
     assert brought(tmp_path, "b.jsonl", feed="g")["rows"]["applied"] == 1
     # The drop rests on the first import: it cannot go alone.
-    assert run("imports", "undo", "1", folder=tmp_path).returncode == 4
-    assert run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path).returncode == 0
+    assert run_here("imports", "undo", "1", folder=tmp_path).returncode == 4
+    assert run_here("imports", "undo", "1", "--replay", "--yes", folder=tmp_path).returncode == 0
     assert values(tmp_path) == {"A": {"tier": "lead"}}
-    assert run("check", folder=tmp_path).returncode == 0
+    assert run_here("check", folder=tmp_path).returncode == 0
 
 
 def test_an_interrupted_import_is_made_again_by_the_same_command(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_an_interrupted_import_is_made_again_by_the_same_command(tmp_path: Path)
     test_crash.py.
     """
     (tmp_path / "a.csv").write_text(A)
-    assert run("import", "a.csv", "gone.csv", "--feed", "f", folder=tmp_path).returncode == 4
+    assert run_here("import", "a.csv", "gone.csv", "--feed", "f", folder=tmp_path).returncode == 4
     assert not (tmp_path / "profiles.duckdb").exists()
     (tmp_path / "gone.csv").write_text("customer_id,tier\nC,tin\n")
     assert brought(tmp_path, "a.csv", "gone.csv")["rows"]["applied"] == 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl import Store
 from profilectl.codes import InputRefused, sentence
@@ -41,7 +41,7 @@ def imported(
 def refused(folder: Path, name: str, content: str, *options: str) -> str:
     """Import a file that must be refused whole; return what is said."""
     (folder / name).write_bytes(content.encode())
-    done = run("import", name, "--feed", "f", *options, folder=folder)
+    done = run_here("import", name, "--feed", "f", *options, folder=folder)
     assert done.returncode == 4, (done.returncode, done.stderr)
     assert not (folder / "profiles.duckdb").exists()
     return done.stderr
@@ -134,20 +134,20 @@ def test_deep_elements_are_elements(tmp_path: Path) -> None:
 def test_standard_input_is_a_document_where_that_is_said_or_seen(tmp_path: Path) -> None:
     batch = b'{\n "user_identities": {"customer_id": "A"}\n}\n'
     assert (
-        run(
+        run_here(
             "import", "-", "--feed", "f", "--format", "json", folder=tmp_path, stdin=batch
         ).returncode
         == 0
     )
     assert (
-        run(
+        run_here(
             "import", "-", "--feed", "f", folder=tmp_path, stdin=b'[\n {"customer_id": "B"}]'
         ).returncode
         == 0
     )
     (tmp_path / "c.dat").write_text('[{"customer_id":"C"}]')
     assert (
-        run(
+        run_here(
             "plan", "c.dat", "--feed", "f", "--format", "json", "-o", "p.plan", folder=tmp_path
         ).returncode
         == 0
@@ -155,7 +155,7 @@ def test_standard_input_is_a_document_where_that_is_said_or_seen(tmp_path: Path)
     assert customers(
         [
             json.loads(line)
-            for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()
+            for line in run_here("export", "profiles", folder=tmp_path).stdout.splitlines()
         ]
     ) == ["A", "B"]
 
@@ -246,7 +246,7 @@ def test_values_of_mongo_are_themselves(tmp_path: Path) -> None:
         tmp_path, "a.jsonl", "\n".join(lines), "--map", "_id=customer_id"
     )
     assert customers(profiles) == ["507f1f77bcf86cd799439011", "447700900123", "447700900124"]
-    raw = run("export", "profiles", folder=tmp_path).stdout.splitlines()[0]
+    raw = run_here("export", "profiles", folder=tmp_path).stdout.splitlines()[0]
     for one in (
         '"n":9007199254740993', '"d":1.10', '"at":"2024-02-29T10:00:00Z"', '"ms":-5', '"f":1.0', '"i":7', '"l":["a","b"]', '"in.at":1700000000000',
         '"two.$oid":"a"', '"two.x":1',
@@ -260,7 +260,7 @@ def test_the_columns_of_flat_rows_are_told_as_those_of_a_csv_file(tmp_path: Path
     (tmp_path / "a.jsonl").write_text(
         '{"Customer ID":"A","tier":"x"}\n{"user_identities":{"customer_id":"B"}}\n{"e-mail":"q","Email":"a@x.org","t":{"a":1}}\n'
     )
-    done = run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     assert (
         "a.jsonl: Customer ID -> user_identities.customer_id, tier -> user_attributes.tier, e-mail -> user_attributes.e-mail,"
         " Email -> user_identities.email, t.a -> user_attributes.t.a"
@@ -319,7 +319,7 @@ def test_a_mapping_fits_several_files_together(tmp_path: Path) -> None:
     )
     assert customers(profiles) == ["A", "B", "C"]
     assert attributes(profiles) == [{"tier": "x"}, {"tier": "y"}, {"stufe": "z"}]
-    said = run(
+    said = run_here(
         "import", "a.jsonl", "b.jsonl", "--feed", "g", "--map", "nr=customer_id", folder=tmp_path
     )
     assert (said.returncode, "'nr'" in said.stderr) == (4, True)
@@ -442,7 +442,7 @@ def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(
     number: str, tmp_path: Path
 ) -> None:
     (tmp_path / "c.toml").write_text(f"[attributes]\npriority = {number}\n")
-    done = run("config", "apply", "c.toml", folder=tmp_path)
+    done = run_here("config", "apply", "c.toml", folder=tmp_path)
     assert (done.returncode, "too large" in done.stderr) == (4, True), done.stderr
 
 

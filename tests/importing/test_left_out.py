@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 LONG = "x" * 4097
 WIDE = {f"c{n}": "v" for n in range(102)}
@@ -245,7 +245,7 @@ def test_the_fast_way_counts_unknown_reserved_keys(tmp_path: Path) -> None:
 def test_strict_refuses_what_is_left_out_or_warned_of_and_writes_nothing(tmp_path: Path) -> None:
     put_lines(tmp_path / "a.jsonl", ODD)
     for command in (("import",), ("import", "--dry-run"), ("plan", "-o", "a.plan")):
-        done = run(
+        done = run_here(
             *command[:1], "a.jsonl", *command[1:], "--feed", "f", "--strict", folder=tmp_path
         )
         assert done.returncode == 4, done.stderr
@@ -265,7 +265,7 @@ def test_strict_refuses_a_warning_of_resolution_and_registers_no_feed(tmp_path: 
     )
     report_of(tmp_path, "a.jsonl")
     put_lines(tmp_path / "b.jsonl", [{"user_identities": {"email": "a@example.com"}}])
-    done = run("import", "b.jsonl", "--feed", "g", "--strict", folder=tmp_path)
+    done = run_here("import", "b.jsonl", "--feed", "g", "--strict", folder=tmp_path)
     assert done.returncode == 4
     assert "1 PROTECTED_MATCH (first at b.jsonl:1)" in done.stderr
     assert [
@@ -317,7 +317,7 @@ def test_strict_says_where_consent_stands_that_does_not_count(tmp_path: Path) ->
             {"user_identities": {"customer_id": "A"}, "consent_state": said},
         ],
     )
-    done = run(
+    done = run_here(
         "import",
         "a.jsonl",
         "--feed",

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 
 from profilectl.importing.request import ImportRequest
@@ -134,8 +134,8 @@ def test_a_json_value_comes_back_digit_for_digit(
 def test_thirty_thousand_whole_numbers_do_not_make_a_postcode_one(tmp_path: Path) -> None:
     rows = [f"C{place},{10000 + place}" for place in range(30_000)] + ["CZ,01234", "CY,12345.670"]
     (tmp_path / "a.csv").write_text("customer_id,postcode\n" + "\n".join(rows) + "\n")
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    done = run("export", "profiles", "--format", "csv", folder=tmp_path)
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    done = run_here("export", "profiles", "--format", "csv", folder=tmp_path)
     found = {
         row["user_identities.customer_id"]: row["user_attributes.postcode"]
         for row in csv.DictReader(io.StringIO(done.stdout))
@@ -176,9 +176,9 @@ def test_every_parquet_type_comes_back_exactly(tmp_path: Path) -> None:
     columns = {"customer_id": pa.array(["A"])}
     columns |= {name: pa.array([value], kind) for name, kind, value, _ in PARQUET}
     pa.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-    done = run("import", "a.parquet", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.parquet", "--feed", "f", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    profile: Any = parse_json(run("export", "profiles", folder=tmp_path).stdout.strip())
+    profile: Any = parse_json(run_here("export", "profiles", folder=tmp_path).stdout.strip())
     found = {key: to_json(value) for key, value in profile["user_attributes"].items()}
     assert found == {name: expected for name, _, _, expected in PARQUET}
 
@@ -198,11 +198,11 @@ def test_a_parquet_value_without_exact_text_is_left_out_and_counted(
         {"customer_id": pa.array(["A"]), name: pa.array([value], kind), "kept": pa.array(["x"])}
     )
     pa.parquet.write_table(table, tmp_path / "a.parquet")
-    done = run("import", "a.parquet", "--feed", "f", "--json", folder=tmp_path)
+    done = run_here("import", "a.parquet", "--feed", "f", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["reasons"] == {"UA_UNSUPPORTED_TYPE": 1}
-    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {
-        "kept": "x"
-    }
+    assert json.loads(run_here("export", "profiles", folder=tmp_path).stdout)[
+        "user_attributes"
+    ] == {"kept": "x"}
 
 
 def test_a_decimal_of_more_digits_than_the_reader_holds_is_exact(tmp_path: Path) -> None:
@@ -212,10 +212,10 @@ def test_a_decimal_of_more_digits_than_the_reader_holds_is_exact(tmp_path: Path)
     pa.parquet.write_table(
         pa.table({"customer_id": pa.array(["A"]), "wide": value}), tmp_path / "a.parquet"
     )
-    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
     assert (
         '"wide":12345678901234567890123456789012345678901.50}'
-        in run("export", "profiles", folder=tmp_path).stdout
+        in run_here("export", "profiles", folder=tmp_path).stdout
     )
 
 
@@ -225,8 +225,8 @@ def test_a_struct_is_taken_apart_and_a_uuid_is_text(tmp_path: Path) -> None:
         {"user_identities": identities, "user_attributes.u": pa.array([str(uuid.UUID(int=5))])}
     )
     pa.parquet.write_table(table, tmp_path / "a.parquet")
-    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
-    profile = json.loads(run("export", "profiles", folder=tmp_path).stdout)
+    assert run_here("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
+    profile = json.loads(run_here("export", "profiles", folder=tmp_path).stdout)
     assert profile["user_identities"] == {"customer_id": ["A"], "email": ["a@example.com"]}
     assert profile["user_attributes"] == {"u": str(uuid.UUID(int=5))}
 
@@ -236,14 +236,18 @@ def test_a_csv_export_imports_again_to_the_same_cells(tmp_path: Path) -> None:
         writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
         writer.writerow(["customer_id", "user_attributes.v"])
         writer.writerows([f"C{place}", value] for place, value in enumerate(HARD))
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    assert run("export", "profiles", "--sorted", "-o", "one.csv", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     assert (
-        run("--store", "two.duckdb", "import", "one.csv", "--feed", "f", folder=tmp_path).returncode
+        run_here("export", "profiles", "--sorted", "-o", "one.csv", folder=tmp_path).returncode == 0
+    )
+    assert (
+        run_here(
+            "--store", "two.duckdb", "import", "one.csv", "--feed", "f", folder=tmp_path
+        ).returncode
         == 0
     )
     assert (
-        run(
+        run_here(
             "--store",
             "two.duckdb",
             "export",
@@ -270,16 +274,16 @@ def test_attributes_that_differ_in_their_case_only_keep_apart(tmp_path: Path) ->
         {"user_identities": {"customer_id": "B"}, "user_attributes": {"tier": "z"}},
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     for name in ("b.csv", "b.parquet"):
-        assert run("export", "profiles", "-o", name, folder=tmp_path).returncode == 0
+        assert run_here("export", "profiles", "-o", name, folder=tmp_path).returncode == 0
         assert (
-            run(
+            run_here(
                 "--store", f"{name}.duckdb", "import", name, "--feed", "f", folder=tmp_path
             ).returncode
             == 0
         )
-        lines = run(
+        lines = run_here(
             "--store", f"{name}.duckdb", "export", "profiles", "--sorted", folder=tmp_path
         ).stdout.splitlines()
         found = {
@@ -288,7 +292,7 @@ def test_attributes_that_differ_in_their_case_only_keep_apart(tmp_path: Path) ->
         }
         assert found == {("A",): {"tier": "a", "Tier": "b", "TIER": "c"}, ("B",): {"tier": "z"}}
     assert (
-        run(
+        run_here(
             "export",
             "profiles",
             "--format",
@@ -311,10 +315,7 @@ def test_members_of_a_struct_keep_the_names_that_the_file_has_for_them(tmp_path:
         pa.table({"customer_id": ["A"], "user_attributes": attributes, "TIER": ["z"]}),
         tmp_path / "a.parquet",
     )
-    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
-    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {
-        "tier": "x",
-        "Tier": "y",
-        "TIER": "z",
-        "l": ["1", "2"],
-    }
+    assert run_here("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
+    assert json.loads(run_here("export", "profiles", folder=tmp_path).stdout)[
+        "user_attributes"
+    ] == {"tier": "x", "Tier": "y", "TIER": "z", "l": ["1", "2"]}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 from support.places import ROOT
 
 from profilectl.importing.request import ImportRequest
@@ -22,7 +22,7 @@ def test_a_struct_of_thousands_of_members_is_refused_in_words(tmp_path: Path) ->
     duckdb.connect().execute(
         f"copy (select 'u' as customer_id, {{{members}}} as s) to '{tmp_path / 'a.parquet'}'"
     )
-    done = run("import", "a.parquet", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.parquet", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4, done.stderr
     assert "a.parquet: 9,000 members of structs; at most 1,000 can be read" in done.stderr
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.doors import run
+from support.doors import run_here
 from support.people_by_identity import people
 
 HEADER = "customer_id,email,note\r\n"
@@ -22,7 +22,9 @@ SOUND = ['C1,a@example.com,"fine, ""really"""\r\n', 'C2,b@example.com,"two\r\nli
 
 
 def as_input(folder: Path, name: str, target: str, *options: str) -> bytes:
-    done = run("import", name, "--feed", "f", "--rejects-as-input", target, *options, folder=folder)
+    done = run_here(
+        "import", name, "--feed", "f", "--rejects-as-input", target, *options, folder=folder
+    )
     assert done.returncode == 3, done.stderr
     return (folder / target).read_bytes()
 
@@ -53,10 +55,10 @@ def test_what_was_mended_imports_as_it_is(tmp_path: Path) -> None:
         .replace("C3,c@example.com", "C3,c@example.com,")
         .encode()
     )
-    done = run("import", "mend.csv", "--feed", "f", "--json", folder=tmp_path)
+    done = run_here("import", "mend.csv", "--feed", "f", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["applied"] == 2
-    shown = json.loads(run("show", "--customer-id", "C9", "--json", folder=tmp_path).stdout)
+    shown = json.loads(run_here("show", "--customer-id", "C9", "--json", folder=tmp_path).stdout)
     assert shown["profiles"][0]["user_attributes"]["note"] == "nobody,\r\nin two lines"
 
 
@@ -83,7 +85,7 @@ def test_json_lines_of_several_files_come_out_as_they_are(tmp_path: Path) -> Non
     )
     found = as_input(tmp_path, "a.jsonl", "mend.jsonl").decode()
     assert found == '{"x": 1.10}\nnot json\n'
-    done = run(
+    done = run_here(
         "import",
         "a.jsonl",
         "b.jsonl",
@@ -135,7 +137,7 @@ def test_what_could_not_be_imported_as_one_file_is_refused(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    done = run("import", *files, "--feed", "f", "--rejects-as-input", target, folder=tmp_path)
+    done = run_here("import", *files, "--feed", "f", "--rejects-as-input", target, folder=tmp_path)
     assert done.returncode == status, done.stderr
     assert says in done.stderr
     assert not (tmp_path / target).exists()
@@ -159,14 +161,14 @@ def test_more_rejects_than_allowed_refuse_the_import(
     limit: str, status: int, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("email,x\n" + "a@example.com,1\n" * 8 + ",2\n,3\n")
-    done = run("import", "a.csv", "--feed", "f", f"--max-rejects={limit}", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", f"--max-rejects={limit}", folder=tmp_path)
     assert done.returncode == status, done.stderr
     if status == 4:
         assert "2 of 10 rows would be rejected" in done.stderr
         assert (tmp_path / "a.csv.rejects.jsonl").read_text().count("\n") == 2, (
             "one wants to see which"
         )
-        assert run("export", "profiles", folder=tmp_path).stdout == ""
+        assert run_here("export", "profiles", folder=tmp_path).stdout == ""
 
 
 def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
@@ -174,8 +176,8 @@ def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text(
         'customer_id,tier,zip\nC1,"le\nad",1\nC9,iron,2\n,tin,3\nC2,gold,4\n'
     )
-    assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
-    done = run(
+    assert run_here("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+    done = run_here(
         "import",
         "b.csv",
         "--feed",
@@ -202,7 +204,7 @@ def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
 def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"customer_id": ["A", None], "x": ["1", "2"]}), tmp_path / "a.parquet")
     assert (
-        run(
+        run_here(
             "import",
             "a.parquet",
             "--feed",
@@ -225,7 +227,7 @@ def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
 def test_rejects_of_a_utf_16_file_are_a_utf_16_file(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_bytes("customer_id,name\n,Müller\nD,x\n,Third\n".encode("utf-16"))
     assert (
-        run(
+        run_here(
             "import",
             "u.csv",
             "--encoding",
@@ -247,7 +249,9 @@ def test_rejects_of_a_utf_16_file_are_a_utf_16_file(tmp_path: Path) -> None:
         .encode("utf-16")
     )
     assert (
-        run("import", "m.csv", "--encoding", "utf-16", "--feed", "f", folder=tmp_path).returncode
+        run_here(
+            "import", "m.csv", "--encoding", "utf-16", "--feed", "f", folder=tmp_path
+        ).returncode
         == 0
     )
     assert people(tmp_path) == {"D": {"name": "x"}, "E": {"name": "Müller"}, "F": {"name": "Third"}}

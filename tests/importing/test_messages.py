@@ -10,25 +10,27 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.doors import run
+from support.doors import run_here
 
 
 def test_utf_16_without_a_byte_order_mark_is_refused_with_the_two_ways_to_read_it(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "a.csv").write_bytes("customer_id\nA\n".encode("utf-16-le"))
-    done = run("import", "a.csv", "--feed", "f", "--encoding", "utf-16", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--encoding", "utf-16", folder=tmp_path)
     assert done.returncode == 4
     assert "--encoding utf-16-le or utf-16-be" in done.stderr
     assert (
-        run("import", "a.csv", "--feed", "f", "--encoding", "utf-16-le", folder=tmp_path).returncode
+        run_here(
+            "import", "a.csv", "--feed", "f", "--encoding", "utf-16-le", folder=tmp_path
+        ).returncode
         == 0
     )
 
 
 def test_a_byte_that_is_not_in_the_encoding_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("customer_id,name\nA,Ann\nB,Zo\u00eb\n".encode("latin-1"))
-    done = run("import", "a.csv", "--feed", "f", "--encoding", "ascii", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--encoding", "ascii", folder=tmp_path)
     assert done.returncode == 4
     assert "byte 28, near line 3, is not ascii" in done.stderr
 
@@ -39,7 +41,7 @@ def test_title_lines_above_a_header_are_told_with_the_option_that_skips_them(
     (tmp_path / "a.csv").write_text(
         "Contacts & Accounts\nContact ID,Email\nC-1,ada@example.com\nC-2,bob@example.net\n"
     )
-    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert (
         "the header has 1 cells and most records have more, up to 2; --skip-lines N" in done.stderr
     )
@@ -47,8 +49,10 @@ def test_title_lines_above_a_header_are_told_with_the_option_that_skips_them(
 
 def test_rejects_of_an_earlier_import_are_told_from_those_of_this_one(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("Kundennr,name\nC-1,Ann\n")
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
-    done = run("import", "a.csv", "--feed", "f", "--map", "Kundennr=customer_id", folder=tmp_path)
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
+    done = run_here(
+        "import", "a.csv", "--feed", "f", "--map", "Kundennr=customer_id", folder=tmp_path
+    )
     assert done.returncode == 0
     assert "a.csv.rejects.jsonl is of an earlier import: this one rejected nothing" in done.stderr
 
@@ -56,7 +60,7 @@ def test_rejects_of_an_earlier_import_are_told_from_those_of_this_one(tmp_path: 
 def test_files_with_the_same_columns_are_told_once(tmp_path: Path) -> None:
     for part in range(3):
         (tmp_path / f"part-{part}.csv").write_text(f"customer_id,tier\nC-{part},gold\n")
-    done = run("import", "part-*.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "part-*.csv", "--feed", "f", folder=tmp_path)
     assert done.stderr.count("customer_id -> user_identities.customer_id") == 1
     assert "part-0.csv and 2 more: customer_id" in done.stderr
 
@@ -73,7 +77,7 @@ def test_a_row_that_has_only_marks_of_nothing_is_rejected_with_what_they_are(
     name: str, content: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content)
-    assert run("import", name, "--feed", "f", folder=tmp_path).returncode == 3
+    assert run_here("import", name, "--feed", "f", folder=tmp_path).returncode == 3
     (reject,) = map(json.loads, (tmp_path / f"{name}.rejects.jsonl").read_text().splitlines())
     assert reject["message"].endswith(
         ": email is IDENTITY_PLACEHOLDER, mobile_number is IDENTITY_SPOILED"
@@ -83,16 +87,16 @@ def test_a_row_that_has_only_marks_of_nothing_is_rejected_with_what_they_are(
 def test_a_folder_is_told_with_a_pattern_that_matches_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "spark" / "run=1").mkdir(parents=True)
     (tmp_path / "spark" / "run=1" / "part-0.csv").write_text("customer_id\nC-1\n")
-    done = run("import", "spark", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "spark", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "'spark/**/*.csv'" in done.stderr
-    assert run("import", "spark/**/*.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "spark/**/*.csv", "--feed", "f", folder=tmp_path).returncode == 0
 
 
 def test_an_import_read_another_way_is_told_with_the_way_back(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,city\nC-1,\\N\n")
-    run("import", "a.csv", "--feed", "f", folder=tmp_path)
-    done = run("import", "a.csv", "--feed", "f", "--null", "\\N", folder=tmp_path)
+    run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--null", "\\N", folder=tmp_path)
     assert "what that import set stays, and profilectl imports undo 1 takes it back" in done.stderr
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 from support.equivalence import NOW_MS, canonical, engine_canonical, stated_settings, text_of
 from support.histories import CUSTOMERS, DEVICES, EMAILS, PHONES, History, histories
@@ -219,7 +219,7 @@ def test_a_modified_store_is_that_of_the_rules_at_length(course: tuple[History, 
 
 
 def one(folder: Path, *who: str) -> dict[str, Any]:
-    done = run("show", *who, "--json", folder=folder)
+    done = run_here("show", *who, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     (profile,) = json.loads(done.stdout)["profiles"]
     return dict(profile)
@@ -253,14 +253,16 @@ def folder(tmp_path: Path) -> Path:
         },
     )
     assert (
-        run("import", "a.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode
+        run_here(
+            "import", "a.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path
+        ).returncode
         == 0
     )
     return tmp_path
 
 
 def test_identities_are_added_removed_and_replaced(folder: Path) -> None:
-    done = run(
+    done = run_here(
         "modify",
         "--customer-id",
         "C1",
@@ -281,21 +283,21 @@ def test_identities_are_added_removed_and_replaced(folder: Path) -> None:
         "email": ["new@example.com"],
         "mobile_number": ["+1"],
     }
-    assert run("show", "--email", "a@example.com", folder=folder).returncode == 7
-    assert "(modify):1" in run("explain", "row", "(modify):1", folder=folder).stdout
-    assert run("check", folder=folder).returncode == 0
-    assert run("imports", "undo", "2", "--yes", folder=folder).returncode == 0
+    assert run_here("show", "--email", "a@example.com", folder=folder).returncode == 7
+    assert "(modify):1" in run_here("explain", "row", "(modify):1", folder=folder).stdout
+    assert run_here("check", folder=folder).returncode == 0
+    assert run_here("imports", "undo", "2", "--yes", folder=folder).returncode == 0
     assert one(folder, "--email", "a@example.com")["user_identities"]["email"] == ["a@example.com"]
 
 
 def test_a_unique_identity_goes_over_and_is_told(folder: Path) -> None:
     (folder / "c.toml").write_text('[identity]\nstrategy = "link"\n')
-    assert run("config", "apply", "c.toml", folder=folder).returncode == 0
-    done = run("modify", "--customer-id", "C1", "--add", "email=b@example.com", folder=folder)
+    assert run_here("config", "apply", "c.toml", folder=folder).returncode == 0
+    done = run_here("modify", "--customer-id", "C1", "--add", "email=b@example.com", folder=folder)
     assert done.stdout == "import 2: 1 moved, 1 removed\n"
     assert one(folder, "--customer-id", "C1")["user_identities"]["email"] == ["b@example.com"]
     assert "email" not in one(folder, "--customer-id", "C2")["user_identities"]
-    assert run("check", folder=folder).returncode == 0
+    assert run_here("check", folder=folder).returncode == 0
 
 
 REFUSED = {
@@ -316,17 +318,17 @@ REFUSED = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_modification_is_all_or_nothing(why: str, folder: Path) -> None:
     arguments, said = REFUSED[why]
-    before = run("export", "profiles", "--sorted", folder=folder).stdout
-    done = run(
+    before = run_here("export", "profiles", "--sorted", folder=folder).stdout
+    done = run_here(
         "modify", "--customer-id", "C1", "--add", "mobile_number=+7", *arguments, folder=folder
     )
     assert done.returncode == 4
     assert said in done.stderr
-    assert run("export", "profiles", "--sorted", folder=folder).stdout == before
+    assert run_here("export", "profiles", "--sorted", folder=folder).stdout == before
 
 
 def test_another_profiles_immutable_identity_stays_there(folder: Path) -> None:
-    done = run("modify", "--ios-idfv", DEVICES[0], "--add", "customer_id=C1", folder=folder)
+    done = run_here("modify", "--ios-idfv", DEVICES[0], "--add", "customer_id=C1", folder=folder)
     assert done.returncode == 4
     assert "another profile has the customer_id C1" in done.stderr
 
@@ -339,16 +341,18 @@ def test_usage_of_modify(folder: Path) -> None:
         ["--customer-id", "C1", "--add", "mpid=7"],
         ["--add", "email=x@example.com"],
     ):
-        assert run("modify", *arguments, folder=folder).returncode == 2, arguments
+        assert run_here("modify", *arguments, folder=folder).returncode == 2, arguments
     assert (
-        run(
+        run_here(
             "modify", "--customer-id", "C9", "--add", "email=x@example.com", folder=folder
         ).returncode
         == 7
     )
-    assert run("feeds", "add", "mute", "--protection", "read-only", folder=folder).returncode == 0
     assert (
-        run(
+        run_here("feeds", "add", "mute", "--protection", "read-only", folder=folder).returncode == 0
+    )
+    assert (
+        run_here(
             "modify",
             "--customer-id",
             "C1",
@@ -360,9 +364,9 @@ def test_usage_of_modify(folder: Path) -> None:
         ).returncode
         == 4
     )
-    before = run("export", "profiles", "--sorted", folder=folder).stdout
+    before = run_here("export", "profiles", "--sorted", folder=folder).stdout
     assert (
-        run(
+        run_here(
             "modify",
             "--customer-id",
             "C1",
@@ -373,7 +377,7 @@ def test_usage_of_modify(folder: Path) -> None:
         ).stdout
         == "dry run: 1 added\n"
     )
-    assert run("export", "profiles", "--sorted", folder=folder).stdout == before
+    assert run_here("export", "profiles", "--sorted", folder=folder).stdout == before
 
 
 @pytest.mark.slow
@@ -383,9 +387,9 @@ def test_what_came_of_no_file_is_made_again(folder: Path) -> None:
         {"user_identities": {"customer_id": "C1"}, "user_attributes": {"x": 1}},
         name="b.jsonl",
     )
-    assert run("import", "b.jsonl", "--feed", "other", folder=folder).returncode == 0
+    assert run_here("import", "b.jsonl", "--feed", "other", folder=folder).returncode == 0
     assert (
-        run(
+        run_here(
             "modify", "--customer-id", "C1", "--add", "email=new@example.com", folder=folder
         ).returncode
         == 0
@@ -395,15 +399,16 @@ def test_what_came_of_no_file_is_made_again(folder: Path) -> None:
         one(folder, "--customer-id", "C1")["mpid"],
     )
     assert (
-        run("alias", f"--from={anonymous}", f"--to={known}", "--now", folder=folder).returncode == 0
+        run_here("alias", f"--from={anonymous}", f"--to={known}", "--now", folder=folder).returncode
+        == 0
     )
-    done = run("imports", "undo", "2", "--replay", "--yes", folder=folder)
+    done = run_here("imports", "undo", "2", "--replay", "--yes", folder=folder)
     assert done.returncode == 0, done.stderr
     profile = one(folder, "--customer-id", "C1")
     assert profile["user_identities"]["email"] == ["a@example.com", "new@example.com"]
     assert profile["first_seen_ms"] == 1_600_000_000_000
     assert "x" not in profile["user_attributes"]
-    assert run("check", folder=folder).returncode == 0
+    assert run_here("check", folder=folder).returncode == 0
 
 
 # Aliases
@@ -412,18 +417,18 @@ def test_what_came_of_no_file_is_made_again(folder: Path) -> None:
 @pytest.mark.slow
 def test_an_alias_carries_the_past_over(folder: Path) -> None:
     anonymous, known = one(folder, "--ios-idfv", DEVICES[0]), one(folder, "--customer-id", "C1")
-    before = run("export", "profiles", "--sorted", folder=folder).stdout
-    done = run("alias", f"--from={anonymous['mpid']}", f"--to={known['mpid']}", folder=folder)
+    before = run_here("export", "profiles", "--sorted", folder=folder).stdout
+    done = run_here("alias", f"--from={anonymous['mpid']}", f"--to={known['mpid']}", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "in 24 hours" in done.stdout
-    assert run("export", "profiles", "--sorted", folder=folder).stdout == before
+    assert run_here("export", "profiles", "--sorted", folder=folder).stdout == before
     for mpid in (anonymous["mpid"], known["mpid"]):
         assert (
             f"alias: MPID {known['mpid']} has the past of MPID {anonymous['mpid']} from"
-            in run("show", f"--mpid={mpid}", folder=folder).stdout
+            in run_here("show", f"--mpid={mpid}", folder=folder).stdout
         )
     # A day later it is in force: the first-seen date and the attribution, and nothing else.
-    assert run("imports", "undo", "2", "--yes", folder=folder).returncode == 0
+    assert run_here("imports", "undo", "2", "--yes", folder=folder).returncode == 0
     alias_profiles(
         folder / "profiles.duckdb",
         anonymous["mpid"],
@@ -437,19 +442,19 @@ def test_an_alias_carries_the_past_over(folder: Path) -> None:
     }
     assert (
         "campaign: Spring"
-        in run("show", "--customer-id", "C1", "--section", "attribution", folder=folder).stdout
+        in run_here("show", "--customer-id", "C1", "--section", "attribution", folder=folder).stdout
     )
     assert (
         '"first_seen_ms":1600000000000'
-        in run("export", "profiles", "--where", "customer_id = 'C1'", folder=folder).stdout
+        in run_here("export", "profiles", "--where", "customer_id = 'C1'", folder=folder).stdout
     )
     assert (
-        run("show", "--customer-id", "C1", "--as-of", "1", "--json", folder=folder).stdout.count(
-            "1600000000000"
-        )
+        run_here(
+            "show", "--customer-id", "C1", "--as-of", "1", "--json", folder=folder
+        ).stdout.count("1600000000000")
         == 0
     )
-    assert run("check", folder=folder).returncode == 0
+    assert run_here("check", folder=folder).returncode == 0
     # What is older still, and comes later, counts as ever; the last import undone gives the store
     # before it.
     write(
@@ -457,13 +462,13 @@ def test_an_alias_carries_the_past_over(folder: Path) -> None:
         {"user_identities": {"customer_id": "C1"}, "timestamp_unixtime_ms": 1_500_000_000_000},
         name="old.jsonl",
     )
-    with_alias = run("export", "profiles", "--sorted", folder=folder).stdout
-    assert run("import", "old.jsonl", "--feed", "app", folder=folder).returncode == 0
+    with_alias = run_here("export", "profiles", "--sorted", folder=folder).stdout
+    assert run_here("import", "old.jsonl", "--feed", "app", folder=folder).returncode == 0
     assert one(folder, "--customer-id", "C1")["first_seen_ms"] == 1_500_000_000_000
-    assert run("imports", "undo", "4", "--yes", folder=folder).returncode == 0
-    assert run("export", "profiles", "--sorted", folder=folder).stdout == with_alias
-    assert run("imports", "undo", "3", "--yes", folder=folder).returncode == 0
-    assert run("export", "profiles", "--sorted", folder=folder).stdout == before
+    assert run_here("imports", "undo", "4", "--yes", folder=folder).returncode == 0
+    assert run_here("export", "profiles", "--sorted", folder=folder).stdout == with_alias
+    assert run_here("imports", "undo", "3", "--yes", folder=folder).returncode == 0
+    assert run_here("export", "profiles", "--sorted", folder=folder).stdout == before
 
 
 def test_what_an_alias_may_not_be(folder: Path) -> None:
@@ -473,7 +478,7 @@ def test_what_an_alias_may_not_be(folder: Path) -> None:
     )
 
     def alias(source: str, destination: str, *more: str) -> tuple[int, str]:
-        done = run("alias", f"--from={source}", f"--to={destination}", *more, folder=folder)
+        done = run_here("alias", f"--from={source}", f"--to={destination}", *more, folder=folder)
         return done.returncode, done.stderr
 
     assert alias(known, known)[0] == 2
@@ -492,7 +497,7 @@ def test_what_an_alias_may_not_be(folder: Path) -> None:
     assert "was the destination" in alias(known, other)[1]
     assert "was the source" in alias(other, anonymous)[1]
     (folder / "c.toml").write_text('[identity]\nstrategy = "best-match"\n')
-    assert run("config", "apply", "c.toml", folder=folder).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=folder).returncode == 0
     assert (
         "knows no aliases"
         in alias(anonymous, known, "--start", "2021-01-15", "--end", "2021-02-01")[1]
@@ -518,15 +523,17 @@ def test_an_alias_carries_the_events_of_its_window_over(tmp_path: Path) -> None:
 
     def bring(name: str, *batches: dict[str, Any]) -> None:
         (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in batches))
-        assert run("import", name, "--feed", "app", folder=tmp_path).returncode == 0
+        assert run_here("import", name, "--feed", "app", folder=tmp_path).returncode == 0
 
     def told() -> tuple[Any, list[str], list[str]]:
-        (one,) = json.loads(run("show", "--mpid", "43", "--json", folder=tmp_path).stdout)[
+        (one,) = json.loads(run_here("show", "--mpid", "43", "--json", folder=tmp_path).stdout)[
             "profiles"
         ]
         happened = [
             json.loads(line)["name"]
-            for line in run("events", "--mpid", "43", "--json", folder=tmp_path).stdout.splitlines()
+            for line in run_here(
+                "events", "--mpid", "43", "--json", folder=tmp_path
+            ).stdout.splitlines()
         ]
         return (
             one["user_attributes"].get("buys"),
@@ -548,19 +555,21 @@ def test_an_alias_carries_the_events_of_its_window_over(tmp_path: Path) -> None:
         ("audiences", "add", "buyers", "event 'buy'"),
         ("audiences", "add", "mailed", "email exists"),
     ):
-        assert run(*arguments, folder=tmp_path).returncode == 0
+        assert run_here(*arguments, folder=tmp_path).returncode == 0
     assert told() == (None, [], ["view"])
-    assert run("alias", "--from", "42", "--to", "43", "--now", folder=tmp_path).returncode == 0
+    assert run_here("alias", "--from", "42", "--to", "43", "--now", folder=tmp_path).returncode == 0
     assert told() == (1, ["buyers"], ["buy", "view"])
     # after the alias: it stays with whom it is of
     bring("b.jsonl", {"mpid": 42, "events": [event("buy", 5)]})
-    assert run("calculated", "recalculate", folder=tmp_path).returncode == 0
+    assert run_here("calculated", "recalculate", folder=tmp_path).returncode == 0
     assert told() == (1, ["buyers"], ["buy", "view"])
     assert (
-        run("modify", "--mpid", "43", "--add", "email=a@example.com", folder=tmp_path).returncode
+        run_here(
+            "modify", "--mpid", "43", "--add", "email=a@example.com", folder=tmp_path
+        ).returncode
         == 0
     )
     assert told()[1] == ["buyers", "mailed"]
-    assert run("imports", "undo", "2", "--yes", folder=tmp_path).returncode == 0
+    assert run_here("imports", "undo", "2", "--yes", folder=tmp_path).returncode == 0
     assert told() == (None, ["mailed"], ["view"])
-    assert run("check", folder=tmp_path).returncode == 0
+    assert run_here("check", folder=tmp_path).returncode == 0

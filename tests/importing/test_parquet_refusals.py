@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl.codes import InputRefused
 from profilectl.rules.text.values import parse_json
@@ -81,7 +81,7 @@ def test_no_memory_is_not_a_damaged_file(tmp_path: Path) -> None:
         pa.table({"customer_id": ["A", "B"], "x": ["x" * 40_000_000, "y" * 40_000_000]}),
         tmp_path / "a.parquet",
     )
-    done = run("import", "a.parquet", "--feed", "f", "--memory-limit", "60MB", folder=tmp_path)
+    done = run_here("import", "a.parquet", "--feed", "f", "--memory-limit", "60MB", folder=tmp_path)
     assert done.returncode == 4, done.stderr  # so much in so little is told of the file (issue 15)
     assert "a.parquet has" in done.stderr
     assert "--memory-limit" in done.stderr

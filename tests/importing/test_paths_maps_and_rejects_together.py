@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 
 def brought(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_a_manifest_that_says_twice_what_a_column_is_is_refused(tmp_path: Path) 
             }
         ),
     )
-    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
     assert done.returncode == 4
     assert "m.json: columns 1 and 3 both say what 'tier' is" in done.stderr
 
@@ -159,7 +159,7 @@ def test_columns_without_a_name_that_are_one_field_are_named_by_place(tmp_path: 
         "m.json",
         '{"hasHeaderRow":false,"columns":[{"field":"customer_id"},{"field":"tier"},{"field":"tier"}]}',
     )
-    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
     assert "columns #2 and #3 are both user_attributes.tier" in done.stderr
 
 
@@ -187,7 +187,7 @@ def test_what_parquet_leaves_out_is_left_out_of_its_rejects_too(tmp_path: Path) 
 def test_two_columns_that_are_one_member_of_an_event_are_refused(name: str, tmp_path: Path) -> None:
     put(tmp_path, "a.csv", "customer_id,a,b\nA,x,y\n")
     pq.write_table(pa.table({"customer_id": ["A"], "a": ["x"], "b": ["y"]}), tmp_path / "a.parquet")
-    done = run(
+    done = run_here(
         "import",
         name,
         "--feed",
@@ -232,14 +232,16 @@ def test_the_format_of_rejects_is_not_that_of_the_file_they_come_from(
         if how != "file"
         else ("a.csv.rejects.jsonl", None)
     )
-    done = run("import", name, "--feed", "f", "--format", "jsonl", folder=tmp_path, stdin=content)
+    done = run_here(
+        "import", name, "--feed", "f", "--format", "jsonl", folder=tmp_path, stdin=content
+    )
     assert done.returncode == 0, done.stderr
     assert people(tmp_path) == {"A": {"tier": "g"}}
 
 
 def test_rows_that_are_not_valid_in_any_encoding_are_rejected_by_themselves(tmp_path: Path) -> None:
     (tmp_path / "w.csv").write_bytes(b"customer_id,tier\nA,\xe9\nB,\x81\nC,g\n")
-    done = run("import", "w.csv", "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
+    done = run_here("import", "w.csv", "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
     assert done.returncode == 4
     assert "--encoding-errors reject" in done.stderr
     report = brought(
@@ -251,7 +253,7 @@ def test_rows_that_are_not_valid_in_any_encoding_are_rejected_by_themselves(tmp_
 
 def test_what_is_said_of_a_document_in_another_encoding_helps(tmp_path: Path) -> None:
     (tmp_path / "w.json").write_bytes(b'[{"customer_id":"A","tier":"\xe9"}]')
-    done = run("import", "w.json", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "w.json", "--feed", "f", folder=tmp_path)
     assert "--encoding windows-1252" in done.stderr
     assert "--encoding-errors" not in done.stderr
 

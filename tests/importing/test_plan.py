@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
-from support.doors import call, made_once, run
+from support.doors import call, made_once, run_here
 from support.effort import at_length
 from support.histories import History, histories
 from support.played_histories import declare, exported, request_for
@@ -143,18 +143,18 @@ def test_plan_and_apply_equal_import_at_length(part: int) -> None:
 
 def test_a_dry_run_leaves_every_byte_as_it_was(folder: Path) -> None:
     before, there = digest(folder), names(folder)
-    dry = run("import", "b.csv", "--feed", "f", "--dry-run", "--json", folder=folder)
+    dry = run_here("import", "b.csv", "--feed", "f", "--dry-run", "--json", folder=folder)
     assert dry.returncode == 3, dry.stderr
     assert digest(folder) == before
     assert names(folder) == there
-    real = run("import", "b.csv", "--feed", "f", "--json", folder=folder)
+    real = run_here("import", "b.csv", "--feed", "f", "--json", folder=folder)
     assert without_run(json.loads(dry.stdout)) == without_run(json.loads(real.stdout))
     assert digest(folder) != before
 
 
 def test_a_dry_run_without_a_store_makes_none(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(FIRST)
-    done = run("import", "a.csv", "--feed", "f", "--dry-run", "--json", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--dry-run", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["profiles"]["created"] == 2
     assert names(tmp_path) == ["a.csv"]
@@ -166,7 +166,7 @@ def test_a_dry_run_shows_examples_of_every_change_and_reason(folder: Path) -> No
         '{"user_identities":{"customer_id":"N"},"user_attributes":{"tier":"tin"}}\n'
         '{"user_attributes":{"tier":"tin"}}\n'
     )
-    done = run("import", "c.jsonl", "--feed", "f", "--dry-run", "--json", folder=folder)
+    done = run_here("import", "c.jsonl", "--feed", "f", "--dry-run", "--json", folder=folder)
     assert done.returncode == 3, done.stderr
     found = json.loads(done.stdout)["examples"]
     assert [
@@ -186,7 +186,7 @@ def test_a_dry_run_shows_examples_of_every_change_and_reason(folder: Path) -> No
         (2, "N"),
     ]
     assert [[one["line"] for one in listed] for listed in found["reasons"].values()] == [[3]]
-    text = run("import", "c.jsonl", "--feed", "f", "--dry-run", folder=folder).stdout
+    text = run_here("import", "c.jsonl", "--feed", "f", "--dry-run", folder=folder).stdout
     assert "c.jsonl:1" in text
     assert "gold" in text
 
@@ -208,10 +208,10 @@ def test_the_detailed_exit_code_says_whether_there_are_changes(
     (folder / "other.csv").write_text("customer_id,tier\nA,lead\n")
     (folder / "new.csv").write_text("customer_id,tier\nX,lead\n")
     options = ["--feed", "f", "--protection", protection, "--detailed-exitcode"]
-    assert run("import", file, *options, "--dry-run", folder=folder).returncode == status
-    assert run("plan", file, *options, "-o", "x.plan", folder=folder).returncode == status
+    assert run_here("import", file, *options, "--dry-run", folder=folder).returncode == status
+    assert run_here("plan", file, *options, "-o", "x.plan", folder=folder).returncode == status
     # an import has happened, whatever it changed
-    assert run("import", file, *options, folder=folder).returncode == 2
+    assert run_here("import", file, *options, folder=folder).returncode == 2
 
 
 # What has moved
@@ -220,7 +220,7 @@ def test_the_detailed_exit_code_says_whether_there_are_changes(
 def moved(folder: Path, *says: str) -> None:
     """Apply the plan: refused with exit 8, with a reason, and nothing changed."""
     before = digest(folder)
-    done = run("apply", "b.plan", folder=folder)
+    done = run_here("apply", "b.plan", folder=folder)
     assert done.returncode == 8, (done.returncode, done.stderr)
     for one in says:
         assert one in done.stderr
@@ -228,9 +228,9 @@ def moved(folder: Path, *says: str) -> None:
     assert digest(folder) == before
 
 
-def command(*arguments: str) -> Callable[[Path], None]:
+def commanded(*arguments: str) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
-        done = run(*arguments, folder=folder)
+        done = run_here(*arguments, folder=folder)
         assert done.returncode in (0, 3), done.stderr
 
     return work
@@ -250,7 +250,7 @@ def of_an_older_version(folder: Path) -> None:
 def configured(text: str) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
         (folder / "c.toml").write_text(text)
-        command("config", "apply", "c.toml")(folder)
+        commanded("config", "apply", "c.toml")(folder)
 
     return work
 
@@ -260,12 +260,12 @@ def configured(text: str) -> Callable[[Path], None]:
     [
         (written("b.csv", SECOND + "D,new,\n"), "b.csv has another content"),
         (lambda folder: (folder / "b.csv").unlink(), "b.csv"),
-        (command("import", "c.csv", "--feed", "g"), "import 2 was made since"),
-        (command("import", "b.csv", "--feed", "f"), "import 2 was made since"),
-        (command("imports", "undo", "1"), "import 1 was undone since"),
-        (command("feeds", "add", "h", "--source", "account"), "the feed h was registered since"),
+        (commanded("import", "c.csv", "--feed", "g"), "import 2 was made since"),
+        (commanded("import", "b.csv", "--feed", "f"), "import 2 was made since"),
+        (commanded("imports", "undo", "1"), "import 1 was undone since"),
+        (commanded("feeds", "add", "h", "--source", "account"), "the feed h was registered since"),
         (
-            command("feeds", "set", "f", "--protection", "read-only"),
+            commanded("feeds", "set", "f", "--protection", "read-only"),
             "the feed f was custom-feed, create-and-update, is custom-feed, read-only",
         ),
         (
@@ -276,7 +276,7 @@ def configured(text: str) -> Callable[[Path], None]:
         (
             lambda folder: (
                 (folder / "profiles.duckdb").unlink()
-                or command("import", "a.csv", "--feed", "f")(folder)
+                or commanded("import", "a.csv", "--feed", "f")(folder)
             ),
             "the store is another one",
         ),
@@ -300,7 +300,7 @@ def test_a_plan_that_no_longer_fits_is_refused_saying_what_has_moved(
     move: Callable[[Path], None], says: str, folder: Path
 ) -> None:
     (folder / "c.csv").write_text("customer_id,x\nQ,1\n")
-    assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
+    assert run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
     move(folder)
     moved(folder, says)
 
@@ -316,7 +316,7 @@ def test_a_manifest_that_was_changed_since_is_a_move(folder: Path) -> None:
     }
     (folder / "m.json").write_text(json.dumps(manifest))
     assert (
-        run(
+        run_here(
             "plan", "a.csv", "--feed", "g", "--manifest", "m.json", "-o", "b.plan", folder=folder
         ).returncode
         == 0
@@ -326,28 +326,28 @@ def test_a_manifest_that_was_changed_since_is_a_move(folder: Path) -> None:
 
 
 def test_compaction_and_reading_move_nothing(folder: Path) -> None:
-    assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
-    command("compact", "--keep", "0")(folder)
-    command("export", "profiles")(folder)
-    assert run("apply", "b.plan", folder=folder).returncode == 3
+    assert run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
+    commanded("compact", "--keep", "0")(folder)
+    commanded("export", "profiles")(folder)
+    assert run_here("apply", "b.plan", folder=folder).returncode == 3
 
 
 def test_a_plan_is_applied_once(folder: Path) -> None:
-    assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
-    assert run("apply", "b.plan", folder=folder).returncode == 3
+    assert run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
+    assert run_here("apply", "b.plan", folder=folder).returncode == 3
     moved(folder, "import 2 was made since")
 
 
 def test_a_plan_made_before_there_is_a_store_makes_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(FIRST)
     assert (
-        run(
+        run_here(
             "plan", "a.csv", "--feed", "f", "--source", "warehouse", "-o", "b.plan", folder=tmp_path
         ).returncode
         == 0
     )
     assert not (tmp_path / "profiles.duckdb").exists()
-    done = run("apply", "b.plan", "--json", folder=tmp_path)
+    done = run_here("apply", "b.plan", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["import"], report["source"], report["profiles"]["created"]) == (
@@ -361,17 +361,17 @@ def test_a_plan_made_before_there_is_a_store_makes_it(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_for_its_owner_only_and_says_what_it_says(folder: Path) -> None:
-    made = run("plan", "b.csv", "--feed", "f", "-o", "b.plan", "--json", folder=folder)
+    made = run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", "--json", folder=folder)
     assert made.returncode == 3, made.stderr
     assert stat.S_IMODE((folder / "b.plan").stat().st_mode) == 0o600
-    shown = run("plan", "show", "b.plan", "--json", folder=folder)
+    shown = run_here("plan", "show", "b.plan", "--json", folder=folder)
     assert shown.returncode == 0
     assert (
         json.loads(shown.stdout)
         == json.loads(made.stdout)
         == json.loads((folder / "b.plan").read_text())
     )
-    text = run("plan", "show", "b.plan", folder=folder).stdout
+    text = run_here("plan", "show", "b.plan", folder=folder).stdout
     for one in ("b.csv", "gold", "lead", "1 created"):
         assert one in text
 
@@ -391,13 +391,13 @@ def test_a_plan_is_for_its_owner_only_and_says_what_it_says(folder: Path) -> Non
 def test_what_is_no_plan_is_refused(content: bytes, folder: Path) -> None:
     (folder / "no.plan").write_bytes(content)
     for arguments in (("apply", "no.plan"), ("plan", "show", "no.plan")):
-        done = run(*arguments, folder=folder)
+        done = run_here(*arguments, folder=folder)
         assert done.returncode == 4, done.stderr
         assert "no.plan is not a plan" in done.stderr
 
 
 def test_a_plan_that_was_changed_by_hand_is_refused(folder: Path) -> None:
-    assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
+    assert run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
     whole = json.loads((folder / "b.plan").read_text())
     before = digest(folder)
     places: list[tuple[str, ...]] = [(key,) for key in whole] + [
@@ -418,7 +418,7 @@ def test_a_plan_that_was_changed_by_hand_is_refused(folder: Path) -> None:
 
 def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> None:
     assert (
-        run(
+        run_here(
             "plan",
             "-",
             "--format",
@@ -433,9 +433,11 @@ def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> N
         == 2
     )
     (folder / "d").mkdir()
-    assert run("plan", "b.csv", "--feed", "f", "-o", "d", folder=folder).returncode == 4
+    assert run_here("plan", "b.csv", "--feed", "f", "-o", "d", folder=folder).returncode == 4
     (folder / "link.plan").symlink_to(folder / "a.csv")
-    assert run("plan", "b.csv", "--feed", "f", "-o", "link.plan", folder=folder).returncode == 4
+    assert (
+        run_here("plan", "b.csv", "--feed", "f", "-o", "link.plan", folder=folder).returncode == 4
+    )
     assert (folder / "a.csv").read_text() == FIRST
     assert not (folder / "b.plan").exists()
 
@@ -446,7 +448,7 @@ def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> N
 )
 def test_too_many_rejects_refuse_the_whole_import(limit: str, status: int, folder: Path) -> None:
     before = digest(folder)
-    done = run("import", "b.csv", "--feed", "f", f"--max-rejects={limit}", folder=folder)
+    done = run_here("import", "b.csv", "--feed", "f", f"--max-rejects={limit}", folder=folder)
     assert done.returncode == status, done.stderr
     assert (digest(folder) == before) == (status != 3)
     if status == 4:

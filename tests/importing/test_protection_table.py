@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from support.doors import call, run
+from support.doors import call, run_here
 
 VIEW: dict[str, Any] = {
     "event_type": "custom_event",
@@ -391,7 +391,7 @@ def test_the_stream_chooses_among_batches_without_an_mpid(tmp_path: Path) -> Non
     assert streamed("--limit", "0", "--environment", "development") == []
     # nobody has it
     assert (
-        run(
+        run_here(
             "stream", "--device", "5a5a5a5a-1111-2222-3333-444444444444", folder=tmp_path
         ).returncode
         == 7

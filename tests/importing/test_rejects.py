@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.staged import Rejects
@@ -336,7 +336,7 @@ def test_a_reject_of_parquet_names_its_row(tmp_path: Path) -> None:
     duckdb.execute(
         f"copy (select * from (values (null, 'x'), ('A', 'y')) as t(customer_id, n)) to '{tmp_path}/a.parquet' (format parquet)"
     )
-    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 3
+    assert run_here("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 3
     reject = json.loads((tmp_path / "a.parquet.rejects.jsonl").read_text())
     assert (reject["row"], "line" in reject, json.loads(reject["raw"])) == (
         1,

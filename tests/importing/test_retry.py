@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import first_now
 
 A = "customer_id;tier\nA;gold\n"
@@ -30,11 +30,16 @@ def test_the_same_file_after_the_level_of_a_read_only_feed_was_changed_is_import
     tmp_path: Path,
 ) -> None:
     (tmp_path / "a.csv").write_text(A)
-    assert run("feeds", "add", "crm", "--protection", "read-only", folder=tmp_path).returncode == 0
+    assert (
+        run_here("feeds", "add", "crm", "--protection", "read-only", folder=tmp_path).returncode
+        == 0
+    )
     first = brought(tmp_path, "a.csv")
     assert (first["import"], first["rows"]["applied"], first["notices"]) == (1, 0, [])
     assert (
-        run("feeds", "set", "crm", "--protection", "create-and-update", folder=tmp_path).returncode
+        run_here(
+            "feeds", "set", "crm", "--protection", "create-and-update", folder=tmp_path
+        ).returncode
         == 0
     )
     for command, more in (("import", ["--dry-run"]), ("plan", ["-o", "p.json"]), ("import", [])):
@@ -51,7 +56,7 @@ def test_a_plan_of_a_file_that_is_read_another_way_is_applied(tmp_path: Path) ->
     (tmp_path / "a.csv").write_text(A)
     brought(tmp_path, "a.csv")
     brought(tmp_path, "a.csv", "--map", "tier=ignore", "-o", "p.json", command="plan")
-    done = run("apply", "p.json", "--json", folder=tmp_path)
+    done = run_here("apply", "p.json", "--json", folder=tmp_path)
     assert (done.returncode, json.loads(done.stdout)["import"]) == (0, 2), done.stderr
 
 
@@ -123,8 +128,8 @@ def test_an_undone_import_is_no_reason_and_a_replay_makes_both_ways_again(tmp_pa
     brought(tmp_path, "z.csv")
     brought(tmp_path, "a.csv")
     brought(tmp_path, "a.csv", "--map", "tier=level")
-    assert run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path).returncode == 0
-    profile = json.loads(run("export", "profiles", folder=tmp_path).stdout)
+    assert run_here("imports", "undo", "1", "--replay", "--yes", folder=tmp_path).returncode == 0
+    profile = json.loads(run_here("export", "profiles", folder=tmp_path).stdout)
     assert profile["user_attributes"] == {"tier": "gold", "level": "gold"}
-    assert run("imports", "undo", "5", "--yes", folder=tmp_path).returncode == 0
+    assert run_here("imports", "undo", "5", "--yes", folder=tmp_path).returncode == 0
     assert brought(tmp_path, "a.csv")["already_imported"] == 4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl.rules.identity import looks_like_nothing
 
@@ -22,7 +22,7 @@ def written(
 
 
 def brought(folder: Path, name: str, *more: str, status: int = 0) -> dict[str, Any]:
-    done = run("import", name, "--feed", "f", "--json", *more, folder=folder)
+    done = run_here("import", name, "--feed", "f", "--json", *more, folder=folder)
     assert done.returncode == status, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -34,7 +34,7 @@ def test_rows_and_other_profiles_count_together(tmp_path: Path) -> None:
     assert brought(tmp_path, "a.csv")["shared"] == [
         {"type": "email", "value": "office@example.com", "rows": 60, "profiles": 0}
     ]
-    refused = run("import", "b.csv", "--feed", "f", "--max-shared", "119", folder=tmp_path)
+    refused = run_here("import", "b.csv", "--feed", "f", "--max-shared", "119", folder=tmp_path)
     assert refused.returncode == 4
     assert (
         "60 rows and 60 other profiles share the email office@example.com, more than --max-shared 119"
@@ -46,7 +46,7 @@ def test_rows_and_other_profiles_count_together(tmp_path: Path) -> None:
         ]
         == 60
     )
-    done = run("import", "b.csv", "--feed", "f", "--max-shared", "120", folder=tmp_path)
+    done = run_here("import", "b.csv", "--feed", "f", "--max-shared", "120", folder=tmp_path)
     assert "60 rows and 60 other profiles share the email office@example.com" in done.stderr
     # Of the same people again nobody else has the value but the others.
     assert brought(tmp_path, "b.csv", "--again")["shared"] == [
@@ -67,7 +67,7 @@ def test_one_row_with_the_value_of_many_profiles_is_told_of(tmp_path: Path) -> N
     assert brought(tmp_path, "b.csv", "--dry-run")["shared"] == [
         {"type": "email", "value": "office@example.com", "rows": 1, "profiles": 9}
     ]
-    done = run("import", "b.csv", "--feed", "f", "--max-shared", "2", folder=tmp_path)
+    done = run_here("import", "b.csv", "--feed", "f", "--max-shared", "2", folder=tmp_path)
     assert done.returncode == 4
     assert "1 row and 9 other profiles share the email" in done.stderr
 
@@ -78,7 +78,8 @@ def test_a_value_of_one_person_is_not_shared_however_small_the_limit(tmp_path: P
     assert brought(tmp_path, "a.csv", "--again", "--max-shared", "1")["import"] == 2
     written(tmp_path, "b.csv", 1, 1)
     assert (
-        run("import", "b.csv", "--feed", "f", "--max-shared", "1", folder=tmp_path).returncode == 4
+        run_here("import", "b.csv", "--feed", "f", "--max-shared", "1", folder=tmp_path).returncode
+        == 4
     )
 
 
@@ -99,7 +100,7 @@ def test_the_history_keeps_no_value_that_was_shared(tmp_path: Path) -> None:
     assert "office" not in done.stdout
     assert (
         b"office@example.com"
-        not in run("imports", "list", "--json", folder=tmp_path).stdout.encode()
+        not in run_here("imports", "list", "--json", folder=tmp_path).stdout.encode()
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import run
+from support.doors import run_here
 
 from profilectl.rules import resolution
 from profilectl.rules.identity import Rules, Usable
@@ -31,7 +31,9 @@ def office(folder: Path, name: str, first: int, rows: int, *, keyed: bool = True
 
 
 def brought(folder: Path, name: str) -> dict[str, Any]:
-    done = run("import", name, "--feed", "f", "--json", "--memory-limit", "300MB", folder=folder)
+    done = run_here(
+        "import", name, "--feed", "f", "--json", "--memory-limit", "300MB", folder=folder
+    )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
@@ -54,7 +56,7 @@ def test_many_lines_of_one_shared_value_are_looked_up_once(tmp_path: Path) -> No
     office(tmp_path, "a.csv", 0, MANY)
     brought(tmp_path, "a.csv")
     (tmp_path / "list.csv").write_text("email\n" + "office@example.com\n" * MANY)
-    done = run("lookup", "list.csv", "--format", "csv", folder=tmp_path)
+    done = run_here("lookup", "list.csv", "--format", "csv", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{MANY} profiles have it") == MANY
 

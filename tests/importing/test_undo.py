@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import at_length
 from support.histories import History, Import, histories, rows
 from support.people_by_identity import people
@@ -341,7 +341,7 @@ def values(folder: Path) -> dict[str, dict[str, str]]:
 def refused(folder: Path, *arguments: str, status: int = 4) -> str:
     """Run a command that is refused and changes nothing; return what it says, on one line."""
     before = digest(folder / "profiles.duckdb")
-    done = run(*arguments, folder=folder)
+    done = run_here(*arguments, folder=folder)
     assert done.returncode == status, done.stderr
     assert done.stdout == ""
     assert digest(folder / "profiles.duckdb") == before
@@ -365,7 +365,7 @@ def test_an_import_on_which_others_rest_is_refused_naming_them(tmp_path: Path) -
 
 def test_cascade_takes_those_back_as_well_and_no_others(tmp_path: Path) -> None:
     dependent(tmp_path)
-    done = run("imports", "undo", "1", "--cascade", "--json", folder=tmp_path)
+    done = run_here("imports", "undo", "1", "--cascade", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"undone": [3, 1], "replayed": []}
     assert values(tmp_path) == {"B": {"x": "1"}}
@@ -378,7 +378,7 @@ def test_cascade_takes_those_back_as_well_and_no_others(tmp_path: Path) -> None:
 
 def test_replay_by_command_line_says_what_was_made_again(tmp_path: Path) -> None:
     dependent(tmp_path)
-    done = run("imports", "undo", "1", "--replay", "--json", folder=tmp_path)
+    done = run_here("imports", "undo", "1", "--replay", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "undone": [3, 2, 1],
@@ -392,7 +392,7 @@ def test_replay_finds_the_files_from_another_folder(tmp_path: Path) -> None:
     dependent(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = run(
+    done = run_here(
         "--store", "../profiles.duckdb", "imports", "undo", "1", "--replay", folder=elsewhere
     )
     assert done.returncode == 0, done.stderr
@@ -402,7 +402,7 @@ def test_replay_finds_the_files_from_another_folder(tmp_path: Path) -> None:
 
 def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
-    done = run(
+    done = run_here(
         "import",
         "-",
         "--feed",
@@ -417,14 +417,16 @@ def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
         tmp_path, "imports", "undo", "1", "--replay"
     )
     # there is nothing to be made again
-    done = run("imports", "undo", "2", "--replay", folder=tmp_path)
+    done = run_here("imports", "undo", "2", "--replay", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "1"}}
 
 
 def test_cascade_and_replay_exclude_each_other(tmp_path: Path) -> None:
     dependent(tmp_path)
-    assert run("imports", "undo", "1", "--cascade", "--replay", folder=tmp_path).returncode == 2
+    assert (
+        run_here("imports", "undo", "1", "--cascade", "--replay", folder=tmp_path).returncode == 2
+    )
     assert not any(one["undone"] for one in listed(tmp_path))
 
 
@@ -482,7 +484,7 @@ def test_imports_of_other_attributes_of_the_same_profile_are_independent(tmp_pat
     bring(tmp_path, "b.csv", "customer_id,x\nA,2\n")
     bring(tmp_path, "c.csv", "customer_id,y\nA,3\n")
     assert [one["needs"] for one in listed(tmp_path)] == [[], [1], [1]]
-    done = run("imports", "undo", "2", "--json", folder=tmp_path)
+    done = run_here("imports", "undo", "2", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["undone"] == [2]
     assert values(tmp_path) == {"A": {"y": "3", "z": "1"}}
@@ -534,19 +536,21 @@ def test_a_replayed_correction_is_about_the_person_it_named(tmp_path: Path) -> N
     (tmp_path / "two.csv").write_text("customer_id,u\nA,2\n")
     for name, feed in (("one.csv", "f"), ("two.csv", "g")):
         assert call("import", name, "--feed", feed, folder=tmp_path).exit_code == 0
-    assert run("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
+    assert run_here("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
     assert (
-        run("modify", "--customer-id", "A", "--add", "email=a@x.io", folder=tmp_path).returncode
+        run_here(
+            "modify", "--customer-id", "A", "--add", "email=a@x.io", folder=tmp_path
+        ).returncode
         == 0
     )
     for _ in range(2):  # what was made again can be made again
         number = next(
             one["import"]
-            for one in json.loads(run("imports", "list", "--json", folder=tmp_path).stdout)
+            for one in json.loads(run_here("imports", "list", "--json", folder=tmp_path).stdout)
             if one["undone_ms"] is None
         )
         if number == 1:
-            done = run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
+            done = run_here("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
             assert done.returncode == 0, done.stderr
     assert people(tmp_path) == {"A": {"tier": "gold", "u": "2"}}
 
@@ -554,9 +558,9 @@ def test_a_replayed_correction_is_about_the_person_it_named(tmp_path: Path) -> N
 def test_a_correction_of_a_profile_that_is_no_more_is_not_made_again(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("customer_id,t\nA,1\n")
     assert call("import", "one.csv", "--feed", "f", folder=tmp_path).exit_code == 0
-    assert run("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
-    before = run("export", "profiles", folder=tmp_path).stdout
-    done = run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
+    assert run_here("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
+    before = run_here("export", "profiles", folder=tmp_path).stdout
+    done = run_here("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
     assert done.returncode == 4
     assert "import 2 cannot be made again: nobody has the customer_id A" in done.stderr
-    assert run("export", "profiles", folder=tmp_path).stdout == before
+    assert run_here("export", "profiles", folder=tmp_path).stdout == before

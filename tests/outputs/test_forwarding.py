@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl.codes import UsageError
 from profilectl.outputs.as_input import as_input
@@ -252,7 +252,7 @@ def test_a_configuration_that_could_only_go_wrong_is_refused(
     text: str, said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "c.toml").write_text(text)
-    assert said in run("config", "apply", "c.toml", folder=tmp_path).stderr
+    assert said in run_here("config", "apply", "c.toml", folder=tmp_path).stderr
 
 
 CONFIG = """

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 from support.equivalence import (
     NOW_MS,
@@ -362,13 +362,13 @@ def test_old_events_go_from_every_import(folder: Path) -> None:
     (folder / "1.jsonl").write_text(batch("B", 50) + batch("B", 2))
     (folder / "2.jsonl").write_text(batch("B", 1) + batch("B", 49))
     for name in ("1.jsonl", "2.jsonl"):
-        assert run("import", name, "--feed", "app", folder=folder).returncode == 0
-    run("retention", "set", "--retention-days", "45", folder=folder)
-    done = run("retention", "apply", "--json", folder=folder)
+        assert run_here("import", name, "--feed", "app", folder=folder).returncode == 0
+    run_here("retention", "set", "--retention-days", "45", folder=folder)
+    done = run_here("retention", "apply", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == 3, "two of B, and that of A, who goes"
-    assert len(run("events", "B", "--json", folder=folder).stdout.splitlines()) == 2
-    assert run("check", folder=folder).returncode == 0
+    assert len(run_here("events", "B", "--json", folder=folder).stdout.splitlines()) == 2
+    assert run_here("check", folder=folder).returncode == 0
 
 
 def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Path) -> None:
@@ -387,12 +387,14 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
         )
         + "\n"
     )
-    run("import", "a.jsonl", "--feed", "app", folder=folder)
-    run("calculated", "add", "n", "--type", "count", "--event-type", "session_start", folder=folder)
-    run("retention", "set", "--lifetime-days", "20", folder=folder)
-    run("retention", "apply", folder=folder)
+    run_here("import", "a.jsonl", "--feed", "app", folder=folder)
+    run_here(
+        "calculated", "add", "n", "--type", "count", "--event-type", "session_start", folder=folder
+    )
+    run_here("retention", "set", "--lifetime-days", "20", folder=folder)
+    run_here("retention", "apply", folder=folder)
     preview = json.loads(
-        run(
+        run_here(
             "calculated",
             "preview",
             "m",
@@ -405,7 +407,7 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
         ).stdout
     )
     added = json.loads(
-        run(
+        run_here(
             "calculated",
             "add",
             "m",
@@ -420,11 +422,13 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
     assert preview["profiles"] == added["profiles"] == 0
     assert (
         json.loads(
-            run("audiences", "preview", "event session_start", "--json", folder=folder).stdout
+            run_here("audiences", "preview", "event session_start", "--json", folder=folder).stdout
         )["members"]
         == 0
     )
-    assert "beyond its lifetime" in run("explain", "A", "--attribute", "n", folder=folder).stdout
+    assert (
+        "beyond its lifetime" in run_here("explain", "A", "--attribute", "n", folder=folder).stdout
+    )
 
 
 @pytest.mark.slow
@@ -458,17 +462,17 @@ def test_a_membership_ends_with_the_profile_s_lifetime_and_with_the_windows_of_w
         ("import", "a.jsonl", "--feed", "app"), ("calculated", "add", "n30", "--type", "count", "--event", "e", "--within", "30 days"),
         ("audiences", "add", "recent", "event 'e' within 30 days"), ("audiences", "add", "often", "n30 >= 2"), ("audiences", "add", "known", "customer_id exists"),
     ):  # fmt: skip
-        assert run(*arguments, folder=tmp_path).returncode == 0
+        assert run_here(*arguments, folder=tmp_path).returncode == 0
 
     def ends() -> dict[str, int | None]:
-        (one,) = json.loads(run("show", "A", "--json", folder=tmp_path).stdout)["profiles"]
+        (one,) = json.loads(run_here("show", "A", "--json", folder=tmp_path).stdout)["profiles"]
         return {
             each["audience_name"]: each["expiration_timestamp_ms"]
             for each in one["audience_memberships"]
         }
 
     assert ends() == {"recent": now_ms + 20 * day, "often": now_ms + 10 * day, "known": None}
-    assert run("retention", "set", "--lifetime-days", "22", folder=tmp_path).returncode == 0
+    assert run_here("retention", "set", "--lifetime-days", "22", folder=tmp_path).returncode == 0
     assert ends() == {
         "recent": now_ms + 12 * day + 1,
         "often": now_ms + 10 * day,

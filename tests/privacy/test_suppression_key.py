@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from support.doors import call, made_once, run
+from support.doors import call, made_once, run_here
 
 from profilectl.codes import ProfilectlError
 from profilectl.importing.request import ImportRequest
@@ -143,7 +143,7 @@ def test_the_key_is_for_its_owner_only_and_is_made_with_the_first_erasure(tmp_pa
     assert not (tmp_path / KEY).exists()
     done(tmp_path, "forget", "--email", ANNA["email"], "--dry-run")
     assert not (tmp_path / KEY).exists()
-    said = run("forget", "--email", ANNA["email"], "--yes", folder=tmp_path)
+    said = run_here("forget", "--email", ANNA["email"], "--yes", folder=tmp_path)
     assert KEY in said.stderr
     assert stat.S_IMODE((tmp_path / KEY).stat().st_mode) == 0o600
     key = (tmp_path / KEY).read_text()
@@ -300,7 +300,7 @@ def test_the_key_may_lie_elsewhere(
 def test_a_backup_says_that_the_key_is_not_in_it_and_is_of_no_use_for_imports_without(
     folder: Path,
 ) -> None:
-    said = run("backup", "b.duckdb", folder=folder)
+    said = run_here("backup", "b.duckdb", folder=folder)
     assert KEY in said.stderr
     assert json.loads(done(folder, "backup", "c.duckdb", "--json"))["suppression_key"] == str(
         folder / KEY

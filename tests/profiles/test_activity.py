@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import people
-from support.doors import run
+from support.doors import run_here
 from support.places import SCREENS
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -27,13 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(folder: Path, *arguments: str, columns: int = 0) -> str:
     """Return what `show` prints, on a terminal so wide or (0) in a pipe."""
     more = {"COLUMNS": str(columns), "FORCE_COLOR": "1"} if columns else {}
-    done = run("show", *arguments, folder=folder, **people.NOW, **more)
+    done = run_here("show", *arguments, folder=folder, **people.NOW, **more)
     assert done.returncode == 0, done.stderr
     return ANSI.sub("", done.stdout)
 
 
 def document(folder: Path, *arguments: str) -> dict[str, Any]:
-    done = run("show", *arguments, "--json", folder=folder)
+    done = run_here("show", *arguments, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["profiles"]
     return dict(found)
@@ -42,7 +42,7 @@ def document(folder: Path, *arguments: str) -> dict[str, Any]:
 def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(folder: Path) -> None:
     def listed(name: str, columns: int) -> str:
         found = ANSI.sub(
-            "", run(name, "list", folder=folder, COLUMNS=str(columns), FORCE_COLOR="1").stdout
+            "", run_here(name, "list", folder=folder, COLUMNS=str(columns), FORCE_COLOR="1").stdout
         )
         assert (
             {len(line) for line in found.splitlines()[1:]}
@@ -89,7 +89,7 @@ def test_the_screen_is_as_it_was_seen(
 
 
 def test_a_pipe_gets_no_escapes_and_no_value_is_cut(folder: Path) -> None:
-    done = run("show", "--customer-id", "C4", folder=folder)
+    done = run_here("show", "--customer-id", "C4", folder=folder)
     assert "\x1b" not in done.stdout
     assert "long: " + "x" * 4000 in done.stdout
     assert "lines: one\\u000atwo\\u0009three" in done.stdout
@@ -221,10 +221,10 @@ def test_as_of_shows_the_state_that_was(as_of: str, color: str | None, folder: P
 
 
 def test_as_of_before_everything_finds_nobody_and_nonsense_is_refused(folder: Path) -> None:
-    assert run("show", "C1", "--as-of", "2020-01-01", folder=folder).returncode == 7
-    assert run("show", "C1", "--as-of", "0", folder=folder).returncode == 7
-    assert run("show", "C1", "--as-of", "9", folder=folder).returncode == 2
-    assert run("show", "C1", "--as-of", "yesterday", folder=folder).returncode == 2
+    assert run_here("show", "C1", "--as-of", "2020-01-01", folder=folder).returncode == 7
+    assert run_here("show", "C1", "--as-of", "0", folder=folder).returncode == 7
+    assert run_here("show", "C1", "--as-of", "9", folder=folder).returncode == 2
+    assert run_here("show", "C1", "--as-of", "yesterday", folder=folder).returncode == 2
 
 
 def test_an_identity_that_was_moved_is_found_as_of_the_time_it_was_there(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_an_identity_that_was_moved_is_found_as_of_the_time_it_was_there(tmp_pat
     (tmp_path / "c.toml").write_text(
         '[identity]\nstrategy = "conversion"\nlogin = []\nunique = ["email"]\nimmutable = []\n'
     )
-    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     people.bring(
         tmp_path,
         "m.jsonl",
@@ -241,16 +241,18 @@ def test_an_identity_that_was_moved_is_found_as_of_the_time_it_was_there(tmp_pat
         "crm",
     )
     now = json.loads(
-        run("show", "--email", "shared@example.org", "--json", folder=tmp_path).stdout
+        run_here("show", "--email", "shared@example.org", "--json", folder=tmp_path).stdout
     )["profiles"]
     assert [one["user_identities"]["customer_id"] for one in now] == [["C1"]]
     then = json.loads(
-        run(
+        run_here(
             "show", "--email", "shared@example.org", "--as-of", "3", "--json", folder=tmp_path
         ).stdout
     )["profiles"]
     assert [one["user_identities"]["customer_id"] for one in then] == [["C2"], ["C3"]]
-    lost = run("show", "--customer-id", "C1", "--section", "identities", folder=tmp_path).stdout
+    lost = run_here(
+        "show", "--customer-id", "C1", "--section", "identities", folder=tmp_path
+    ).stdout
     assert "amelie@example.org" in lost
     assert "lost by crm (custom-feed), import 4, m.jsonl:1" in lost
 
@@ -266,17 +268,17 @@ def test_whoever_lost_an_identity_is_told_to_which_row(tmp_path: Path) -> None:
         ("import", "1.csv", "--feed", "f"),
         ("import", "2.csv", "--feed", "f"),
     ):
-        assert run(*arguments, folder=tmp_path).returncode == 0
+        assert run_here(*arguments, folder=tmp_path).returncode == 0
     loser, winner = (
-        json.loads(run("show", "--customer-id", one, "--json", folder=tmp_path).stdout)["profiles"][
-            0
-        ]["mpid"]
+        json.loads(run_here("show", "--customer-id", one, "--json", folder=tmp_path).stdout)[
+            "profiles"
+        ][0]["mpid"]
         for one in "AB"
     )
     told = f"- email a@example.com: the row made it one of MPID {winner}"
-    assert told in run("show", "--customer-id", "A", folder=tmp_path).stdout
-    assert told in run("explain", "identity", "--customer-id", "A", folder=tmp_path).stdout
-    apart = run(
+    assert told in run_here("show", "--customer-id", "A", folder=tmp_path).stdout
+    assert told in run_here("explain", "identity", "--customer-id", "A", folder=tmp_path).stdout
+    apart = run_here(
         "explain", "identity", "--customer-id", "A", "--and", "email=a@example.com", folder=tmp_path
     ).stdout
     assert (
@@ -284,10 +286,12 @@ def test_whoever_lost_an_identity_is_told_to_which_row(tmp_path: Path) -> None:
     )
     assert (
         f"took the email from MPID {loser}"
-        in run("explain", "row", "2.csv:2", folder=tmp_path).stdout
+        in run_here("explain", "row", "2.csv:2", folder=tmp_path).stdout
     )
     newest = json.loads(
-        run("show", "--customer-id", "A", "--section", "timeline", "--json", folder=tmp_path).stdout
+        run_here(
+            "show", "--customer-id", "A", "--section", "timeline", "--json", folder=tmp_path
+        ).stdout
     )["profiles"][0]["timeline"][-1]
     assert (newest["import"], newest["taken_by"], newest["identities_removed"]) == (
         2,
@@ -297,15 +301,15 @@ def test_whoever_lost_an_identity_is_told_to_which_row(tmp_path: Path) -> None:
 
 
 def test_one_of_several_is_picked(folder: Path) -> None:
-    listed = run("show", "shared@example.org", folder=folder)
+    listed = run_here("show", "shared@example.org", folder=folder)
     assert listed.returncode == 0
     assert "--pick" in listed.stderr
     assert "Timeline" not in listed.stdout
-    assert "太郎" in run("show", "shared@example.org", "--pick", "2", folder=folder).stdout
-    assert run("show", "shared@example.org", "--pick", "3", folder=folder).returncode == 2
+    assert "太郎" in run_here("show", "shared@example.org", "--pick", "2", folder=folder).stdout
+    assert run_here("show", "shared@example.org", "--pick", "3", folder=folder).returncode == 2
     assert (
         len(
-            json.loads(run("show", "shared@example.org", "--json", folder=folder).stdout)[
+            json.loads(run_here("show", "shared@example.org", "--json", folder=folder).stdout)[
                 "profiles"
             ]
         )
@@ -323,13 +327,13 @@ def test_anybody_is_found_by_any_identity_or_mpid(folder: Path) -> None:
     ):
         assert document(folder, value)["mpid"] == mpid
     assert document(folder, f"--mpid={mpid}")["mpid"] == mpid
-    assert run("show", "nobody", folder=folder).returncode == 7
+    assert run_here("show", "nobody", folder=folder).returncode == 7
 
 
 @pytest.mark.parametrize("form", ["svg", "html"])
 def test_the_view_is_saved_for_a_ticket(form: str, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / f"a.{form}"
-    done = run("show", "C1", f"--save-{form}", str(target), folder=folder)
+    done = run_here("show", "C1", f"--save-{form}", str(target), folder=folder)
     assert done.returncode == 0, done.stderr
     text = target.read_text("utf-8").replace("&#160;", " ").replace("\xa0", " ")
     assert "Amélie" in text
@@ -356,5 +360,5 @@ def test_a_hostile_value_stays_text_in_a_saved_page(tmp_path: Path) -> None:
         "crm",
     )
     for form in ("svg", "html"):
-        assert run("show", "H", f"--save-{form}", f"h.{form}", folder=tmp_path).returncode == 0
+        assert run_here("show", "H", f"--save-{form}", f"h.{form}", folder=tmp_path).returncode == 0
         assert "<script>" not in (tmp_path / f"h.{form}").read_text("utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import run
+from support.doors import run_here
 
 STAMP, VENDOR = "0b0b0b0b-1111-2222-3333-444444444444", "0a0a0a0a-1111-2222-3333-444444444444"
 COLUMNS = (
@@ -39,7 +39,7 @@ def rows(form: str, system: str) -> str:
 
 
 def devices(folder: Path) -> list[dict[str, Any]]:
-    done = run("show", "A", "--json", "--section", "devices", folder=folder)
+    done = run_here("show", "A", "--json", "--section", "devices", folder=folder)
     found: list[dict[str, Any]] = json.loads(done.stdout)["profiles"][0]["devices"]
     return found
 
@@ -49,7 +49,7 @@ def test_a_device_that_comes_again_is_the_same_device(form: str, tmp_path: Path)
     for number, system in enumerate(("17", "18")):
         name = f"{number}.{'csv' if form == 'csv' else 'jsonl'}"
         (tmp_path / name).write_text(rows(form, system))
-        done = run("import", name, "--feed", "f", folder=tmp_path)
+        done = run_here("import", name, "--feed", "f", folder=tmp_path)
         assert done.returncode == 0, done.stderr
     found = devices(tmp_path)
     assert len(found) == 1
@@ -71,9 +71,9 @@ def test_two_stamps_are_two_devices(tmp_path: Path) -> None:
         )
         + "\n"
     )
-    run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [STAMP, other]
-    both = run(
+    both = run_here(
         "audiences",
         "preview",
         "device.os_version = '17' and device.os_version = '18'",
@@ -87,6 +87,6 @@ def test_a_row_that_says_nothing_of_its_device_keeps_nothing_more(tmp_path: Path
     (tmp_path / "a.csv").write_text(
         f"customer_id,device_info.ios_idfv,device_info.platform\nA,{VENDOR},\n"
     )
-    run("import", "a.csv", "--feed", "f", folder=tmp_path)
-    done = run("show", "A", "--json", "--section", "timeline", folder=tmp_path)
+    run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("show", "A", "--json", "--section", "timeline", folder=tmp_path)
     assert json.loads(done.stdout)["profiles"][0]["timeline"][0]["rest"] == {}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from support.audience_people import NOW_MS, by_engine
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 
 from profilectl.audiences.membership_sql import AudienceToEvaluate
@@ -223,11 +223,11 @@ def devices_shown(folder: Path) -> list[dict[str, Any]]:
     """Return the devices that the view of one person has, and see to it that the export of
     everybody has the same.
     """
-    (shown,) = json.loads(run("show", "A", "--json", "--section", "devices", folder=folder).stdout)[
-        "profiles"
-    ]
+    (shown,) = json.loads(
+        run_here("show", "A", "--json", "--section", "devices", folder=folder).stdout
+    )["profiles"]
     (exported,) = map(
-        json.loads, run("export", "profiles", "--whole", folder=folder).stdout.splitlines()
+        json.loads, run_here("export", "profiles", "--whole", folder=folder).stdout.splitlines()
     )
     assert exported["devices"] == shown["devices"]
     found: list[dict[str, Any]] = shown["devices"]
@@ -238,7 +238,7 @@ def test_a_phone_that_is_named_three_ways_is_one_device(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         phone("V", 5, "16") + phone("VA", 6, "17") + phone("A", 7, "18")
     )
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     assert devices_shown(tmp_path) == [
         {
             "identities": {"ios_idfv": VENDOR, "ios_advertising_id": ADVERTISING},
@@ -249,7 +249,7 @@ def test_a_phone_that_is_named_three_ways_is_one_device(tmp_path: Path) -> None:
     ]
     preview = [
         json.loads(
-            run(
+            run_here(
                 "audiences", "preview", f"device.os_version = '{one}'", "--json", folder=tmp_path
             ).stdout
         )["members"]
@@ -263,7 +263,7 @@ def test_a_phone_whose_stamp_comes_last_is_shown_with_it(tmp_path: Path) -> None
         (phone("A", 5, "16"), phone("VA", 6, "17"), phone("V", 7, "18", mp_deviceid=STAMP))
     ):
         (tmp_path / f"{number}.jsonl").write_text(row)
-        assert run("import", f"{number}.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+        assert run_here("import", f"{number}.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     (device,) = devices_shown(tmp_path)
     assert device["identities"] == {
         "ios_advertising_id": ADVERTISING,
@@ -282,16 +282,18 @@ def test_each_workspace_tells_devices_apart_by_what_it_has_seen(tmp_path: Path) 
             for one in rows
         )
     )
-    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     for workspace, text in rows.items():
         (tmp_path / f"{workspace}.jsonl").write_text(text)
         assert (
-            run("import", f"{workspace}.jsonl", "--feed", workspace, folder=tmp_path).returncode
+            run_here(
+                "import", f"{workspace}.jsonl", "--feed", workspace, folder=tmp_path
+            ).returncode
             == 0
         )
     for workspace, number in (("one", 2), ("two", 1)):
         (shown,) = json.loads(
-            run(
+            run_here(
                 "--workspace",
                 workspace,
                 "show",
@@ -304,7 +306,7 @@ def test_each_workspace_tells_devices_apart_by_what_it_has_seen(tmp_path: Path) 
         )["profiles"]
         (exported,) = map(
             json.loads,
-            run(
+            run_here(
                 "--workspace", workspace, "export", "profiles", "--whole", folder=tmp_path
             ).stdout.splitlines(),
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 from support.two_workspaces import CONFIGURATION, batch, bring, event, shown
 
 from profilectl.rules.text.values import parse_json
@@ -16,7 +16,7 @@ from profilectl.rules.text.values import parse_json
 @made_once
 def made(folder: Path) -> None:
     (folder / "shop.toml").write_text(CONFIGURATION)
-    assert run("config", "apply", "shop.toml", folder=folder).returncode == 0
+    assert run_here("config", "apply", "shop.toml", folder=folder).returncode == 0
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_workspace_computes_of_its_own_events(folder: Path) -> None:
             one["audience_name"] for one in shown(folder, workspace)["audience_memberships"]
         ] == ["viewers", "buyers"]
     assert (
-        run("--workspace", "shop", "events", "A", "--json", folder=folder).stdout.count(
+        run_here("--workspace", "shop", "events", "A", "--json", folder=folder).stdout.count(
             '"feed":"cards"'
         )
         == 2
@@ -63,7 +63,9 @@ def test_a_calculated_name_masks_in_its_own_workspace_only(folder: Path) -> None
 
 def test_an_audience_reads_the_attributes_of_its_workspace_and_the_account(folder: Path) -> None:
     assert not bring(folder, "app", batch("A", user_attributes={"tier": "gold"})).get("audiences")
-    assert json.loads(run("audiences", "list", "--json", folder=folder).stdout)[1]["members"] == 0
+    assert (
+        json.loads(run_here("audiences", "list", "--json", folder=folder).stdout)[1]["members"] == 0
+    )
     bring(folder, "cards", batch("A"))
     assert bring(folder, "office", batch("A", user_attributes={"tier": "gold"}))["audiences"] == {
         "buyers": {"entered": 1, "left": 0}
@@ -99,7 +101,7 @@ def test_consent_and_devices_are_the_workspace_s(folder: Path) -> None:
     there = shown(folder, "shop", "--section", "consent", "--section", "devices")
     assert (there["consent"], there["devices"]) == ([], [])
     assert there["limit_ad_tracking"] is True
-    held = json.loads(run("access", "A", folder=folder).stdout)["profiles"][0]["workspaces"]
+    held = json.loads(run_here("access", "A", folder=folder).stdout)["profiles"][0]["workspaces"]
     assert len(held["web"]["consent"]) == 1
     assert held["shop"]["consent"] == []
 
@@ -109,30 +111,36 @@ def test_consent_and_devices_are_the_workspace_s(folder: Path) -> None:
 )
 def test_a_reader_is_asked_which_workspace_is_meant(command: str, folder: Path) -> None:
     bring(folder, "app", batch("A", event("view")))
-    done = run(*command.split(), folder=folder)
+    done = run_here(*command.split(), folder=folder)
     assert done.returncode == 2
     assert "several workspaces: shop, web" in done.stderr
-    assert run("--workspace", "webb", *command.split(), folder=folder).returncode == 2
-    assert run(*command.split(), folder=folder, PROFILECTL_WORKSPACE="web").returncode == 0
+    assert run_here("--workspace", "webb", *command.split(), folder=folder).returncode == 2
+    assert run_here(*command.split(), folder=folder, PROFILECTL_WORKSPACE="web").returncode == 0
 
 
 def test_a_feed_stays_in_its_workspace(folder: Path) -> None:
     (folder / "a.csv").write_text("customer_id\nA\n")
-    done = run("--workspace", "shop", "import", "a.csv", "--feed", "app", folder=folder)
+    done = run_here("--workspace", "shop", "import", "a.csv", "--feed", "app", folder=folder)
     assert done.returncode == 4
     assert "belongs to the workspace web" in done.stderr
     # the account's, everywhere
     assert (
-        run("--workspace", "shop", "import", "a.csv", "--feed", "office", folder=folder).returncode
+        run_here(
+            "--workspace", "shop", "import", "a.csv", "--feed", "office", folder=folder
+        ).returncode
         == 0
     )
     assert (
-        run("--workspace", "third", "import", "a.csv", "--feed", "new", folder=folder).returncode
+        run_here(
+            "--workspace", "third", "import", "a.csv", "--feed", "new", folder=folder
+        ).returncode
         == 0
     )
-    assert '"workspace": "third"' in run("feeds", "show", "new", "--json", folder=folder).stdout
     assert (
-        run(
+        '"workspace": "third"' in run_here("feeds", "show", "new", "--json", folder=folder).stdout
+    )
+    assert (
+        run_here(
             "--workspace", "shop", "feeds", "add", "x", "--source", "account", folder=folder
         ).returncode
         == 2
@@ -142,12 +150,12 @@ def test_a_feed_stays_in_its_workspace(folder: Path) -> None:
 def test_undo_takes_back_what_one_workspace_was_told(folder: Path) -> None:
     bring(folder, "app", batch("A", event("view"), user_attributes={"x": "w"}))
     bring(folder, "cards", batch("A", event("buy"), user_attributes={"x": "s"}))
-    assert run("imports", "undo", "2", folder=folder).returncode == 0
+    assert run_here("imports", "undo", "2", folder=folder).returncode == 0
     assert shown(folder, "web")["user_attributes"] == {"views": 1, "x": "w"}
-    assert run("--workspace", "shop", "export", "profiles", folder=folder).stdout == ""
+    assert run_here("--workspace", "shop", "export", "profiles", folder=folder).stdout == ""
     assert [
         one["members"]
-        for one in json.loads(run("audiences", "list", "--json", folder=folder).stdout)
+        for one in json.loads(run_here("audiences", "list", "--json", folder=folder).stdout)
     ] == [1, 0]
 
 
@@ -170,29 +178,29 @@ def test_a_definition_is_asked_for_its_workspace_too(folder: Path) -> None:
         ("calculated", "preview", "n", "--type", "count"),
         ("audiences", "add", "all", "customer_id exists"),
     ):
-        assert run(*command, folder=folder).returncode == 2, command
-        assert run("--workspace", "nowhere", *command, folder=folder).returncode == 2
-        assert run("--workspace", "web", *command, folder=folder).returncode == 0
+        assert run_here(*command, folder=folder).returncode == 2, command
+        assert run_here("--workspace", "nowhere", *command, folder=folder).returncode == 2
+        assert run_here("--workspace", "web", *command, folder=folder).returncode == 0
     (folder / "more.toml").write_text('[audiences.lost]\ncriteria = "customer_id exists"\n')
-    done = run("config", "apply", "more.toml", folder=folder)
+    done = run_here("config", "apply", "more.toml", folder=folder)
     assert done.returncode == 4
     assert "there is no workspace default" in done.stderr
 
 
 def test_the_only_workspace_is_meant_where_none_is_named(tmp_path: Path) -> None:
-    run("--workspace", "web", "feeds", "add", "app", folder=tmp_path)
+    run_here("--workspace", "web", "feeds", "add", "app", folder=tmp_path)
     (tmp_path / "a.jsonl").write_text(json.dumps(batch("A", event("view"))) + "\n")
-    run("import", "a.jsonl", "--feed", "app", folder=tmp_path)
+    run_here("import", "a.jsonl", "--feed", "app", folder=tmp_path)
     assert (
         json.loads(
-            run("calculated", "add", "n", "--type", "count", "--json", folder=tmp_path).stdout
+            run_here("calculated", "add", "n", "--type", "count", "--json", folder=tmp_path).stdout
         )["profiles"]
         == 1
     )
     assert (
-        json.loads(run("audiences", "add", "seen", "n >= 1", "--json", folder=tmp_path).stdout)[
-            "members"
-        ]
+        json.loads(
+            run_here("audiences", "add", "seen", "n >= 1", "--json", folder=tmp_path).stdout
+        )["members"]
         == 1
     )
 
@@ -202,16 +210,16 @@ def test_a_diff_is_of_one_workspace(folder: Path) -> None:
     bring(folder, "cards", batch("A", user_attributes={"x": "s"}))
     changes = [
         json.loads(line)
-        for line in run(
+        for line in run_here(
             "--workspace", "web", "diff", "2", "--json", folder=folder
         ).stdout.splitlines()
     ]
     assert [one for one in changes if one.get("what") == "x" or one.get("attribute") == "x"] == []
-    assert '"s"' in run("--workspace", "shop", "diff", "2", "--json", folder=folder).stdout
+    assert '"s"' in run_here("--workspace", "shop", "diff", "2", "--json", folder=folder).stdout
 
 
 def members(folder: Path, audience: str) -> list[str]:
-    done = run("audiences", "members", audience, "--json", folder=folder)
+    done = run_here("audiences", "members", audience, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["identities"]["customer_id"][0] for line in done.stdout.splitlines()]
 
@@ -222,7 +230,7 @@ def test_an_audience_follows_one_of_another_workspace_whichever_comes_first(
     near: str, far: str, tmp_path: Path
 ) -> None:
     def does(*words: str) -> None:
-        done = run(*words, folder=tmp_path)
+        done = run_here(*words, folder=tmp_path)
         assert done.returncode == 0, done.stderr
 
     does("--workspace", far, "feeds", "add", "app", "--source", "sdk")
@@ -236,12 +244,12 @@ def test_an_audience_follows_one_of_another_workspace_whichever_comes_first(
     ):
         (tmp_path / f"{name}.csv").write_text(text)
     does("import", "card.csv", "--feed", "cards")
-    done = run("import", "gold.csv", "--feed", "app", "--json", folder=tmp_path)
+    done = run_here("import", "gold.csv", "--feed", "app", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["audiences"] == {
         "gold": {"entered": 1, "left": 0},
         "both": {"entered": 1, "left": 0},
     }
-    assert json.loads(run("imports", "show", "2", "--json", folder=tmp_path).stdout)[
+    assert json.loads(run_here("imports", "show", "2", "--json", folder=tmp_path).stdout)[
         "audiences"
     ] == {"gold": {"entered": 1, "left": 0}, "both": {"entered": 1, "left": 0}}
     assert members(tmp_path, "both") == ["C1"]
@@ -263,7 +271,7 @@ def test_what_rested_on_a_calculated_attribute_that_is_gone_is_evaluated_again(
         ("config", "apply", "less.toml"),
     ):
         assert (
-            run(
+            run_here(
                 "calculated",
                 "add",
                 "visits",
@@ -277,12 +285,14 @@ def test_what_rested_on_a_calculated_attribute_that_is_gone_is_evaluated_again(
             == 0
         )
         assert (
-            run("audiences", "add", "v", "visits >= 1", "--replace", folder=tmp_path).returncode
+            run_here(
+                "audiences", "add", "v", "visits >= 1", "--replace", folder=tmp_path
+            ).returncode
             == 0
         )
         assert members(tmp_path, "v") == ["A", "B"]
         (tmp_path / "less.toml").write_text('[audiences.v]\ncriteria = "visits >= 1"\n')
-        assert run(*how, folder=tmp_path).returncode == 0
+        assert run_here(*how, folder=tmp_path).returncode == 0
         assert members(tmp_path, "v") == [], how
 
 
@@ -293,7 +303,9 @@ def test_provenance_and_access_are_of_each_workspace(folder: Path) -> None:
         ("web", {"views": "calculated", "buys": "sdk", "tier": "sdk"}),
         ("shop", {"buys": "calculated", "tier": "custom-feed"}),
     ):
-        done = run("--workspace", workspace, "export", "profiles", "--provenance", folder=folder)
+        done = run_here(
+            "--workspace", workspace, "export", "profiles", "--provenance", folder=folder
+        )
         parse_json(done.stdout)  # raises where a key stands twice
         assert {
             key: one["source"] for key, one in json.loads(done.stdout)["provenance"].items()
@@ -301,7 +313,7 @@ def test_provenance_and_access_are_of_each_workspace(folder: Path) -> None:
         assert {
             key: one["source"] for key, one in shown(folder, workspace)["provenance"].items()
         } == there
-    assert run("access", "--customer-id", "A", "-o", "a.json", folder=folder).returncode == 0
+    assert run_here("access", "--customer-id", "A", "-o", "a.json", folder=folder).returncode == 0
     told = json.loads((folder / "a.json").read_text())["profiles"][0]
     changes = {
         one["feed"]: {entry["attribute"]: entry["change"] for entry in one["attributes"]}
@@ -313,7 +325,7 @@ def test_provenance_and_access_are_of_each_workspace(folder: Path) -> None:
 
 def test_a_membership_ends_when_its_own_workspace_says(folder: Path) -> None:
     assert (
-        run(
+        run_here(
             "--workspace",
             "web",
             "audiences",
@@ -329,7 +341,7 @@ def test_a_membership_ends_when_its_own_workspace_says(folder: Path) -> None:
     ends = [
         [
             line.split("until ")[1][:10]
-            for line in run(
+            for line in run_here(
                 "--workspace", workspace, "show", "A", "--section", "audiences", folder=folder
             ).stdout.splitlines()
             if "lately" in line
@@ -342,7 +354,7 @@ def test_a_membership_ends_when_its_own_workspace_says(folder: Path) -> None:
 def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path) -> None:
     more = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.c]\nfeed = "office"\noutput = "lake"\nconsent = { regulation = "gdpr", purpose = "m" }\n'
     (folder / "shop.toml").write_text(CONFIGURATION + more)
-    assert run("config", "apply", "shop.toml", folder=folder).returncode == 0
+    assert run_here("config", "apply", "shop.toml", folder=folder).returncode == 0
 
     def said(yes: bool) -> dict[str, Any]:
         return {"gdpr": {"m": {"consented": yes, "timestamp_unixtime_ms": 5}}}
@@ -366,7 +378,7 @@ def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path)
         batch("B", event("x"), user_attributes={"n": "2"}),
         batch("C", event("x")),
     )
-    done = run("forward", folder=folder)
+    done = run_here("forward", folder=folder)
     assert done.returncode == 0, done.stderr
     (one,) = [json.loads(line) for line in (folder / "lake.jsonl").read_text().splitlines()]
     assert one["user_attributes"] == {"n": "2"}, (
@@ -381,13 +393,13 @@ def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path)
 def test_what_another_workspace_defines_is_not_meant(
     command: str, status: int, folder: Path
 ) -> None:
-    done = run("--workspace", "shop", *command.split(), folder=folder)
+    done = run_here("--workspace", "shop", *command.split(), folder=folder)
     assert done.returncode == status, done.stderr
     assert status == 0 or "belongs to the workspace web, not to shop" in done.stderr
 
 
 def test_an_audience_of_another_workspace_is_not_replaced(folder: Path) -> None:
-    done = run(
+    done = run_here(
         "--workspace",
         "shop",
         "audiences",
@@ -403,7 +415,7 @@ def test_an_audience_of_another_workspace_is_not_replaced(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["audiences list", "calculated list", "usage", "stats"])
 def test_a_workspace_that_is_none_is_refused(command: str, folder: Path) -> None:
-    done = run("--workspace", "nonsense", *command.split(), folder=folder)
+    done = run_here("--workspace", "nonsense", *command.split(), folder=folder)
     assert done.returncode == 2
     assert "there is no workspace nonsense" in done.stderr
 
@@ -414,7 +426,7 @@ def test_lists_and_counts_are_of_the_workspace_that_is_named(folder: Path) -> No
 
     def of(workspace: str, *words: str) -> Any:
         return json.loads(
-            run(
+            run_here(
                 *(("--workspace", workspace) if workspace else ()), *words, "--json", folder=folder
             ).stdout
         )
@@ -442,16 +454,18 @@ def test_identities_and_counts_are_of_those_a_workspace_has_seen(tmp_path: Path)
     (tmp_path / "s.csv").write_text("customer_id,email,tier\nA,,gold\nC,c@example.com,silver\n")
     for file, workspace in (("w.csv", "web"), ("s.csv", "shop")):
         assert (
-            run(
+            run_here(
                 "--workspace", workspace, "import", file, "--feed", file, folder=tmp_path
             ).returncode
             == 0
         )
-    listed = run("--workspace", "web", "export", "identities", folder=tmp_path).stdout.splitlines()
+    listed = run_here(
+        "--workspace", "web", "export", "identities", folder=tmp_path
+    ).stdout.splitlines()
     assert sorted(json.loads(line)["value"] for line in listed) == ["A", "B"]
     for workspace, profiles, values in ((None, 3, 4), ("web", 2, 2)):
         said = json.loads(
-            run(
+            run_here(
                 *(("--workspace", workspace) if workspace else ()),
                 "stats",
                 "--json",
@@ -466,7 +480,7 @@ def test_identities_are_the_same_in_all_and_a_plan_is_for_one(tmp_path: Path) ->
     (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
     for workspace in ("web", "shop"):
         assert (
-            run(
+            run_here(
                 "--workspace", workspace, "import", "a.csv", "--feed", workspace, folder=tmp_path
             ).returncode
             == 0
@@ -477,9 +491,9 @@ def test_identities_are_the_same_in_all_and_a_plan_is_for_one(tmp_path: Path) ->
         ("lookup", "l.txt", "--type", "any"),
         ("export", "identities"),
     ):
-        assert run(*arguments, folder=tmp_path).returncode == 0
+        assert run_here(*arguments, folder=tmp_path).returncode == 0
     assert (
-        run(
+        run_here(
             "--workspace",
             "web",
             "plan",
@@ -492,9 +506,9 @@ def test_identities_are_the_same_in_all_and_a_plan_is_for_one(tmp_path: Path) ->
         ).returncode
         == 0
     )
-    refused = run("--workspace", "shop", "apply", "a.plan", folder=tmp_path)
+    refused = run_here("--workspace", "shop", "apply", "a.plan", folder=tmp_path)
     assert (refused.returncode, "a plan for the workspace web, not for shop" in refused.stderr) == (
         2,
         True,
     )
-    assert run("apply", "a.plan", folder=tmp_path).returncode == 0
+    assert run_here("apply", "a.plan", folder=tmp_path).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 from support.equivalence import by_engine
 from support.histories import History, histories
@@ -33,12 +33,12 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.jsonl").write_text(A)
     (tmp_path / "b.jsonl").write_text(B)
     for name in ("a", "b"):
-        assert run("import", f"{name}.jsonl", "--feed", "crm", folder=tmp_path).returncode == 0
+        assert run_here("import", f"{name}.jsonl", "--feed", "crm", folder=tmp_path).returncode == 0
     return tmp_path
 
 
 def changes(folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    done = run("diff", *arguments, "--json", folder=folder)
+    done = run_here("diff", *arguments, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -66,7 +66,8 @@ def test_every_kind_of_change_is_told_with_its_row(folder: Path) -> None:
 
 def test_numbers_keep_every_digit(folder: Path) -> None:
     assert (
-        '"before":1.10' in run("diff", "2", "--json", "--change", "deleted", folder=folder).stdout
+        '"before":1.10'
+        in run_here("diff", "2", "--json", "--change", "deleted", folder=folder).stdout
     )
 
 
@@ -82,7 +83,8 @@ def test_filters_narrow_it_down(folder: Path) -> None:
 
 def test_an_attribute_is_meant_by_any_way_to_name_it(folder: Path) -> None:
     assert (
-        run("set", "--identity", "customer_id=C1", "$FirstName=Bo", folder=folder).returncode == 0
+        run_here("set", "--identity", "customer_id=C1", "$FirstName=Bo", folder=folder).returncode
+        == 0
     )
     for name in ("$firstname", "$FirstName", "user_attributes.$FIRSTNAME"):
         assert [one["attribute"] for one in changes(folder, "3", "--attribute", name)] == [
@@ -105,17 +107,17 @@ def test_what_cannot_be_is_told_in_our_words(folder: Path) -> None:
     for arguments, says in (
         (["--identity", "foo=bar"], "there is no identity type foo"), (["--identity", "foo"], "must be TYPE=VALUE"), (["--change", "foo"], "'--change': 'foo' is not one of"),
     ):  # fmt: skip
-        done = run("diff", *arguments, folder=folder)
+        done = run_here("diff", *arguments, folder=folder)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr
-    assert "[OPTIONS] [N] [M]" in run("diff", "--help", folder=folder).stdout
+    assert "[OPTIONS] [N] [M]" in run_here("diff", "--help", folder=folder).stdout
 
 
 def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
-    assert run("imports", "undo", "2", folder=folder).returncode == 0
+    assert run_here("imports", "undo", "2", folder=folder).returncode == 0
     for arguments in (("2",), ("1", "2")):
-        assert run("diff", *arguments, folder=folder).returncode == 4
+        assert run_here("diff", *arguments, folder=folder).returncode == 4
     for arguments in (("9",), ("0",)):
-        assert run("diff", *arguments, folder=folder).returncode == 2, "there never was one"
+        assert run_here("diff", *arguments, folder=folder).returncode == 2, "there never was one"
 
 
 @pytest.mark.slow
@@ -176,5 +178,5 @@ def test_values_without_a_column_of_their_own_are_compared(tmp_path: Path) -> No
     (tmp_path / "a.jsonl").write_text(
         '{"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["x"]}\n'
     )
-    run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
-    assert run("diff", "1", folder=tmp_path).returncode == 0
+    run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    assert run_here("diff", "1", folder=tmp_path).returncode == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support import people
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 from support.equivalence import by_engine, by_interpreter
 from support.histories import History, histories
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = run("explain", *arguments, "--json", folder=folder)
+    done = run_here("explain", *arguments, "--json", folder=folder)
     assert done.returncode == status, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -51,7 +51,7 @@ def test_what_was_deleted_is_free_for_any_source(
     first: list[str], then: list[str], priority: str, tmp_path: Path
 ) -> None:
     (tmp_path / "c.toml").write_text(f'[attributes]\npriority = "{priority}"\n')
-    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     rows = [
         {"user_attributes": {"b": "1"}},
         {"deleted_user_attributes": ["b"]},
@@ -61,7 +61,7 @@ def test_what_was_deleted_is_free_for_any_source(
         (tmp_path / "in.jsonl").write_text(
             json.dumps({"user_identities": {"customer_id": "A"}, **row}) + "\n"
         )
-        done = run(
+        done = run_here(
             "import",
             "in.jsonl",
             "--feed",
@@ -79,7 +79,7 @@ def test_what_was_deleted_is_free_for_any_source(
         "free",
         "it had been deleted: any source may set it",
     )
-    text = run("explain", "A", folder=tmp_path).stdout
+    text = run_here("explain", "A", folder=tmp_path).stdout
     assert "not deleted, from first" in text
     assert "any source may set it" in text
 
@@ -117,7 +117,7 @@ def test_the_winner_and_every_loser_with_the_row_of_the_table(folder: Path) -> N
 
 
 def test_words_for_a_person(folder: Path) -> None:
-    text = run("explain", "C1", "--attribute", "tier", folder=folder).stdout
+    text = run_here("explain", "C1", "--attribute", "tier", folder=folder).stdout
     for one in (
         "tier = gold",
         "crm.jsonl:1",
@@ -127,9 +127,9 @@ def test_words_for_a_person(folder: Path) -> None:
         "attributes.priority rank: worse -> UA_LOWER_PRIORITY",
     ):
         assert one in text
-    assert run("explain", "C1", "--attribute", "nothing", folder=folder).returncode == 2
-    assert run("explain", "nobody", folder=folder).returncode == 7
-    assert run("explain", folder=folder).returncode == 2
+    assert run_here("explain", "C1", "--attribute", "nothing", folder=folder).returncode == 2
+    assert run_here("explain", "nobody", folder=folder).returncode == 7
+    assert run_here("explain", folder=folder).returncode == 2
 
 
 class Recording(Interpreter):
@@ -317,38 +317,40 @@ def test_what_became_of_a_row(row: str, says: str, tmp_path: Path) -> None:
     )
     people.bring(tmp_path, "twice.csv", "customer_id,x\nC1,1\n", 0, "g")
     people.bring(tmp_path, "twice.csv", "customer_id,x\nC1,1\n", 0, "h")
-    done = run("explain", "row", row, folder=tmp_path)
+    done = run_here("explain", "row", row, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert says in done.stdout
     assert len(told(tmp_path, "row", row)["rows"]) == (2 if row.startswith("twice") else 1)
 
 
 def test_rows_that_cannot_be_are_refused(folder: Path) -> None:
-    assert run("explain", "row", "nowhere.csv:1", folder=folder).returncode == 4
+    assert run_here("explain", "row", "nowhere.csv:1", folder=folder).returncode == 4
     for row in ("app.jsonl:99", "wh.csv:1"):
-        done = run("explain", "row", row, folder=folder)
+        done = run_here("explain", "row", row, folder=folder)
         assert (done.returncode, f"{row}: no row begins there" in done.stderr) == (4, True)
-    assert run("explain", "row", "crm.jsonl", folder=folder).returncode == 2
-    assert run("explain", "row", "crm.jsonl:0", folder=folder).returncode == 2
-    assert run("explain", "row", "crm.jsonl:x", folder=folder).returncode == 2
+    assert run_here("explain", "row", "crm.jsonl", folder=folder).returncode == 2
+    assert run_here("explain", "row", "crm.jsonl:0", folder=folder).returncode == 2
+    assert run_here("explain", "row", "crm.jsonl:x", folder=folder).returncode == 2
 
 
 def test_a_file_is_found_by_any_way_to_it(folder: Path) -> None:
-    said = run("explain", "row", "wh.csv:2", folder=folder).stdout
+    said = run_here("explain", "row", "wh.csv:2", folder=folder).stdout
     for file in ("./wh.csv", str(folder / "wh.csv"), f"../{folder.name}/wh.csv"):
-        assert run("explain", "row", f"{file}:2", folder=folder).stdout == said
-    assert run("explain", "row", str(folder / "sub" / "wh.csv:2"), folder=folder).returncode == 4
+        assert run_here("explain", "row", f"{file}:2", folder=folder).stdout == said
+    assert (
+        run_here("explain", "row", str(folder / "sub" / "wh.csv:2"), folder=folder).returncode == 4
+    )
 
 
 def test_a_row_is_explained_after_compaction(tmp_path: Path) -> None:
     people.make(tmp_path)
     before = [
-        run("explain", "row", row, folder=tmp_path).stdout
+        run_here("explain", "row", row, folder=tmp_path).stdout
         for row in ("crm.jsonl:1", "wh.csv:2", "app.jsonl:3")
     ]
-    assert run("compact", "--keep", "0", folder=tmp_path).returncode == 0
+    assert run_here("compact", "--keep", "0", folder=tmp_path).returncode == 0
     assert [
-        run("explain", "row", row, folder=tmp_path).stdout
+        run_here("explain", "row", row, folder=tmp_path).stdout
         for row in ("crm.jsonl:1", "wh.csv:2", "app.jsonl:3")
     ] == before
 
@@ -358,7 +360,7 @@ def test_the_rules_in_force(folder: Path) -> None:
     assert rules["attributes"]["verdicts"] == OVERWRITE["rank"]
     assert rules["identity"]["immutable"] == ["customer_id"]
     assert [one["unit"] for one in rules["feeds"]] == ["sdk", "custom-feed", "warehouse/wh"]
-    text = run("explain", "rules", folder=folder).stdout
+    text = run_here("explain", "rules", folder=folder).stdout
     for one in ("UA_PDF_EXCLUSIVE", "UPDATE_ONLY_NO_MATCH", "warehouse/wh", "customer_id"):
         assert one in text
 
@@ -367,10 +369,10 @@ def test_what_went_with_retention_is_said_to_have_gone(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         '{"customer_id": "C1", "tier": "gold", "timestamp_unixtime_ms": 1700000000000}\n'
     )
-    run("import", "a.jsonl", "--feed", "crm", folder=tmp_path)
-    run("retention", "set", "--lifetime-days", "30", folder=tmp_path)
-    run("retention", "apply", folder=tmp_path)
-    done = run("explain", "C1", "--attribute", "tier", folder=tmp_path)
+    run_here("import", "a.jsonl", "--feed", "crm", folder=tmp_path)
+    run_here("retention", "set", "--lifetime-days", "30", folder=tmp_path)
+    run_here("retention", "apply", folder=tmp_path)
+    done = run_here("explain", "C1", "--attribute", "tier", folder=tmp_path)
     assert done.returncode == 4
     assert "went with retention on 20" in done.stderr
 
@@ -380,11 +382,11 @@ def test_an_account_feed_refused_for_another_workspace_says_whose_it_is(tmp_path
         '[attributes]\npriority = "first-writer"\n[feeds.web]\nsource = "sdk"\nworkspace = "web"\n'
         '[feeds.shop]\nsource = "csv"\nworkspace = "shop"\n[feeds.office]\nsource = "account"\n'
     )
-    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     for feed, value in (("web", "1"), ("shop", ""), ("office", "2")):
         (tmp_path / f"{feed}.csv").write_text(f"customer_id,x\nC1,{value}\n")
-        run("import", f"{feed}.csv", "--feed", feed, folder=tmp_path)
-    done = run(
+        run_here("import", f"{feed}.csv", "--feed", feed, folder=tmp_path)
+    done = run_here(
         "--workspace", "shop", "explain", "C1", "--attribute", "x", "--json", folder=tmp_path
     )
     assert done.returncode == 0, done.stderr

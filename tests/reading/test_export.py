@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support import people
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import at_length
 from support.histories import History, histories
 from support.places import CASES, SAMPLES
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    done = run("export", *arguments, folder=folder)
+    done = run_here("export", *arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
@@ -91,7 +91,10 @@ def test_attributes_are_the_profiles_in_long_form(folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["profiles", "identities", "attributes", "imports"])
 def test_csv_and_parquet_hold_the_same(kind: str, folder: Path, tmp_path: Path) -> None:
     for form in ("csv", "parquet"):
-        assert run("export", kind, "-o", str(tmp_path / f"a.{form}"), folder=folder).returncode == 0
+        assert (
+            run_here("export", kind, "-o", str(tmp_path / f"a.{form}"), folder=folder).returncode
+            == 0
+        )
     rows = cells(tmp_path / "a.csv")
     table = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert rows
@@ -138,8 +141,8 @@ def test_conditions_fields_environment_and_since_narrow_it_down(folder: Path) ->
         ["--partition-by", "tier"],
         ["--sorted", "--max-rows-per-file", "2", "-o", "x"],
     ):
-        assert run("export", "profiles", *wrong, folder=folder).returncode == 2, wrong
-    assert run("export", "profiles", "--since", "9", folder=folder).returncode == 2
+        assert run_here("export", "profiles", *wrong, folder=folder).returncode == 2, wrong
+    assert run_here("export", "profiles", "--since", "9", folder=folder).returncode == 2
 
 
 # Files
@@ -151,7 +154,7 @@ def test_a_folder_of_parts_holds_everything_once(
     form: str, compression: str, folder: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "parts"
-    done = run(
+    done = run_here(
         "export",
         "profiles",
         "--partition-by",
@@ -208,7 +211,7 @@ def test_the_attribute_of_the_folders_is_meant_by_any_way_to_name_it(
     ):
         target = tmp_path / str(place)
         assert (
-            run(
+            run_here(
                 "export", "profiles", "--partition-by", name, "-o", str(target), folder=folder
             ).returncode
             == 0
@@ -218,7 +221,7 @@ def test_the_attribute_of_the_folders_is_meant_by_any_way_to_name_it(
 
 def test_query_engines_read_the_parts_back(folder: Path, tmp_path: Path) -> None:
     assert (
-        run(
+        run_here(
             "export",
             "attributes",
             "--partition-by",
@@ -258,7 +261,7 @@ def test_a_hostile_value_names_no_other_folder(tmp_path: Path) -> None:
         "crm",
     )
     assert (
-        run(
+        run_here(
             "export", "profiles", "--partition-by", "tier", "-o", "parts", folder=tmp_path
         ).returncode
         == 0
@@ -301,11 +304,11 @@ def test_a_name_says_what_the_file_is(folder: Path, tmp_path: Path) -> None:
         ("z.csv.gz", ["--compression", "none"], "contradict each other"), ("z.csv.gz", ["--compression", "zstd"], "contradict each other"),
         ("z.parquet.gz", [], "packed within"), ("z.zst", ["--format", "parquet"], "packed within"),
     ):  # fmt: skip
-        done = run("export", "profiles", "-o", str(tmp_path / name), *options, folder=folder)
+        done = run_here("export", "profiles", "-o", str(tmp_path / name), *options, folder=folder)
         assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
         assert says in done.stderr
     assert (
-        run(
+        run_here(
             "export",
             "profiles",
             "-o",
@@ -319,7 +322,7 @@ def test_a_name_says_what_the_file_is(folder: Path, tmp_path: Path) -> None:
     assert gzip.decompress((tmp_path / "z.csv.gz").read_bytes()).startswith(b"mpid,")
     for options, packed in ([], "ZSTD"), (["--compression", "none"], "UNCOMPRESSED"):
         assert (
-            run(
+            run_here(
                 "export", "profiles", "-o", str(tmp_path / "z.parquet"), *options, folder=folder
             ).returncode
             == 0
@@ -337,7 +340,7 @@ def test_a_dash_is_standard_output(folder: Path, tmp_path: Path) -> None:
         ("export", "profiles", "--sorted"), ("export", "imports", "--format", "csv"), ("lookup", "wh.csv"), ("access", "--identity", "customer_id=C1"),
     ):  # fmt: skip
         there, plain = (
-            re.sub('"made_ms":[0-9]+', "", run(*arguments, *more, folder=tmp_path).stdout)
+            re.sub('"made_ms":[0-9]+', "", run_here(*arguments, *more, folder=tmp_path).stdout)
             for more in (["-o", "-"], [])
         )
         assert there == plain != ""
@@ -350,7 +353,7 @@ def test_a_folder_that_is_not_empty_is_refused(folder: Path, tmp_path: Path) -> 
     (tmp_path / "link").symlink_to(tmp_path)
     for target in ("full", "full/x", "link", "no/where"):
         assert (
-            run(
+            run_here(
                 "export",
                 "profiles",
                 "--max-rows-per-file",
@@ -363,7 +366,7 @@ def test_a_folder_that_is_not_empty_is_refused(folder: Path, tmp_path: Path) -> 
         )
     (tmp_path / "empty").mkdir()
     assert (
-        run(
+        run_here(
             "export",
             "profiles",
             "--max-rows-per-file",
@@ -460,9 +463,9 @@ def test_values_are_listed_calculated_ones_too_without_what_they_mask(tmp_path: 
     (tmp_path / "e.csv").write_text(
         "customer_id,events.data.event_name,events.data.custom_attributes.price\nA,buy,100\n"
     )
-    run("import", "a.csv", "--feed", "w", "--source", "warehouse", folder=tmp_path)
-    run("import", "e.csv", "--feed", "e", "--source", "csv", folder=tmp_path)
-    run(
+    run_here("import", "a.csv", "--feed", "w", "--source", "warehouse", folder=tmp_path)
+    run_here("import", "e.csv", "--feed", "e", "--source", "csv", folder=tmp_path)
+    run_here(
         "calculated",
         "add",
         "spent",
@@ -477,7 +480,8 @@ def test_values_are_listed_calculated_ones_too_without_what_they_mask(tmp_path: 
     found = {
         one["attribute"]: one
         for one in map(
-            json.loads, run("export", "attributes", "--sorted", folder=tmp_path).stdout.splitlines()
+            json.loads,
+            run_here("export", "attributes", "--sorted", folder=tmp_path).stdout.splitlines(),
         )
     }
     assert (found["spent"]["value"], found["spent"]["source"], found["spent"]["type"]) == (
@@ -487,12 +491,14 @@ def test_values_are_listed_calculated_ones_too_without_what_they_mask(tmp_path: 
     )
     assert "feed" not in found["spent"]
     assert found["tier"]["source"] == "warehouse"
-    assert "calculated" in run("export", "attributes", "--format", "csv", folder=tmp_path).stdout
+    assert (
+        "calculated" in run_here("export", "attributes", "--format", "csv", folder=tmp_path).stdout
+    )
     counted = {
         one["attribute"]: one
-        for one in json.loads(run("stats", "--json", folder=tmp_path).stdout)["attributes"]
+        for one in json.loads(run_here("stats", "--json", folder=tmp_path).stdout)["attributes"]
     }
     assert (counted["spent"]["profiles"], counted["spent"]["sources"]) == (1, ["calculated"])
-    refused = run("calculated", "add", "email", "--type", "count", folder=tmp_path)
+    refused = run_here("calculated", "add", "email", "--type", "count", folder=tmp_path)
     assert refused.returncode == 2
     assert "type of identity" in refused.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 
 # A has a tag, B a text that reads like one; `gone` was deleted, `both` deleted and set again; `dev`
 # is of development alone.
@@ -169,7 +169,9 @@ def test_columns_are_of_the_workspace(tmp_path: Path) -> None:
         assert call("import", f"{feed}.csv", "--feed", feed, folder=tmp_path).exit_code == 0
     for feed in ("web", "shop"):
         # in its own process: a workspace is chosen for all of one
-        done = run("--workspace", feed, "export", "profiles", "--format", "csv", folder=tmp_path)
+        done = run_here(
+            "--workspace", feed, "export", "profiles", "--format", "csv", folder=tmp_path
+        )
         assert (
             done.stdout.splitlines()[0]
             == f"mpid,environment,user_identities.customer_id,user_attributes.of_{feed}"

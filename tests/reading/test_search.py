@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support import people
-from support.doors import call, run
+from support.doors import call, run_here
 
 from profilectl import Store
 from profilectl.codes import UsageError
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def searched(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
-    done = run("search", *arguments, "--json", folder=folder)
+    done = run_here("search", *arguments, "--json", folder=folder)
     assert done.returncode == status, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -35,9 +35,15 @@ def searched(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
 def names(folder: Path) -> dict[str, str]:
     """Return the customer id of each MPID."""
     lines = [
-        json.loads(line) for line in run("export", "profiles", folder=folder).stdout.splitlines()
+        json.loads(line)
+        for line in run_here("export", "profiles", folder=folder).stdout.splitlines()
     ]
     return {one["mpid"]: one["user_identities"]["customer_id"][0] for one in lines}
+
+
+@pytest.fixture(scope="module")
+def customers(folder: Path) -> dict[str, str]:
+    return names(folder)
 
 
 # Search
@@ -73,10 +79,11 @@ def test_identities_are_found(
         ("\"tier\" = 'tin'", "C3"), ("NOT tier IS NULL AND tier LIKE 'g%'", "C1"),
     ],
 )  # fmt: skip
-def test_profiles_are_found_by_a_condition(condition: str, found: str, folder: Path) -> None:
+def test_profiles_are_found_by_a_condition(
+    condition: str, found: str, folder: Path, customers: dict[str, str]
+) -> None:
     answer = searched(folder, "--where", condition, status=0 if found else 7)
-    known = names(folder)
-    assert sorted(known[one["mpid"]] for one in answer["hits"]) == found.split()
+    assert sorted(customers[one["mpid"]] for one in answer["hits"]) == found.split()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ def test_profiles_are_found_by_a_condition(condition: str, found: str, folder: P
 def test_a_condition_that_is_not_understood_says_where(
     condition: str, place: int, folder: Path
 ) -> None:
-    done = run("search", "--where", condition, folder=folder)
+    done = run_here("search", "--where", condition, folder=folder)
     assert done.returncode == 2
     assert f"at character {place}:" in done.stderr
 
@@ -103,15 +110,15 @@ def test_text_and_condition_go_together_and_the_values_are_told(folder: Path) ->
     answer = searched(folder, "shared", "--where", "tier = 'tin'")
     assert answer["count"] == 1
     assert answer["hits"][0]["user_attributes"] == {"tier": "tin"}
-    assert "tin" in run("search", "shared", "--where", "tier = 'tin'", folder=folder).stdout
+    assert "tin" in run_here("search", "shared", "--where", "tier = 'tin'", folder=folder).stdout
 
 
 def test_search_without_anything_and_with_too_much_is_wrong_usage(folder: Path) -> None:
-    assert run("search", folder=folder).returncode == 2
-    assert run("search", "x", "--exact", "--regex", folder=folder).returncode == 2
-    done = run("search", "(", "--regex", folder=folder)
+    assert run_here("search", folder=folder).returncode == 2
+    assert run_here("search", "x", "--exact", "--regex", folder=folder).returncode == 2
+    done = run_here("search", "(", "--regex", folder=folder)
     assert (done.returncode, done.stderr) == (2, "Error: ( cannot be searched for: missing ): (\n")
-    assert run("search", "x", "--type", "nothing", folder=folder).returncode == 2
+    assert run_here("search", "x", "--type", "nothing", folder=folder).returncode == 2
 
 
 # Lookup
@@ -119,7 +126,7 @@ def test_search_without_anything_and_with_too_much_is_wrong_usage(folder: Path) 
 
 def looked_up(folder: Path, content: str, *arguments: str) -> list[dict[str, Any]]:
     (folder / "l.csv").write_text(content, encoding="utf-8")
-    done = run("lookup", "l.csv", *arguments, folder=folder)
+    done = run_here("lookup", "l.csv", *arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -143,7 +150,7 @@ def test_each_line_has_an_answer_in_order(folder: Path) -> None:
 
 def test_a_list_of_anything_from_standard_input(folder: Path) -> None:
     mpids = {name: mpid for mpid, name in names(folder).items()}
-    done = run(
+    done = run_here(
         "lookup",
         "-",
         "--type",
@@ -163,7 +170,7 @@ def test_a_list_of_anything_from_standard_input(folder: Path) -> None:
 
 def test_csv_out_and_what_is_no_list(folder: Path) -> None:
     (folder / "l.txt").write_text("C1\nC9\n")
-    done = run(
+    done = run_here(
         "lookup",
         "l.txt",
         "--type",
@@ -186,23 +193,24 @@ def test_csv_out_and_what_is_no_list(folder: Path) -> None:
         ("d.csv", "email,user_identities.email\na@x.org,b@x.org\n"),
     ):
         (folder / name).write_bytes(content.encode("latin-1"))
-        done = run("lookup", name, folder=folder)
+        done = run_here("lookup", name, folder=folder)
         assert done.returncode == 4, (name, done.stdout)
         assert name in done.stderr
-    assert run("lookup", "nowhere.csv", folder=folder).returncode == 4
-    assert run("lookup", "b.csv", "--type", "email", folder=folder).stdout == ""
+    assert run_here("lookup", "nowhere.csv", folder=folder).returncode == 4
+    assert run_here("lookup", "b.csv", "--type", "email", folder=folder).stdout == ""
 
 
 def test_what_a_look_up_refuses_is_named_as_it_was_given(folder: Path, tmp_path: Path) -> None:
     assert (
-        run("export", "profiles", "-o", str(tmp_path / "p.parquet"), folder=folder).returncode == 0
+        run_here("export", "profiles", "-o", str(tmp_path / "p.parquet"), folder=folder).returncode
+        == 0
     )
     parquet = (tmp_path / "p.parquet").read_bytes()
     for name, content, says in (
         ("-", b"x,y\n1,2\n", "-:1: no column is an identity: 'x', 'y'"), ("-", b"", "- is empty"), ("-", b"\0" * 40, "- is not text"),
         ("-", parquet, "- is Parquet: a look-up reads CSV, JSON lines and lists"), (str(tmp_path / "p.parquet"), b"", "p.parquet is Parquet: a look-up reads"),
     ):  # fmt: skip
-        done = run("lookup", name, folder=folder, stdin=content)
+        done = run_here("lookup", name, folder=folder, stdin=content)
         assert done.returncode == 4
         assert f"Error: {Path(name).parent / says if name != '-' else says}" in done.stderr
 
@@ -212,7 +220,9 @@ def test_a_blank_line_is_a_line_of_a_list_only(folder: Path) -> None:
     assert [one["line"] for one in looked_up(folder, "customer_id\nC1\n\nC9\n")] == [2, 4]
     assert [
         one["line"]
-        for one in map(json.loads, run("lookup", "blank.jsonl", folder=folder).stdout.splitlines())
+        for one in map(
+            json.loads, run_here("lookup", "blank.jsonl", folder=folder).stdout.splitlines()
+        )
     ] == [1, 3]
     assert [one.get("why") for one in looked_up(folder, "C1\n\nC9\n", "--type", "customer_id")] == [
         None,
@@ -226,7 +236,8 @@ def test_a_file_is_read_as_an_import_reads_it(folder: Path) -> None:
         'Email;x\namelie@example.org;1\nshort\n\xff;2\n"shared@example.org";3\n'.encode("latin-1")
     )
     found = [
-        json.loads(line) for line in run("lookup", "semi.csv", folder=folder).stdout.splitlines()
+        json.loads(line)
+        for line in run_here("lookup", "semi.csv", folder=folder).stdout.splitlines()
     ]
     assert [(one["line"], one["found"], one.get("why", "").split(":")[0]) for one in found] == [
         (2, True, ""),
@@ -235,12 +246,12 @@ def test_a_file_is_read_as_an_import_reads_it(folder: Path) -> None:
         (5, False, "2 profiles have it"),
     ]
     (folder / "packed.csv.gz").write_bytes(gzip.compress(b"email\namelie@example.org\n"))
-    assert json.loads(run("lookup", "packed.csv.gz", folder=folder).stdout)["found"] is True
-    assert run("lookup", "packed.csv.gz", "-o", "found.csv.gz", folder=folder).returncode == 0
+    assert json.loads(run_here("lookup", "packed.csv.gz", folder=folder).stdout)["found"] is True
+    assert run_here("lookup", "packed.csv.gz", "-o", "found.csv.gz", folder=folder).returncode == 0
     assert gzip.decompress((folder / "found.csv.gz").read_bytes()).startswith(
         b"line,type,value,mpid,found,why\n2,email,amelie@example.org,"
     )
-    done = run("lookup", "packed.csv.gz", "--field", "nosuch", folder=folder)
+    done = run_here("lookup", "packed.csv.gz", "--field", "nosuch", folder=folder)
     assert (done.returncode, "there is no attribute nosuch" in done.stderr) == (2, True)
 
 
@@ -293,16 +304,16 @@ def test_a_condition_that_cannot_be_is_refused_in_words(folder: Path) -> None:
         ("email matches '['", "'[' is not a regular expression"),
         ("(" * 3000 + "tier = 1" + ")" * 3000, "nested too deep"),
     ):
-        done = run("search", "--where", condition, folder=folder)
+        done = run_here("search", "--where", condition, folder=folder)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
 def test_identify_says_what_is_not_used(folder: Path) -> None:
-    done = run("identify", "--email", "null", folder=folder)
+    done = run_here("identify", "--email", "null", folder=folder)
     assert done.returncode == 7
     assert "rejected" in done.stdout
     found = json.loads(
-        run(
+        run_here(
             "identify",
             "--customer-id",
             "C1",
@@ -320,13 +331,13 @@ def test_identify_says_what_is_not_used(folder: Path) -> None:
 
 def test_a_correction_names_attributes_only(folder: Path) -> None:
     for name, said in (("email=a@b.c", "profilectl modify"), ("mpid=5", "field of a batch")):
-        done = run("set", "--customer-id", "C1", name, "--dry-run", folder=folder)
+        done = run_here("set", "--customer-id", "C1", name, "--dry-run", folder=folder)
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-    done = run(
+    done = run_here(
         "set", "--customer-id", "C1", "user_attributes.tier=dotted", "--dry-run", folder=folder
     )
     assert (done.returncode, done.stdout) == (0, "dry run: 1 changed\n"), done.stderr
-    dotted = run("set", "--customer-id", "C1", "foo.bar=x", folder=folder)
+    dotted = run_here("set", "--customer-id", "C1", "foo.bar=x", folder=folder)
     assert (dotted.returncode, "nothing is called foo in a batch" in dotted.stderr) == (2, True)
 
 
@@ -372,8 +383,8 @@ def test_an_identity_of_another_environment_is_not_found(folder: Path) -> None:
 
 def test_a_correction_is_an_import_with_history_and_undo(tmp_path: Path) -> None:
     people.make(tmp_path)
-    before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
-    done = run(
+    before = run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
+    done = run_here(
         "set",
         "--email",
         "amelie@example.org",
@@ -391,7 +402,7 @@ def test_a_correction_is_an_import_with_history_and_undo(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["import"], report["feed"], report["source"]) == (4, "corrections", "custom-feed")
-    (one,) = json.loads(run("show", "C1", "--json", folder=tmp_path).stdout)["profiles"]
+    (one,) = json.loads(run_here("show", "C1", "--json", folder=tmp_path).stdout)["profiles"]
     values = one["user_attributes"]
     assert (
         values["tier"],
@@ -403,15 +414,17 @@ def test_a_correction_is_an_import_with_history_and_undo(tmp_path: Path) -> None
         "zip" in values,
     ) == ("platinum", 99, ["1"], None, 123456789012345678901234567890, "", False)
     assert one["provenance"]["tier"]["file"] == "(set)"
-    assert run("explain", "row", "(set):1", folder=tmp_path).returncode == 0
+    assert run_here("explain", "row", "(set):1", folder=tmp_path).returncode == 0
     assert (
-        json.loads(run("imports", "list", "--json", folder=tmp_path).stdout)[3]["files"][0]["path"]
+        json.loads(run_here("imports", "list", "--json", folder=tmp_path).stdout)[3]["files"][0][
+            "path"
+        ]
         == "(set)"
     )
     # an earlier import can be replayed although a correction came after it
-    assert run("imports", "undo", "3", "--replay", "--yes", folder=tmp_path).returncode == 0
+    assert run_here("imports", "undo", "3", "--replay", "--yes", folder=tmp_path).returncode == 0
     assert (
-        json.loads(run("show", "C1", "--json", folder=tmp_path).stdout)["profiles"][0][
+        json.loads(run_here("show", "C1", "--json", folder=tmp_path).stdout)["profiles"][0][
             "user_attributes"
         ]["tier"]
         == "platinum"
@@ -419,15 +432,15 @@ def test_a_correction_is_an_import_with_history_and_undo(tmp_path: Path) -> None
     other = tmp_path / "again"
     other.mkdir()
     people.make(other)
-    assert run("set", "--customer-id", "C1", "tier=x", folder=other).returncode == 0
-    assert run("imports", "undo", "4", "--yes", folder=other).returncode == 0
-    assert run("export", "profiles", "--sorted", "--provenance", folder=other).stdout == before
-    assert run("check", folder=other).returncode == 0
+    assert run_here("set", "--customer-id", "C1", "tier=x", folder=other).returncode == 0
+    assert run_here("imports", "undo", "4", "--yes", folder=other).returncode == 0
+    assert run_here("export", "profiles", "--sorted", "--provenance", folder=other).stdout == before
+    assert run_here("check", folder=other).returncode == 0
 
 
 def test_a_correction_keeps_the_rules_and_says_so(tmp_path: Path) -> None:
     people.make(tmp_path)
-    done = run(
+    done = run_here(
         "set",
         "--customer-id",
         "C1",
@@ -446,18 +459,18 @@ def test_a_correction_keeps_the_rules_and_says_so(tmp_path: Path) -> None:
         (["--customer-id", "C1", "x"], 2), (["--customer-id", "C1", "x:=nope"], 2), (["--customer-id", "C1", "=1"], 2), (["--customer-id", "C1", "x=1", "x=2"], 2), (["x=1"], 2),
         (["--customer-id", "C1", "x=" + "y" * 5000], 4), (["--customer-id", "C1", "x:={}"], 4),
     ):  # fmt: skip
-        done = run("set", *arguments, folder=tmp_path)
+        done = run_here("set", *arguments, folder=tmp_path)
         assert done.returncode == status, (arguments[:3], done.stderr)
         assert "Traceback" not in done.stderr
     assert (tmp_path / "profiles.duckdb").read_bytes() == before
     assert (
-        run(
+        run_here(
             "set", "--email", "shared@example.org", "--pick", "2", "x=1", folder=tmp_path
         ).returncode
         == 0
     )
     assert (
-        json.loads(run("show", "C3", "--json", folder=tmp_path).stdout)["profiles"][0][
+        json.loads(run_here("show", "C3", "--json", folder=tmp_path).stdout)["profiles"][0][
             "user_attributes"
         ]["x"]
         == "1"
@@ -466,19 +479,21 @@ def test_a_correction_keeps_the_rules_and_says_so(tmp_path: Path) -> None:
 
 def test_identify_walks_the_hierarchy_and_changes_nothing(folder: Path) -> None:
     before = (folder / "profiles.duckdb").read_bytes()
-    done = run("identify", "--email", "amelie@example.org", "--json", folder=folder)
+    done = run_here("identify", "--email", "amelie@example.org", "--json", folder=folder)
     assert done.returncode == 7
     answer = json.loads(done.stdout)
     assert answer["mpid"] is None
     assert answer["protected"] is True
     assert "immutable identity customer_id C1" in answer["steps"][0]["holders"][0]["why"]
     mpids = {name: mpid for mpid, name in names(folder).items()}
-    done = run(
+    done = run_here(
         "identify", "--email", "amelie@example.org", "--customer-id", "C2", "--json", folder=folder
     )
     assert json.loads(done.stdout)["mpid"] == mpids["C2"]
-    assert "passed over" in run("identify", "--email", "shared@example.org", folder=folder).stdout
-    assert run("identify", folder=folder).returncode == 2
+    assert (
+        "passed over" in run_here("identify", "--email", "shared@example.org", folder=folder).stdout
+    )
+    assert run_here("identify", folder=folder).returncode == 2
     assert (folder / "profiles.duckdb").read_bytes() == before
 
 
@@ -534,7 +549,7 @@ def test_an_mpid_is_a_whole_number_and_never_rounded_to_one(tmp_path: Path) -> N
     (tmp_path / "a.jsonl").write_text(
         '{"mpid":2750745821579279100,"user_identities":{"customer_id":"A"}}\n'
     )
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     asked = [
         "2750745821579279100",
         " +2750745821579279100 ",
@@ -547,8 +562,10 @@ def test_an_mpid_is_a_whole_number_and_never_rounded_to_one(tmp_path: Path) -> N
     for kind in ("mpid", "any"):
         found = [
             json.loads(line)["found"]
-            for line in run("lookup", "l.txt", "--type", kind, folder=tmp_path).stdout.splitlines()
+            for line in run_here(
+                "lookup", "l.txt", "--type", kind, folder=tmp_path
+            ).stdout.splitlines()
         ]
         assert found == [True, True, False, False, False, False]
     for one in asked[2:]:
-        assert run("show", "--mpid", one, folder=tmp_path).returncode == 2
+        assert run_here("show", "--mpid", one, folder=tmp_path).returncode == 2

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audience_people import by_engine, person_of
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 from support.effort import at_length, first_now
 
 from profilectl.audiences.membership_sql import AudienceToEvaluate
@@ -52,7 +52,7 @@ PEOPLE = """
 def _stored(folder: Path) -> None:
     (folder / "a.jsonl").write_text(PEOPLE.lstrip())
     assert (
-        run(
+        run_here(
             "import", "a.jsonl", "--feed", "crm", "--source", "custom-feed", folder=folder
         ).returncode
         == 0
@@ -155,18 +155,20 @@ def test_a_condition_is_one_for_every_command(folder: Path) -> None:
         ("t = 'null' or big > 1e999999998", "AB"),
         ("email not like 'ANN@%'", "BCD"),
     ):
-        lines = run("export", "profiles", "--where", condition, folder=folder).stdout.splitlines()
+        lines = run_here(
+            "export", "profiles", "--where", condition, folder=folder
+        ).stdout.splitlines()
         assert (
             "".join(sorted(json.loads(line)["user_identities"]["customer_id"][0] for line in lines))
             == expected
         )
-        assert json.loads(run("search", "--where", condition, "--json", folder=folder).stdout)[
+        assert json.loads(run_here("search", "--where", condition, "--json", folder=folder).stdout)[
             "count"
         ] == len(expected)
 
 
 def test_true_is_neither_more_nor_less(folder: Path) -> None:
-    done = run("search", "--where", "yes > true", folder=folder)
+    done = run_here("search", "--where", "yes > true", folder=folder)
     assert (done.returncode, "compared by = and != only" in done.stderr) == (2, True)
 
 
@@ -264,7 +266,9 @@ def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
     }
     (tmp_path / "e.jsonl").write_text(json.dumps(batch) + "\n")
     assert (
-        run("import", "e.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode
+        run_here(
+            "import", "e.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path
+        ).returncode
         == 0
     )
     for where, count in (
@@ -274,7 +278,7 @@ def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
         ("coupon not exists", 1),
     ):
         found = json.loads(
-            run(
+            run_here(
                 "calculated",
                 "preview",
                 "n",
@@ -290,7 +294,7 @@ def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
         )
         assert found["sample"][0]["value"] == str(count), where
         members = json.loads(
-            run(
+            run_here(
                 "audiences",
                 "preview",
                 f"count(event 'purchase' where ({where})) = {count}",
@@ -306,8 +310,8 @@ def test_an_upgrade_computes_anew_what_rests_on_what_is_empty(tmp_path: Path) ->
         '[calculated.n]\ntype = "count"\nwhere = "coupon is not empty"\n[calculated.m]\ntype = "count"\n'
         '[audiences.a]\ncriteria = "event where (coupon is empty)"\n[audiences.b]\ncriteria = "event where (coupon is empty)"\nkind = "standard"\n[audiences.c]\ncriteria = "event"\n'
     )
-    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
-    assert run("audiences", "refresh", folder=tmp_path).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run_here("audiences", "refresh", folder=tmp_path).returncode == 0
     with (
         scratch_beside(tmp_path) as scratch,
         open_store(scratch, tmp_path / "profiles.duckdb", write=True),
@@ -429,14 +433,14 @@ def test_a_tag_meets_no_forwarding_rule_of_the_text_null() -> None:
 
 
 def test_a_tag_is_a_tag_in_every_format(folder: Path, tmp_path: Path) -> None:
-    shown = run("search", "--where", "t exists", "--json", folder=folder)
+    shown = run_here("search", "--where", "t exists", "--json", folder=folder)
     assert sorted(
         json.dumps(one["user_attributes"]["t"]) for one in json.loads(shown.stdout)["hits"]
     ) == ['"null"', '"x"', "null"]
     (tmp_path / "l.txt").write_text("A\nB\nD\n")
     lines = [
         json.loads(line)
-        for line in run(
+        for line in run_here(
             "lookup",
             str(tmp_path / "l.txt"),
             "--type",
@@ -455,7 +459,7 @@ def test_a_tag_is_a_tag_in_every_format(folder: Path, tmp_path: Path) -> None:
         "D": None,
     }
     assert (
-        run(
+        run_here(
             "export",
             "profiles",
             "--fields",
@@ -486,9 +490,11 @@ def test_a_tag_is_a_tag_in_every_format(folder: Path, tmp_path: Path) -> None:
 
 def test_a_value_that_reads_as_no_value_has_a_folder_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,t\nA,__HIVE_DEFAULT_PARTITION__\nB,\n")
-    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     assert (
-        run("export", "profiles", "--partition-by", "t", "-o", "parts", folder=tmp_path).returncode
+        run_here(
+            "export", "profiles", "--partition-by", "t", "-o", "parts", folder=tmp_path
+        ).returncode
         == 0
     )
     assert sorted(one.name for one in (tmp_path / "parts").iterdir()) == [
@@ -512,7 +518,7 @@ EMPTY = [
 def test_an_option_that_chooses_is_not_given_empty(
     arguments: tuple[str, ...], folder: Path
 ) -> None:
-    done = run(*arguments, folder=folder)
+    done = run_here(*arguments, folder=folder)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "is empty" in done.stderr or "names nothing" in done.stderr
     assert not (folder / "x.jsonl").exists()
@@ -551,7 +557,7 @@ def test_a_name_that_nobody_has_has_one_answer(
     case: tuple[tuple[str, ...], str, str], named: Path
 ) -> None:
     arguments, what, near = case
-    done = run(*arguments, folder=named)
+    done = run_here(*arguments, folder=named)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     said, hint = done.stderr.splitlines()[-2:]
     assert said.endswith(f"there is no {what}")
@@ -565,7 +571,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "crm"\noutput = "lake"\n'
         '[audiences.gold]\ncriteria = "t = \'x\'"\n[calculated.visits]\ntype = "count"\n'
     )
-    assert run("config", "apply", "c.toml", folder=folder).returncode == 0
+    assert run_here("config", "apply", "c.toml", folder=folder).returncode == 0
     return folder
 
 
@@ -595,11 +601,13 @@ def test_a_value_that_two_people_have_as_different_types_is_nobodys(tmp_path: Pa
     (tmp_path / "a.jsonl").write_text(
         "".join(to_json({"user_identities": one}) + "\n" for one in rows)
     )
-    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     (tmp_path / "l.txt").write_text("A\nC\nD\n")
     found = [
         json.loads(line)
-        for line in run("lookup", "l.txt", "--type", "any", folder=tmp_path).stdout.splitlines()
+        for line in run_here(
+            "lookup", "l.txt", "--type", "any", folder=tmp_path
+        ).stdout.splitlines()
     ]
     assert [(one["type"], one["mpid"] is None, one.get("why")) for one in found] == [
         (None, True, "2 profiles have it"),
@@ -622,11 +630,11 @@ def test_a_column_that_is_named_alone_is_alone(folder: Path) -> None:
         "user_attributes.t",
     ]
     assert store.export(fields=["t"]).column_names == ["mpid", "environment", "user_attributes.t"]
-    csv = run(
+    csv = run_here(
         "export", "profiles", "--fields", "mpid", "--format", "csv", folder=folder
     ).stdout.splitlines()
-    lines = run("export", "profiles", "--fields", "mpid", folder=folder).stdout.splitlines()
+    lines = run_here("export", "profiles", "--fields", "mpid", folder=folder).stdout.splitlines()
     assert csv == ["mpid", *(json.loads(line)["mpid"] for line in lines)]
     assert [list(json.loads(line)) for line in lines] == [["mpid"]] * 4
     for kind in ("identities", "attributes", "batches"):
-        assert run("export", kind, "--fields", "mpid", folder=folder).returncode == 2
+        assert run_here("export", kind, "--fields", "mpid", folder=folder).returncode == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doors import made_once, run
+from support.doors import made_once, run_here
 
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07link\x1b]8;;\x07\x1b]0;title\x07\x9b2J"
 MARKUP = "[bold red]x[/] [link=file:///etc/passwd]y[/link] [/] :smile: [@click=app.quit]z[/]"
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     rows.append({"user_attributes": {f"nobody {ESCAPES}": MARKUP}})
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run(
+    done = run_here(
         "import",
         "a.jsonl",
         "--feed",
@@ -81,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def documents(folder: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line)
-        for line in run("export", "profiles", folder=folder).stdout.split("\n")
+        for line in run_here("export", "profiles", folder=folder).stdout.split("\n")
         if line
     ]
 
@@ -113,7 +113,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_what_a_person_reads_is_inert(arguments: str, folder: Path) -> None:
-    done = run(*arguments.split(), folder=folder)
+    done = run_here(*arguments.split(), folder=folder)
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 2, 3, 4), done.stderr
     is_inert(done.stdout)
@@ -128,7 +128,7 @@ def customers(folder: Path) -> list[str]:
 @pytest.mark.parametrize("n", range(len(HOSTILE)))
 def test_a_shown_profile_is_inert(n: int, folder: Path, customers: list[str]) -> None:
     identity = customers[n]
-    done = run("show", "--customer-id", identity, folder=folder)
+    done = run_here("show", "--customer-id", identity, folder=folder)
     assert done.returncode == 0, done.stderr
     is_inert(done.stdout)
     is_inert(done.stderr)
@@ -150,18 +150,18 @@ def test_a_shown_profile_is_inert(n: int, folder: Path, customers: list[str]) ->
 def test_a_file_name_is_text(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("customer_id,x\nA,1\n,2\n")
     for arguments in (["import", "--feed", "f", "--dry-run"], ["import", "--feed", "f"]):
-        done = run(*arguments, "--", name, folder=tmp_path)
+        done = run_here(*arguments, "--", name, folder=tmp_path)
         assert done.returncode == 3, done.stderr
         is_inert(done.stdout)
         is_inert(done.stderr)
     assert (
-        json.loads(run("imports", "show", "1", "--json", folder=tmp_path).stdout)["files"][0][
+        json.loads(run_here("imports", "show", "1", "--json", folder=tmp_path).stdout)["files"][0][
             "path"
         ]
         == name
     )
     for command in ("imports list", "imports show 1"):
-        is_inert(run(*command.split(), folder=tmp_path).stdout)
+        is_inert(run_here(*command.split(), folder=tmp_path).stdout)
 
 
 def test_headers_may_hold_anything(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_headers_may_hold_anything(tmp_path: Path) -> None:
     writer.writerow(names)
     writer.writerow(["A", *(f"v{n}" for n in range(len(names) - 1))])
     (tmp_path / "a.csv").write_bytes(out.getvalue().encode())
-    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     is_inert(done.stdout)
     is_inert(done.stderr)
@@ -202,7 +202,7 @@ def test_names_in_a_manifest_are_names_of_columns_only(tmp_path: Path) -> None:
                 }
             )
         )
-        done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+        done = run_here("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
         assert done.returncode in (2, 4), (column, field, done.stdout)
         assert "Traceback" not in done.stderr
         is_inert(done.stderr)
@@ -213,8 +213,8 @@ def test_names_in_a_manifest_are_names_of_columns_only(tmp_path: Path) -> None:
 
 
 def test_a_csv_export_is_exact_unless_it_is_asked_to_be_safe(folder: Path) -> None:
-    exact = run("export", "profiles", "--format", "csv", "-o", "exact.csv", folder=folder)
-    safe = run(
+    exact = run_here("export", "profiles", "--format", "csv", "-o", "exact.csv", folder=folder)
+    safe = run_here(
         "export",
         "profiles",
         "--format",
@@ -253,7 +253,7 @@ OUTPUTS = [
 @made_once
 def imported(folder: Path) -> None:
     (folder / "b.csv").write_text("customer_id,x\nA,1\n,2\n")
-    assert run("import", "b.csv", "--feed", "g", folder=folder).returncode == 3
+    assert run_here("import", "b.csv", "--feed", "g", folder=folder).returncode == 3
 
 
 @pytest.mark.parametrize("command", OUTPUTS)
@@ -277,7 +277,7 @@ def test_what_is_written_goes_to_plain_files_only(command: str, kind: str, tmp_p
             target = Path("/dev/full")
         case "no folder":
             target = tmp_path / "nowhere" / "target.csv"
-    done = run(*command.split(), str(target), folder=tmp_path)
+    done = run_here(*command.split(), str(target), folder=tmp_path)
     assert done.returncode in (2, 4), (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr
     assert str(target) in done.stderr
@@ -329,7 +329,7 @@ def test_a_store_is_a_plain_file_of_ours(command: str, kind: str, tmp_path: Path
             with duckdb.connect(store) as connection:
                 connection.execute("create table mine as select 42 as x")
     before = store.read_bytes() if store.is_file() else b""
-    done = run("--store", str(store), *command.split(), folder=tmp_path)
+    done = run_here("--store", str(store), *command.split(), folder=tmp_path)
     assert done.returncode == 6, (done.returncode, done.stdout, done.stderr)
     assert str(store) in done.stderr
     assert "Traceback" not in done.stderr
@@ -345,7 +345,7 @@ def test_everything_written_is_for_its_owner_only(tmp_path: Path) -> None:
         "import b.csv --feed f --rejects r.jsonl --rejects-as-input r.csv --explain-rows e.jsonl", "plan b.csv --feed g -o x.plan",
         "export profiles -o p.jsonl", "export profiles --format csv -o p.csv", "export profiles --format parquet -o p.parquet", "backup copy.duckdb",
     ):  # fmt: skip
-        done = run(*command.split(), folder=tmp_path)
+        done = run_here(*command.split(), folder=tmp_path)
         assert done.returncode in (0, 3), done.stderr
     written = [one for one in tmp_path.iterdir() if one.name not in there]
     assert len(written) == 10

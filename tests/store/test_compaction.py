@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, note, seed, settings
 from hypothesis import strategies as st
-from support.doors import run
+from support.doors import run_here
 from support.effort import at_length
 from support.equivalence import NOW_MS, stated_settings, text_of
 from support.eventful_histories import eventful
@@ -230,33 +230,35 @@ def test_segments_lie_in_order(tmp_path: Path) -> None:
 def test_what_was_refused_is_laid_together_again_and_again(tmp_path: Path) -> None:
     def bring(name: str, text: str, *more: str) -> None:
         (tmp_path / name).write_text(text)
-        assert run("import", name, *more, folder=tmp_path).returncode == 0
+        assert run_here("import", name, *more, folder=tmp_path).returncode == 0
 
     (tmp_path / "c.toml").write_text("[history]\nkeep = 1\n")
-    run("config", "apply", "c.toml", folder=tmp_path)
+    run_here("config", "apply", "c.toml", folder=tmp_path)
     bring("a.csv", "customer_id,tier,colour\nA,gold,red\n", "--feed", "crm")
     bring("b.csv", "customer_id,tier\nA,silver\n", "--feed", "app", "--source", "sdk")
     for number in range(4):
         bring(f"z{number}.csv", f"customer_id,z{number}\nA,1\n", "--feed", "crm")
-        assert run("compact", folder=tmp_path).returncode == 0
-        assert run("check", folder=tmp_path).returncode == 0
-    told = run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+        assert run_here("compact", folder=tmp_path).returncode == 0
+        assert run_here("check", folder=tmp_path).returncode == 0
+    told = run_here("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
     assert "not silver, from app" in told
-    assert run("diff", "0", "6", folder=tmp_path).returncode == 0
+    assert run_here("diff", "0", "6", folder=tmp_path).returncode == 0
 
 
 @pytest.mark.slow
 def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,tier,colour\nA,gold,red\n")
     (tmp_path / "b.csv").write_text("customer_id,tier\nA,silver\n")
-    assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+    assert run_here("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
     assert (
-        run("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
+        run_here("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode
+        == 0
     )
     for number in range(24):
         (tmp_path / "s.csv").write_text(f"customer_id,seq\nA,{number}\n")
-        done = run("import", "s.csv", "--feed", "crm", folder=tmp_path)
+        done = run_here("import", "s.csv", "--feed", "crm", folder=tmp_path)
         assert done.returncode == 0, (number, done.stderr)
     assert (
-        "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+        "not silver, from app"
+        in run_here("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
     )

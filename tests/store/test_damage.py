@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import duckdb
-from support.doors import call, run
+from support.doors import call, run_here
 
 
 def test_a_damaged_store_is_said_to_be_damaged(tmp_path: Path) -> None:
@@ -21,12 +21,12 @@ def test_a_damaged_store_is_said_to_be_damaged(tmp_path: Path) -> None:
             + bytes(255 - one for one in whole[place : place + 8])
             + whole[place + 8 :]
         )
-        done = run("check", folder=tmp_path)
+        done = run_here("check", folder=tmp_path)
         assert done.returncode in (0, 6), done.stderr
         assert "fault in profilectl" not in done.stderr
     (tmp_path / "profiles.duckdb").write_bytes(whole[: len(whole) // 2])
     for command in ("check", "stats", "export profiles"):
-        done = run(*command.split(), folder=tmp_path)
+        done = run_here(*command.split(), folder=tmp_path)
         assert done.returncode == 6, (command, done.stderr)
 
 
@@ -35,8 +35,8 @@ def test_a_repair_tells_what_a_wrong_index_hid(tmp_path: Path) -> None:
     assert call("import", "x.csv", "--feed", "f", folder=tmp_path).exit_code == 0
     with duckdb.connect(str(tmp_path / "profiles.duckdb")) as store:
         store.execute("update row_1 set i_customer_id = 'A' where i_customer_id = 'B'")
-    assert run("check", folder=tmp_path).returncode == 6
-    done = run("check", "--repair", folder=tmp_path)
+    assert run_here("check", folder=tmp_path).returncode == 6
+    done = run_here("check", "--repair", folder=tmp_path)
     assert done.returncode == 6
     assert "held by several profiles" in done.stdout + done.stderr
 
@@ -46,7 +46,7 @@ def test_a_store_without_its_secret_is_damaged(tmp_path: Path) -> None:
     assert call("import", "x.csv", "--feed", "f", folder=tmp_path).exit_code == 0
     with duckdb.connect(str(tmp_path / "profiles.duckdb")) as store:
         store.execute("delete from meta where name = 'secret'")
-    done = run("check", folder=tmp_path)
+    done = run_here("check", folder=tmp_path)
     assert done.returncode == 6
     assert "its secret is gone" in done.stderr
 
@@ -69,6 +69,6 @@ def test_a_cell_of_nobody_is_a_breach(tmp_path: Path) -> None:
     assert call("import", "y.jsonl", "--feed", "g", folder=tmp_path).exit_code == 0
     with duckdb.connect(str(tmp_path / "profiles.duckdb")) as store:
         store.execute("update rest_2 set profile = 123456")
-    done = run("check", folder=tmp_path)
+    done = run_here("check", folder=tmp_path)
     assert done.returncode == 6
     assert "belong to no row that touched their profile" in done.stdout + done.stderr

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.doors import call, run
+from support.doors import call, run_here
 from support.effort import first_now
 
 from profilectl.rules.feed import meaning_of
@@ -83,7 +83,9 @@ def test_a_partner_may_be_named_for_a_feed_called_partner(tmp_path: Path) -> Non
         == 0
     )
     assert (
-        run("import", "a.csv", "--feed", "crm", "--partner", "Punchh", folder=tmp_path).returncode
+        run_here(
+            "import", "a.csv", "--feed", "crm", "--partner", "Punchh", folder=tmp_path
+        ).returncode
         == 2
     )
 
@@ -102,5 +104,5 @@ def test_what_is_said_of_a_source_is_what_the_rule_does(source: str) -> None:
 
 def test_a_custom_feed_is_told_how_a_csv_upload_is_ranked(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,n\nA,1\n")
-    assert CUSTOM in run("import", "a.csv", "--feed", "crm", folder=tmp_path).stderr
-    assert CUSTOM in run("--store", "b.duckdb", "feeds", "add", "crm", folder=tmp_path).stderr
+    assert CUSTOM in run_here("import", "a.csv", "--feed", "crm", folder=tmp_path).stderr
+    assert CUSTOM in run_here("--store", "b.duckdb", "feeds", "add", "crm", folder=tmp_path).stderr

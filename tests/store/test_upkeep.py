@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from support.doors import run
+from support.doors import made_once, run_here
 from support.places import STORES
 
 from profilectl.store.attaching import SCHEMA_VERSION
@@ -28,13 +28,25 @@ def unpacked(name: str, folder: Path) -> Path:
     return store
 
 
-def up_to_date(folder: Path) -> Path:
-    """Return a store of this version that holds something of everything, with nothing beside it."""
-    store = unpacked("schema-5", folder)
-    assert run("check", folder=folder).returncode == 0
+@made_once
+def with_something_of_everything(folder: Path) -> None:
+    """Make a store of this version that holds something of everything, with nothing beside it."""
+    unpacked("schema-5", folder)
+    assert run_here("check", folder=folder).returncode == 0
     for backup in folder.glob("*.backup"):
         backup.unlink()
-    return store
+
+
+def up_to_date(folder: Path) -> Path:
+    return with_something_of_everything(folder) / "profiles.duckdb"
+
+
+@pytest.fixture(scope="module")
+def profiles_up_to_date(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the export of that store."""
+    folder = tmp_path_factory.mktemp("whole")
+    up_to_date(folder)
+    return run_here("export", "profiles", "--sorted", "--provenance", folder=folder).stdout
 
 
 def digest(path: Path) -> str:
@@ -42,7 +54,7 @@ def digest(path: Path) -> str:
 
 
 def printed(*arguments: str, folder: Path) -> Any:
-    done = run(*arguments, folder=folder)
+    done = run_here(*arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -51,10 +63,10 @@ def printed(*arguments: str, folder: Path) -> Any:
 def test_a_store_of_every_version_gives_what_it_held(name: str, tmp_path: Path) -> None:
     store = unpacked(name, tmp_path)
     before = digest(store)
-    done = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path)
+    done = run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path)
     assert done.returncode == 0
     assert done.stdout == (STORES / f"{name}.jsonl").read_text("utf-8")
-    assert run("check", folder=tmp_path).returncode == 0
+    assert run_here("check", folder=tmp_path).returncode == 0
     backups = list(tmp_path.glob("*.backup"))
     if name != CURRENT:
         assert f"upgraded from schema {name[-1]} to {CURRENT[-1]}" in done.stderr
@@ -68,7 +80,7 @@ def test_a_dry_run_does_not_upgrade_a_store(tmp_path: Path) -> None:
     store = unpacked("schema-1", tmp_path)
     before = digest(store)
     (tmp_path / "a.csv").write_text("email\na@example.com\n")
-    done = run("import", "a.csv", "--feed", "f", "--dry-run", folder=tmp_path)
+    done = run_here("import", "a.csv", "--feed", "f", "--dry-run", folder=tmp_path)
     assert done.returncode == 6
     assert "older" in done.stderr
     assert digest(store) == before
@@ -77,12 +89,12 @@ def test_a_dry_run_does_not_upgrade_a_store(tmp_path: Path) -> None:
 
 def test_an_upgraded_store_takes_imports_and_gives_the_last_back(tmp_path: Path) -> None:
     unpacked("schema-1", tmp_path)
-    before = run("export", "profiles", "--sorted", folder=tmp_path).stdout
+    before = run_here("export", "profiles", "--sorted", folder=tmp_path).stdout
     (tmp_path / "a.csv").write_text("customer_id,tier\nC1,diamond\nC9,gold\n")
-    assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
-    assert run("imports", "undo", "4", folder=tmp_path).returncode == 0
-    assert run("export", "profiles", "--sorted", folder=tmp_path).stdout == before
-    refused = run("imports", "undo", "1", folder=tmp_path)
+    assert run_here("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+    assert run_here("imports", "undo", "4", folder=tmp_path).returncode == 0
+    assert run_here("export", "profiles", "--sorted", folder=tmp_path).stdout == before
+    refused = run_here("imports", "undo", "1", folder=tmp_path)
     assert refused.returncode == 4
     assert "2 (warehouse), 3 (crm)" in refused.stderr
 
@@ -100,7 +112,7 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
         ("backup", "b"),
         ("compact",),
     ):
-        done = run(*arguments, folder=tmp_path)
+        done = run_here(*arguments, folder=tmp_path)
         assert done.returncode == 6, arguments
         assert "newer profilectl" in done.stderr
         assert digest(store) == before
@@ -136,24 +148,24 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("broken", BREAKS)
-def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
+def test_check_finds_and_repairs(broken: str, tmp_path: Path, profiles_up_to_date: str) -> None:
     statements, promise, derived = BREAKS[broken]
     store = up_to_date(tmp_path)
-    before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     with duckdb.connect(store) as connection:
         for statement in statements.split(";"):
             connection.execute(statement)
-    found = run("check", "--json", folder=tmp_path)
+    found = run_here("check", "--json", folder=tmp_path)
     assert found.returncode == 6, found.stdout
     assert promise in {one["promise"] for one in json.loads(found.stdout)["breaches"]}
-    repaired = run("check", "--repair", folder=tmp_path)
-    after = run("check", folder=tmp_path)
+    repaired = run_here("check", "--repair", folder=tmp_path)
+    after = run_here("check", folder=tmp_path)
     if derived:
         assert repaired.returncode == 0, repaired.stdout
         assert "(repaired)" in repaired.stdout
         assert after.returncode == 0, after.stdout
         assert (
-            run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
+            run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
+            == profiles_up_to_date
         )
     elif promise != "unique":
         assert after.returncode == 6
@@ -165,7 +177,7 @@ def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> N
     for place in range(3 * 4096 + 100, len(whole), 262_144):
         whole[place : place + 64] = os.urandom(64)
     store.write_bytes(bytes(whole))
-    done = run("check", folder=tmp_path)
+    done = run_here("check", folder=tmp_path)
     assert done.returncode == 6
     assert "Traceback" not in done.stderr
     assert "fault in profilectl" not in done.stderr
@@ -173,17 +185,17 @@ def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> N
 
 def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
     up_to_date(tmp_path)
-    done = run("backup", "copy.duckdb", folder=tmp_path)
+    done = run_here("backup", "copy.duckdb", folder=tmp_path)
     assert done.returncode == 0
     assert stat.S_IMODE((tmp_path / "copy.duckdb").stat().st_mode) == 0o600
     assert (
-        run("--store", "copy.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout
-        == run("export", "profiles", "--sorted", folder=tmp_path).stdout
+        run_here("--store", "copy.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout
+        == run_here("export", "profiles", "--sorted", folder=tmp_path).stdout
     )
-    again = run("backup", "copy.duckdb", folder=tmp_path)
+    again = run_here("backup", "copy.duckdb", folder=tmp_path)
     assert again.returncode == 4
     assert "there already" in again.stderr
-    assert run("backup", "copy.duckdb", "--force", folder=tmp_path).returncode == 0
+    assert run_here("backup", "copy.duckdb", "--force", folder=tmp_path).returncode == 0
     assert sorted(one.name for one in tmp_path.iterdir()) == [
         "copy.duckdb",
         "copy.duckdb.seal",
@@ -193,16 +205,18 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:
     up_to_date(tmp_path)
-    before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
-    changes = run("diff", "0", "3", "--json", folder=tmp_path).stdout
-    assert "sha256" in (shown := run("imports", "show", "5", folder=tmp_path).stdout)
+    before = run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
+    changes = run_here("diff", "0", "3", "--json", folder=tmp_path).stdout
+    assert "sha256" in (shown := run_here("imports", "show", "5", folder=tmp_path).stdout)
     assert "1 rows" not in shown
     done = printed("compact", "--keep", "2", "--json", folder=tmp_path)
     assert (done["segments_before"], done["segments"], done["undoable"]) == (4, 3, [3, 5])
-    assert run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
-    assert run("diff", "0", "3", "--json", folder=tmp_path).stdout == changes
-    assert run("check", folder=tmp_path).returncode == 0
-    refused = run("imports", "undo", "2", folder=tmp_path)
+    assert (
+        run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
+    )
+    assert run_here("diff", "0", "3", "--json", folder=tmp_path).stdout == changes
+    assert run_here("check", folder=tmp_path).returncode == 0
+    refused = run_here("imports", "undo", "2", folder=tmp_path)
     assert refused.returncode == 4
     assert "laid together" in refused.stderr
     assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [
@@ -212,7 +226,7 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
         False,
         True,
     ]
-    done = run("compact", "--keep", "0", folder=tmp_path)
+    done = run_here("compact", "--keep", "0", folder=tmp_path)
     assert re.fullmatch(
         r"3 segments became 1, [0-9,]+ bytes became [0-9,]+; imports that can be undone: none\n",
         done.stderr,
@@ -242,7 +256,7 @@ def test_stats_count_what_there_is(tmp_path: Path) -> None:
     ["check", "stats", "compact", "imports list", "diff 1", "imports undo 1 --yes", "backup b"],
 )
 def test_without_a_store_every_command_says_so(command: str, tmp_path: Path) -> None:
-    done = run(*command.split(), folder=tmp_path)
+    done = run_here(*command.split(), folder=tmp_path)
     assert done.returncode == 6
     assert "there is no store" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -250,7 +264,7 @@ def test_without_a_store_every_command_says_so(command: str, tmp_path: Path) -> 
 
 def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> None:
     unpacked("schema-3", tmp_path)
-    done = run("events", "--json", "--limit", "0", folder=tmp_path)
+    done = run_here("events", "--json", "--limit", "0", folder=tmp_path)
     found = [json.loads(line) for line in done.stdout.splitlines()][::-1]
     assert [(one["name"], one["type"], f"{one['file']}:{one['line']}") for one in found] == [
         ("buy", "custom_event", "ev.csv:2"),
@@ -261,7 +275,7 @@ def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> N
     ]
     assert '"custom_attributes":{"price":1.10,"a":"x\\ny"}' in done.stdout
     shown = json.loads(
-        run(
+        run_here(
             "show", "--customer-id", "C5", "--section", "timeline", "--json", folder=tmp_path
         ).stdout
     )
@@ -280,6 +294,6 @@ def test_an_upgraded_store_has_the_tables_of_a_new_one(name: str, tmp_path: Path
         return {one for one in found if not one[0].rpartition("_")[2].isdigit()}
 
     unpacked(name, tmp_path)
-    assert run("check", folder=tmp_path).returncode == 0
-    assert run("--store", "new.duckdb", "feeds", "add", "f", folder=tmp_path).returncode == 0
+    assert run_here("check", folder=tmp_path).returncode == 0
+    assert run_here("--store", "new.duckdb", "feeds", "add", "f", folder=tmp_path).returncode == 0
     assert fixed(tmp_path / "profiles.duckdb") == fixed(tmp_path / "new.duckdb")

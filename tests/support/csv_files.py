@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support.doors import run
+from support.doors import run_here
 
 
 def take(
@@ -15,7 +15,7 @@ def take(
 ) -> subprocess.CompletedProcess[str]:
     """Import a file of that content."""
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    done = run("import", name, "--feed", "f", *options, folder=folder)
+    done = run_here("import", name, "--feed", "f", *options, folder=folder)
     assert "Traceback" not in done.stderr
     assert "a fault in profilectl" not in done.stderr, done.stderr
     return done
@@ -24,7 +24,7 @@ def take(
 def people(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the attributes of each customer, and the other identities under their types."""
     found = {}
-    for line in run("export", "profiles", folder=folder).stdout.splitlines():
+    for line in run_here("export", "profiles", folder=folder).stdout.splitlines():
         profile = json.loads(line)
         identities = {kind: values[0] for kind, values in profile["user_identities"].items()}
         name = identities.pop("customer_id", "")

@@ -13,11 +13,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+import typer.main
 import typer.testing
 from support.places import SCRIPTS, SUPPORT
 from typer.testing import CliRunner, Result
@@ -36,6 +39,7 @@ NOW_MS = 1_790_000_000_000
 
 # CliRunner makes the whole command line anew for each call: a third of what a small case costs.
 typer.testing._get_command = functools.cache(typer.testing._get_command)
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def lines_of(one: dict[str, Any], mpids: list[str]) -> list[str]:
@@ -272,16 +276,94 @@ def made_once(make: Callable[[Path], object]) -> Callable[[Path], Path]:
 def call(*arguments: str, folder: Path) -> Result:
     """Call the command in this process: the same command line without the price of a new Python."""
     from profilectl.cli.app import app
-    from profilectl.files.suppression_key import choose_key
-    from profilectl.rules.workspace import choose_workspace
 
     with contextlib.chdir(folder):
         try:
             return CliRunner().invoke(app, list(arguments))
         finally:
-            # the command's own process would end here, and what it chose with it
-            choose_workspace(None)
-            choose_key(None)
+            _forget_choices()
+
+
+def run_here(
+    *arguments: str, folder: Path, stdin: bytes | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, as the program would: its words and its exit status, without
+    the price of a fork.
+
+    That price is most of what a small command costs. Of tests about processes, signals or locks it
+    would say nothing: they take `run`. tests/cli/test_doors.py holds the two against each other.
+    """
+    from profilectl.cli.app import main
+
+    assert threading.current_thread() is threading.main_thread()
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **more}
+    environment.pop("PROFILECTL_STORE", None)
+    before, streams, umask = (
+        [os.dup(number) for number in range(3)],
+        (sys.stdin, sys.stdout, sys.stderr),
+        os.umask(0o077),
+    )
+    with (
+        tempfile.TemporaryDirectory() as ours,
+        contextlib.chdir(folder),
+        warnings.catch_warnings(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        warnings.simplefilter("default")
+        paths = [Path(ours) / name for name in ("stdin", "stdout", "stderr")]
+        paths[0].write_bytes(stdin or b"")
+        for name in os.environ.keys() - environment.keys():
+            patch.delenv(name)
+        for name, value in environment.items():
+            if os.environ.get(name) != value:
+                patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["profilectl", *map(str, arguments)])
+        # the name of a program that is run as a module
+        patch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
+        status: object = 0
+        try:
+            for number, path in enumerate(paths):
+                opened = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+                os.dup2(opened, number)
+                os.close(opened)
+            sys.stdin, sys.stdout, sys.stderr = (
+                open(
+                    number,
+                    "w" if number else "r",
+                    encoding="utf-8",
+                    errors="backslashreplace" if number == 2 else "strict",
+                    closefd=False,
+                )
+                for number in range(3)
+            )  # noqa: SIM115
+            try:
+                main()
+            except SystemExit as left:
+                status = left.code
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = streams
+            for number, kept in enumerate(before):
+                os.dup2(kept, number)
+                os.close(kept)
+            os.umask(umask)
+            _forget_choices()
+        return subprocess.CompletedProcess(
+            list(arguments),
+            int(status or 0),
+            paths[1].read_text("utf-8"),
+            paths[2].read_text("utf-8"),
+        )  # type: ignore[call-overload]
+
+
+def _forget_choices() -> None:
+    """Undo what a command chose for its own process, which would have ended."""
+    from profilectl.files.suppression_key import choose_key
+    from profilectl.rules.workspace import choose_workspace
+
+    choose_workspace(None)
+    choose_key(None)
 
 
 def by_command_line(

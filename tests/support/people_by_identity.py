@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.doors import run
+from support.doors import run_here
 
 
 def people(folder: Path) -> dict[str, dict[str, object]]:
-    lines = run("export", "profiles", folder=folder).stdout.splitlines()
+    lines = run_here("export", "profiles", folder=folder).stdout.splitlines()
     return {
         str(next(iter(one["user_identities"].values()), ["nobody"])[0]): one["user_attributes"]
         for one in map(json.loads, lines)

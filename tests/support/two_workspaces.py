@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support.doors import run
+from support.doors import run_here
 
 CONFIGURATION = """
 [feeds.app]
@@ -48,14 +48,14 @@ def batch(customer: str, *events: dict[str, Any], **more: Any) -> dict[str, Any]
 def bring(folder: Path, feed: str, *batches: dict[str, Any]) -> dict[str, Any]:
     file = folder / f"{feed}.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in batches))
-    done = run("import", file.name, "--feed", feed, "--json", folder=folder)
+    done = run_here("import", file.name, "--feed", feed, "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
 def shown(folder: Path, workspace: str, *more: str) -> dict[str, Any]:
-    done = run("--workspace", workspace, "show", "A", "--json", *more, folder=folder)
+    done = run_here("--workspace", workspace, "show", "A", "--json", *more, folder=folder)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["profiles"][0]
     return found
