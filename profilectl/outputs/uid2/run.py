@@ -90,7 +90,8 @@ select 0::bigint as profile, 0::bigint as arrival, '' as kind, 0 as rank, 0 as p
 where false
 """
 # The one value of each due profile that is asked (rule.asked), and whether it waits (rule.waits).
-# The column is the time from when on the stored UID may be another one.
+# The column is the time from when on the stored UID may be another one; the other hole is the
+# SELECT of the newest values.
 VALUED = """
 select due.profile, best.kind, best.value,
        coalesce(answered.refresh_ms > $now_ms and best.arrival < answered.arrival, false) as waits
@@ -109,7 +110,7 @@ left join (
 ) as best on best.profile = due.profile
 left join (
     select profile, arrival, {columns}
-    from newest_value
+    from ({newest})
     where key = $refresh_from
 ) as answered on answered.profile = due.profile
 """
@@ -387,10 +388,10 @@ def _make_valued(profiles: Profiles, now_ms: int) -> None:
     scratch.make("candidate", " union all ".join(candidates) or NO_CANDIDATE)
     for name in ("identity_of_row", "identity_row"):
         scratch.drop(name)
-    scratch.make("newest_value", profiles.newest(DUE_PROFILES), keep=False)
     refresh_ms = f"try_cast({held_as_text('held')} as bigint) as refresh_ms"
     bound = {"now_ms": now_ms, "refresh_from": REFRESH_FROM}
-    scratch.make("valued", VALUED.format(columns=refresh_ms), bound)
+    valued = VALUED.format(columns=refresh_ms, newest=profiles.newest(DUE_PROFILES))
+    scratch.make("valued", valued, bound)
 
 
 def _candidate_columns(kind: Uid2Kind, type_: str) -> str:
