@@ -103,6 +103,7 @@ class _State:
 
     def attribution_at(self, at_ms: int) -> dict[str, Value]:
         """Return the attribution that holds at a time."""
+        # The newest that is due.
         holding = (
             attribution for due_ms, attribution in reversed(self.attributions) if due_ms <= at_ms
         )

@@ -40,11 +40,13 @@ from profilectl.store.same_store import held_to
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
+# How many batches wait for an output, whether its connections are active or not.
 BATCHES_WAITING = """
 select count(*)
 from store.outbox
 where output = $output and state = $waiting
 """
+# How many messages about members wait for it.
 MESSAGES_WAITING = """
 select count(*)
 from store.audience_outbox

@@ -41,16 +41,19 @@ Name = Callable[[int, int, str], str]
 """From position, part and content to a source_request_id."""
 
 ALL_PROFILES = "select profile from every_profile"
+# ... those that the workspace has seen.
 SEEN_PROFILES = """
 select profile
 from every_profile
 where profile in (select profile from seen_profile)
 """
+# ... those that reading.export.choose has chosen.
 CHOSEN_OF_STANDING = """
 select profile
 from standing
 where profile in (select profile from chosen)
 """
+# How many profiles the push is about.
 PROFILES_BEFORE = "select count(*) from standing where profile < $until"
 # The batches of a stretch of profiles. The hole is their SELECT, which has a column for each
 # attribute: as a view it would be bound twice.
@@ -68,6 +71,7 @@ from ({batches}) as batch
 cross join (select $masked::varchar[] as keys) as masked
 left join ({deleted}) as deleted on deleted.profile = batch._profile
 """
+# The batches of a profile lie side by side, in order.
 ROWS = """
 select _profile, mpid, line, deleted, digest, keys, turn
 from push_row
