@@ -77,12 +77,15 @@ class _State:
     """The attributes that are deleted, and the arrival that deleted each."""
     consent: dict[Purpose, Said] = field(default_factory=dict)
     """The consent in force."""
+    consent_before: dict[Purpose, Said] = field(default_factory=dict)
+    """The consent in force before the batch that was applied last."""
     attributions: list[tuple[int, dict[str, Value]]] = field(default_factory=list)
     """The attributions that it had, and from when on each holds."""
 
     def apply(self, touch: Touch, due_ms: int) -> None:
         """Apply a batch. due_ms: from when on it holds, where it is an alias."""
         arrival = touch.origin.arrival
+        self.consent_before = dict(self.consent)
         for entry in touch.entries:
             if entry.kind == "deleted":
                 self.attributes.pop(entry.key, None)
@@ -100,6 +103,7 @@ class _State:
 
     def attribution_at(self, at_ms: int) -> dict[str, Value]:
         """Return the attribution that holds at a time."""
+        # The newest that is due.
         holding = (
             attribution for due_ms, attribution in reversed(self.attributions) if due_ms <= at_ms
         )
@@ -225,14 +229,10 @@ class Composer:
             arrival = touch.origin.arrival
             if arrival > newest:
                 break
-            consent_before = dict(state.consent)
             state.apply(touch, past.due_ms.get(arrival, 0))
             if arrival in waiting:
                 batch = waiting[arrival]
-                profile_then = replace(
-                    _profile_then(past, state, batch, surroundings=surroundings),
-                    consent_before=consent_before,
-                )
+                profile_then = _profile_then(past, state, batch, surroundings=surroundings)
                 composed[arrival] = completed(
                     self._received(touch, batch, activity.environment),
                     profile_then,
@@ -371,7 +371,7 @@ def _past_of(activity: Activity) -> _Past:
 def _profile_then(
     past: _Past, state: _State, batch: WaitingBatch, *, surroundings: _Surroundings
 ) -> ProfileThen:
-    """Return a profile as it was after a batch; its consent before that is not filled in."""
+    """Return a profile as it was after the batch that was applied last."""
     activity, arrival = past.activity, batch.arrival
     definitions = surroundings.definitions
     # At that time an alias that came later, or was not due, had carried nothing over.
@@ -389,6 +389,7 @@ def _profile_then(
         attributes=dict(state.attributes),
         calculated=calculated_at(definitions, occurred, arrival=arrival, now_ms=batch.received_ms),
         consent=dict(state.consent),
+        consent_before=state.consent_before,
         attribution=state.attribution_at(batch.received_ms),
         consents=surroundings.consents.get(arrival, ()),
         memberships=() if out else surroundings.memberships.get(arrival, ()),

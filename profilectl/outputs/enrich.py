@@ -48,6 +48,7 @@ asof join (select * from store.import_file where import = $number) as file
   on row.arrival >= file.first_arrival
 asof join store.line_run as run on row.arrival >= run.first_arrival
 """
+# Why rows of the file were left out by the import.
 DROPPED = "select arrival, code from store.dropped"
 
 
@@ -171,6 +172,7 @@ def enrich(
         with open_store(scratch, copy, write=True, create=True) as store:
             connected = routes(store)
             chosen = _chosen(store, connected, request.feed, output=output)
+            # In the copy the feed is connected to an output that takes everything, and to no other.
             with store.transaction():
                 replace_connections(
                     store,

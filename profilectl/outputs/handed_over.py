@@ -24,6 +24,7 @@ select workspace, profile, arrival, keys
 from store.handed_over
 where output = $output and profile in (select profile from rider)
 """
+# The arrival before an output was declared: it need not hear of older deletions.
 BEFORE_OUTPUT = "select arrival - 1 from store.output_since where output = $output"
 # The last batch of each rider that an output took.
 LAST_TAKEN = """
@@ -82,6 +83,7 @@ class Riding:
             return
         before = self.has.get(view)
         after = handed_over(before, outgoing.arrival, document)
+        # It is written down also where nothing has changed: a dead batch may leave after it.
         if view[1] in self.watched and outgoing.arrival > after.arrival:
             after = HandedOver(outgoing.arrival, after.keys)
         if after is not before:

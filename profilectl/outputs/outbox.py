@@ -51,6 +51,7 @@ where batch.output = $output
 order by batch.arrival
 limit $limit
 """
+# A dead batch may be tried again, and then leave after newer ones of its profile.
 DEAD_PROFILES = """
 select distinct profile
 from store.outbox
@@ -64,10 +65,12 @@ from outcome
 where not dead
 order by arrival
 """
+# What has left, or is not to leave, waits no more.
 TAKE_OUT = """
 delete from store.outbox
 where output = $output and arrival in (select arrival from outcome where not dead)
 """
+# A dead batch stays in the outbox, with the reason, until somebody looks at it.
 MARK_DEAD = """
 update store.outbox as batch
 set state = $dead, why = outcome.said, failed_ms = $now_ms

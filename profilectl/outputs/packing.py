@@ -132,6 +132,7 @@ def parcels_of(
     batches = []
     for place, part in enumerate(_parts(_leaving(document, with_times), limits, id_bytes)):
         number, content = first_part + place, ",".join(part)
+        # A batch that brings an id keeps it in its first part alone: an id is taken once.
         request = own if own and not place else name(number, content)
         batches.append(
             PackedBatch(

@@ -57,6 +57,7 @@ from shared_person as held
 left join (select profile, since_ms from store.membership where audience = $audience) as member
   on member.profile = held.profile
 """
+# The people that are read at once.
 SHARED_PROFILES = "where profile in (select profile from shared_people)"
 # How much waits for a list: the number of the newest change, and how many there are.
 WAITS_FOR_LIST = """
@@ -64,7 +65,9 @@ select max(number), count(*)
 from store.audience_outbox
 where output = $output and audience = $audience
 """
+# The members of a list as they were when it was begun: they are told of, and no others.
 LISTED = "select * from shared_wanted"
+# In the order in which profiles were founded.
 MEMBERS_LISTED = "select profile, mpid from listed order by profile"
 # A list holds the members that it was made of. A profile that was erased meanwhile stays out.
 FORGET_MEMBERS = "delete from store.audience_told where output = $output and audience = $audience"
@@ -75,6 +78,7 @@ select $output, $audience, listed.profile, listed.mpid, listed.environment, list
 from listed
 where profile in (select profile from every_profile)
 """
+# A list tells all changes that waited when it was begun, so they have left with it.
 COUNT_LEFT = """
 insert into store.audience_left
 select output, audience, action, 'delivered', count(*), $now_ms
@@ -83,6 +87,7 @@ where output = $output and audience = $audience and number <= $newest
 group by all
 order by all
 """
+# ... and wait no more; a change that came since does.
 TAKE_OUT_CHANGES = """
 delete from store.audience_outbox
 where output = $output and audience = $audience and number <= $newest

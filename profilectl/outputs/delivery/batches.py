@@ -114,6 +114,7 @@ def _taken(block: _Block, output: Output) -> Taken:
         if isinstance(leaving, str):
             outcomes.append(BatchOutcome(batch.arrival, leaving))
             continue
+        # Its deletions are told; should it not arrive, the next batch of the person tells them.
         if batch.profile is not None and "deleted_user_attributes" in leaving:
             telling.add(batch.profile)
         parcels.append(

@@ -35,6 +35,7 @@ where $output is null or batch.output = $output
 group by batch.output, feed.name
 order by batch.output, feed.name
 """
+# How many batches have left, by output and by what became of them.
 BATCHES_LEFT = """
 select output, outcome, count(*)
 from store.forwarded
@@ -42,6 +43,7 @@ where $output is null or output = $output
 group by output, outcome
 order by all
 """
+# The dead batches, and where each stands in its file; oldest first.
 BATCHES_DEAD = """
 select batch.output, feed.name, batch.import, file.path, file.unit,
        run.first_line + batch.arrival - run.first_arrival, batch.why, batch.failed_ms
@@ -65,6 +67,7 @@ where $output is null or message.output = $output
 group by message.output, message.audience, audience.name
 order by message.output, message.audience
 """
+# How many messages have left; one that said nothing new is not counted.
 MESSAGES_LEFT = """
 select output, outcome, sum(messages)::bigint
 from store.audience_left
@@ -72,6 +75,7 @@ where ($output is null or output = $output) and outcome <> 'UNCHANGED'
 group by output, outcome
 order by all
 """
+# The dead messages, oldest first.
 MESSAGES_DEAD = """
 select message.output, audience.name, message.action, message.mpid::varchar, message.why,
        message.failed_ms
@@ -82,6 +86,7 @@ where ($output is null or message.output = $output) and message.state = $dead
 order by message.number
 limit $limit
 """
+# An output that is declared no more may still have something in the outbox.
 OUTPUTS_WITH_LETTERS = """
 select output from store.outbox
 union
@@ -89,21 +94,25 @@ select output from store.forwarded
 union
 select output from store.audience_outbox
 """
+# How many batches a command is about.
 BATCHES_IN_STATE = """
 select count(*)
 from store.outbox
 where state = $state and ($output is null or output = $output)
 """
+# How many messages a command is about.
 MESSAGES_IN_STATE = """
 select count(*)
 from store.audience_outbox
 where state = $state and ($output is null or output = $output)
 """
+# Batches that are tried again lose the reason of their failure.
 RETRY_BATCHES = """
 update store.outbox
 set state = 'waiting', why = null, failed_ms = null
 where state = $state and ($output is null or output = $output)
 """
+# Messages too.
 RETRY_MESSAGES = """
 update store.audience_outbox
 set state = 'waiting', why = null, failed_ms = null

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ from profilectl.store.same_store import held_to
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
+# How many batches wait for an output, whether its connections are active or not.
 BATCHES_WAITING = """
 select count(*)
 from store.outbox
 where output = $output and state = $waiting
 """
+# How many messages about members wait for it.
 MESSAGES_WAITING = """
 select count(*)
 from store.audience_outbox
@@ -211,19 +213,25 @@ def forward(
                 progress=progress,
                 is_first=is_first,
             )
-            began = time.monotonic()
-            awake = [output for output in chosen if awake_at.get(output.name, 0) <= began]
-            results = [_to_output(look, output) for output in awake]
+            results = [_to_output(look, output) for output in _awake(chosen, awake_at)]
             is_first = False
             if request.follow_s is None:
                 return results
             told(results)
-            awake_at |= {
-                result.output: time.monotonic() + result.rest_s
-                for result in results
-                if result.stopped
-            }
+            awake_at |= _awake_again(results)
             time.sleep(request.follow_s)
+
+
+def _awake(chosen: Sequence[Output], awake_at: Mapping[str, float]) -> list[Output]:
+    """Return the outputs that are not to be left alone now. awake_at: until when each is."""
+    at = time.monotonic()
+    return [output for output in chosen if awake_at.get(output.name, 0) <= at]
+
+
+def _awake_again(results: Sequence[Forwarded]) -> dict[str, float]:
+    """Return until when outputs that take nothing are to be left alone."""
+    at = time.monotonic()
+    return {result.output: at + result.rest_s for result in results if result.stopped}
 
 
 def _connected(store: OpenStore) -> _Connected:

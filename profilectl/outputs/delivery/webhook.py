@@ -51,6 +51,7 @@ class Webhook:
         """Send batches, each until there is an answer that ends it."""
         lanes: dict[int, list[Parcel]] = {}
         for parcel in parcels:
+            # All batches of a person are in one lane.
             lanes.setdefault(parcel.lane % self._lanes, []).append(parcel)
         delivered = Delivered()
         with ThreadPoolExecutor(self._lanes) as pool:

@@ -113,6 +113,7 @@ class Books:
             self.refuse(
                 Refusal(row.position, bad.part, bad.error.code, message=message, raw=bad.raw)
             )
+        # A profile without an identity has no batch: nobody would be found by it.
         if not row.parcels and not row.bad:
             self._end(row.position)
         return row.parcels
@@ -120,6 +121,7 @@ class Books:
     def refuse(self, refusal: Refusal) -> None:
         """Count a batch as refused, and write it to the file of refused batches."""
         self.tally.reasons[refusal.code] += 1
+        # Without a digest the profile is sent again by the next push: the host lacks a part of it.
         self.profiles.pop(refusal.position, None)
         part = RefusedPart(refusal.position, refusal.part, refusal.code)
         self.pending.refused = [*self.pending.refused, part]

@@ -50,10 +50,15 @@ MEMBERS = (
 EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
 """How many bytes of a batch may be events; the others are for the person it is about."""
 
+# The profiles that reading.export.choose has chosen.
 CHOSEN_PROFILES = "where profile in (select profile from chosen)"
+# How many stored batches the push is about.
 BATCHES_BEFORE = "select count(distinct arrival) from standing where arrival < $until"
+# The events that a host has.
 SENT_TO_HOST = "select arrival, place from store.sent_event where host = $host"
+# No events: all are sent again, or no host is known.
 SENT_TO_NOBODY = "select arrival, place from store.sent_event where false"
+# Each stored batch with at least one event that the host lacks.
 LEFT_BATCH = """
 select distinct arrival
 from (select * from standing where arrival < $until) as event
@@ -63,6 +68,7 @@ where not exists (
     where sent.arrival = event.arrival and sent.place = event.place
 )
 """
+# The batches from the first that is not done.
 BATCHES_TO_SEND = "select arrival from left_batch where arrival >= $start order by arrival"
 # Each stored batch, with all of its events that are chosen. The view chosen_event is of a stretch.
 EVENT_READ = """
@@ -87,7 +93,9 @@ join event_person as person on person.profile = batch.profile
 left join event_fields as extra on extra.arrival = batch.arrival
 order by batch.arrival
 """
+# Where no stored batch has other fields.
 NO_FIELDS = "select null::bigint as arrival, null::varchar as rest where false"
+# In order of arrival, as positions are begun.
 BATCHES = """
 select arrival, profile, mpid, environment, identities, fields, events
 from event_batch

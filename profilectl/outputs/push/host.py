@@ -86,12 +86,14 @@ from push_line
 where _profile not in (select profile from push_changed_profile)
 order by 1, 3
 """
+# A profile that the host never had; that it has no digest means that it is under way.
 PUT_UNDER_WAY = """
 insert into store.sent_profile
 select $host, profile, null, digest, turn, to_json(every)::varchar
 from push_profile_keys
 where is_new
 """
+# A profile that it had: until these batches are accepted it is not known what it has.
 MARK_UNDER_WAY = """
 update store.sent_profile as accepted
 set digest = null, sent = sending.digest, turn = sending.turn,
@@ -113,11 +115,13 @@ select $host, profile, arrival, place
 from accepted_event
 where arrival in (select arrival from stored_arrival)
 """
+# The tables of all segments that have events.
 EVENT_TABLES = """
 select table_name
 from duckdb_tables()
 where database_name = 'store' and regexp_full_match(table_name, 'event_[0-9]+')
 """
+# Where no segment has events any more.
 NO_ARRIVAL = "select null::bigint as arrival where false"
 
 

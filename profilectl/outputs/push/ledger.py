@@ -45,17 +45,22 @@ where sealed = $sealed
 order by number desc
 limit 1
 """
+# The positions that are done, as runs.
 RUNS_DONE = "select first, last from store.pushed where push = $push"
+# Numbers of pushes are given in order.
 NEXT_PUSH = "select coalesce(max(number), 0) + 1 from store.push"
+# A push that has done nothing yet.
 BEGIN_PUSH = """
 insert into store.push
 values ($number, $kind, $sealed, $until, $started_ms, null, $made_by, 0, 0, 0, 0, $whole)
 """
+# Runs are written anew: joined with the new ones they are fewer.
 FORGET_RUNS = "delete from store.pushed where push = $push"
 PUT_RUNS = """
 insert into store.pushed
 select $push, unnest($first::bigint[]), unnest($last::bigint[])
 """
+# Refused batches by position and part; their text is in the file of refused batches.
 PUT_REFUSED = """
 insert into store.push_refused
 select $push, unnest($position::bigint[]), unnest($part::integer[]), unnest($code::varchar[])
@@ -199,6 +204,7 @@ class Ledger:
         the end is returned as finished. Raises StoreBusy, StoreUnusable.
         """
         with self._open(write=not dry_run, wait_s=self._wait_s, upgrade=not dry_run) as store:
+            # From here on no other store is opened at the path.
             self._closing.enter_context(held_to(self._path, store.meta("store_id")))
             secret = store.meta("secret")
             sealed = _sealed(secret, request)

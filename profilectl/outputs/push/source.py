@@ -41,21 +41,25 @@ Name = Callable[[int, int, str], str]
 """From position, part and content to a source_request_id."""
 
 ALL_PROFILES = "select profile from every_profile"
+# ... those that the workspace has seen.
 SEEN_PROFILES = """
 select profile
 from every_profile
 where profile in (select profile from seen_profile)
 """
+# ... those that reading.export.choose has chosen.
 CHOSEN_OF_STANDING = """
 select profile
 from standing
 where profile in (select profile from chosen)
 """
+# How many profiles the push is about.
 PROFILES_BEFORE = "select count(*) from standing where profile < $until"
-# The batches of a stretch of profiles.
+# The batches of a stretch of profiles. The hole is their SELECT, which has a column for each
+# attribute: as a view it would be bound twice.
 PUSH_LINE = """
 select _profile, _mpid::varchar as mpid, _arrival as part, line, []::varchar[] as deleted
-from profile_batch
+from ({batches})
 """
 # ... with the attributes that were deleted since an import; what is masked was not sent.
 PUSH_LINE_WITH_DELETED = """
@@ -63,10 +67,11 @@ select batch._profile, batch._mpid::varchar as mpid, batch._arrival as part, bat
        list_filter(
            coalesce(deleted.keys, []), lambda key: not list_contains(masked.keys, key)
        ) as deleted
-from profile_batch as batch
+from ({batches}) as batch
 cross join (select $masked::varchar[] as keys) as masked
-left join deleted_attribute as deleted on deleted.profile = batch._profile
+left join ({deleted}) as deleted on deleted.profile = batch._profile
 """
+# The batches of a profile lie side by side, in order.
 ROWS = """
 select _profile, mpid, line, deleted, digest, keys, turn
 from push_row
@@ -250,13 +255,13 @@ class OfStore:
         profiles.loose_keys = [key for key in profiles.loose_keys if key not in masked]
         profiles.several = self.profiles.several
         telling = self.selection.telling(times=self.with_times)
-        self.scratch.make("profile_batch", batches(profiles, stretch, telling), keep=False)
+        select = batches(profiles, stretch, telling)
         if self.since is None:
-            self.scratch.make("push_line", PUSH_LINE)
+            self.scratch.make("push_line", PUSH_LINE.format(batches=select))
         else:
             deleted = profiles.deleted(stretch, self.since)
-            self.scratch.make("deleted_attribute", deleted, keep=False)
-            self.scratch.make("push_line", PUSH_LINE_WITH_DELETED, {"masked": masked})
+            with_deleted = PUSH_LINE_WITH_DELETED.format(batches=select, deleted=deleted)
+            self.scratch.make("push_line", with_deleted, {"masked": masked})
         compare(profiles.store, self.host, stretch, masked=masked)
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:

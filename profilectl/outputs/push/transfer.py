@@ -209,6 +209,7 @@ async def _write(going: _Transfer, *, finished: bool = False, wait_s: float = 0)
     Where the store is busy it stays to be written.
     """
     books, ledger = going.books, going.ledger
+    # What ends while this is being written goes into the next entry.
     entry = books.next_entry()
     if entry.is_empty and not finished:
         return

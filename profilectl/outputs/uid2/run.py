@@ -72,6 +72,7 @@ ANSWER_COLUMNS = (
     ("refresh_from_s", "BIGINT"),
 )
 
+# The profiles that are due.
 DUE_PROFILES = "where profile in (select profile from due)"
 IDENTITY_ROW = "select * from identity_of_row"
 # The identities of a type that the due have. The columns are kind, rank, place, the normalised
@@ -84,13 +85,15 @@ from (
 )
 where identity is not null
 """
+# Where the store has no identity of a kind.
 NO_CANDIDATE = """
 select 0::bigint as profile, 0::bigint as arrival, '' as kind, 0 as rank, 0 as place,
        ''::varchar as value
 where false
 """
 # The one value of each due profile that is asked (rule.asked), and whether it waits (rule.waits).
-# The column is the time from when on the stored UID may be another one.
+# The column is the time from when on the stored UID may be another one; the other hole is the
+# SELECT of the newest values.
 VALUED = """
 select due.profile, best.kind, best.value,
        coalesce(answered.refresh_ms > $now_ms and best.arrival < answered.arrival, false) as waits
@@ -109,7 +112,7 @@ left join (
 ) as best on best.profile = due.profile
 left join (
     select profile, arrival, {columns}
-    from newest_value
+    from ({newest})
     where key = $refresh_from
 ) as answered on answered.profile = due.profile
 """
@@ -117,23 +120,27 @@ NAMELESS_AND_WAITING = """
 select count(*) filter (value is null), count(*) filter (waits)
 from valued
 """
+# How many identities of a kind may not be asked.
 UNUSABLE = """
 select kind, count(*)
 from candidate
 where value is null
 group by kind
 """
+# The profiles that are asked for. The columns are the name of the environment and the hash.
 CHOSEN = """
 select valued.profile, person.mpid, valued.kind, {columns}
 from valued
 join person on person.profile = valued.profile
 where valued.value is not null and not valued.waits
 """
+# Each hash once: several people may share a phone.
 ASKED_HASHES = """
 select row_number() over (order by kind, hash) as place, kind, hash
 from (select distinct kind, hash from chosen)
 """
 ASKED_BY_KIND = "select kind, count(*) from asked group by kind"
+# The hashes of one request.
 ASKED_BETWEEN = """
 select kind, hash
 from asked
@@ -148,8 +155,11 @@ select profile
 from chosen
 where profile not in (select profile from every_profile)
 """
+# They are asked for no more,
 FORGET_LOST = "delete from chosen where profile in (select profile from lost)"
+# ... nor is a hash that nobody else has.
 FORGET_HASHES = "delete from asked where hash not in (select hash from chosen)"
+# The answer of each profile that was asked for.
 ANSWERED = """
 select chosen.profile, mpid, environment, status, uid, refresh_from_s
 from answer
@@ -294,6 +304,7 @@ def enrich(path: Path, enrichment: Enrichment, operator: Callable[[], Uid2Operat
         partner_identity=enrichment.partner_identity,
         dry_run=dry_run,
     )
+    # Credentials that are missing are said before the store is read.
     opened = None if dry_run else operator()
     with scratch_beside(path, enrichment.memory_limit) as scratch:
         with open_store(scratch, path, wait_s=enrichment.wait_s, upgrade=not dry_run) as store:
@@ -387,10 +398,10 @@ def _make_valued(profiles: Profiles, now_ms: int) -> None:
     scratch.make("candidate", " union all ".join(candidates) or NO_CANDIDATE)
     for name in ("identity_of_row", "identity_row"):
         scratch.drop(name)
-    scratch.make("newest_value", profiles.newest(DUE_PROFILES), keep=False)
     refresh_ms = f"try_cast({held_as_text('held')} as bigint) as refresh_ms"
     bound = {"now_ms": now_ms, "refresh_from": REFRESH_FROM}
-    scratch.make("valued", VALUED.format(columns=refresh_ms), bound)
+    valued = VALUED.format(columns=refresh_ms, newest=profiles.newest(DUE_PROFILES))
+    scratch.make("valued", valued, bound)
 
 
 def _candidate_columns(kind: Uid2Kind, type_: str) -> str:
