@@ -20,7 +20,6 @@ PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
 """The rules that read a language, with lark."""
 RULE_TABLES = {
     "codes",
-    "configuration",
     "importing/sift",
     "importing/stage/parquet/types",
     "importing/stage/source/files",
@@ -50,6 +49,8 @@ RULE_TABLES = {
     "rules/leaving/exported_line",
     "rules/leaving/output",
     "rules/priority",
+    "rules/reimport",
+    "rules/settings",
     "rules/text/casing",
     "rules/text/presence",
     "rules/text/terminal",
