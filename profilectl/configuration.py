@@ -140,16 +140,7 @@ def read_config(path: Path) -> Declared:
         check_references(declared_audiences)
         declared_outputs = _read_named(path, document, "outputs", read=output_of)
         tables = _named(path, document, "connections")
-        of_feeds = [
-            connection_of(name, table)
-            for name, table in tables.items()
-            if not is_of_audience(name, table)
-        ]
-        of_audiences = [
-            audience_connection_of(name, table)
-            for name, table in tables.items()
-            if isinstance(table, Mapping) and is_of_audience(name, table)
-        ]
+        of_feeds, of_audiences = _connections(tables)
         _check_connections(
             settings, declared_audiences, declared_outputs, of_feeds=of_feeds, shared=of_audiences
         )
@@ -205,6 +196,23 @@ def _read_named(
     read: Callable[[str, object], T],
 ) -> list[T]:
     return [read(name, table) for name, table in _named(path, document, section).items()]
+
+
+def _connections(
+    tables: Mapping[str, object],
+) -> tuple[list[Connection], list[AudienceConnection]]:
+    """Return the connections of feeds, and those of audiences."""
+    of_feeds = [
+        connection_of(name, table)
+        for name, table in tables.items()
+        if not is_of_audience(name, table)
+    ]
+    of_audiences = [
+        audience_connection_of(name, table)
+        for name, table in tables.items()
+        if isinstance(table, Mapping) and is_of_audience(name, table)
+    ]
+    return of_feeds, of_audiences
 
 
 def _check_names(path: Path, definitions: Sequence[Definition]) -> None:

@@ -17,29 +17,31 @@ from profilectl.rules.retention import check_clocks
 SETTINGS: dict[str, tuple[str, str]] = {
     # name                          kind of value  its meaning
     "identity.strategy":           ("strategy",    "which identity strategy resolves rows"),
-    "identity.hierarchy":          ("types",       ("the order in which identity types are looked "
-                                                    "up")),
-    "identity.login":              ("types",       "types that identify exactly one known profile"),
-    "identity.unique":             ("types",       ("types of which one profile at most holds a "
-                                                    "value")),
+    "identity.hierarchy":          ("types",       ("the order in which identity types are "
+                                                    "looked up")),
+    "identity.login":              ("types",       ("types that identify exactly one known "
+                                                    "profile")),
+    "identity.unique":             ("types",       ("types of which one profile at most holds "
+                                                    "a value")),
     "identity.immutable":          ("types",       "types that are never changed once set"),
     "identity.unique_conflict":    ("conflict",    ("what becomes of a unique identity that a "
                                                     "second profile claims")),
-    "identity.placeholders":       ("nobodys",     ("values that are nobody's identity, instead of "
-                                                    "the built-in list")),
-    "identity.placeholders_add":   ("nobodys",     ("values that are nobody's identity, beside that "
-                                                    "list")),
+    "identity.placeholders":       ("nobodys",     ("values that are nobody's identity, "
+                                                    "instead of the built-in list")),
+    "identity.placeholders_add":   ("nobodys",     ("values that are nobody's identity, beside "
+                                                    "that list")),
     "attributes.priority":         ("priority",    "how source priority is read"),
-    "consent.gdpr_purposes":       ("strings",     ("the GDPR purposes that consent may be about; "
-                                                    "where it is left out, any")),
-    "history.keep":                ("limit",       ("how many of the last imports keep tables of "
-                                                    "their own, so that they can be undone")),
-    "retention.lifetime_days":     ("limit",       ("after this many days without a batch a profile "
-                                                    "loses its attributes, consent and devices")),
-    "retention.retention_days":    ("limit",       ("after this many days without a batch a profile "
-                                                    "is gone")),
-    "retention.lifetime_profiles": ("switch",      ("whether a profile keeps its attributes and "
-                                                    "consent beyond its lifetime")),
+    "consent.gdpr_purposes":       ("strings",     ("the GDPR purposes that consent may be "
+                                                    "about; where it is left out, any")),
+    "history.keep":                ("limit",       ("how many of the last imports keep tables "
+                                                    "of their own, so that they can be undone")),
+    "retention.lifetime_days":     ("limit",       ("after this many days without a batch a "
+                                                    "profile loses its attributes, consent and "
+                                                    "devices")),
+    "retention.retention_days":    ("limit",       ("after this many days without a batch a "
+                                                    "profile is gone")),
+    "retention.lifetime_profiles": ("switch",      ("whether a profile keeps its attributes "
+                                                    "and consent beyond its lifetime")),
     "limits.attributes":           ("limit",       "the most attributes of one batch"),
     "limits.key":                  ("limit",       "the most characters of an attribute's name"),
     "limits.value":                ("limit",       "the most characters of a value"),
