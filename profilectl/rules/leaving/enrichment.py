@@ -151,8 +151,16 @@ class ProfileThen:
 
         A calculated one masks a stored one of its name, even if it has no value.
         """
-        stored = {key: held for key, held in self.attributes.items() if key not in self.calculated}
-        return stored | {name: held for name, held in self.calculated.items() if held is not None}
+        stored = {
+            key: held_value
+            for key, held_value in self.attributes.items()
+            if key not in self.calculated
+        }
+        return stored | {
+            name: held_value
+            for name, held_value in self.calculated.items()
+            if held_value is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +244,7 @@ def completed(
     document["user_identities"] = _user_identities(profile.identities)
     effective = profile.effective()
     document["user_attributes"] = {
-        key: parse_json(held_json(held)) for key, held in sorted(effective.items())
+        key: parse_json(held_json(held_value)) for key, held_value in sorted(effective.items())
     }
     deleted: list[Value] = [key for key in received.deleted if key not in effective]
     if deleted:
