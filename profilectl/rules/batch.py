@@ -134,7 +134,7 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one row means."""
+    """The meaning of one row."""
 
     environment: str | None
     """The environment that the row states, if any."""

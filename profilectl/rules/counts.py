@@ -185,7 +185,7 @@ class Shared:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did or, with dry_run, would do."""
+    """The report of an import, or with dry_run of one that would be made."""
 
     number: int | None
     """The number of the import; None: nothing was imported."""

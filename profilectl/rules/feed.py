@@ -15,7 +15,7 @@ from profilectl.rules.text.naming import no_such
 
 
 class Effect(enum.Enum):
-    """What happens to a batch."""
+    """An effect of a protection level on a batch."""
 
     CREATE = "create"
     UPDATE = "update"

@@ -1,5 +1,4 @@
-"""Identities: their types, how they are spelled and looked up, which values are nobody's, and the
-strategies.
+"""Identities: their types and keys, the values that are nobody's, and the strategies.
 
 Which profile a row belongs to is in resolution.py. Sources: domain.md 3 (types, aliases,
 normalisation), 4.1 to 4.3 (hierarchy, flags, strategies), design.md R2, R3, R13, R21.
@@ -40,8 +39,9 @@ class IdentityType:
 
     @property
     def may_be_spoiled(self) -> bool:
-        """Whether a value may be a number that a spreadsheet spoiled; e-mails and GUIDs never were
-        numbers.
+        """Whether a value may be a number that a spreadsheet spoiled.
+
+        E-mails and GUIDs never were numbers.
         """
         return self.shape == "text"
 

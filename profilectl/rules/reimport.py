@@ -77,7 +77,7 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class ImportedContent:
-    """What a feed knows of a content."""
+    """The answer whether a content is to be imported."""
 
     already: int | None = None
     """The import that makes it needless to import the content again; None: import it."""

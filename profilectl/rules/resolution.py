@@ -120,7 +120,7 @@ class Claim:
 
 @dataclass(slots=True)
 class Decision:
-    """What became of a claim."""
+    """The outcome of a claim."""
 
     profile: int | None
     """The profile of the row; None: nobody was found, and nobody was created."""
