@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.doors import run
 
-from profilectl.rules import identity
+from profilectl.rules import resolution
 from profilectl.rules.identity import Rules, Usable
 from profilectl.rules.resolution import Claim, Records, decide
 from profilectl.store.settings import settings_from
@@ -74,7 +74,7 @@ def test_whom_a_row_finds_does_not_depend_on_how_many_hold_its_values(
     for seed in range(40):
         decided = []
         for few in (0, 10**9):
-            monkeypatch.setattr(identity, "FEW_HOLDERS", few)
+            monkeypatch.setattr(resolution, "FEW_HOLDERS", few)
             records, dice = Records(), random.Random(seed)
             decided.append(
                 [
