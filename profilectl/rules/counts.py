@@ -248,6 +248,7 @@ class ImportReport:
             "notices": self.notices,
             "shared": [identity.as_json() for identity in self.shared],
         }
+        # Keys that only some imports have are not there for the others.
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)

@@ -223,6 +223,7 @@ _spoiled = re.compile(SPOILED_PATTERN)
 
 def type_named(name: str) -> IdentityType | None:
     """Return the identity type of a name or an alias, in any case, or None (domain.md 3)."""
+    # People write "E-Mail" and "Customer ID": blanks and dashes are underscores.
     return _ALIASES.get(name.strip(WHITE_SPACE).lower().replace(" ", "_").replace("-", "_"))
 
 

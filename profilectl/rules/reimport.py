@@ -104,6 +104,7 @@ def known_content(way: WayOfReading, imports: Iterable[Brought]) -> ImportedCont
     """
     brought = list(imports)
     same_way = [earlier for earlier in brought if earlier.way == way]
+    # An import that applied nothing is no reason to leave the content out.
     for earlier in same_way:
         if earlier.applied:
             return ImportedContent(already=earlier.number)

@@ -158,6 +158,7 @@ def _check_flags(settings: Mapping[str, object], title: str) -> None:
                 f"leave identity.{flag} out, or use the strategy conversion",
             )
     flags = flags_of(strategy, lists)
+    # domain.md 4.2: an immutable type is unique and login as well.
     for wider in ("unique", "login"):
         if not flags["immutable"] <= flags[wider]:
             missing = ", ".join(sorted(flags["immutable"] - flags[wider]))

@@ -314,6 +314,7 @@ def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Ou
     deletions: list[Value] = []
     if has is None or has.arrival < outgoing.arrival:
         since = after if has is None else has.arrival
+        # Deleted since the output's last batch; and below, all it has that no longer leaves.
         lost = {key for key, arrival in outgoing.gone.items() if arrival > since}
         lost |= has.keys if has else frozenset()
         deletions = [*sorted(lost - _keys(outgoing.document))]
@@ -436,6 +437,7 @@ def _event(event: Sent, received: Received, message: str) -> Value:
     members = event.document.get("data")
     data: dict[str, Value] = dict(members) if isinstance(members, dict) else {}
     data["timestamp_unixtime_ms"] = whole(event.at_ms)
+    # An id that the sender gave stays, so that the receiver can see a repetition.
     data.setdefault("message_id", message)
     if received.feed.source in NAMES_ITS_FEED:
         attributes = data.get("custom_attributes")
