@@ -1,8 +1,8 @@
 """The configuration as TOML: read and checked, compared with the store, applied, written back.
 
-It lives in the store (design.md R10); the file only declares it. What the file leaves out goes back
-to its default, except feeds: those are added or changed, never removed, because imports rest on
-them.
+It lives in the store, and the file only declares it (design.md R10). Anything that the file leaves
+out goes back to its default, except feeds: they are added or changed, never removed, because
+imports rest on them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from profilectl.audiences.outbox import align, has_traces, leave_no_trace
 from profilectl.audiences.refresh import refresh_once_done
@@ -30,7 +30,6 @@ from profilectl.rules.feed import (
     source_named_by,
     workspaces_of,
 )
-from profilectl.rules.identity import STRATEGIES, display, flags_of, no_type, star_of, type_named
 from profilectl.rules.leaving.audience_connection import (
     AudienceConnection,
     audience_connection_of,
@@ -39,8 +38,8 @@ from profilectl.rules.leaving.audience_connection import (
 from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.output import FILES, Output, output_of
-from profilectl.rules.priority import FEED_SOURCES, OVERWRITE
-from profilectl.rules.retention import check_clocks
+from profilectl.rules.priority import FEED_SOURCES
+from profilectl.rules.settings import CHOICES, SECTIONS, SETTINGS, settings_in
 from profilectl.rules.text.naming import advice
 from profilectl.store.definitions import (
     audience_connections,
@@ -62,78 +61,113 @@ from profilectl.store.opening import open_store, store_in_memory
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
-# fmt: off
-SETTINGS: dict[str, tuple[str, str]] = {
-    #                            what it is    what it says
-    "identity.strategy":        ("strategy",   "which identity strategy resolves rows"),
-    "identity.hierarchy":       ("types",      "the order in which identity types are looked up"),
-    "identity.login":           ("types",      "types that identify exactly one known profile"),
-    "identity.unique":          ("types",      "types of which one profile at most holds a value"),
-    "identity.immutable":       ("types",      "types that are never changed once set"),
-    "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
-    "identity.placeholders":    ("nobodys",    "values that are nobody's identity, instead of the built-in list"),
-    "identity.placeholders_add": ("nobodys",   "values that are nobody's identity, beside that list"),
-    "attributes.priority":      ("priority",   "how source priority is read"),
-    "consent.gdpr_purposes":    ("strings",    "the GDPR purposes that consent may be about; where it is left out, any"),
-    "history.keep":             ("limit",      "how many of the last imports keep tables of their own, so that they can be undone"),
-    "retention.lifetime_days":  ("limit",      "after so many days without a batch a profile loses its attributes, consent and devices"),
-    "retention.retention_days": ("limit",      "after so many days without a batch a profile is gone"),
-    "retention.lifetime_profiles": ("switch", "whether a profile keeps its attributes and consent beyond its lifetime"),
-    "limits.attributes":        ("limit",      "the most attributes of one batch"),
-    "limits.key":               ("limit",      "the most characters of an attribute's name"),
-    "limits.value":             ("limit",      "the most characters of a value"),
-    "limits.list":              ("limit",      "the most entries of a list"),
-    "limits.entry":             ("limit",      "the most characters of an entry of a list"),
-}
-# fmt: on
-SECTIONS = ("identity", "attributes", "consent", "history", "retention", "limits")
+# CHOICES and SETTINGS moved, until the import of docs/make.py follows (/tmp/renames/rules.tsv).
+__all__ = [
+    "CHOICES",
+    "SETTINGS",
+    "apply_config",
+    "apply_file",
+    "config_text",
+    "difference",
+    "export_text",
+    "read_config",
+]
+
 FEED_KEYS = ("source", "protection", "partner", "workspace")
 NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")
 """Sections with a section for each name: [feeds.crm]."""
-CHOICES = {
-    "strategy": tuple(STRATEGIES),
-    "conflict": ("move", "keep"),
-    "priority": tuple(OVERWRITE),
-}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
     """A checked configuration."""
 
-    settings: dict[str, Any]
+    settings: dict[str, object]
+    """The settings that it states (rules/settings.py)."""
     feeds: list[Feed]
+    """The feeds."""
     calculated: list[Definition]
+    """The calculated attributes."""
     audiences: list[Audience]
+    """The audiences."""
     outputs: list[Output] = field(default_factory=list)
+    """The outputs."""
     connections: list[Connection] = field(default_factory=list)
+    """The connections of feeds."""
     sources_left_open: frozenset[str] = frozenset()
-    """The feeds whose source is not stated: of one that is registered already it is what it is."""
+    """The feeds whose source is not stated: a registered feed keeps its own."""
     shared: list[AudienceConnection] = field(default_factory=list)
     """The connections of audiences."""
 
     @property
     def connected(self) -> list[Connection | AudienceConnection]:
         """All connections, by name."""
-        return sorted([*self.connections, *self.shared], key=lambda one: one.name)
+        return sorted([*self.connections, *self.shared], key=_name)
+
+
+def _name(connection: Connection | AudienceConnection) -> str:
+    return connection.name
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationChange:
-    """One difference between the store and a configuration.
-
-    before is None where nothing was said.
-    """
+    """A difference between the store and a configuration."""
 
     name: str
-    before: Any
-    after: Any
+    """The setting, or the section."""
+    before: object
+    """The value in the store; None: there is none."""
+    after: object
+    """The value in the configuration; None: there is none."""
 
 
 def read_config(path: Path) -> Declared:
     """Read a configuration file. Raises InputRefused, naming the key that is wrong."""
+    document = _document(path)
+    for name in document:
+        if name not in (*SECTIONS, *NAMED):
+            raise InputRefused(
+                f"{path}: there is no section [{name}]",
+                f"sections are {', '.join((*SECTIONS, *NAMED))}",
+            )
+    settings = settings_in(document, str(path))
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        calculated = _read_named(path, document, "calculated", read=definition_of)
+        _check_names(path, calculated)
+        declared_audiences = _read_named(path, document, "audiences", read=audience_of)
+        check_references(declared_audiences)
+        declared_outputs = _read_named(path, document, "outputs", read=output_of)
+        tables = _named(path, document, "connections")
+        of_feeds, of_audiences = _connections(tables)
+        _check_connections(
+            settings, declared_audiences, declared_outputs, of_feeds=of_feeds, shared=of_audiences
+        )
+    except UsageError as error:
+        raise InputRefused(f"{path}: {error.message}", error.hint) from None
+    section = _named(path, document, "feeds")
+    feeds = [_feed(path, name, members) for name, members in section.items()]
+    return Declared(
+        settings=settings,
+        feeds=feeds,
+        calculated=calculated,
+        audiences=declared_audiences,
+        outputs=declared_outputs,
+        connections=of_feeds,
+        sources_left_open=frozenset(
+            name
+            for name, members in section.items()
+            if isinstance(members, dict) and "source" not in members
+        ),
+        shared=of_audiences,
+    )
+
+
+def _document(path: Path) -> dict[str, object]:
+    """Read a file as TOML; no number loses a digit."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
         raise InputRefused(f"{path}: {error.strerror}", "name a TOML file") from None
     except UnicodeDecodeError:
@@ -144,336 +178,269 @@ def read_config(path: Path) -> Declared:
         raise InputRefused(
             f"{path}: a number in it is too large to be read", "write a smaller number"
         ) from None
-    for name in document:
-        if name not in (*SECTIONS, *NAMED):
-            raise InputRefused(
-                f"{path}: there is no section [{name}]",
-                f"sections are {', '.join((*SECTIONS, *NAMED))}",
-            )
-    settings = _settings(path, document)
-    try:
-        calculated = [
-            definition_of(name, table) for name, table in _named(path, document, "calculated")
-        ]
-        for place, one in enumerate(calculated):
-            if one.name in (other.name for other in calculated[:place]):
-                raise InputRefused(
-                    f"{path}: calculated.{one.name} is there twice",
-                    "the case of a reserved name says nothing",
-                )
-        wanted = [audience_of(name, table) for name, table in _named(path, document, "audiences")]
-        check_references(wanted)
-        outs = [output_of(name, table) for name, table in _named(path, document, "outputs")]
-        stated = _named(path, document, "connections")
-        connected = [
-            connection_of(name, table) for name, table in stated if not is_of_audience(name, table)
-        ]
-        shared = [
-            audience_connection_of(name, table)
-            for name, table in stated
-            if is_of_audience(name, table)
-        ]
-        check_connections(outs, connected, settings.get("consent.gdpr_purposes"))
-        check_audience_connections(
-            outs, shared, {one.name for one in wanted}, settings.get("consent.gdpr_purposes")
-        )
-    except UsageError as error:
-        raise InputRefused(f"{path}: {error.message}", error.hint) from None
-    section = document.get("feeds", {})
-    feeds = _feeds(path, section)
-    left_open = frozenset(feed.name for feed in feeds if "source" not in section[feed.name])
-    return Declared(settings, feeds, calculated, wanted, outs, connected, left_open, shared)
 
 
-def _named(path: Path, document: Mapping[str, Any], section: str) -> list[tuple[str, Any]]:
-    found = document.get(section, {})
-    if not isinstance(found, dict):
+def _named(path: Path, document: Mapping[str, object], section: str) -> dict[str, object]:
+    """Return the tables of a section by name."""
+    tables = document.get(section, {})
+    if not isinstance(tables, dict):
         raise InputRefused(f"{path}: {section} must be sections: [{section}.NAME]")
-    return list(found.items())
+    return tables
 
 
-def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for section in SECTIONS:
-        members = document.get(section, {})
-        if not isinstance(members, dict):
-            raise InputRefused(f"{path}: {section} must be a section")
-        for member, value in members.items():
-            name = f"{section}.{member}"
-            if name not in SETTINGS:
-                raise InputRefused(
-                    f"{path}: there is no setting {name}", "the settings are " + ", ".join(SETTINGS)
-                )
-            found[name] = _checked(path, name, value)
-    _check_flags(path, found)
-    try:
-        check_clocks(found)
-    except UsageError as error:
-        raise InputRefused(f"{path}: {error.message}", error.hint) from None
-    return found
+def _read_named(
+    path: Path,
+    document: Mapping[str, object],
+    section: str,
+    *,
+    read: Callable[[str, object], T],
+) -> list[T]:
+    return [read(name, table) for name, table in _named(path, document, section).items()]
 
 
-def _checked(path: Path, name: str, value: Any) -> Any:
-    kind = SETTINGS[name][0]
-    if kind in CHOICES:
-        if not isinstance(value, str) or value not in CHOICES[kind]:
+def _connections(
+    tables: Mapping[str, object],
+) -> tuple[list[Connection], list[AudienceConnection]]:
+    """Return the connections of feeds, and those of audiences."""
+    of_feeds = [
+        connection_of(name, table)
+        for name, table in tables.items()
+        if not is_of_audience(name, table)
+    ]
+    of_audiences = [
+        audience_connection_of(name, table)
+        for name, table in tables.items()
+        if isinstance(table, Mapping) and is_of_audience(name, table)
+    ]
+    return of_feeds, of_audiences
+
+
+def _check_names(path: Path, definitions: Sequence[Definition]) -> None:
+    names: set[str] = set()
+    for definition in definitions:
+        if definition.name in names:
             raise InputRefused(
-                f"{path}: {name} = {value!r}", "it is one of " + ", ".join(CHOICES[kind])
+                f"{path}: calculated.{definition.name} is there twice",
+                "the case of a reserved name says nothing",
             )
-        return value
-    if kind == "switch":
-        if not isinstance(value, bool):
-            raise InputRefused(f"{path}: {name} must be true or false")
-        return value
-    if kind == "limit":
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1_000_000:
-            raise InputRefused(f"{path}: {name} must be a whole number from 1 to 1,000,000")
-        return value
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InputRefused(f"{path}: {name} must be a list of strings")
-    if kind == "nobodys":
-        _check_placeholders(path, name, value)
-    if kind in ("strings", "nobodys"):
-        return value
-    types = [type_named(entry) for entry in value]
-    if None in types:
-        raise InputRefused(
-            f"{path}: {name}: there is no identity type {value[types.index(None)]!r}",
-            no_type(value[types.index(None)]).hint,
-        )
-    listed = [one.name for one in types if one]
-    if len(set(listed)) != len(listed):
-        raise InputRefused(f"{path}: {name} names a type twice")
-    return listed
+        names.add(definition.name)
 
 
-def _check_placeholders(path: Path, name: str, entries: list[str]) -> None:
-    for entry in entries:
-        if not display(entry) or star_of(display(entry)) == "middle":
-            raise InputRefused(
-                f"{path}: {name}: {entry!r} is no placeholder",
-                "a placeholder is a text; one * at its beginning or its end is any text: noemail@*",
-            )
+def _check_connections(
+    settings: Mapping[str, object],
+    declared_audiences: Sequence[Audience],
+    declared_outputs: Sequence[Output],
+    *,
+    of_feeds: Sequence[Connection],
+    shared: Sequence[AudienceConnection],
+) -> None:
+    """Check the connections against everything that they name. Raises UsageError."""
+    listed = settings.get("consent.gdpr_purposes")
+    purposes = [str(purpose) for purpose in listed] if isinstance(listed, list) else None
+    check_connections(declared_outputs, of_feeds, purposes)
+    names = {audience.name for audience in declared_audiences}
+    check_audience_connections(declared_outputs, shared, names, purposes=purposes)
 
 
-def _check_flags(path: Path, settings: Mapping[str, Any]) -> None:
-    strategy = settings.get("identity.strategy", "default")
-    row = STRATEGIES[strategy]
-    stated = {name.partition(".")[2]: value for name, value in settings.items()}
-    for flag in row.fixed:
-        if flag in stated and set(stated[flag]) != set(getattr(row, flag)):
-            fixed = ", ".join(getattr(row, flag)) or "none"
-            raise InputRefused(
-                f"{path}: the strategy {strategy} fixes {flag}: {fixed}",
-                f"leave identity.{flag} out, or use the strategy conversion",
-            )
-    flags = flags_of(strategy, stated)
-    for wider in ("unique", "login"):
-        if not flags["immutable"] <= flags[wider]:
-            odd = ", ".join(sorted(flags["immutable"] - flags[wider]))
-            raise InputRefused(
-                f"{path}: {odd} is immutable and must be {wider} too", f"add it to identity.{wider}"
-            )
-    hierarchy = stated.get("hierarchy")
-    if hierarchy is not None:
-        if not hierarchy:
-            raise InputRefused(
-                f"{path}: identity.hierarchy is empty: nobody could be found",
-                "leave it out for the strategy's own",
-            )
-        absent = sorted((flags["login"] | flags["unique"]) - set(hierarchy))
-        if absent:
-            raise InputRefused(
-                f"{path}: {absent[0]} is login or unique, but not in identity.hierarchy"
-            )
-
-
-def _feeds(path: Path, section: Any) -> list[Feed]:
-    if not isinstance(section, dict):
-        raise InputRefused(f"{path}: feeds must be sections: [feeds.NAME]")
-    return [_feed(path, name, members) for name, members in section.items()]
-
-
-def _feed(path: Path, name: str, members: Any) -> Feed:
-    where = f"{path}: [feeds.{name}]"
+def _feed(path: Path, name: str, members: object) -> Feed:
+    """Read a feed. Raises InputRefused."""
+    title = f"{path}: [feeds.{name}]"
     if not isinstance(members, dict):
-        raise InputRefused(f"{where} must be a section")
+        raise InputRefused(f"{title} must be a section")
     for member in members:
         if member not in FEED_KEYS:
             raise InputRefused(
-                f"{where}: there is no key {member}", f"a feed has {', '.join(FEED_KEYS)}"
+                f"{title}: there is no key {member}", f"a feed has {', '.join(FEED_KEYS)}"
             )
-    source = members.get("source", source_named_by(name))
-    protection = members.get("protection", DEFAULT_PROTECTION)
-    partner = members.get("partner")
-    workspace = members.get("workspace", DEFAULT_WORKSPACE)
     if not name.strip():
         raise InputRefused(f"{path}: a feed needs a name")
     for member, value in members.items():
         if not isinstance(value, str) or not value.strip():
-            raise InputRefused(f"{where}: {member} must be a text")
-    if source not in FEED_SOURCES:
+            raise InputRefused(f"{title}: {member} must be a text")
+    source = _choice(
+        title, "source", members.get("source", source_named_by(name)), choices=FEED_SOURCES
+    )
+    protection = _choice(
+        title, "protection", members.get("protection", DEFAULT_PROTECTION), choices=PROTECTIONS
+    )
+    partner = members.get("partner")
+    if partner is not None and source != "partner":
         raise InputRefused(
-            f"{where}: source = {source!r}", "it is one of " + ", ".join(FEED_SOURCES)
-        )
-    if protection not in PROTECTIONS:
-        raise InputRefused(
-            f"{where}: protection = {protection!r}", "it is one of " + ", ".join(PROTECTIONS)
-        )
-    if partner is not None and (source != "partner" or not isinstance(partner, str)):
-        raise InputRefused(
-            f"{where}: partner is the name of the partner of a feed whose source is partner"
+            f"{title}: partner is the name of the partner of a feed whose source is partner"
         )
     if source == ACCOUNT and "workspace" in members:
         raise InputRefused(
-            f"{where}: an account feed belongs to no workspace: every one has its attributes",
+            f"{title}: an account feed belongs to no workspace: every one has its attributes",
             "leave workspace out",
         )
-    return Feed(name, source, protection, partner, workspace=workspace)
+    return Feed(
+        name=name,
+        source=source,
+        protection=protection,
+        partner=partner,
+        workspace=members.get("workspace", DEFAULT_WORKSPACE),
+    )
+
+
+def _choice(
+    title: str, key: str, value: str, *, choices: Sequence[str] | Mapping[str, object]
+) -> str:
+    if value not in choices:
+        raise InputRefused(f"{title}: {key} = {value!r}", "it is one of " + ", ".join(choices))
+    return value
 
 
 def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
     """Return what applying a configuration would change.
 
-    Raises InputRefused for a feed that cannot.
+    Raises InputRefused for a configuration that cannot be applied to the store.
     """
-    stated = store.settings().stated
+    settings = store.settings().stated
     changes = [
-        ConfigurationChange(name, stated.get(name), declared.settings.get(name))
-        for name in sorted(stated.keys() | declared.settings.keys())
-        if stated.get(name) != declared.settings.get(name)
+        ConfigurationChange(name, settings.get(name), declared.settings.get(name))
+        for name in sorted(settings.keys() | declared.settings.keys())
+        if settings.get(name) != declared.settings.get(name)
     ]
-    known = {feed.name: feed for feed in store.feeds()}
+    registered = {feed.name: feed for feed in store.feeds()}
     for feed in declared.feeds:
-        before = known.get(feed.name)
-        if before is None:
-            where = "" if feed.workspace == DEFAULT_WORKSPACE else f", workspace {feed.workspace}"
-            changes.append(
-                ConfigurationChange(
-                    f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}{where}"
-                )
-            )
-            continue
-        if feed.workspace != before.workspace:
+        is_open = feed.name in declared.sources_left_open
+        change = _feed_change(feed, registered.get(feed.name), is_source_open=is_open)
+        changes += [change] if change else []
+    declared_names = [feed.name for feed in declared.feeds]
+    for connection in declared.connections:
+        if connection.feed not in registered and connection.feed not in declared_names:
             raise InputRefused(
-                f"the feed {feed.name} belongs to the workspace {before.workspace}",
-                "its attributes are that workspace's: use another feed name",
-            )
-        differs = (feed.source, feed.partner or feed.name) != (
-            before.source,
-            before.partner or before.name,
-        )
-        if differs and feed.name not in declared.sources_left_open:
-            raise InputRefused(
-                f"the feed {feed.name} is registered with source {before.source}"
-                + (f" and partner {before.partner}" if before.partner else ""),
-                "a feed's source is what its attributes' ownership rests on: use another feed name",
-            )
-        if feed.protection != before.protection:
-            changes.append(
-                ConfigurationChange(
-                    f"feeds.{feed.name}.protection", before.protection, feed.protection
-                )
-            )
-    for one in declared.connections:
-        if one.feed not in known and one.feed not in {feed.name for feed in declared.feeds}:
-            raise InputRefused(
-                f"connection {one.name}: there is no feed {one.feed}",
-                advice(one.feed, [*known, *(feed.name for feed in declared.feeds)])
+                f"connection {connection.name}: there is no feed {connection.feed}",
+                advice(connection.feed, [*registered, *declared_names])
                 or "declare it: [feeds.NAME]",
             )
     _check_paths(store, declared)
     return changes + _defined(store, declared)
 
 
+def _feed_change(
+    feed: Feed, before: Feed | None, *, is_source_open: bool
+) -> ConfigurationChange | None:
+    """Return what would change of a feed, if anything. Raises InputRefused.
+
+    before: the feed as it is registered. is_source_open: whether its source is not stated.
+    """
+    name = f"feeds.{feed.name}"
+    if before is None:
+        place = "" if feed.workspace == DEFAULT_WORKSPACE else f", workspace {feed.workspace}"
+        return ConfigurationChange(name, None, f"{feed.source}, {feed.protection}{place}")
+    if feed.workspace != before.workspace:
+        raise InputRefused(
+            f"the feed {feed.name} belongs to the workspace {before.workspace}",
+            "its attributes are that workspace's: use another feed name",
+        )
+    is_other = (feed.source, feed.partner or feed.name) != (
+        before.source,
+        before.partner or before.name,
+    )
+    if is_other and not is_source_open:
+        raise InputRefused(
+            f"the feed {feed.name} is registered with source {before.source}"
+            + (f" and partner {before.partner}" if before.partner else ""),
+            "a feed's source is what its attributes' ownership rests on: use another feed name",
+        )
+    if feed.protection == before.protection:
+        return None
+    return ConfigurationChange(f"{name}.protection", before.protection, feed.protection)
+
+
 def _check_paths(store: OpenStore, declared: Declared) -> None:
-    """Refuse an output that would be written into the store, or into its log, and a list that would
-    be written over another output.
+    """Refuse an output that would be written over the store, its log or another output.
+
+    Several jsonl outputs may share a file; a csv file holds one audience's list.
     """
     own = os.path.realpath(store.path)
     files: dict[str, Output] = {}
-    for one in declared.outputs:
-        if one.type not in FILES:
+    for output in declared.outputs:
+        if output.type not in FILES:
             continue
-        place = os.path.realpath(store.path.absolute().parent / one.place)
+        place = os.path.realpath(store.path.absolute().parent / output.place)
         if place in (own, f"{own}.wal"):
             raise InputRefused(
-                f"[outputs.{one.name}]: path = {one.place!r} is the store itself, or its log",
+                f"[outputs.{output.name}]: path = {output.place!r} is the store itself, or its log",
                 "name another path for the output",
             )
-        other = files.setdefault(place, one)
-        if other is not one and "csv" in (other.type, one.type):
+        earlier = files.setdefault(place, output)
+        if earlier is not output and "csv" in (earlier.type, output.type):
             raise InputRefused(
-                f"[outputs.{one.name}]: path = {one.place!r} is the same file as that of {other.name}",
+                f"[outputs.{output.name}]: path = {output.place!r} is the same file as that of"
+                f" {earlier.name}",
                 "name another path for the output",
             )
 
 
 def _check_workspaces(store: OpenStore, declared: Declared) -> None:
-    """Refuse what is defined for a workspace that no feed belongs to, where there are others."""
-    there = workspaces_of([*store.feeds(), *declared.feeds])
-    defined = [(f"calculated.{one.name}", one.workspace) for one in declared.calculated] + [
-        (f"audiences.{one.name}", one.workspace) for one in declared.audiences
+    """Refuse a definition for a workspace that no feed belongs to, if there are others."""
+    workspaces = workspaces_of([*store.feeds(), *declared.feeds])
+    defined = [
+        *((f"calculated.{entry.name}", entry.workspace) for entry in declared.calculated),
+        *((f"audiences.{audience.name}", audience.workspace) for audience in declared.audiences),
     ]
     for name, workspace in defined:
-        if there and workspace not in there:
+        if workspaces and workspace not in workspaces:
             raise InputRefused(
                 f"[{name}]: there is no workspace {workspace}",
-                f'it belongs to one of {", ".join(there)}: workspace = "{there[0]}"',
+                f'it belongs to one of {", ".join(workspaces)}: workspace = "{workspaces[0]}"',
             )
 
 
+Tables = dict[str, dict[str, dict[str, object]]]
+"""Section -> name -> table of the configuration."""
+
+
+def _tables(store: OpenStore) -> Tables:
+    """Return the definitions of a store as tables."""
+    all_connections: list[Connection | AudienceConnection] = sorted(
+        [*connections(store), *audience_connections(store)], key=_name
+    )
+    return {
+        "calculated": {entry.name: entry.definition.as_table() for entry in calculations(store)},
+        "audiences": {entry.name: entry.audience.as_table() for entry in audiences(store)},
+        "outputs": {output.name: output.as_table() for output in outputs(store)},
+        "connections": {connection.name: connection.as_table() for connection in all_connections},
+    }
+
+
+def _declared_tables(declared: Declared) -> Tables:
+    return {
+        "calculated": {entry.name: entry.as_table() for entry in declared.calculated},
+        "audiences": {audience.name: audience.as_table() for audience in declared.audiences},
+        "outputs": {output.name: output.as_table() for output in declared.outputs},
+        "connections": {entry.name: entry.as_table() for entry in declared.connected},
+    }
+
+
 def _defined(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Return what would become of calculated attributes, audiences, outputs and connections; those
-    that are not declared go.
+    """Return what would change of calculated attributes, audiences, outputs and connections.
+
+    Those that are not declared go.
     """
     _check_workspaces(store, declared)
+    after_tables = _declared_tables(declared)
     changes: list[ConfigurationChange] = []
-    sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
-        (
-            "calculated",
-            {one.name: one.definition.as_table() for one in calculations(store)},
-            {one.name: one.as_table() for one in declared.calculated},
-        ),
-        (
-            "audiences",
-            {one.name: one.audience.as_table() for one in audiences(store)},
-            {one.name: one.as_table() for one in declared.audiences},
-        ),
-        (
-            "outputs",
-            {one.name: one.as_table() for one in outputs(store)},
-            {one.name: one.as_table() for one in declared.outputs},
-        ),
-        (
-            "connections",
-            {one.name: one.as_table() for one in _connections(store)},
-            {one.name: one.as_table() for one in declared.connected},
-        ),
-    )
-    for section, before, after in sides:
-        names = sorted(before.keys() | after.keys())
+    for section, before in _tables(store).items():
+        after = after_tables[section]
         changes += [
             ConfigurationChange(f"{section}.{name}", before.get(name), after.get(name))
-            for name in names
+            for name in sorted(before.keys() | after.keys())
             if before.get(name) != after.get(name)
         ]
     return changes
 
 
-def _connections(store: OpenStore) -> list[Connection | AudienceConnection]:
-    """Return all connections of a store, by name."""
-    return sorted([*connections(store), *audience_connections(store)], key=lambda one: one.name)
-
-
 def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Make a configuration the store's own, in one transaction; return what changed."""
+    """Make a configuration the store's own, in one transaction; return the changes."""
     changes = difference(store, declared)
-    known = {feed.name: feed for feed in store.feeds()}
+    registered = {feed.name: feed for feed in store.feeds()}
     with store.transaction():
         store.put_settings(declared.settings)
         for feed in declared.feeds:
-            before = known.get(feed.name)
+            before = registered.get(feed.name)
             store.put_feed(replace(feed, number=before.number if before else 0))
         _define(store, declared)
     return changes
@@ -481,46 +448,33 @@ def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChan
 
 def _define(store: OpenStore, declared: Declared) -> None:
     now_ms = time.time_ns() // 1_000_000
+    names = {definition.name for definition in declared.calculated}
     for calculation in calculations(store):
-        if calculation.name not in {one.name for one in declared.calculated}:
+        if calculation.name not in names:
             drop_calculation(store, calculation.name)
     for definition in declared.calculated:
         put_calculation(store, definition, now_ms)
     replace_audiences(store, declared.audiences, now_ms)
-    replace_connections(store, declared.outputs, declared.connections, declared.shared)
-    align(store)  # whoever is in an audience that is connected now
+    replace_connections(store, declared.outputs, declared.connections, of_audiences=declared.shared)
+    align(store)  # the members of an audience that is connected from here on
 
 
 def config_text(store: OpenStore) -> str:
     """Return the store's configuration as TOML that `config apply` takes back."""
-    stated = store.settings().stated
+    settings = store.settings().stated
     lines: list[str] = []
     for section in SECTIONS:
-        members = [name for name in SETTINGS if name in stated and name.startswith(f"{section}.")]
+        members = [name for name in SETTINGS if name in settings and name.startswith(f"{section}.")]
         if members:
             lines += [
                 f"[{section}]",
-                *(f"{name.partition('.')[2]} = {_toml(stated[name])}" for name in members),
+                *(f"{name.partition('.')[2]} = {_toml(settings[name])}" for name in members),
                 "",
             ]
     for feed in store.feeds():
-        lines += [
-            f"[feeds.{_toml(feed.name)}]",
-            f"source = {_toml(feed.source)}",
-            f"protection = {_toml(feed.protection)}",
-        ]
-        if feed.partner:
-            lines.append(f"partner = {_toml(feed.partner)}")
-        if feed.workspace != DEFAULT_WORKSPACE:
-            lines.append(f"workspace = {_toml(feed.workspace)}")
-        lines.append("")
-    for section, tables in (
-        ("calculated", [(one.name, one.definition.as_table()) for one in calculations(store)]),
-        ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)]),
-        ("outputs", [(one.name, one.as_table()) for one in outputs(store)]),
-        ("connections", [(one.name, one.as_table()) for one in _connections(store)]),
-    ):
-        for name, table in tables:
+        lines += [*_feed_lines(feed), ""]
+    for section, tables in _tables(store).items():
+        for name, table in tables.items():
             lines += [
                 f"[{section}.{_toml(name)}]",
                 *(f"{key} = {_toml(value)}" for key, value in table.items()),
@@ -529,7 +483,20 @@ def config_text(store: OpenStore) -> str:
     return "\n".join(lines)
 
 
-def _toml(value: Any) -> str:
+def _feed_lines(feed: Feed) -> list[str]:
+    lines = [
+        f"[feeds.{_toml(feed.name)}]",
+        f"source = {_toml(feed.source)}",
+        f"protection = {_toml(feed.protection)}",
+    ]
+    if feed.partner:
+        lines.append(f"partner = {_toml(feed.partner)}")
+    if feed.workspace != DEFAULT_WORKSPACE:
+        lines.append(f"workspace = {_toml(feed.workspace)}")
+    return lines
+
+
+def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -537,22 +504,20 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, dict):
-        return (
-            "{ "
-            + ", ".join(f"{_toml(key)} = {_toml(member)}" for key, member in value.items())
-            + " }"
-        )
-    text = "".join(
-        {"\\": "\\\\", '"': '\\"'}.get(one, one if one.isprintable() else f"\\U{ord(one):08X}")
-        for one in str(value)
-    )
-    return f'"{text}"'
+        members = ", ".join(f"{_toml(key)} = {_toml(member)}" for key, member in value.items())
+        return "{ " + members + " }"
+    return '"' + "".join(map(_toml_letter, str(value))) + '"'
+
+
+def _toml_letter(letter: str) -> str:
+    plain = letter if letter.isprintable() else f"\\U{ord(letter):08X}"
+    return {"\\": "\\\\", '"': '\\"'}.get(letter, plain)
 
 
 def apply_file(
     path: Path, file: Path, *, dry_run: bool = False, wait_s: float = 0
 ) -> list[ConfigurationChange]:
-    """Apply a configuration file and return what changed, or with dry_run what would."""
+    """Apply a configuration file; return the changes, or with dry_run those that it would make."""
     declared = read_config(file)
     if dry_run and not path.exists():
         with scratch_beside(path.absolute()) as scratch, store_in_memory(scratch, path) as store:
@@ -564,7 +529,7 @@ def apply_file(
         traces = not dry_run and has_traces(store)
     if defined:
         refresh_once_done(path, "the configuration is applied", wait_s=wait_s)
-    if traces:  # a removal of somebody erased went with its output or its audience
+    if traces:  # an erased person's removal went with its output or its audience
         with (
             scratch_beside(path.absolute()) as scratch,
             open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store,

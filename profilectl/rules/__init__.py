@@ -1,3 +1,1 @@
-"""What is right: one row, one person at a time, no input and no output; it imports the standard
-library, `codes` and itself.
-"""
+"""What is right for one row and one person; it imports the standard library and `codes` only."""

@@ -134,7 +134,7 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one row means."""
+    """The meaning of one row."""
 
     environment: str | None
     """The environment that the row states, if any."""
@@ -230,6 +230,7 @@ def _with_path(row: Mapping[str, Value], reading: Reading) -> Mapping[str, Value
 
 def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     """Read a Batch document (domain.md 5.1). Raises Unusable."""
+    # A field that the platform does not know is a mistake of the sender, not an attribute.
     for name in document:
         if name not in BATCH_FIELDS:
             raise Unusable("BATCH_UNKNOWN_FIELD", name)
@@ -242,6 +243,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
         parts.fields["mp_deviceid"] = stamp  # device_info stays with what names the device
     _add_identities(document, parts)
     for key, value in _object(document, "user_attributes").items():
+        # $city and $City are one attribute.
         if attribute_key(key) in parts.attributes:
             raise Unusable("DUPLICATE_KEY", key)
         parts.attributes[attribute_key(key)] = value
@@ -264,6 +266,7 @@ def _add_identities(document: Mapping[str, Value], parts: _Parts) -> None:
         kind = type_named(name)
         if kind and kind.device and kind.name != "mp_deviceid":
             parts.identities.append((kind.name, value))
+    # The stamp comes last, whichever place it has in the document.
     parts.identities.append(("mp_deviceid", document.get("mp_deviceid")))
 
 
@@ -300,6 +303,7 @@ def read_flat(
     parts.fields = without_empty(parts.fields)
     parts.remarks += _check_fields(parts.fields, reading)
     _name_device(parts.fields, parts.identities)
+    # Deletes of empty cells are added afterwards: they are no UA_SET_AND_DELETED.
     batch = _batch(parts, reading)
     return replace(batch, deletes=(*batch.deletes, *deletes)) if deletes else batch
 
@@ -442,6 +446,7 @@ def _batch(parts: _Parts, reading: Reading) -> Batch:
     fields = to_json(parts.fields) if parts.fields else None
     events, remarks = parts.events, parts.remarks
     mpid = whole_number(parts.plain.get("mpid"), "MPID_INVALID")
+    # 0 is what software writes that knows no MPID.
     if mpid == 0:
         raise Unusable("MPID_INVALID", "0")
     at_ms = whole_number(parts.plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
@@ -475,6 +480,7 @@ def _check_times(
     at_ms: int | None, events: tuple[Event, ...], fields: str | None, *, latest_ms: int
 ) -> None:
     """Check each time that a row states (design.md R22). Raises Unusable."""
+    # Most rows state no time in their other fields, and are not taken apart.
     timed = parse_json(fields) if fields and "timestamp_unixtime_ms" in fields else {}
     times = [
         ("", at_ms),

@@ -129,6 +129,7 @@ def field_named(name: str) -> BatchField:
     root, dot, member = name.partition(".")
     if dot and root in ROOTS:
         return _dotted(name, root, member)
+    # A bare name of a field comes before an identity or an attribute of that name.
     if name in PLAIN_FIELDS:
         return BatchField("plain", name)
     if dot:

@@ -322,8 +322,10 @@ def value_of(definition: Definition, events: Sequence[Occurred], now_ms: int) ->
 
     events: in any order.
     """
+    # Filtered before sorting: most events of a person do not match.
     matching = [event for event in events if matches(definition, event)]
     window, since = definition.within_ms, definition.since_ms
+    # Events of the future do not count within a window, not even for the 0 after it.
     if window is not None:
         matching = [event for event in matching if event.at_ms <= now_ms]
         inside = [event for event in matching if event.at_ms > now_ms - window]

@@ -37,6 +37,7 @@ def replaces(statement: Said, before: Said | None) -> bool:
 
     before: the statement in force until then, if there is one.
     """
+    # Equal times: the later arrival counts.
     return before is None or stated_ms(statement) >= stated_ms(before)
 
 

@@ -185,7 +185,7 @@ class Shared:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did or, with dry_run, would do."""
+    """The report of an import, or with dry_run of one that would be made."""
 
     number: int | None
     """The number of the import; None: nothing was imported."""
@@ -248,6 +248,7 @@ class ImportReport:
             "notices": self.notices,
             "shared": [identity.as_json() for identity in self.shared],
         }
+        # Keys that only some imports have are not there for the others.
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)

@@ -114,6 +114,7 @@ def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:
     stamped = {
         place: ids[0] for place, ids in enumerate(batches) if ids and ids[0][0] == "mp_deviceid"
     }
+    # The order of these steps is the order of the rules above.
     named = stamped | _by_stamps(strong, stamped)
     free = {place for place in range(len(batches)) if strong[place] and place not in named}
     # The last batch that states an id and is of a device with a stamp by such an id.
@@ -149,6 +150,7 @@ def _by_stamps(strong: Sequence[Sequence[Id]], stamped: Mapping[int, Id]) -> dic
     devices = {}
     for place, ids in enumerate(strong):
         stamps = [
+            # max prefers an id of one stamp only, then the latest batch.
             (len(seen_with[key]) == 1, batch, stamp)
             for key in ids
             if key in seen_with

@@ -15,7 +15,7 @@ from profilectl.rules.text.naming import no_such
 
 
 class Effect(enum.Enum):
-    """What happens to a batch."""
+    """An effect of a protection level on a batch."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -165,6 +165,7 @@ def computed(
     """
     if feed.source != ACCOUNT:
         return frozenset(calculated.get(feed.workspace, ()))
+    # A workspace without a feed may still have definitions, so both lists count.
     every = [frozenset(calculated.get(name, ())) for name in {*workspaces, *calculated}]
     return frozenset.intersection(*every) if every else frozenset()
 

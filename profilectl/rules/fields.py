@@ -45,6 +45,7 @@ def whole_number(value: Value, code: str) -> int | None:
     if (
         not isinstance(value, str)
         or not _WHOLE.fullmatch(value.strip(WHITE_SPACE))
+        # A text this long is no 64-bit number, and int() of a huge text is slow.
         or len(value) > 40
     ):
         raise Unusable(code, shown(value))
@@ -84,6 +85,7 @@ def _whole_text(digits: str, *, places: int, exponent: str) -> str | None:
     power = exponent.lstrip("+-").lstrip("0")
     if len(power) > LONGEST_EXPONENT:
         return None
+    # How far the exponent moves the point to the right.
     shift = -int(power or 0) if exponent.startswith("-") else int(power or 0)
     zeros = len(digits) - len(digits.rstrip("0")) - places + shift
     if zeros < 0 or len(significant) + zeros > len(str(_EXACT_FLOAT)):

@@ -38,6 +38,7 @@ def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[
     whole: the names of objects that are not taken apart. Raises Unusable (DUPLICATE_KEY) if two
     members get one name.
     """
+    # Most rows are flat already, and their names cannot meet.
     if not any(isinstance(value, dict | list) for value in row.values()):
         yield from (FlatCell(name, value) for name, value in row.items())
         return

@@ -1,5 +1,4 @@
-"""Identities: their types, how they are spelled and looked up, which values are nobody's, and the
-strategies.
+"""Identities: their types and keys, the values that are nobody's, and the strategies.
 
 Which profile a row belongs to is in resolution.py. Sources: domain.md 3 (types, aliases,
 normalisation), 4.1 to 4.3 (hierarchy, flags, strategies), design.md R2, R3, R13, R21.
@@ -40,8 +39,9 @@ class IdentityType:
 
     @property
     def may_be_spoiled(self) -> bool:
-        """Whether a value may be a number that a spreadsheet spoiled; e-mails and GUIDs never were
-        numbers.
+        """Whether a value may be a number that a spreadsheet spoiled.
+
+        E-mails and GUIDs never were numbers.
         """
         return self.shape == "text"
 
@@ -223,6 +223,7 @@ _spoiled = re.compile(SPOILED_PATTERN)
 
 def type_named(name: str) -> IdentityType | None:
     """Return the identity type of a name or an alias, in any case, or None (domain.md 3)."""
+    # People write "E-Mail" and "Customer ID": blanks and dashes are underscores.
     return _ALIASES.get(name.strip(WHITE_SPACE).lower().replace(" ", "_").replace("-", "_"))
 
 

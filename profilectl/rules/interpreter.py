@@ -246,6 +246,7 @@ class Interpreter:
         Erased people come first (domain.md 14), then the protection level (7), then repeated
         requests (5.1).
         """
+        # An erased person stays out even of a feed that may only read.
         if self._stays_out(row, running.environment_of(row), arrival):
             return "SUPPRESSED"
         protection = PROTECTIONS[running.protection]
@@ -270,6 +271,7 @@ class Interpreter:
         profile = decision.profile
         counts.codes.update(decision.codes)
         if row.request:
+            # Remembered even if nobody was found: the same request is not processed twice.
             self.requests[running.feed.name, row.request] = running.now_ms, profile
         if profile is None:
             counts.codes[protection.code] += 1
@@ -280,6 +282,7 @@ class Interpreter:
             self.people[profile] = self._founded(running, row, arrival)
             running.created.add(profile)
         self.people[profile].feeds.add(running.feed)
+        # Copied before the row changes them; a profile just created is copied empty.
         for touched in (profile, *(loser for loser, _, _ in decision.removed)):
             running.before.setdefault(touched, self.people[touched].copy())
         self._identify(decision, arrival)
@@ -294,6 +297,7 @@ class Interpreter:
         person = self.people[profile]
         records = self.records[person.environment]
         before = {name: past.copy() for name, past in self.people.items()}
+        # A change by hand belongs to no feed and is under no protection.
         running = _Import(Feed(""), "", environment=None, now_ms=now_ms)
         decisions = modify(profile, changes, records, rules=self.rules)
         for decision in decisions:
@@ -387,8 +391,10 @@ class Interpreter:
     def _founded(self, running: _Import, row: Batch, arrival: int) -> InterpretedProfile:
         """Return the new profile of a row, with the MPID that it names, else a new one."""
         mpid, attempt = row.mpid, 0
+        # A made MPID is never one in use; a named one is taken as it is.
         while mpid is None or (mpid in self.mpids and row.mpid is None):
             mpid, attempt = mpid_for(self.secret, arrival, attempt), attempt + 1
+        # Made MPIDs stay taken after an erasure: none is ever used again.
         self.mpids.add(mpid)
         environment, at_ms = running.environment_of(row), running.time_of(row)
         self.records[environment].by_mpid[mpid] = arrival
@@ -414,6 +420,7 @@ class Interpreter:
         person, feed, at_ms = self.people[profile], running.feed, running.time_of(row)
         person.first_seen_ms = min(person.first_seen_ms, at_ms)
         person.last_seen_ms = max(person.last_seen_ms, at_ms)
+        # Read once: all cells of one row are decided against the state before it.
         current = person.attributes(feed)
         workspace = None if feed.source == ACCOUNT else feed.workspace
         for key, held in apply_deletes(row).items():

@@ -114,6 +114,7 @@ def settled(
     """
     match tree:
         case All() | AnyOf():
+            # One True decides an AnyOf, one False an All; else an open part leaves it open.
             strong = isinstance(tree, AnyOf)
             outcomes = [settled(part, states, barred_from) for part in tree.parts]
             return strong if strong in outcomes else None if None in outcomes else not strong
@@ -123,6 +124,7 @@ def settled(
         case Consent():
             return _state(states, tree) == tree.state
         case InAudience():
+            # Who may be in the other audience is not settled by consent alone.
             return False if fold(tree.name) in map(fold, barred_from) else None
     return None
 
@@ -178,6 +180,7 @@ def expires_ms(
     """
     if not holds(tree, person, now_ms, lookback=lookback):
         return None
+    # Between two of these moments nothing enters or leaves a window.
     moments = {moment for moment in (*_turns(tree, person, lookback), *turns) if moment > now_ms}
     for moment in sorted(moments):
         if not holds(tree, at(moment) if at else person, moment, lookback=lookback):
@@ -200,6 +203,8 @@ def _turns(tree: Criterion, person: PersonFacts, lookback: Days | None) -> Itera
         for span in spans:
             for at_ms in times:
                 if at_ms is not None:
+                    # It may enter the window at its own time, if that lies ahead, and leaves after
+                    # the span.
                     yield from (at_ms, at_ms + span.ms)
 
 
@@ -316,6 +321,7 @@ def passes(value: Tested | None, operator: str, operands: Sequence[Operand], now
     if operator in ("includes", "part"):
         entries = [text_of(entry) for entry in value] if isinstance(value, list) else []
         inner = "equals" if operator == "includes" else "contains"
+        # A null in a list is an entry without a text.
         return any(entry is not None and _text_passes(entry, inner, operands) for entry in entries)
     if operands and isinstance(operands[0], Moment | Days):
         at_ms = _time(value)
@@ -441,6 +447,7 @@ def place(batches: Iterable[Rest]) -> tuple[float, float] | None:
 
     A place is in context.location or batch_context.location.
     """
+    # The newest batch with a place decides; a batch without one says nothing.
     for batch in sorted(batches, key=lambda batch: -batch.arrival):
         for root in ("context", "batch_context"):
             context = batch.document.get(root)

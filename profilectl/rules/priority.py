@@ -66,6 +66,7 @@ def standing(incoming: Owner, owner: Owner) -> str:
     if incoming.unit == owner.unit:
         return "same unit"
     ours, theirs = SOURCES[incoming.source].rank, SOURCES[owner.source].rank
+    # Two units of one rank: two partners, or a partner and a warehouse.
     if ours == theirs:
         return "other unit"
     return "better" if ours < theirs else "worse"

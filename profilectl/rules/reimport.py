@@ -77,7 +77,7 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class ImportedContent:
-    """What a feed knows of a content."""
+    """The answer whether a content is to be imported."""
 
     already: int | None = None
     """The import that makes it needless to import the content again; None: import it."""
@@ -104,6 +104,7 @@ def known_content(way: WayOfReading, imports: Iterable[Brought]) -> ImportedCont
     """
     brought = list(imports)
     same_way = [earlier for earlier in brought if earlier.way == way]
+    # An import that applied nothing is no reason to leave the content out.
     for earlier in same_way:
         if earlier.applied:
             return ImportedContent(already=earlier.number)

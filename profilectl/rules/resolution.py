@@ -56,6 +56,7 @@ class Records:
         del self.record[profile][kind][key]
         if self._guards is None:
             return
+        # The profile may have lost its last guarded identity: then all its values are open.
         self._open.get((kind, key), set()).discard(profile)
         if kind in self._guards and self._is_open(profile):
             for claim in self._claims(profile):
@@ -63,6 +64,7 @@ class Records:
 
     def open_holders(self, kind: str, key: str, guards: frozenset[str]) -> set[int]:
         """Return the holders of a value that have no identity of the types `guards` at all."""
+        # The index is made for one set of guards: the rules do not change within an import.
         if guards != self._guards:
             self._guards, self._open = guards, {}
             for profile in self.record:
@@ -120,7 +122,7 @@ class Claim:
 
 @dataclass(slots=True)
 class Decision:
-    """What became of a claim."""
+    """The outcome of a claim."""
 
     profile: int | None
     """The profile of the row; None: nobody was found, and nobody was created."""
@@ -152,6 +154,7 @@ def decide(
     leads = rules.leads(call)
     if leads != "identify":
         return _log_out(claim, records, rules, create=create, leads=leads)
+    # An MPID that nobody has says nothing: the identities decide then (4.4 b).
     by_mpid = records.by_mpid.get(claim.mpid) if claim.mpid is not None else None
     if by_mpid is not None:
         decision = Decision(by_mpid)
@@ -168,6 +171,7 @@ def decide(
             _attach(claim, decision, records, rules=rules, keep=rules.unique_conflict == "keep")
         return decision
     if claim.mpid is not None:
+        # The row named an MPID, and its identities found somebody else.
         decision.codes.append("MPID_UNKNOWN")
     _attach_to_found(claim, decision, records, rules=rules, keep=rules.unique_conflict == "keep")
     return decision
@@ -194,6 +198,7 @@ def _log_out(claim: Claim, records: Records, rules: Rules, *, create: bool, lead
 
     leads: one of identity.LOGOUTS.
     """
+    # An MPID is not followed: a logout never leads to the person who logs out.
     claim = Claim(claim.arrival, anonymous(claim.identities, rules))
     decision = Decision(None)
     if leads == "anonymous":
@@ -240,6 +245,7 @@ def look_up(
 
     claimed: the identities, as type -> key. steps: a list to add each step to.
     """
+    # Under link and isolation a device never finds the person of a row that brings a login.
     login = {kind: key for kind, key in claimed.items() if kind in rules.login}
     only_known = rules.login_decides and bool(login)
     keys = login if only_known else claimed
@@ -250,6 +256,7 @@ def look_up(
         if not holders:
             continue
         eligible = _eligible_among(holders, kind, claimed, records=records, rules=rules)
+        # Reported only if nobody is found in the end (PROTECTED_MATCH).
         protected = protected or len(eligible) < len(holders)
         if only_known:
             eligible = {profile for profile in eligible if records.holds_any(profile, rules.login)}
@@ -349,6 +356,7 @@ def _attach(
         key=lambda identity: (ranks.get(identity.type, len(ranks)), CODE[identity.type]),
     ):
         own = records.values(profile, identity.type)
+        # Nothing changes, and an immutable identity may be repeated.
         if identity.key in own:
             continue
         holders = records.holders.get((identity.type, identity.key), _NOBODY)
@@ -380,6 +388,7 @@ def _give(identity: Usable, decision: Decision, records: Records, *, rules: Rule
         decision.moved += 1
     own = records.values(profile, kind)
     if own and _is_single(kind, rules):
+        # A single-valued type has one key here, so the oldest is the only one.
         oldest = next(iter(own))
         decision.removed.append((profile, kind, oldest))
         decision.replaced += 1
@@ -423,6 +432,7 @@ def modify(
     Raises ChangeRefused for a value that the profile does not have, and for an immutable one; then
     records are as before.
     """
+    # All checks come first, so that nothing is changed if one of them fails.
     _check_changes(profile, changes, records=records, rules=rules)
     decisions = []
     for change in changes:

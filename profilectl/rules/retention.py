@@ -43,6 +43,7 @@ class Clocks:
 
     def stage(self, last_update_ms: int, now_ms: int) -> Stage:
         """Return the stage of a profile; on the boundary itself nothing expires yet."""
+        # Retention comes first: it is at least the lifetime (check_clocks).
         if self.retention_ms is not None and now_ms - last_update_ms > self.retention_ms:
             return Stage.GONE
         if self.lifetime_ms is not None and now_ms - last_update_ms > self.lifetime_ms:

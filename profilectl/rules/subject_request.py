@@ -190,6 +190,7 @@ def _identities(value: Value, title: str, *, in_extension: bool = False) -> dict
     identities: dict[str, str] = {}
     for name, identity in _object(value, title).items():
         kind = type_named(name)
+        # OpenDSR knows no MPID, so it may stand in the platform's extension only.
         if kind is None and not (in_extension and name == "mpid"):
             raise InputRefused(
                 f"{title}: there is no identity type {name}"

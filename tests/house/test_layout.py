@@ -21,7 +21,6 @@ PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
 RULE_TABLES = {
     "cli/command_list",
     "codes",
-    "configuration",
     "importing/sift",
     "importing/stage/parquet/types",
     "importing/stage/source/files",
@@ -51,6 +50,8 @@ RULE_TABLES = {
     "rules/leaving/exported_line",
     "rules/leaving/output",
     "rules/priority",
+    "rules/reimport",
+    "rules/settings",
     "rules/text/casing",
     "rules/text/presence",
     "rules/text/terminal",

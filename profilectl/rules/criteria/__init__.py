@@ -1,3 +1,1 @@
-"""The criteria of an audience: the tree, and the two forms it is written in; it imports `rules`
-only.
-"""
+"""The criteria of an audience: their tree and its two written forms; it imports `rules` only."""

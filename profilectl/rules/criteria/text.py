@@ -135,6 +135,7 @@ def criterion_of(text: str) -> Criterion:
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     try:
+        # Places in the blanked text are places in the text, so faults are shown where they are.
         blanked, conditions = _without_conditions(text)
         parsed = cast(CriteriaNode, _parser().parse(blanked))
         tree = _Reader(text, conditions).tree(parsed)
@@ -249,6 +250,7 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
     """
     blanked, conditions = text, {}
     opened, depth = -1, 0
+    # Quoted texts are pieces of their own: a bracket within quotes opens nothing.
     for piece in _pieces.finditer(text):
         word = piece[0]
         if word.endswith("(") and word[0] not in "'\"":
@@ -466,6 +468,7 @@ def expression(tree: Criterion) -> str:
     if isinstance(tree, All):
         heads = list(tree.parts)
         tails: list[Criterion] = []
+        # The last parts of an All that are opposites without a word of their own read as exclude.
         while len(heads) > 1 and isinstance(heads[-1], Not) and not _has_a_word(heads[-1].part):
             tails.insert(0, heads.pop())
         return "".join(

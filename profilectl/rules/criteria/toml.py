@@ -266,6 +266,7 @@ def _operand(value: object, takes: Sequence[str], place: str) -> Operand:
 
 
 def _number(value: float | Decimal, place: str) -> Decimal:
+    # The digits that were written, not those of the binary float.
     number = Decimal(repr(value) if isinstance(value, float) else value)
     if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
         raise _Misplaced(
@@ -406,6 +407,7 @@ def _all_table(tree: All) -> dict[str, object]:
     """Return a combination; criteria at its end that only `exclude` can say stand there."""
     heads = list(tree.parts)
     tails: list[dict[str, object]] = []
+    # Only at the end, so that reading it again gives the parts in the same order.
     while heads and isinstance(part := heads[-1], Not) and not _leaf_table(part.part, negated=True):
         tails.insert(0, table_of(part.part))
         heads.pop()

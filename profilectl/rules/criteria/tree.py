@@ -278,6 +278,7 @@ def check_operands(rule: CriterionOperator, operands: tuple[Operand, ...]) -> No
             raise CriterionFault(
                 f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(operand)}", place
             )
+        # `in (5, 'a')` would compare once as a number and once as text.
         if type(operand) is not type(operands[0]):
             raise CriterionFault(f"{rule.word!r} takes texts or numbers, not both", place)
     if rule.name == "between" and _start(operands[0]) > _start(operands[1]):

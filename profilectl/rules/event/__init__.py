@@ -1,1 +1,1 @@
-"""One event of a batch, its fields and conditions on it; it imports `rules.text` and `codes`."""
+"""One event of a batch, its fields, and conditions on it; it imports `rules` only."""

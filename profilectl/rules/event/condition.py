@@ -314,6 +314,7 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
         case Compared(_, sign, Literal(text, True)):
             number = quantity(text)
             return lambda value: (
+                # Digit for digit: two numbers that one float cannot tell apart are different.
                 (mine := quantity_of(value)) is not None and _ORDER[sign](mine.order(number), 0)
             )
         case Compared(_, sign, literal):

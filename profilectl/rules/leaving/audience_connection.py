@@ -226,6 +226,7 @@ def _is_told(kind: str, sent: str, value: str) -> bool:
     if key_of(BY_NAME[kind], sent) == key:
         return True
     texts = {value, FORMS[kind](value) or value if kind in FORMS else value}
+    # Other connections may have hashed the digits alone.
     texts |= {text.removeprefix("+") for text in texts}
     return sent in {hashlib.sha256(text.encode()).hexdigest() for text in texts}
 
@@ -240,6 +241,7 @@ def attributes_told(
     """
     if action == DELETE:
         return []
+    # A new member has nothing at the output yet, even if it was a member before.
     output_has = {} if action == ADD else before
     upserts: list[dict[str, Value]] = [
         {"key": key, "value": parse_json(held_json(value)), "action": "upsert"}

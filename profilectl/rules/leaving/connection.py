@@ -228,6 +228,7 @@ def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Said]]) -> 
 
     If the batch is about several workspaces, each that has a statement on the purpose must let it.
     """
+    # No workspace has a statement: that counts as one that says nothing.
     statements = [consent[rule.purpose] for consent in consents if rule.purpose in consent] or [{}]
     return all(_passes(rule.action, statement.get("consented") is True) for statement in statements)
 
@@ -246,6 +247,7 @@ def _identity_types(document: Mapping[str, Value]) -> set[str]:
 def sampled(output: str, mpid: int, percent: Decimal) -> bool:
     """Return whether a user is in the sample of an output: always or never (domain.md 12)."""
     digest = hashlib.sha256(f"{output}{mpid}".encode()).digest()
+    # By the output too, so that two outputs sample different people.
     return int.from_bytes(digest[:8], "big") % SAMPLES < percent * (SAMPLES // 100)
 
 

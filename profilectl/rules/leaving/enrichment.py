@@ -151,8 +151,16 @@ class ProfileThen:
 
         A calculated one masks a stored one of its name, even if it has no value.
         """
-        stored = {key: held for key, held in self.attributes.items() if key not in self.calculated}
-        return stored | {name: held for name, held in self.calculated.items() if held is not None}
+        stored = {
+            key: held_value
+            for key, held_value in self.attributes.items()
+            if key not in self.calculated
+        }
+        return stored | {
+            name: held_value
+            for name, held_value in self.calculated.items()
+            if held_value is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +244,7 @@ def completed(
     document["user_identities"] = _user_identities(profile.identities)
     effective = profile.effective()
     document["user_attributes"] = {
-        key: parse_json(held_json(held)) for key, held in sorted(effective.items())
+        key: parse_json(held_json(held_value)) for key, held_value in sorted(effective.items())
     }
     deleted: list[Value] = [key for key in received.deleted if key not in effective]
     if deleted:
@@ -306,6 +314,7 @@ def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Ou
     deletions: list[Value] = []
     if has is None or has.arrival < outgoing.arrival:
         since = after if has is None else has.arrival
+        # Deleted since the output's last batch; and below, all it has that no longer leaves.
         lost = {key for key, arrival in outgoing.gone.items() if arrival > since}
         lost |= has.keys if has else frozenset()
         deletions = [*sorted(lost - _keys(outgoing.document))]
@@ -428,6 +437,7 @@ def _event(event: Sent, received: Received, message: str) -> Value:
     members = event.document.get("data")
     data: dict[str, Value] = dict(members) if isinstance(members, dict) else {}
     data["timestamp_unixtime_ms"] = whole(event.at_ms)
+    # An id that the sender gave stays, so that the receiver can see a repetition.
     data.setdefault("message_id", message)
     if received.feed.source in NAMES_ITS_FEED:
         attributes = data.get("custom_attributes")

@@ -110,6 +110,7 @@ def retold(profile: Mapping[str, Value], manner: RetellingManner) -> list[Retold
         dict(attributes[place : place + manner.attributes])
         for place in range(0, len(attributes), manner.attributes)
     ]
+    # The first and the last time must each be that of some batch.
     missing = [
         at
         for at in dict.fromkeys((start, end))
@@ -117,6 +118,7 @@ def retold(profile: Mapping[str, Value], manner: RetellingManner) -> list[Retold
     ]
     least = max(len(missing), devices.alone is not None)
     size = max(1, len(parts) + least, len(chunks), *map(len, users.values()))
+    # Batches without a device, for what the steps of devices have no room for.
     plain = [RetoldBatch(start) for _ in range(size - len(parts))]
     if plain and (end in missing or not parts):
         plain[-1].at_ms = end
@@ -170,6 +172,7 @@ def _devices_of(profile: Mapping[str, Value], manner: RetellingManner) -> _Devic
     )
     for device in devices.in_order():
         devices.take_step(device)
+    # Last, because the attribution in force must arrive after all others.
     devices.credit(_object(profile.get("attribution")) if manner.all_of_it else {})
     return devices
 

@@ -107,9 +107,11 @@ def _list_passes(
             entry = quote_text(f'"{text}"')
             quick = f"when {unescaped} then contains(lower({held_value}), {entry})"
         else:
-            quick = f"when {unescaped} and not contains(lower({held_value}), {quote_text(text)}) then false"
+            within = f"contains(lower({held_value}), {quote_text(text)})"
+            quick = f"when {unescaped} and not {within} then false"
     return definite(
-        f"case when not starts_with({held_value}, chr(31) || '[') then false {quick} else {slow} end"
+        f"case when not starts_with({held_value}, chr(31) || '[') then false"
+        f" {quick} else {slow} end"
     )
 
 
@@ -266,8 +268,10 @@ def time_passes(at_ms: str, operator: str, operands: Sequence[Operand], now_ms: 
 def held_as_json(held_value: str) -> str:
     """Return the SQL of the JSON text of a held value (values.held_json)."""
     return (
-        f"case when starts_with({held_value}, chr(31) || '''') then to_json({held_value}[3:])::varchar"
-        f" when starts_with({held_value}, chr(31)) then {held_value}[2:] else to_json({held_value})::varchar end"
+        f"case when starts_with({held_value}, chr(31) || '''')"
+        f" then to_json({held_value}[3:])::varchar"
+        f" when starts_with({held_value}, chr(31)) then {held_value}[2:]"
+        f" else to_json({held_value})::varchar end"
     )
 
 

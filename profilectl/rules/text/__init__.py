@@ -1,3 +1,1 @@
-"""What one text says: a value, a moment, a number, an address; it imports the standard library,
-`codes` and itself.
-"""
+"""What one text says: a value, a moment, a number, an address; it imports `rules` only."""

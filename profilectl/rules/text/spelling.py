@@ -31,7 +31,7 @@ MPID = "mpid"
 ROUNDS = 4
 """How many times a text may have been put into another as a string."""
 LONG = 64 * 1000
-"""A text of this many characters may have been cut (stage.csv.RAW_SHOWN), within a value."""
+"""A text of this many characters may have been cut within a value (importing.stage, RAW_SHOWN)."""
 FEW = 64
 """Up to this many values are tried one by one."""
 ANY = "any"
@@ -91,6 +91,7 @@ def forms(text: str) -> list[str]:
     """Return a text as it is, and with one layer of writing after another taken off."""
     unwrapped = [text]
     for _ in range(ROUNDS):
+        # A text within JSON within a cell has several layers on it.
         form = unwrapped[-1]
         for decoder in DECODERS:
             form = decoder(form)
@@ -135,6 +136,7 @@ def phones_in(form: str) -> Iterator[str]:
             digits = ""
             for group in groups[start:]:
                 digits += group
+                # More than any phone number, even with 00 before its country.
                 if len(digits) > DIGITS.stop + 2:
                     break
                 if len(digits.removeprefix("00")) in DIGITS:
@@ -314,6 +316,7 @@ def _stands(low: str, place: int, word: str) -> bool:
         return False
     if "@" not in word:
         return True
+    # jo@x.org stands before .csv in a file name, and does not stand in jo@x.org.uk.
     longer = after[:1] in (".", "-") and after[1:].isalnum() and not _ENDING.match(low, end)
     return before not in _BEFORE_EMAIL and not longer
 

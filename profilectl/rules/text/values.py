@@ -146,6 +146,7 @@ def parse_json_at(text: str, start: int) -> tuple[Value, int]:
         raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
     except NotJson as error:
         raise _placed(error, text, start) from None
+    # Only an escape can write half a pair or a NUL; the check of all texts is slow.
     if "\\u" in text:
         try:
             _check_characters(value)
