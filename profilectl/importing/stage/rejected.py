@@ -20,7 +20,6 @@ from typing import NamedTuple, TextIO
 from profilectl.codes import InputRefused, Reject
 from profilectl.importing.stage.csv.dialect import Dialect
 from profilectl.importing.stage.csv.head import Header
-from profilectl.importing.stage.original import RAW_SHOWN
 from profilectl.importing.stage.source.content import is_rejects
 from profilectl.importing.stage.source.files import (
     REJECTS,
@@ -28,7 +27,13 @@ from profilectl.importing.stage.source.files import (
     format_named,
     original_of,
 )
-from profilectl.importing.stage.staged import Rejects, StagedFile, WrittenReject, reject_of
+from profilectl.importing.stage.staged import (
+    RAW_SHOWN,
+    Rejects,
+    StagedFile,
+    WrittenReject,
+    reject_of,
+)
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.text.values import NotJson, parse_json, to_json
 from profilectl.store.scratch import Scratch

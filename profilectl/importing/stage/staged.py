@@ -195,6 +195,8 @@ class Staged:
     """Whether staged_event lies by seq and place."""
 
 
+RAW_SHOWN = 64 * 1024
+"""How many characters of the text of a row a reject has."""
 LINE_BITS = 40
 """How many bits the number of a line takes at most."""
 
