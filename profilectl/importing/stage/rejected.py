@@ -74,7 +74,7 @@ class RejectLine(NamedTuple):
     """Its text."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RejectedRows:
     """The rejected rows of one file."""
 
@@ -174,12 +174,15 @@ def relined(scratch: Scratch, staged: StagedFile, part: RejectedRows) -> StagedF
         )
     scratch.make(f"{part.name}_at", LINES_OF_PART(own=staged.places, places=places))
     rows = "row" if len(part.lines) == 1 else "rows"
-    staged.notices.append(
-        f"{staged.name}: {len(part.lines):,} rejected {rows} of {part.origin}, read again"
+    notice = f"{staged.name}: {len(part.lines):,} rejected {rows} of {part.origin}, read again"
+    return replace(
+        staged,
+        lines=f"{part.name}_at",
+        path=part.source.local,
+        format="jsonl",
+        unit="line",
+        notices=[*staged.notices, notice],
     )
-    staged.lines, staged.path = f"{part.name}_at", part.source.local
-    staged.format, staged.unit = "jsonl", "line"
-    return staged
 
 
 def _lines(local: Path) -> Iterator[RejectLine]:
@@ -316,7 +319,7 @@ class _PartWriter:
         """Return the part, complete; its rows may be rejects again."""
         file = self.part.file
         if file.format == "jsonl" and is_rejects(file.local):
-            self.part.file = replace(file, format=REJECTS)
+            return replace(self.part, file=replace(file, format=REJECTS))
         return self.part
 
 

@@ -101,7 +101,7 @@ class AttributeColumns:
         return f"a{self._places[key]}"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class StagedFile:
     """One file's rows: the SELECT that reads them, and the columns it has."""
 
@@ -168,7 +168,7 @@ class StagedFile:
         return self.lines or LINE_A_ROW(span=self.span, first_line=self.first_line)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Staged:
     """All rows of an import, in the relation `staged`.
 

@@ -95,8 +95,11 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         empty=options.empty,
     )
     staged = _staged_file(task, source, leaves, fields=fields, options=options)
-    staged.meaning += of_path.meaning
-    staged.notices = of_path.notices + _notices(leaves, fields, options)
+    staged = replace(
+        staged,
+        meaning=(*staged.meaning, *of_path.meaning),
+        notices=[*of_path.notices, *_notices(leaves, fields, options)],
+    )
     return stage_table(rows, [*cells, *of_path.cells], staged)
 
 
