@@ -37,6 +37,8 @@ STRING_OVER = SqlTemplate(
 
 # Whether a cell has a value.
 FILLED = SqlTemplate("{text} is not null")
+NO_TEXT = "(null::varchar)"
+"""The SQL of the text of a column that has no values."""
 
 # (seq, code, detail) of the rows that cannot be used.
 REJECTED = SqlTemplate("""
@@ -65,7 +67,7 @@ class CellFault:
     """The SQL of the detail of the reject."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One column of a file."""
 

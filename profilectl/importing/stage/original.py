@@ -7,12 +7,10 @@ from itertools import groupby, repeat
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.json.elements import of_element
-from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
+from profilectl.importing.stage.staged import RAW_SHOWN, Rejects, Staged, StagedFile
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
-RAW_SHOWN = 64 * 1024
-"""How many characters of the text of a row a reject has."""
 BLOCK = 1000
 """How many rows of Parquet are read again at once."""
 _ENDLESS = 1 << 62

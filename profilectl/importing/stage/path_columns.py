@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from profilectl.codes import InputRefused
-from profilectl.importing.stage.cells import Cell, string_cell
+from profilectl.importing.stage.cells import NO_TEXT, Cell, string_cell
 from profilectl.importing.stage.columns import Manifest, read_columns
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.rules.batch import BatchField
@@ -151,5 +151,5 @@ class PathColumns:
         """Return the SQL of the text of a column of the path."""
         value = self.values[name]
         if value is None or value in options.reading.nulls:
-            return "(null::varchar)"
+            return NO_TEXT
         return f"({quote_text(value)})"

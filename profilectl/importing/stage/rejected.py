@@ -20,7 +20,6 @@ from typing import NamedTuple, TextIO
 from profilectl.codes import InputRefused, Reject
 from profilectl.importing.stage.csv.dialect import Dialect
 from profilectl.importing.stage.csv.head import Header
-from profilectl.importing.stage.original import RAW_SHOWN
 from profilectl.importing.stage.source.content import is_rejects
 from profilectl.importing.stage.source.files import (
     REJECTS,
@@ -28,7 +27,13 @@ from profilectl.importing.stage.source.files import (
     format_named,
     original_of,
 )
-from profilectl.importing.stage.staged import Rejects, StagedFile, WrittenReject, reject_of
+from profilectl.importing.stage.staged import (
+    RAW_SHOWN,
+    Rejects,
+    StagedFile,
+    WrittenReject,
+    reject_of,
+)
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.text.values import NotJson, parse_json, to_json
 from profilectl.store.scratch import Scratch
@@ -69,7 +74,7 @@ class RejectLine(NamedTuple):
     """Its text."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RejectedRows:
     """The rejected rows of one file."""
 
@@ -169,12 +174,15 @@ def relined(scratch: Scratch, staged: StagedFile, part: RejectedRows) -> StagedF
         )
     scratch.make(f"{part.name}_at", LINES_OF_PART(own=staged.places, places=places))
     rows = "row" if len(part.lines) == 1 else "rows"
-    staged.notices.append(
-        f"{staged.name}: {len(part.lines):,} rejected {rows} of {part.origin}, read again"
+    notice = f"{staged.name}: {len(part.lines):,} rejected {rows} of {part.origin}, read again"
+    return replace(
+        staged,
+        lines=f"{part.name}_at",
+        path=part.source.local,
+        format="jsonl",
+        unit="line",
+        notices=[*staged.notices, notice],
     )
-    staged.lines, staged.path = f"{part.name}_at", part.source.local
-    staged.format, staged.unit = "jsonl", "line"
-    return staged
 
 
 def _lines(local: Path) -> Iterator[RejectLine]:
@@ -311,7 +319,7 @@ class _PartWriter:
         """Return the part, complete; its rows may be rejects again."""
         file = self.part.file
         if file.format == "jsonl" and is_rejects(file.local):
-            self.part.file = replace(file, format=REJECTS)
+            return replace(self.part, file=replace(file, format=REJECTS))
         return self.part
 
 

@@ -131,7 +131,8 @@ def stage_files(
             mapped=options.mapped,
         )
     if not options.path_columns:
-        staged[0].notices += unread([file.name for file in files])
+        notices = unread([file.name for file in files])
+        staged[0] = replace(staged[0], notices=[*staged[0].notices, *notices])
     return _laid_together(scratch, staged, keys, added=added)
 
 
@@ -210,8 +211,7 @@ def _stage_units(
         file = _stage_file(task, replace(options, mapped=mapped))
         for part in unit.parts:
             file = relined(scratch, file, part)
-        file.more = unit.more
-        staged.append(file)
+        staged.append(replace(file, more=unit.more))
         rows_before += file.rows
         progress(rows_before)
     return staged

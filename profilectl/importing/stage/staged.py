@@ -101,7 +101,7 @@ class AttributeColumns:
         return f"a{self._places[key]}"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class StagedFile:
     """One file's rows: the SELECT that reads them, and the columns it has."""
 
@@ -168,7 +168,7 @@ class StagedFile:
         return self.lines or LINE_A_ROW(span=self.span, first_line=self.first_line)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Staged:
     """All rows of an import, in the relation `staged`.
 
@@ -195,6 +195,8 @@ class Staged:
     """Whether staged_event lies by seq and place."""
 
 
+RAW_SHOWN = 64 * 1024
+"""How many characters of the text of a row a reject has."""
 LINE_BITS = 40
 """How many bits the number of a line takes at most."""
 

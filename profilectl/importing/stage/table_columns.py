@@ -7,7 +7,7 @@ SELECTs of the rows it spoils, and of the values that break a limit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.attribute_cells import DeletedNames, stage_attributes
@@ -137,7 +137,7 @@ class StagedEvents:
 def stage_table(
     rows: CellRows, cells: Sequence[Cell], file: StagedFile, not_people: Sequence[str] = ()
 ) -> StagedFile:
-    """Complete a file with the SELECT of its rows, and of what cannot be used.
+    """Return a file with the SELECTs of its rows, and of those that cannot be used.
 
     not_people: SELECTs of (seq, code, detail), rows that are rejected before all others. Raises
     InputRefused where columns contradict one another.
@@ -147,8 +147,9 @@ def stage_table(
     kept_fields = _kept_fields(rows, cells)
     events = _stage_events(rows, _of_kind(cells, "event"))
     attributes = stage_attributes(rows, _of_kind(cells, "attribute"), deleted)
-    plain = {PLAIN_COLUMNS[cell.field.name]: _plain(cell, deleted)
-             for cell in _of_kind(cells, "plain")}  # fmt: skip
+    plain = {
+        PLAIN_COLUMNS[cell.field.name]: _plain(cell, deleted) for cell in _of_kind(cells, "plain")
+    }
     if kept_fields.columns:
         plain["rest"] = _written(rows, "rest", _kept_object(kept_fields, identities))
     columns = {
@@ -157,30 +158,36 @@ def stage_table(
         **{f"i_{name}": _identity(rows, name, texts) for name, texts in identities.items()},
         **attributes.columns,
     }
-    file.select = STAGED_ROWS(
-        columns=listed([f"{expression} as {name}" for name, expression in columns.items()]),
-        rows=attributes.rows,
-    )
-    file.plain, file.identities = list(plain), list(identities)
-    file.columns, file.loose = list(attributes.columns), attributes.loose
-    file.events = events.selects
     several = {name: texts for name, texts in identities.items() if len(texts) > 1}
-    file.rejects = [
-        *not_people,
-        *(select for cell in cells for select in _cell_rejects(rows, cell, deleted)),
-        *_member_rejects(rows, kept_fields),
-        *events.rejects,
-        *(_contradicting(rows, name, texts) for name, texts in several.items()),
-    ]
-    file.skips = [
-        *_unknown_identities(rows, cells),
-        *_undefined_purposes(rows, kept_fields),
-        *events.skips,
-        *attributes.skips,
-        *(_nobodys(rows, name, texts) for name, texts in several.items()),
-    ]
-    file.notices += [f"{file.name}: {notice}" for notice in attributes.notices]
-    return file
+    return replace(
+        file,
+        select=_select(columns, attributes.rows),
+        plain=list(plain),
+        identities=list(identities),
+        columns=list(attributes.columns),
+        loose=attributes.loose,
+        events=events.selects,
+        rejects=[
+            *not_people,
+            *(select for cell in cells for select in _cell_rejects(rows, cell, deleted)),
+            *_member_rejects(rows, kept_fields),
+            *events.rejects,
+            *(_contradicting(rows, name, texts) for name, texts in several.items()),
+        ],
+        skips=[
+            *_unknown_identities(rows, cells),
+            *_undefined_purposes(rows, kept_fields),
+            *events.skips,
+            *attributes.skips,
+            *(_nobodys(rows, name, texts) for name, texts in several.items()),
+        ],
+        notices=[*file.notices, *(f"{file.name}: {notice}" for notice in attributes.notices)],
+    )
+
+
+def _select(columns: dict[str, str], rows: str) -> str:
+    named = [f"{expression} as {name}" for name, expression in columns.items()]
+    return STAGED_ROWS(columns=listed(named), rows=rows)
 
 
 def _of_kind(cells: Sequence[Cell], kind: str) -> list[Cell]:

@@ -83,8 +83,11 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     most = options.reading.limits["value"]
     cells = [string_cell(meaning, f"c{place}", most) for place, meaning in enumerate(fields)]
     staged = _staged_file(task, header, fields, count=count)
-    staged.meaning += of_path.meaning
-    staged.notices = [*header.notices, *nameless, *of_path.notices]
+    staged = replace(
+        staged,
+        meaning=(*staged.meaning, *of_path.meaning),
+        notices=[*header.notices, *nameless, *of_path.notices],
+    )
     not_people = _not_people(task, header, fields)
     return stage_table(rows, [*cells, *of_path.cells], staged, not_people=not_people)
 

@@ -12,11 +12,10 @@ import duckdb
 from profilectl.codes import InputRefused, Reject
 from profilectl.importing.stage.csv.head import Header
 from profilectl.importing.stage.source.files import InputFile
+from profilectl.importing.stage.staged import RAW_SHOWN
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import fetched
 
-RAW_SHOWN = 64 * 1024
-"""How many characters of the text of a row a reject has."""
 LONGEST_RECORD = 64 * 1024 * 1024
 """How many characters a record may have."""
 MOST_LINES = 100_000

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from profilectl.importing.stage.cells import FILLED, any_filled
+from profilectl.importing.stage.cells import FILLED, NO_TEXT, any_filled
 from profilectl.importing.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.event.event import (
@@ -27,7 +27,6 @@ from profilectl.rules.sql.identities import trimmed
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import whole_number
 
-_NOTHING = "(null::varchar)"
 _AT = "data.timestamp_unixtime_ms"
 
 # The events of the rows, in the shape of staged.EVENT.
@@ -153,7 +152,7 @@ class EventCells:
     # The texts of columns
 
     def _text(self, path: str) -> str:
-        return self.columns.get(path, _NOTHING)
+        return self.columns.get(path, NO_TEXT)
 
     def _any(self, paths: Sequence[str]) -> str:
         return any_filled([self.columns[path] for path in paths])

@@ -133,9 +133,8 @@ def read_lines(
         staged = _read_relation(task, reader, lines)
         scratch.drop(f"{name}_lines")
     # Blank lines and rejected ones are no rows of the relation.
-    staged.rows = int(scratch.row(COUNT(rows=staged.select))[0])
-    staged.meaning = meanings_of(columns)
-    return staged
+    count = int(scratch.row(COUNT(rows=staged.select))[0])
+    return replace(staged, rows=count, meaning=meanings_of(columns))
 
 
 def read_document_file(
@@ -160,10 +159,13 @@ def read_document_file(
     with_columns = replace(reading, columns=columns)
     reader = LineReader(file.name, rows, with_columns, rejects=task.rejects, places=places)
     staged = _read_relation(task, reader, len(places.lines))
-    staged.rows = int(scratch.row(COUNT(rows=staged.select))[0])
-    staged.lines, staged.elements = f"{name}_place", f"{name}_lines"
-    staged.meaning = meanings_of(columns)
-    return staged
+    return replace(
+        staged,
+        rows=int(scratch.row(COUNT(rows=staged.select))[0]),
+        lines=f"{name}_place",
+        elements=f"{name}_lines",
+        meaning=meanings_of(columns),
+    )
 
 
 def staged_lines(
@@ -255,8 +257,7 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
     _read_one_by_one(scratch, lines, [seq for (seq,) in scratch.rows(one_by_one)], reader=reader)
     rows.flush()
     staged = staged_lines(task.file, name, members, rows=rows, lines=count, events=events)
-    staged.events_in_order = in_order and not rows.has_events
-    return staged
+    return replace(staged, events_in_order=in_order and not rows.has_events)
 
 
 def _read_one_by_one(

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.json.elements import Places
-from profilectl.importing.stage.original import RAW_SHOWN
 from profilectl.importing.stage.source.files import InputFile
-from profilectl.importing.stage.staged import BatchRows, Rejects
+from profilectl.importing.stage.staged import RAW_SHOWN, BatchRows, Rejects
 from profilectl.rules.batch import Reading, read_document
 from profilectl.rules.fields import Unusable
 from profilectl.rules.text.values import NotJson, Value, parse_json

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import mmap
+from dataclasses import replace
 
 from profilectl.importing.stage.json.jsonl import staged_lines
 from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
@@ -96,17 +97,14 @@ def read_profiles(task: StageTask, reading: Reading) -> StagedFile:
     rows.flush()
     reader.flush()
     staged = staged_lines(file, task.name, [], rows=rows, lines=reader.seq)
-    staged.lines = reader.lines
     _drop_idle(scratch, staged, rows.name, reader=reader)
-    staged.rows = scratch.count(rows.name)
+    count = scratch.count(rows.name)
     profiles = "profile" if reader.profiles == 1 else "profiles"
-    staged.notices.append(
-        f"{file.name}: {reader.profiles:,} exported {profiles}, read as {staged.rows:,} batches"
-    )
+    notices = [f"{file.name}: {reader.profiles:,} exported {profiles}, read as {count:,} batches"]
     if reader.made_anew:
         members = ", ".join(sorted(reader.made_anew))
-        staged.notices.append(f"{file.name}: not read, because it is made anew: {members}")
-    return staged
+        notices.append(f"{file.name}: not read, because it is made anew: {members}")
+    return replace(staged, lines=reader.lines, rows=count, notices=notices)
 
 
 class _ProfileReader(LineReader):

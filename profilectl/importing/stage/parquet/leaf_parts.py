@@ -7,9 +7,16 @@ without values says nothing, even if its type could not be read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from profilectl.importing.stage.cells import FILLED, Cell, CellFault, string_held, string_over
+from profilectl.importing.stage.cells import (
+    FILLED,
+    NO_TEXT,
+    Cell,
+    CellFault,
+    string_held,
+    string_over,
+)
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.importing.stage.parquet.source import Leaf
 from profilectl.importing.stage.parquet.types import (
@@ -25,7 +32,6 @@ from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
-NOTHING = "(null::varchar)"
 _MS_FIELD = "timestamp_unixtime_ms"
 _WRONG_TYPE = {
     # the fields of which not every text is right: the code of a value of another type
@@ -58,7 +64,7 @@ UNSUPPORTED = SqlTemplate("when {unfit} then 'UA_UNSUPPORTED_TYPE'")
 UNSUPPORTED_OR_OVER = SqlTemplate("case when x{column} then 'UA_UNSUPPORTED_TYPE' {otherwise} end")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class LeafPart:
     """A column of the relation of a file's rows."""
 
@@ -106,7 +112,7 @@ def _identity(column: str, leaf: Leaf, field: BatchField, *, options: ReadingOpt
         if kind is BINARY:
             reason = "not UTF-8"
         detail = quote_text(f"{leaf.name} is {reason}")
-        cell.faults = (CellFault("IDENTITY_INVALID", f"x{column}", detail),)
+        cell = replace(cell, faults=(CellFault("IDENTITY_INVALID", f"x{column}", detail),))
     return LeafPart(leaf, cell, selected)
 
 
@@ -183,10 +189,10 @@ def _batch_field(
     if _has_wrong_type(leaf, field, kind):
         detail = quote_text(f"the column {leaf.name} is {leaf.kind}")
         fault = CellFault(_WRONG_TYPE[field.name], FILLED(text=column), detail)
-        cell.faults, cell.text = (fault,), NOTHING
+        cell = replace(cell, faults=(fault,), text=NO_TEXT)
     elif not kind.exact and (field.kind != "plain" or field.name == "source_request_id"):
         detail = quote_text(f"{leaf.name} has no exact text")
-        cell.faults = (CellFault("BATCH_INVALID", f"x{column}", detail),)
+        cell = replace(cell, faults=(CellFault("BATCH_INVALID", f"x{column}", detail),))
         without_text = list_unfit(kind, leaf.sql) if entry else unfit(kind, leaf.sql)
         selected.append(FAULT_COLUMN(fault=without_text, column=column))
     return LeafPart(leaf, cell, selected)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import duckdb
 
 from profilectl.codes import InputRefused
-from profilectl.importing.stage.cells import LISTED, Cell, CellFault, CellRows
+from profilectl.importing.stage.cells import LISTED, NO_TEXT, Cell, CellFault, CellRows
 from profilectl.importing.stage.columns import read_columns
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.importing.stage.parquet.footer import check_footer, within_room
-from profilectl.importing.stage.parquet.leaf_parts import NOTHING, LeafPart, part_of, quoted
+from profilectl.importing.stage.parquet.leaf_parts import LeafPart, part_of, quoted
 from profilectl.importing.stage.parquet.source import (
     Leaf,
     ParquetSource,
@@ -94,8 +95,11 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         empty=options.empty,
     )
     staged = _staged_file(task, source, leaves, fields=fields, options=options)
-    staged.meaning += of_path.meaning
-    staged.notices = of_path.notices + _notices(leaves, fields, options)
+    staged = replace(
+        staged,
+        meaning=(*staged.meaning, *of_path.meaning),
+        notices=[*of_path.notices, *_notices(leaves, fields, options)],
+    )
     return stage_table(rows, [*cells, *of_path.cells], staged)
 
 
@@ -204,48 +208,56 @@ def _make(
     selected = ", ".join(expression for part in parts for expression in part.selected)
     with by_values(task.scratch):
         task.scratch.make(task.name, ROWS(columns=selected, rows=source.select))
-    _refuse_values(task.scratch, task.file.name, task.name, parts=parts)
-    _reject_nul(task.scratch, task.name, parts)
-    return [part.cell for part in parts]
+    parts = [_with_possible_values(task, part) for part in parts]
+    nul_faults = _nul_faults(task.scratch, task.name, parts)
+    return [
+        replace(part.cell, faults=(*part.cell.faults, *nul_faults.get(place, ())))
+        for place, part in enumerate(parts)
+    ]
 
 
-def _refuse_values(scratch: Scratch, file: str, table: str, *, parts: Sequence[LeafPart]) -> None:
-    """Raise InputRefused for a value in a column whose type cannot be what it is to be."""
-    for part in parts:
-        if part.never:
-            (seq,) = scratch.row(FIRST_VALUE(table=table, text=part.cell.text))
-            if seq is not None:
-                raise InputRefused(
-                    f"{file}: column {part.leaf.name!r} {part.never} (row {seq + 1} has one)",
-                    part.hint,
-                )
-            part.cell.text = part.cell.held = NOTHING
+def _with_possible_values(task: StageTask, part: LeafPart) -> LeafPart:
+    """Return a part without values, where its type cannot be what it is to be.
 
-
-def _reject_nul(scratch: Scratch, table: str, parts: Sequence[LeafPart]) -> None:
-    """Reject the rows with a NUL character in a text, as in CSV and JSON: no other program would
-    carry it safely.
+    Raises InputRefused where it has values.
     """
-    conditions: list[tuple[LeafPart, str]] = []
-    for part in parts:
+    if not part.never:
+        return part
+    (seq,) = task.scratch.row(FIRST_VALUE(table=task.name, text=part.cell.text))
+    if seq is not None:
+        raise InputRefused(
+            f"{task.file.name}: column {part.leaf.name!r} {part.never} (row {seq + 1} has one)",
+            part.hint,
+        )
+    return replace(part, cell=replace(part.cell, text=NO_TEXT, held=NO_TEXT))
+
+
+def _nul_faults(
+    scratch: Scratch, table: str, parts: Sequence[LeafPart]
+) -> dict[int, tuple[CellFault]]:
+    """Return the fault of the columns with a NUL character in a text, by their places.
+
+    Its rows are rejected, as in CSV and JSON: no other program would carry it safely.
+    """
+    conditions: dict[int, str] = {}
+    for place, part in enumerate(parts):
         entry = entry_of(part.leaf.kind)
         has_texts = (entry or part.leaf.kind) in ("VARCHAR", "JSON", BINARY.name)
-        if has_texts and part.cell.text != NOTHING:
+        if has_texts and part.cell.text != NO_TEXT:
             has_nul = HAS_NUL if entry is None else LIST_HAS_NUL
-            conditions.append((part, has_nul(text=part.cell.text)))
-    for start in range(0, len(conditions), LISTED):
-        stretch = conditions[start : start + LISTED]
-        columns = ", ".join(f"bool_or({condition})" for _, condition in stretch)
+            conditions[place] = has_nul(text=part.cell.text)
+    faults: dict[int, tuple[CellFault]] = {}
+    places = list(conditions)
+    for start in range(0, len(places), LISTED):
+        stretch = places[start : start + LISTED]
+        columns = ", ".join(f"bool_or({conditions[place]})" for place in stretch)
         answers = scratch.row(ANY_ROW(columns=columns, table=table))
-        for (part, condition), has_any in zip(stretch, answers, strict=True):
+        for place, has_any in zip(stretch, answers, strict=True):
             if has_any:
-                part.cell.faults += (
-                    CellFault(
-                        "NUL_CHARACTER",
-                        f"coalesce({condition}, false)",
-                        quote_text(part.leaf.name),
-                    ),
-                )
+                condition = f"coalesce({conditions[place]}, false)"
+                detail = quote_text(parts[place].leaf.name)
+                faults[place] = (CellFault("NUL_CHARACTER", condition, detail),)
+    return faults
 
 
 def _readable(members: Sequence[ParquetColumn]) -> list[ParquetColumn]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.codes import InputRefused
-from profilectl.importing.stage.source.unpacking import Blocks
+from profilectl.importing.stage.source.unpacking import BLOCK, Blocks
 
-BLOCK = 1024 * 1024
 NEAR = 256 * 1024
 """How many bytes before and after the first wrong one say which encoding is likely."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from profilectl.codes import InputRefused
+from profilectl.importing.stage.source.unpacking import BLOCK
 
 ENCRYPTED = (".gpg", ".pgp", ".asc")
 """The endings of the names of encrypted files."""
@@ -26,7 +27,6 @@ ARMOUR = b"-----BEGIN PGP MESSAGE-----"
 COMMAND = ("--batch", "--no-tty", "--quiet", "--pinentry-mode", "error", "--decrypt")
 PATIENCE_S = 120.0
 """How many seconds gpg may be silent."""
-BLOCK = 1024 * 1024
 HINT = "gpg --decrypt opens the key for a while; or decrypt the file first"
 
 

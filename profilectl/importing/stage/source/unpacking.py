@@ -24,6 +24,7 @@ from typing import IO, BinaryIO, cast
 from profilectl.codes import InputRefused, UsageError
 
 BLOCK = 1024 * 1024
+"""How many bytes are read at once."""
 TIMES = 100
 """A file may unpack to this many times its size ..."""
 FLOOR = 100_000_000
