@@ -64,9 +64,9 @@ class Trace(Enum):
 
 
 def know_store(relations: Relations, store: OpenStore) -> None:
-    """Make the views of identities, MPIDs, touches, requests and erased people.
+    """Make the views of identities, MPIDs, touches, requests and losses.
 
-    known_identity, known_mpid, known_touch, seen_request, lost_before, suppressed, erased_row.
+    known_identity, known_mpid, known_touch, seen_request, lost_before.
     """
     segments = store.segments()
     identities = known_identities(segments, removals=store.removals())
@@ -79,7 +79,6 @@ def know_store(relations: Relations, store: OpenStore) -> None:
         make_empty(relations, "known_touch")
     relations.make("seen_request", SEEN_REQUEST, keep=False)
     relations.make("lost_before", LOST_BEFORE, keep=False)
-    know_erased(relations)
 
 
 def know_erased(relations: Relations) -> None:

@@ -235,11 +235,12 @@ def prepare_outgoing(
     reads = protection.known_user is Effect.PASS_BY
     for name in ("ready_passed", "ready_outgoing"):
         relations.drop(name)
-    relations.load(
-        "connected_output",
-        [("output", "VARCHAR"), ("accepts_eventless", "BOOLEAN")],
-        [(leaf.output, leaf.accepts_eventless) for leaf in leaves],
-    )
+    if leaves:
+        relations.load(
+            "connected_output",
+            [("output", "VARCHAR"), ("accepts_eventless", "BOOLEAN")],
+            [(leaf.output, leaf.accepts_eventless) for leaf in leaves],
+        )
     if leaving.staged.events:
         relations.make("event_count", EVENT_COUNT)
     else:

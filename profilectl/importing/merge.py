@@ -317,17 +317,13 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
             if frame.feed.shares_attributes(feed)
         ],
     )
-    key_column = [("key", "VARCHAR")]
-    relations.load("column_key", key_column, [(key,) for key in staged.keys])
-    calculated = [(key, CALCULATED) for key in merging.calculated]
-    relations.load("calculated_key", [*key_column, ("code", "VARCHAR")], calculated)
     codes = [(code,) for code in merging.blocking_codes]
     relations.load("blocking_code", [("code", "VARCHAR")], codes)
     segments = merging.segments if relations.count("known_profile") else ()
     _look_back(relations, staged, segments)
     contested = _contest(relations, staged, merging.calculated)
     _decide_cells(relations, staged, contested=contested)
-    loose = _decide_loose(relations, staged, segments)
+    loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
     _count_cells(relations, staged, merging.blocking_codes, contested=contested, counts=counts)
     if loose:
         columns = [OutcomeColumns("v", "f", "k")]
@@ -347,6 +343,7 @@ def _look_back(relations: Relations, staged: Staged, segments: Sequence[Segment]
     columns = per_column("known_row.b{n}", size)
     selects, keys = [EARLIER_ROW.format(columns=columns)], staged.keys
     if has_loose:
+        _load_column_keys(relations, staged)
         selects.append(EARLIER_LOOSE_ROW.format(columns=per_column(OF_KEY, size, keys)))
     relations.make("earlier_row", union_of(selects))
     relations.make("often_touched", OFTEN_TOUCHED)
@@ -357,6 +354,11 @@ def _look_back(relations: Relations, staged: Staged, segments: Sequence[Segment]
     relations.make("state_before", union_of(states))
     if not any(segment.first_import == segment.last_import for segment in segments):
         relations.drop("earlier_row")  # else dependence.py reads it
+
+
+def _load_column_keys(relations: Relations, staged: Staged) -> None:
+    """Make `column_key`: the attributes that have a column."""
+    relations.load("column_key", [("key", "VARCHAR")], [(key,) for key in staged.keys])
 
 
 def _texts(prefixes: str, size: int) -> list[tuple[str, str]]:
@@ -426,7 +428,9 @@ def _decide_cells(relations: Relations, staged: Staged, *, contested: bool) -> N
     relations.make("outcome", OUTCOME.format(columns=before), keep=size > FEW_COLUMNS)
 
 
-def _decide_loose(relations: Relations, staged: Staged, segments: Sequence[Segment]) -> bool:
+def _decide_loose(
+    relations: Relations, staged: Staged, segments: Sequence[Segment], *, calculated: Sequence[str]
+) -> bool:
     """Decide the attributes without a column of their own; return whether there are any."""
     relations.drop("loose_cell")
     selects = [LOOSE_STAGED] if staged.loose else []
@@ -434,12 +438,15 @@ def _decide_loose(relations: Relations, staged: Staged, segments: Sequence[Segme
         selects.append(LOOSE_DELETED_ONLY if staged.loose else LOOSE_DELETED)
     if not selects:
         return False
+    _load_column_keys(relations, staged)
     relations.make("loose_change", union_of(selects), keep=False)
     relations.make("loose_statement", LOOSE_STATEMENT)
     keys = [key for (key,) in relations.rows(LOOSE_KEYS)]
     if not keys:
         return False
     know_loose_cells(relations, segments, keys)
+    columns = [("key", "VARCHAR"), ("code", "VARCHAR")]
+    relations.load("calculated_key", columns, [(key, CALCULATED) for key in calculated])
     relations.make("loose_before", LOOSE_BEFORE)
     relations.make("loose_cell", LOOSE_CELL)
     relations.make("loose_outcome", LOOSE_OUTCOME)

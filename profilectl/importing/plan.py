@@ -289,23 +289,23 @@ def _moved_files(planned: list[dict[str, Any]], report: ImportReport) -> list[st
     return differences + [f"{path} is among the files now" for path in after if path not in before]
 
 
-def moved(then: State, now: State) -> list[str]:
+def moved(before: State, after: State) -> list[str]:
     """Return in words what differs between two states of a store.
 
-    An empty `then.store`: there was none.
+    An empty `before.store`: there was none.
     """
-    if then.store and then.store != now.store:
+    if before.store and before.store != after.store:
         return ["the store is another one"]
-    differences = _moved_imports(dict(then.imports), dict(now.imports))
-    if then.erasure != now.erasure:
+    differences = _moved_imports(dict(before.imports), dict(after.imports))
+    if before.erasure != after.erasure:
         differences.append("people were erased since, or may come back")
-    for name in sorted(then.settings.keys() | now.settings.keys()):
-        before, after = then.settings.get(name), now.settings.get(name)
-        if before != after:
-            differences.append(f"the setting {name} was {_quoted(before)}, is {_quoted(after)}")
-    differences += _moved_feeds(then.feeds, now.feeds)
-    for name in sorted({*then.calculated} ^ {*now.calculated}):
-        if name in now.calculated:
+    for name in sorted(before.settings.keys() | after.settings.keys()):
+        old, new = before.settings.get(name), after.settings.get(name)
+        if old != new:
+            differences.append(f"the setting {name} was {_quoted(old)}, is {_quoted(new)}")
+    differences += _moved_feeds(before.feeds, after.feeds)
+    for name in sorted({*before.calculated} ^ {*after.calculated}):
+        if name in after.calculated:
             differences.append(f"{name} is calculated attribute")
         else:
             differences.append(f"{name} is no calculated attribute any more")

@@ -136,8 +136,6 @@ RELATIONS = [
              "A time that a row states of a consent or of a device.", "sift", ""),
     Relation("fault", "seq BIGINT, code VARCHAR, detail VARCHAR, nth INTEGER",
              "A reason for which a row cannot be used.", "sift", ""),
-    Relation("fault_rank", "code VARCHAR, rank INTEGER",
-             "The place of a code among the faults of a row.", "sift", ""),
     Relation("rejected", "seq BIGINT, code VARCHAR, detail VARCHAR",
              "A row that cannot be used, and why.", "sift", "decide, rejects, outcomes"),
     Relation("accepted", STAGED_ROW, "A row that is not rejected.", "sift", ""),

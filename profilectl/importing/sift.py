@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from profilectl.importing.known import know_suppressed
+from profilectl.importing.known import know_erased, know_suppressed
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import StagedFile
@@ -102,9 +102,8 @@ select seq,
        first(code order by rank) as code,
        first(detail order by rank, nth, detail) as detail
 from (
-  select fault.seq, fault.code, fault.detail, fault.nth, fault_rank.rank
+  select seq, code, detail, nth, list_position($faults::varchar[], code) as rank
   from fault
-  left join fault_rank on fault_rank.code = fault.code
 )
 group by seq
 """
@@ -305,9 +304,7 @@ def _reject(relations: Relations, staged: Staged, frame: Frame) -> None:
     select = WITHOUT_IDENTITY_OR_MPID if "mpid" in staged.plain else WITHOUT_IDENTITY
     faults.append(select.format(columns=_nobody_columns(staged)))
     relations.make("fault", union_of(faults), bound)
-    ranks = [(code, rank) for rank, code in enumerate(FAULTS)]
-    relations.load("fault_rank", [("code", "VARCHAR"), ("rank", "INTEGER")], ranks)
-    relations.make("rejected", REJECTED)
+    relations.make("rejected", REJECTED, {"faults": list(FAULTS)})
 
 
 def _nobody_columns(staged: Staged) -> str:
@@ -350,6 +347,7 @@ def _drop(relations: Relations, staged: Staged, frame: Frame) -> None:
 
 def _suppress(relations: Relations, staged: Staged, frame: Frame, *, guard: Guard) -> None:
     """Make `suppressed_row`: rows of somebody who was erased, and rows that were erased."""
+    know_erased(relations)
     know_suppressed(relations, frame.first_arrival)
     selects = [
         SUPPRESSED_IDENTITY.format(columns=f", {guard.sql(f'h{place}')} as hash")

@@ -69,7 +69,7 @@ def attribute_named(name: str) -> str:
 
 def correct(
     store_path: Path,
-    who: tuple[str, str],
+    identity: tuple[str, str],
     sets: Mapping[str, Value],
     deletes: Sequence[str],
     *,
@@ -81,7 +81,7 @@ def correct(
 ) -> ImportReport:
     """Set and delete attributes of one profile, as an import of one batch.
 
-    who: an identity type (or mpid, any) and value; pick: which of several profiles, from 1.
+    identity: an identity type (or mpid, any) and value; pick: which of several profiles, from 1.
 
     Raises NobodyFound, UsageError if several are meant, InputRefused if the batch breaks a limit.
     """
@@ -89,7 +89,7 @@ def correct(
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
-        person = one_meant(profiles_of(store), who, pick)
+        person = one_meant(profiles_of(store), identity, pick)
     batch: dict[str, Value] = {
         "mpid": Number(str(person.mpid)),
         "environment": person.environment,
@@ -106,7 +106,7 @@ def correct(
         source=source,
         format="jsonl",
         content=to_json(batch) + "\n",
-        who=who,
+        who=identity,
         again=True,
         max_rejects="0",
         dry_run=dry_run,

@@ -106,8 +106,8 @@ def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str
 # 56 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
-    who: tuple[str, str],
-    stated: Sequence[Stated],
+    identity: tuple[str, str],
+    requested: Sequence[Stated],
     *,
     feed: str = CORRECTIONS,
     source: str | None = None,
@@ -117,18 +117,18 @@ def modify_identities(
     now_ms: int | None = None,
     first_arrival: int | None = None,
     environment: str | None = None,
-    asked: tuple[str, str] | None = None,
+    named: tuple[str, str] | None = None,
     request: str | None = None,
 ) -> ImportReport:
     """Add, remove and replace identities of one profile: all of it or nothing.
 
-    who: an identity type (or mpid, any) and value; environment: where the MPID is, for one that is
-    in several; asked: what the history shall name instead of `who`; request: the source_request_id,
-    of which a second one changes nothing.
+    identity: an identity type (or mpid, any) and value; environment: where the MPID is, for one
+    that is in several; named: what the history shall name instead of `identity`; request: the
+    source_request_id, of which a second one changes nothing.
 
     Raises NobodyFound, UsageError if several are meant, InputRefused if a change is not allowed.
     """
-    if not stated:
+    if not requested:
         raise UsageError(
             "say what to add or remove",
             "for example --add email=new@example.com --remove email=old@example.com",
@@ -138,7 +138,7 @@ def modify_identities(
         open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store,
     ):
         profiles = profiles_of(store, every=True)
-        person = one_meant(profiles, who, pick=pick, environment=environment)
+        person = one_meant(profiles, identity, pick=pick, environment=environment)
         if request and _is_repeated(store, feed, request, now_ms=now_ms):
             return ImportReport(
                 number=None,
@@ -149,7 +149,7 @@ def modify_identities(
                 files=[],
             )
         rules = store.settings().rules
-        changes = [_change(kind, old, new, rules=rules) for kind, old, new in stated]
+        changes = [_change(kind, old, new, rules=rules) for kind, old, new in requested]
         _check_erased(store, person.environment, changes, first_arrival=first_arrival)
         what = HandMade(
             name=NAME,
@@ -165,7 +165,7 @@ def modify_identities(
         hand.request = request
         modification = _decide(hand, person, changes, rules=rules)
         if not dry_run:
-            again = _how_again(asked or who, person, stated)
+            again = _how_again(named or identity, person, requested)
             modification.write({"modify": again, "feed": feed, "source": source})
     # One that makes the history again is refreshed at the end of it.
     if not dry_run and first_arrival is None:
@@ -218,7 +218,7 @@ def modify_again(
         now_ms=now_ms,
         first_arrival=first_arrival,
         environment=environment,
-        asked=(kind, value),
+        named=(kind, value),
     )
 
 
