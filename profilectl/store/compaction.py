@@ -121,7 +121,7 @@ def _laid_together(
     for kind, order in ORDER.items():
         if kind in together.tables:
             parts = [
-                f"({_renamed(store, segment, kind, together)})"
+                f"({_renamed(store, segment, kind, together=together)})"
                 for segment in neighbours
                 if kind in segment.tables
             ]
