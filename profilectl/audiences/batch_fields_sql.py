@@ -22,7 +22,7 @@ from profilectl.store.segments import both
 from profilectl.store.statements import in_any, reading, reading_once, select, texts
 
 # What was said last, one row a profile.
-SAID = "select profile, {columns} from stating group by profile"
+LAST_SAID = "select profile, {columns} from stating group by profile"
 
 # The whole attribution counts, so that a field it leaves out is not taken from an older one.
 LAST_ATTRIBUTION = """
@@ -90,7 +90,7 @@ def said(reads: Reads, rest: str) -> str:
         read.append(f"{_extracted(pointers)} as parts")
     having = in_any(f"contains(rest, {quote_text(json.dumps(root) + ':')})" for root in roots)
     stating = select(read, rest, both("", having))
-    return reading(SAID.format(columns=", ".join(columns)), stating=stating)
+    return reading(LAST_SAID.format(columns=", ".join(columns)), stating=stating)
 
 
 def consent_order(stated_ms: str, arrival: str) -> str:
@@ -160,7 +160,7 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
         _spelled(f"info[{place}]", "rest", pointer) for place, pointer in enumerate(pointers, 1)
     ]
     single = [f"{part} as f{place}" for place, part in enumerate(spelled, 1)]
-    last = [
+    newest = [
         f"arg_max({part}, arrival) filter (where info[{place}] <> 'null') as f{place}"
         for place, part in enumerate(spelled, 1)
     ]
@@ -175,7 +175,7 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
         FIELDS_ALONE.format(columns=", ".join(single)), alone=reading(ALONE, described=described)
     )
     device_fields = reading(
-        FIELDS_OF_DEVICE.format(columns=", ".join(last)),
+        FIELDS_OF_DEVICE.format(columns=", ".join(newest)),
         of_several=reading(OF_SEVERAL, described=described),
     )
     tested = [

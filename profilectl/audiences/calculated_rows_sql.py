@@ -112,7 +112,7 @@ class EventReading:
     compares: bool = False
     """Whether each event is compared with what DuckDB makes of it, in the same reading."""
     matches: dict[str, str] = field(default_factory=dict)
-    """The SQL of whether an event counts, whatever its time -> its column."""
+    """The SQL of whether an event counts, without its time -> its column."""
     windows: dict[str, str] = field(default_factory=dict)
     """The SQL of whether an event counts -> its column."""
     sources: list[ValueSource] = field(default_factory=lambda: [ValueSource()])
@@ -125,7 +125,7 @@ class EventReading:
         return len(kinds) == 1
 
     def match(self, definition: Definition) -> str:
-        """Return the column that says whether an event counts, without its time."""
+        """Return the column of whether an event counts, without its time."""
         # if all are alike, `_wanted` has asked that
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
@@ -135,7 +135,7 @@ class EventReading:
         return self.matches.setdefault(" and ".join(parts) or "true", f"m{len(self.matches)}")
 
     def window(self, definition: Definition) -> str:
-        """Return the column that says whether an event counts."""
+        """Return the column of whether an event counts."""
         match = self.match(definition)
         length_ms, since_ms = definition.within_ms, definition.since_ms
         if length_ms is None and since_ms is None:

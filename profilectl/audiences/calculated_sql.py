@@ -178,7 +178,7 @@ class _CountedValues:
     """The condition on a row that counts."""
     weight: str
     """The SQL of how much a value counts."""
-    seen: str
+    came_at: str
     """The SQL of the order in which values came."""
 
     @property
@@ -198,7 +198,7 @@ class _CountedValues:
         """Return the SELECT of ca_many; `number` is the column of how many values there are."""
         having = both("", f"{number} > {TRACKED}")
         many = both(self._counting, f"profile in ({select('profile', self.counted.by, having)})")
-        columns = ["profile", f"{self.value} as x", f"min({self.seen}) as seen"]
+        columns = ["profile", f"{self.value} as x", f"min({self.came_at}) as seen"]
         return reading(
             COUNTING,
             many=select(columns, self.rows.name, f"{many} {self._group}"),
@@ -387,10 +387,10 @@ class _Plan:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
         order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
-        which = "arg_min" if definition.type == "first_value" else "arg_max"
+        pick = "arg_min" if definition.type == "first_value" else "arg_max"
         there = f"{counts} and {value} is not null"
         return _Value(
-            end.rows.column(f"{which}({value}, {order}) filter ({there})"),
+            end.rows.column(f"{pick}({value}, {order}) filter ({there})"),
             end.rows.column(f"bool_or({odd}) filter ({counts})"),
         )
 
@@ -404,7 +404,7 @@ class _Plan:
             value=value,
             counts=counts,
             weight="sum(weight)" if definition.weighted else "count(*)",
-            seen=f"{{'arrival': arrival, 'place': place, 'entry': {entry}}}",
+            came_at=f"{{'arrival': arrival, 'place': place, 'entry': {entry}}}",
         )
         counted = self.counted.setdefault(values.select(), values).counted
         if definition.weighted:

@@ -253,20 +253,22 @@ def _elsewhere(
     store = profiles.store
     defining = {each.audience.workspace for each in known.audiences.values()}
     workspaces = defining & set(workspaces_of(store.feeds())) - {profiles.workspace}
-    seen = {}
+    by_workspace = {}
     for workspace in sorted(workspaces):
         of_workspace = profiles_of(store, workspace=workspace)
         people = [person.profile for person in members]
         for activity in activities(of_workspace, people, placed=False):
             calculated = _calculated(of_workspace, activity, values)
-            seen[workspace, activity.profile] = _Seen(person_of(activity, calculated), activity)
-    return seen
+            by_workspace[workspace, activity.profile] = _Seen(
+                person_of(activity, calculated), activity
+            )
+    return by_workspace
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFacts:
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
-    rest = [
+    batches = [
         Rest(
             touch.origin.arrival,
             touch.origin.at_ms,
@@ -288,7 +290,7 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFa
         identities=identities,
         attributes=held | computed,
         events=activity.counted(),
-        rest=rest,
+        rest=batches,
     )
 
 

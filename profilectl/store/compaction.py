@@ -87,7 +87,7 @@ def rewrite_compact(
         store.path,
         folder,
         stays={**stays, "segment": remaining},
-        gone=[f"{kind}_{segment.number}" for segment in neighbours for kind in segment.tables],
+        left_out=[f"{kind}_{segment.number}" for segment in neighbours for kind in segment.tables],
         more=write_laid,
     )
     return rewritten, [together, *segments[len(neighbours) :]]

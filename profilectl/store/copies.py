@@ -212,13 +212,13 @@ def rewrite_store(
     folder: Path,
     stays: Mapping[str, str] | None = None,
     *,
-    gone: Collection[str] = (),
+    left_out: Collection[str] = (),
     more: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write the attached store anew, without the room that dropped tables left.
 
     Return the new file. It is made of rows, not of bytes: nothing deleted is in it. `stays` has
-    the SELECT of the rows of a table that are written; of other tables all are. `gone` are
+    the SELECT of the rows of a table that are written; of other tables all are. `left_out` are
     tables that are not in it; `more` writes what else is to be in it. Raises StoreUnusable.
     """
     rewritten = folder / "rewritten"
@@ -231,7 +231,7 @@ def rewrite_store(
             scratch.run("copy from database store to rewritten (schema)")
             for (table,) in scratch.rows(TABLES):
                 name = quote_identifier(table)
-                if table in gone:
+                if table in left_out:
                     scratch.run(f"drop table rewritten.{name}")
                 else:
                     rows = stays.get(table) or select("*", f"store.{name}")

@@ -195,24 +195,24 @@ def audience_defined(store: OpenStore, name: str) -> Defined:
     return audience
 
 
-def check_references(wanted: Sequence[Audience]) -> None:
+def check_references(declared: Sequence[Audience]) -> None:
     """Check that audiences refer to one another as they may (domain.md 11.2).
 
     Raises UsageError, with a mark at a name that nobody has.
     """
-    names = {fold(audience.name) for audience in wanted}
-    for audience in wanted:
+    names = {fold(audience.name) for audience in declared}
+    for audience in declared:
         for referred in reads(audience.tree).audiences:
             if fold(referred) not in names:
                 criteria = audience.criteria
                 at = criteria.index(f"audience {quoted(referred)}") + len("audience ")
-                unlike = [each.name for each in wanted if each is not audience]
+                unlike = [each.name for each in declared if each is not audience]
                 raise UsageError(
                     f"audience {audience.name} refers to {referred}: there is no such audience:"
                     f" {marked(criteria, at)}",
                     advice(referred, unlike, "profilectl audiences list"),
                 )
-    order_of_evaluation({audience.name: audience.tree for audience in wanted})
+    order_of_evaluation({audience.name: audience.tree for audience in declared})
 
 
 def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
@@ -227,14 +227,14 @@ def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
     return _put(store, defined, audience, now_ms=now_ms)
 
 
-def replace_audiences(store: OpenStore, wanted: Sequence[Audience], now_ms: int) -> None:
+def replace_audiences(store: OpenStore, declared: Sequence[Audience], now_ms: int) -> None:
     """Make these the audiences of a store; within a transaction, their references checked."""
     defined = audiences(store)
-    names = {audience.name for audience in wanted}
+    names = {audience.name for audience in declared}
     for audience in defined:
         if audience.name not in names:
             _forget(store, audience.number)
-    for new_audience in wanted:
+    for new_audience in declared:
         _put(store, defined, new_audience, now_ms=now_ms)
 
 
@@ -287,14 +287,14 @@ def _forget(store: OpenStore, number: int) -> None:
         store.scratch.run(statement, {"number": number})
 
 
-def workspace_for(store: OpenStore, stated: str) -> str:
+def workspace_for(store: OpenStore, own: str) -> str:
     """Return the workspace of a definition.
 
-    It is the one that --workspace names, else the one that the definition states, else the only
+    It is the one that --workspace names, else `own`, which the definition states, else the only
     one there is. Raises UsageError where several could be meant, or there is none of that name.
     """
     workspaces = workspaces_of(store.feeds())
-    workspace = store.workspace or (stated if stated != DEFAULT_WORKSPACE else None)
+    workspace = store.workspace or (own if own != DEFAULT_WORKSPACE else None)
     if workspace is None and len(workspaces) > 1:
         raise several_workspaces(workspaces)
     if workspace is not None and workspaces and workspace not in workspaces:
@@ -358,7 +358,7 @@ def _connected(store: OpenStore) -> list[tuple[str, dict[str, Any]]]:
 def replace_connections(
     store: OpenStore,
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[Connection],
+    declared: Sequence[Connection],
     of_audiences: Sequence[AudienceConnection] = (),
 ) -> None:
     """Make these the outputs and connections of a store; called within a transaction, checked.
@@ -378,7 +378,7 @@ def replace_connections(
         scratch.run(PUT_OUTPUT, _as_row(output.name, output.as_table()))
     scratch.run(DROP_CONNECTIONS)
     of_both = [
-        *((each.name, each.as_table()) for each in wanted),
+        *((each.name, each.as_table()) for each in declared),
         *((each.name, each.as_table()) for each in of_audiences),
     ]
     for name, table in sorted(of_both, key=lambda row: row[0]):
@@ -394,17 +394,17 @@ def _note_since(store: OpenStore, names: Sequence[str]) -> None:
 
     Of an output that an older version declared that is not known.
     """
-    declared = {name for (name,) in store.scratch.rows(OUTPUT_NAMES)}
+    before = {name for (name,) in store.scratch.rows(OUTPUT_NAMES)}
     store.scratch.run(DROP_SINCE, {"names": list(names)})
     for output in names:
-        if output not in declared:
+        if output not in before:
             arrival = store.next_import()[1]
             store.scratch.run(PUT_SINCE, {"output": output, "arrival": arrival})
 
 
 def check_connections(
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[Connection],
+    declared: Sequence[Connection],
     purposes: Collection[str] | None = None,
 ) -> None:
     """Check outputs, and the connections of feeds with them.
@@ -416,7 +416,7 @@ def check_connections(
     _check_outputs(wanted_outputs)
     by_name = {output.name: output for output in wanted_outputs}
     connected: dict[tuple[str, str], str] = {}
-    for connection in wanted:
+    for connection in declared:
         name = connection.name
         check_connection(connection)
         if connection.output not in by_name:
@@ -467,15 +467,15 @@ def _check_outputs(wanted_outputs: Sequence[Output]) -> None:
 
 def _declare(section: str, names: Iterable[str]) -> str:
     """Return what to do about a name that is not declared, with those that are."""
-    declared = ", ".join(sorted(names))
+    listed = ", ".join(sorted(names))
     return f"declare it: [{section}.NAME]; " + (
-        f"there are {declared}" if declared else f"there are no {section} yet"
+        f"there are {listed}" if listed else f"there are no {section} yet"
     )
 
 
 def check_audience_connections(
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[AudienceConnection],
+    declared: Sequence[AudienceConnection],
     there: Collection[str],
     purposes: Collection[str] | None = None,
 ) -> None:
@@ -486,7 +486,7 @@ def check_audience_connections(
     by_name = {output.name: output for output in wanted_outputs}
     connected: dict[tuple[str, str], str] = {}
     files: dict[str, str] = {}
-    for connection in wanted:
+    for connection in declared:
         name, prefix = connection.name, f"connection {connection.name}"
         if connection.audience not in there:
             raise UsageError(

@@ -165,10 +165,10 @@ class OpenStore:
                 f"{self.path} is damaged: a setting in it is none", "restore a backup"
             ) from None
 
-    def put_settings(self, stated: dict[str, Any]) -> None:
+    def put_settings(self, settings: dict[str, Any]) -> None:
         """Replace all settings; called within a transaction."""
         self.scratch.run(DROP_SETTINGS)
-        for name, value in sorted(stated.items()):
+        for name, value in sorted(settings.items()):
             self.scratch.run(PUT_SETTING, {"name": name, "value": json.dumps(value)})
 
     # feeds
