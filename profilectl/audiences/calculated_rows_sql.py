@@ -43,7 +43,16 @@ from profilectl.rules.sql.events import (
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import both
-from profilectl.store.statements import among, in_any, is_in, reading, select, texts
+from profilectl.store.statements import (
+    among,
+    case,
+    in_any,
+    is_in,
+    json_part,
+    reading,
+    select,
+    texts,
+)
 
 SHORT = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"
 """A number that DECIMAL(18, 6) holds, ..."""
@@ -171,7 +180,7 @@ class EventReading:
             return _valued(columns, source, parts, rows=f"({self._matched()})")
         listed = _listed("event", json_path(source.entries))
         exact = _listed(quoted_numbers("event"), json_path(source.entries))
-        spelled = f"case when {self.event.same} then {listed} else {exact} end"
+        spelled = case(self.event.same, listed, exact)
         lists = select(
             [*columns, f"{listed} as found", f"{spelled} as exact"], f"({self._matched()})"
         )
@@ -279,9 +288,9 @@ def _listed(column: str, path: str) -> str:
 
 def _of_entry(path: str) -> _Part:
     """Return the part at a path of an entry."""
-    part = f"json_extract(part, {quote_text(path)})::varchar"
+    part = json_part("part", path)
     exact = f"json_extract_string(exactly, {quote_text(path)})"
-    return _Part(part, f"case when {unchanged(part)} then {part} else {exact} end")
+    return _Part(part, case(unchanged(part), part, exact))
 
 
 def _weight() -> str:

@@ -50,7 +50,7 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import parse_json
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import both
-from profilectl.store.statements import reading, select, texts, union_all
+from profilectl.store.statements import case, or_else, reading, select, texts, union_all
 
 ADDS_UP = 10**12
 """A hundred million numbers below this have a sum that DECIMAL(38, 18) holds."""
@@ -309,7 +309,7 @@ class _Plan:
             ever = happened.column(f"bool_or({match} and at_ms <= {self.now_ms})")
             none = f"case when {ever} then chr(31) || '0' end"
         value = self._value(definition, counts, number)
-        held = f"coalesce({value.held}, {quote_text(NOTHING)})"
+        held = or_else(value.held, quote_text(NOTHING))
         self.planned.append(
             _Planned(definition, f"case when {number} > 0 then {held} else {none} end", value.hard)
         )
@@ -373,10 +373,10 @@ class _Plan:
         if definition.type == "average":
             size = f"(count({short}) filter ({counts}) + count({long}) filter ({counts}))"
             mean = divided(f"{millionths(of_short)} * {10 ** (DECIMALS - PLACES)}", size)
-            quick = digits(number.rows.column(f"case when {easy} then {mean} end"), DECIMALS)
+            quick = digits(number.rows.column(case(easy, mean)), DECIMALS)
             slow = quotient(exact, 18, number.rows.column(size))
         else:
-            whole = number.rows.column(f"case when {easy} then {millionths(of_short)} end")
+            whole = number.rows.column(case(easy, millionths(of_short)))
             quick, slow = digits(whole, PLACES), plain(exact)
         return _Value(
             f"chr(31) || coalesce({quick}, {slow})",
@@ -482,7 +482,7 @@ def _by_reference(plan: _Plan, scratch: Scratch, events: str) -> int:
         select(
             f"profile, {number} as number",
             "ca_person",
-            both("", f"coalesce({each.hard}, false)"),
+            both("", or_else(each.hard, "false")),
         )
         for number, each in enumerate(plan.planned)
         if each.hard is not None

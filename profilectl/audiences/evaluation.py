@@ -154,9 +154,9 @@ def _bar(store: OpenStore, plan: RefreshPlan) -> None:
     """Let those leave who may not be in an audience (barred.py).
 
     Makes `moved`, `bar` and `lively`; profiles that move are touched. Audiences that are evaluated
-    only when somebody asks are looked at too. Of the members, those are looked at whose values may have
-    changed or whose lifetime has ended; all, if members were never held against the criteria as
-    they are, as in a store that an older version made.
+    only when somebody asks are looked at too. Members are looked at if their values may have
+    changed or their lifetime has ended; all are, if members were never held against the criteria
+    as they are, as in a store that an older version made.
     """
     scratch = store.scratch
     defined = [*plan.audiences, *plan.standard]
