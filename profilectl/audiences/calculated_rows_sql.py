@@ -93,7 +93,7 @@ class ValueSource:
         return f"{letter}{place}"
 
 
-class _Part(NamedTuple):
+class _JsonField(NamedTuple):
     """A field of an event or of an entry, as SQL."""
 
     json: str
@@ -175,7 +175,8 @@ class EventReading:
         # fmt: on
         if source.entries is None:
             parts = [
-                _Part(self.event.part(path), self.event.spelled(path)) for path in source.fields
+                _JsonField(self.event.part(path), self.event.spelled(path))
+                for path in source.fields
             ]
             return _valued(columns, source, parts, rows=f"({self._matched()})")
         listed = _listed("event", json_path(source.entries))
@@ -286,11 +287,11 @@ def _listed(column: str, path: str) -> str:
     return f"json_extract({column}, {quote_text(path)})::varchar[]"
 
 
-def _of_entry(path: str) -> _Part:
+def _of_entry(path: str) -> _JsonField:
     """Return the part at a path of an entry."""
     part = json_part("part", path)
     exact = f"json_extract_string(exactly, {quote_text(path)})"
-    return _Part(part, case(unchanged(part), part, exact))
+    return _JsonField(part, case(unchanged(part), part, exact))
 
 
 def _weight() -> str:
@@ -304,7 +305,7 @@ def _weight() -> str:
 
 
 def _valued(
-    columns: Sequence[str], source: ValueSource, parts: Sequence[_Part], *, rows: str
+    columns: Sequence[str], source: ValueSource, parts: Sequence[_JsonField], *, rows: str
 ) -> str:
     """Return the SELECT of rows with the columns of their fields."""
     # A column stands in a SELECT of its own before others use it: named twice, it would be worked

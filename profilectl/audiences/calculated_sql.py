@@ -226,7 +226,7 @@ class _Value(NamedTuple):
     """Whether SQL cannot compute it; None: it always can."""
 
 
-class _Field(NamedTuple):
+class _ValueField(NamedTuple):
     """A field of events, or of the entries of one of their lists."""
 
     source: ValueSource
@@ -332,14 +332,14 @@ class _Plan:
             return self._at_an_end(definition, value_field, counts)
         return self._of_values(definition, value_field, counts)
 
-    def _field(self, path: Path) -> _Field:
+    def _field(self, path: Path) -> _ValueField:
         source, within = self.events.source(path)
         number = self.events.sources.index(source)
         if number == len(self.rows):
             self.rows.append(_Aggregated(f"ca_rows{number}"))
-        return _Field(source, self.rows[number], within)
+        return _ValueField(source, self.rows[number], within)
 
-    def _weighted(self, price: _Field, counts: str) -> _Value:
+    def _weighted(self, price: _ValueField, counts: str) -> _Value:
         """Return the average of a price, by the quantity it was paid for."""
         value, odd = price.column("v"), price.column("q")
         total = price.rows.column(f"sum({value}) filter ({counts})")
@@ -347,7 +347,7 @@ class _Plan:
         hard = price.rows.column(f"bool_or({odd}) filter ({counts})")
         return _Value(f"chr(31) || {quotient(total, 9, weight)}", hard)
 
-    def _number(self, definition: Definition, number: _Field, counts: str) -> _Value:
+    def _number(self, definition: Definition, number: _ValueField, counts: str) -> _Value:
         """Return a sum, an average, or the least or greatest number."""
         short, long, odd = (number.column(letter) for letter in "edu")
         adds_up = definition.type in ("sum", "average")
@@ -383,7 +383,7 @@ class _Plan:
             number.rows.column(f"bool_or({hard}) filter ({counts})"),
         )
 
-    def _at_an_end(self, definition: Definition, end: _Field, counts: str) -> _Value:
+    def _at_an_end(self, definition: Definition, end: _ValueField, counts: str) -> _Value:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
         order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
@@ -394,7 +394,7 @@ class _Plan:
             end.rows.column(f"bool_or({odd}) filter ({counts})"),
         )
 
-    def _of_values(self, definition: Definition, listed: _Field, counts: str) -> _Value:
+    def _of_values(self, definition: Definition, listed: _ValueField, counts: str) -> _Value:
         """Return the number of values, the most frequent, or a list of them."""
         value, odd = listed.column("x"), listed.column("o")
         entry = "entry" if listed.source.entries else "0"

@@ -48,7 +48,7 @@ class _Membership(NamedTuple):
     """Since when."""
 
 
-class _Seen(NamedTuple):
+class _PersonSeen(NamedTuple):
     """A person as a workspace sees one."""
 
     person: PersonFacts
@@ -95,7 +95,7 @@ def standings_of(
         in_them = memberships.get(activity.profile, [])
         held: list[AudienceMembership] = []
         if in_them and (out_ms is None or out_ms > now_ms):
-            own = _Seen(person_of(activity, calculated), activity)
+            own = _PersonSeen(person_of(activity, calculated), activity)
             seen_in = {
                 each.audience.workspace: elsewhere.get(
                     (each.audience.workspace, activity.profile), own
@@ -140,7 +140,7 @@ def _calculated(profiles: Profiles, activity: Activity, values: Values) -> dict[
 def _in_force(
     known: Definitions,
     memberships: Iterable[_Membership],
-    seen_in: Mapping[str, _Seen],
+    seen_in: Mapping[str, _PersonSeen],
     *,
     out_ms: int | None,
     now_ms: int,
@@ -183,7 +183,7 @@ def _in_force(
     return in_force
 
 
-def _kept_out(known: Definitions, seen_in: Mapping[str, _Seen]) -> set[int]:
+def _kept_out(known: Definitions, seen_in: Mapping[str, _PersonSeen]) -> set[int]:
     """Return the audiences, by number, that a person may not be in.
 
     barred.py is the same for everybody.
@@ -246,7 +246,7 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
 
 def _elsewhere(
     profiles: Profiles, members: Sequence[Activity], known: Definitions, *, values: Values
-) -> dict[tuple[str, int], _Seen]:
+) -> dict[tuple[str, int], _PersonSeen]:
     """Return people as the workspaces of other audiences see them, by (workspace, profile)."""
     if not members:
         return {}
@@ -259,7 +259,7 @@ def _elsewhere(
         people = [person.profile for person in members]
         for activity in activities(of_workspace, people, placed=False):
             calculated = _calculated(of_workspace, activity, values)
-            by_workspace[workspace, activity.profile] = _Seen(
+            by_workspace[workspace, activity.profile] = _PersonSeen(
                 person_of(activity, calculated), activity
             )
     return by_workspace

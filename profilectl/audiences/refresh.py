@@ -29,7 +29,7 @@ from profilectl.audiences.refresh_marks import (
 from profilectl.audiences.refresh_plan import (
     RefreshPlan,
     RefreshRequest,
-    Stage,
+    RefreshStage,
     plan_of,
     stages_of,
 )
@@ -100,7 +100,7 @@ def refresh_store(
 def _decided(
     scratch: Scratch,
     path: Path,
-    stage: Stage,
+    stage: RefreshStage,
     *,
     request: RefreshRequest,
     at_ms: int,
