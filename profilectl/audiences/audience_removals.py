@@ -176,8 +176,10 @@ def removals(
 
 def _told(route: Route, identities: dict[str, list[str]]) -> str:
     """Return identities as a connection tells them, as JSON; a whole list needs none."""
-    told = [] if route.output.content == "full" else identities_told(route.connection, identities)
-    return json.dumps(told, ensure_ascii=False)
+    identities_at_output = (
+        [] if route.output.content == "full" else identities_told(route.connection, identities)
+    )
+    return json.dumps(identities_at_output, ensure_ascii=False)
 
 
 def identities_there(
@@ -202,7 +204,7 @@ def identities_there(
         for profile in ever
     }
     lost = _lost(store.meta("secret"), ever, there)
-    stay = _held_there(profiles, leaving, place, lost)
+    stay = _held_there(profiles, leaving, place, digests=lost)
     for digest, identities in lost.items():
         for identity in identities if digest not in stay else ():
             there[identity.profile].setdefault(identity.type, []).append(identity.value)
@@ -226,13 +228,15 @@ def _lost(
     return lost
 
 
-def _held_there(profiles: Profiles, leaving: str, place: Bound, digests: Iterable[int]) -> set[int]:
+def _held_there(
+    profiles: Profiles, leaving: str, place: Bound, *, digests: Iterable[int]
+) -> set[int]:
     """Return those of some hashes whose identity somebody has who is there and stays."""
     hashes = ", ".join(f"'{digest}'::uhugeint" for digest in digests) or "null"
     identities = known_identities(profiles.segments, removals=profiles.removals)
-    known = select("hash, profile", f"({identities})", both("", is_in("hash", hashes)))
+    candidates = select("hash, profile", f"({identities})", both("", is_in("hash", hashes)))
     rows = profiles.store.scratch.rows(
-        reading(HELD_THERE, known_identity=known, leaving=select("profile", leaving)), place
+        reading(HELD_THERE, known_identity=candidates, leaving=select("profile", leaving)), place
     )
     return {int(digest) for (digest,) in rows}
 

@@ -61,7 +61,7 @@ where (profile, audience) not in (
 
 LOOKED_AT = "select distinct profile from chosen"
 
-# Out of all audiences, whatever their criteria.
+# Out of all audiences, no matter what their criteria are.
 BARRED_FROM_ALL = """
 select profile, audience, true as sure
 from barred_from_all, named_audience
@@ -77,14 +77,14 @@ join stored_row on stored_row.profile = rest.profile and stored_row.arrival = re
 
 
 def in_force(
-    profiles: Profiles, now_ms: int, where: str = "", *, wanted: Sequence[Defined] | None = None
+    profiles: Profiles, now_ms: int, clause: str = "", *, wanted: Sequence[Defined] | None = None
 ) -> str:
     """Return the SELECT of the memberships that hold: profile, audience (its number), since_ms.
 
-    `where` is the clause that chooses among those of the store; `wanted` are the audiences these
-    belong to; None: any.
+    `clause` is the WHERE clause that chooses among those of the store; `wanted` are the audiences
+    these belong to; None: any.
     """
-    memberships = select("profile, audience, since_ms", "store.membership", where)
+    memberships = select("profile, audience, since_ms", "store.membership", clause)
     defined = audiences(profiles.store) if wanted is None else wanted
     if not defined:
         return memberships
@@ -227,7 +227,7 @@ def feeds_of(store: OpenStore, workspace: str) -> str:
     return is_in("feed", numbers(feed.number for feed in feeds if feed.seen_in(workspace)))
 
 
-def rest_rows(profiles: Profiles, feeds: str, where: str) -> str:
+def rest_rows(profiles: Profiles, feeds: str, clause: str) -> str:
     """Return the SELECT of the other fields of batches as audiences read them.
 
     The columns are those of membership_sql.Relations.rest. `feeds` is the condition on a row that
@@ -240,8 +240,8 @@ def rest_rows(profiles: Profiles, feeds: str, where: str) -> str:
     parts = [
         reading(
             REST_ROWS,
-            rest=select("*", segment.table("rest"), where),
-            stored_row=select(columns, segment.table("row"), both(where, feeds)),
+            rest=select("*", segment.table("rest"), clause),
+            stored_row=select(columns, segment.table("row"), both(clause, feeds)),
         )
         for segment in profiles.segments
         if "rest" in segment.tables

@@ -19,10 +19,19 @@ from profilectl.rules.sql.events import quoted_numbers, scalar_text, string, unc
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import passes
 from profilectl.store.segments import both
-from profilectl.store.statements import in_any, reading, reading_once, select, texts
+from profilectl.store.statements import (
+    case,
+    in_any,
+    json_part,
+    matches,
+    reading,
+    reading_once,
+    select,
+    texts,
+)
 
 # What was said last, one row a profile.
-SAID = "select profile, {columns} from stating group by profile"
+LAST_SAID = "select profile, {columns} from stating group by profile"
 
 # The whole attribution counts, so that a field it leaves out is not taken from an older one.
 LAST_ATTRIBUTION = """
@@ -90,7 +99,7 @@ def said(reads: Reads, rest: str) -> str:
         read.append(f"{_extracted(pointers)} as parts")
     having = in_any(f"contains(rest, {quote_text(json.dumps(root) + ':')})" for root in roots)
     stating = select(read, rest, both("", having))
-    return reading(SAID.format(columns=", ".join(columns)), stating=stating)
+    return reading(LAST_SAID.format(columns=", ".join(columns)), stating=stating)
 
 
 def consent_order(stated_ms: str, arrival: str) -> str:
@@ -99,7 +108,7 @@ def consent_order(stated_ms: str, arrival: str) -> str:
     It is their own time, of equals the later arrival (domain.md 5.3). `stated_ms` is the SQL of the
     text of the time that a statement has.
     """
-    is_time = f"regexp_full_match({stated_ms}, '{STATED_MS}')"
+    is_time = matches(stated_ms, STATED_MS)
     at_ms = f"coalesce(case when {is_time} then {stated_ms}::bigint end, -1)"
     return f"{at_ms}::hugeint * 18446744073709551616 + {arrival}"
 
@@ -133,7 +142,7 @@ def consent_holds(tree: Consent, reads: Reads) -> str:
 def attribution_text(name: str) -> str:
     """Return the SQL of a field of the attribution over a row of said."""
     pointer = _pointer("attribution_info", name)
-    part = f"json_extract(said.attribution, {quote_text(pointer)})::varchar"
+    part = json_part("said.attribution", pointer)
     return scalar_text(part, _spelled(part, "said.attribution", pointer))
 
 
@@ -160,7 +169,7 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
         _spelled(f"info[{place}]", "rest", pointer) for place, pointer in enumerate(pointers, 1)
     ]
     single = [f"{part} as f{place}" for place, part in enumerate(spelled, 1)]
-    last = [
+    newest = [
         f"arg_max({part}, arrival) filter (where info[{place}] <> 'null') as f{place}"
         for place, part in enumerate(spelled, 1)
     ]
@@ -175,7 +184,7 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
         FIELDS_ALONE.format(columns=", ".join(single)), alone=reading(ALONE, described=described)
     )
     device_fields = reading(
-        FIELDS_OF_DEVICE.format(columns=", ".join(last)),
+        FIELDS_OF_DEVICE.format(columns=", ".join(newest)),
         of_several=reading(OF_SEVERAL, described=described),
     )
     tested = [
@@ -206,11 +215,11 @@ def _device_ids() -> str:
     """
     ids = []
     for key, path in DEVICE_NAMES:
-        value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
+        value = json_part("rest", _pointer(*path))
         text = f"{quote_text(key + ':')} || nullif({id_text('part', string('part'))}, '')"
         once = f"list_transform([{value}], lambda part: {text})[1]"  # so that it is read once
         there = f"contains(rest, {quote_text(json.dumps(path[-1]) + ':')})"
-        ids.append(f"case when {there} then {once} end")
+        ids.append(case(there, once))
     return f"list_concat([{', '.join(ids)}]::varchar[], {_ids_under_odd_names()})"
 
 
@@ -254,7 +263,7 @@ def _spelled(part: str, document: str, pointer: str) -> str:
     """
     exact = f"json_extract_string({quoted_numbers(document)}, {quote_text(pointer)})"
     odd = f"regexp_matches({part}, '^[-0-9]') and not {unchanged(part)}"
-    return f"case when {odd} then {exact} else {part} end"
+    return case(odd, exact, part)
 
 
 def _point(latitude: str, longitude: str) -> str:
@@ -263,10 +272,10 @@ def _point(latitude: str, longitude: str) -> str:
     numbers = [f"try_cast({text} as double)" for text in degrees]
     is_place = " and ".join(
         [
-            *(f"regexp_full_match({text}, '{DEGREES}')" for text in degrees),
+            *(matches(text, DEGREES) for text in degrees),
             f"abs({numbers[0]}) <= 90",
             f"abs({numbers[1]}) <= 180",
         ]
     )
     point = f"{{'latitude': {numbers[0]}, 'longitude': {numbers[1]}}}"
-    return f"case when {is_place} then {point} end"
+    return case(is_place, point)

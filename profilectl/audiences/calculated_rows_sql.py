@@ -43,7 +43,16 @@ from profilectl.rules.sql.events import (
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import both
-from profilectl.store.statements import among, in_any, is_in, reading, select, texts
+from profilectl.store.statements import (
+    among,
+    case,
+    in_any,
+    is_in,
+    json_part,
+    reading,
+    select,
+    texts,
+)
 
 SHORT = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"
 """A number that DECIMAL(18, 6) holds, ..."""
@@ -84,7 +93,7 @@ class ValueSource:
         return f"{letter}{place}"
 
 
-class _Part(NamedTuple):
+class _JsonField(NamedTuple):
     """A field of an event or of an entry, as SQL."""
 
     json: str
@@ -112,7 +121,7 @@ class EventReading:
     compares: bool = False
     """Whether each event is compared with what DuckDB makes of it, in the same reading."""
     matches: dict[str, str] = field(default_factory=dict)
-    """The SQL of whether an event counts, whatever its time -> its column."""
+    """The SQL of whether an event counts, without its time -> its column."""
     windows: dict[str, str] = field(default_factory=dict)
     """The SQL of whether an event counts -> its column."""
     sources: list[ValueSource] = field(default_factory=lambda: [ValueSource()])
@@ -125,7 +134,7 @@ class EventReading:
         return len(kinds) == 1
 
     def match(self, definition: Definition) -> str:
-        """Return the column that says whether an event counts, without its time."""
+        """Return the column of whether an event counts, without its time."""
         # if all are alike, `_wanted` has asked that
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
@@ -135,7 +144,7 @@ class EventReading:
         return self.matches.setdefault(" and ".join(parts) or "true", f"m{len(self.matches)}")
 
     def window(self, definition: Definition) -> str:
-        """Return the column that says whether an event counts."""
+        """Return the column of whether an event counts."""
         match = self.match(definition)
         length_ms, since_ms = definition.within_ms, definition.since_ms
         if length_ms is None and since_ms is None:
@@ -166,12 +175,13 @@ class EventReading:
         # fmt: on
         if source.entries is None:
             parts = [
-                _Part(self.event.part(path), self.event.spelled(path)) for path in source.fields
+                _JsonField(self.event.part(path), self.event.spelled(path))
+                for path in source.fields
             ]
             return _valued(columns, source, parts, rows=f"({self._matched()})")
         listed = _listed("event", json_path(source.entries))
         exact = _listed(quoted_numbers("event"), json_path(source.entries))
-        spelled = f"case when {self.event.same} then {listed} else {exact} end"
+        spelled = case(self.event.same, listed, exact)
         lists = select(
             [*columns, f"{listed} as found", f"{spelled} as exact"], f"({self._matched()})"
         )
@@ -277,11 +287,11 @@ def _listed(column: str, path: str) -> str:
     return f"json_extract({column}, {quote_text(path)})::varchar[]"
 
 
-def _of_entry(path: str) -> _Part:
+def _of_entry(path: str) -> _JsonField:
     """Return the part at a path of an entry."""
-    part = f"json_extract(part, {quote_text(path)})::varchar"
+    part = json_part("part", path)
     exact = f"json_extract_string(exactly, {quote_text(path)})"
-    return _Part(part, f"case when {unchanged(part)} then {part} else {exact} end")
+    return _JsonField(part, case(unchanged(part), part, exact))
 
 
 def _weight() -> str:
@@ -295,7 +305,7 @@ def _weight() -> str:
 
 
 def _valued(
-    columns: Sequence[str], source: ValueSource, parts: Sequence[_Part], *, rows: str
+    columns: Sequence[str], source: ValueSource, parts: Sequence[_JsonField], *, rows: str
 ) -> str:
     """Return the SELECT of rows with the columns of their fields."""
     # A column stands in a SELECT of its own before others use it: named twice, it would be worked

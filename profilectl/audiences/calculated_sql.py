@@ -50,7 +50,7 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import parse_json
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import both
-from profilectl.store.statements import reading, select, texts, union_all
+from profilectl.store.statements import case, or_else, reading, select, texts, union_all
 
 ADDS_UP = 10**12
 """A hundred million numbers below this have a sum that DECIMAL(38, 18) holds."""
@@ -178,7 +178,7 @@ class _CountedValues:
     """The condition on a row that counts."""
     weight: str
     """The SQL of how much a value counts."""
-    seen: str
+    came_at: str
     """The SQL of the order in which values came."""
 
     @property
@@ -198,7 +198,7 @@ class _CountedValues:
         """Return the SELECT of ca_many; `number` is the column of how many values there are."""
         having = both("", f"{number} > {TRACKED}")
         many = both(self._counting, f"profile in ({select('profile', self.counted.by, having)})")
-        columns = ["profile", f"{self.value} as x", f"min({self.seen}) as seen"]
+        columns = ["profile", f"{self.value} as x", f"min({self.came_at}) as seen"]
         return reading(
             COUNTING,
             many=select(columns, self.rows.name, f"{many} {self._group}"),
@@ -226,7 +226,7 @@ class _Value(NamedTuple):
     """Whether SQL cannot compute it; None: it always can."""
 
 
-class _Field(NamedTuple):
+class _ValueField(NamedTuple):
     """A field of events, or of the entries of one of their lists."""
 
     source: ValueSource
@@ -309,7 +309,7 @@ class _Plan:
             ever = happened.column(f"bool_or({match} and at_ms <= {self.now_ms})")
             none = f"case when {ever} then chr(31) || '0' end"
         value = self._value(definition, counts, number)
-        held = f"coalesce({value.held}, {quote_text(NOTHING)})"
+        held = or_else(value.held, quote_text(NOTHING))
         self.planned.append(
             _Planned(definition, f"case when {number} > 0 then {held} else {none} end", value.hard)
         )
@@ -332,14 +332,14 @@ class _Plan:
             return self._at_an_end(definition, value_field, counts)
         return self._of_values(definition, value_field, counts)
 
-    def _field(self, path: Path) -> _Field:
+    def _field(self, path: Path) -> _ValueField:
         source, within = self.events.source(path)
         number = self.events.sources.index(source)
         if number == len(self.rows):
             self.rows.append(_Aggregated(f"ca_rows{number}"))
-        return _Field(source, self.rows[number], within)
+        return _ValueField(source, self.rows[number], within)
 
-    def _weighted(self, price: _Field, counts: str) -> _Value:
+    def _weighted(self, price: _ValueField, counts: str) -> _Value:
         """Return the average of a price, by the quantity it was paid for."""
         value, odd = price.column("v"), price.column("q")
         total = price.rows.column(f"sum({value}) filter ({counts})")
@@ -347,7 +347,7 @@ class _Plan:
         hard = price.rows.column(f"bool_or({odd}) filter ({counts})")
         return _Value(f"chr(31) || {quotient(total, 9, weight)}", hard)
 
-    def _number(self, definition: Definition, number: _Field, counts: str) -> _Value:
+    def _number(self, definition: Definition, number: _ValueField, counts: str) -> _Value:
         """Return a sum, an average, or the least or greatest number."""
         short, long, odd = (number.column(letter) for letter in "edu")
         adds_up = definition.type in ("sum", "average")
@@ -373,28 +373,28 @@ class _Plan:
         if definition.type == "average":
             size = f"(count({short}) filter ({counts}) + count({long}) filter ({counts}))"
             mean = divided(f"{millionths(of_short)} * {10 ** (DECIMALS - PLACES)}", size)
-            quick = digits(number.rows.column(f"case when {easy} then {mean} end"), DECIMALS)
+            quick = digits(number.rows.column(case(easy, mean)), DECIMALS)
             slow = quotient(exact, 18, number.rows.column(size))
         else:
-            whole = number.rows.column(f"case when {easy} then {millionths(of_short)} end")
+            whole = number.rows.column(case(easy, millionths(of_short)))
             quick, slow = digits(whole, PLACES), plain(exact)
         return _Value(
             f"chr(31) || coalesce({quick}, {slow})",
             number.rows.column(f"bool_or({hard}) filter ({counts})"),
         )
 
-    def _at_an_end(self, definition: Definition, end: _Field, counts: str) -> _Value:
+    def _at_an_end(self, definition: Definition, end: _ValueField, counts: str) -> _Value:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
         order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
-        which = "arg_min" if definition.type == "first_value" else "arg_max"
+        pick = "arg_min" if definition.type == "first_value" else "arg_max"
         there = f"{counts} and {value} is not null"
         return _Value(
-            end.rows.column(f"{which}({value}, {order}) filter ({there})"),
+            end.rows.column(f"{pick}({value}, {order}) filter ({there})"),
             end.rows.column(f"bool_or({odd}) filter ({counts})"),
         )
 
-    def _of_values(self, definition: Definition, listed: _Field, counts: str) -> _Value:
+    def _of_values(self, definition: Definition, listed: _ValueField, counts: str) -> _Value:
         """Return the number of values, the most frequent, or a list of them."""
         value, odd = listed.column("x"), listed.column("o")
         entry = "entry" if listed.source.entries else "0"
@@ -404,7 +404,7 @@ class _Plan:
             value=value,
             counts=counts,
             weight="sum(weight)" if definition.weighted else "count(*)",
-            seen=f"{{'arrival': arrival, 'place': place, 'entry': {entry}}}",
+            came_at=f"{{'arrival': arrival, 'place': place, 'entry': {entry}}}",
         )
         counted = self.counted.setdefault(values.select(), values).counted
         if definition.weighted:
@@ -482,7 +482,7 @@ def _by_reference(plan: _Plan, scratch: Scratch, events: str) -> int:
         select(
             f"profile, {number} as number",
             "ca_person",
-            both("", f"coalesce({each.hard}, false)"),
+            both("", or_else(each.hard, "false")),
         )
         for number, each in enumerate(plan.planned)
         if each.hard is not None

@@ -1,8 +1,8 @@
 """The devices of everybody as JSON: `devices` and `limit_ad_tracking` of activity.py as SQL.
 
-Each batch is of one device. Which, its ids decide (rules/sql/devices.py). The devices are those of
-the workspace; what was said of ad tracking counts whatever the workspace, so that it tells devices
-apart by itself.
+Each batch is of one device, which its ids decide (rules/sql/devices.py). The devices are those of
+the workspace. Statements about ad tracking count in all workspaces, so devices are told apart once
+more for them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ left join named on named.profile = statement.profile and named.arrival = stateme
 """
 
 # What a device has: the newest of each id and field, and the times it was seen.
-SEEN = """
+SIGHTINGS = """
 select profile, key, min(at_ms) as first_here_ms, max(at_ms) as last_here_ms,
        min(arrival) as began_here
 from of_device
@@ -142,7 +142,7 @@ from by_device
 group by profile
 """
 
-# The devices of each profile as a JSON list, last seen first, and what is said of ad tracking.
+# The devices of each profile as a JSON list, last seen first, with the answer to ad tracking.
 DEVICES = """
 with object as (
     select profile, key,
@@ -184,7 +184,7 @@ def devices(profiles: Profiles, clause: str) -> str:
     The members are the devices, last seen first; the tracking is what the device seen last that
     mentioned ad tracking said.
     """
-    stated = members_of("spoken", "device_info", "profile, arrival, at_ms, here")
+    fields = members_of("spoken", "device_info", "profile, arrival, at_ms, here")
     named_here = devices_named("id_here") if profiles.feeds else ALIKE
     attributed = rest_of(profiles, clause, "contains(rest, '\"attribution_info\":{')")
     return stepwise(
@@ -192,7 +192,7 @@ def devices(profiles: Profiles, clause: str) -> str:
         remembered=("spoken", "statement", "id", "named_anywhere", "named", "of_device"),
         spoken=rest_of(profiles, clause, "contains(rest, '\"device_info\":{')"),
         credited=select(CREDIT_COLUMNS, f"({attributed})"),
-        field=reading(FIELD.format(columns=kind_named("name")), member=stated),
+        field=reading(FIELD.format(columns=kind_named("name")), member=fields),
         stamp=STAMP,
         added=_added(profiles, clause),
         statement=STATEMENTS,
@@ -203,7 +203,7 @@ def devices(profiles: Profiles, clause: str) -> str:
         named=named_here,
         of_device=reading(OF_DEVICE, statement=select("*", "statement", "where here")),
         # what each device has
-        seen=SEEN,
+        seen=SIGHTINGS,
         newest=NEWEST,
         **_earlier(),
         credit=CREDITED,

@@ -63,7 +63,7 @@ from moved
 where profile not in (select profile from touched)
 """
 
-# Members of whom a new statement of consent speaks against one that they are in.
+# Members of audiences that a new statement of consent speaks against.
 IN_DOUBT = """
 select distinct audience, profile
 from member
@@ -115,7 +115,7 @@ def decide(store: OpenStore, plan: RefreshPlan) -> None:
         standard = [each for each in plan.standard if refers(each) is bool(number)]
         _let_doubted_leave(store, plan, evaluator, wave=number, standard=standard)
         if plan.lost:
-            _let_losers_leave(scratch, evaluator, standard, f"lost_{number}")
+            _let_losers_leave(scratch, evaluator, standard, relation=f"lost_{number}")
     scratch.keep_order()
 
 
@@ -153,10 +153,10 @@ def _compute(
 def _bar(store: OpenStore, plan: RefreshPlan) -> None:
     """Let those leave who may not be in an audience (barred.py).
 
-    Makes `moved`, `bar` and `lively`; whoever moves is touched. Audiences that are evaluated only
-    when somebody asks are looked at too. Of the members, those are looked at whose values may have
-    changed or whose lifetime has ended; all, if members were never held against the criteria as
-    they are, as in a store that an older version made.
+    Makes `moved`, `bar` and `lively`; profiles that move are touched. Audiences that are evaluated
+    only when somebody asks are looked at too. Members are looked at if their values may have
+    changed or their lifetime has ended; all are, if members were never held against the criteria
+    as they are, as in a store that an older version made.
     """
     scratch = store.scratch
     defined = [*plan.audiences, *plan.standard]
@@ -210,7 +210,7 @@ def _let_doubted_leave(
 
 
 def _let_losers_leave(
-    scratch: Scratch, evaluator: Evaluator, standard: Sequence[Defined], relation: str
+    scratch: Scratch, evaluator: Evaluator, standard: Sequence[Defined], *, relation: str
 ) -> None:
     """Let those leave standard audiences who lost the data of an erased person they rested on.
 
@@ -235,7 +235,7 @@ class Evaluator:
     """The people, with their new calculated values."""
     now_ms: int
     """The time that audiences are evaluated as of."""
-    made: set[tuple[object, ...]] = field(default_factory=set)
+    made_for: set[tuple[object, ...]] = field(default_factory=set)
     """What `person` and `rest` were last made for: whom, and whether rest and devices are in."""
 
     def evaluate(self, audiences: Sequence[Defined], touched: str | None) -> None:
@@ -273,7 +273,7 @@ class Evaluator:
         """Make `person` and `rest`, unless the wave before was about the same people."""
         read = needs(evaluated)
         devices = bool(read.device)
-        if not read.attributes and (touched, read.rest, devices) in self.made:
+        if not read.attributes and (touched, read.rest, devices) in self.made_for:
             return
         tests = [among(touched)] if touched else []
         if self.scratch.has("dormant"):
@@ -285,6 +285,8 @@ class Evaluator:
             clause = both(clause, test)
         person_relations(self.profiles, read.attributes, clause, rest=read.rest, devices=devices)
         # what has more in it serves those that ask for less
-        self.made = {
-            (touched, rest, device) for rest in (False, read.rest) for device in (False, devices)
+        self.made_for = {
+            (touched, fields, device)
+            for fields in (False, read.rest)
+            for device in (False, devices)
         }

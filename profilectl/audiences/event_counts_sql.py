@@ -19,7 +19,7 @@ from profilectl.rules.sql.values import by_double, time_passes
 from profilectl.rules.text.moments import Days
 from profilectl.rules.text.numbers import quantity
 from profilectl.store.segments import both
-from profilectl.store.statements import in_any, reading, select, texts
+from profilectl.store.statements import case, in_any, reading, select, texts
 
 Kind = tuple[EventCount, Days | None]
 """Events that are counted together, and how far back they count."""
@@ -150,4 +150,4 @@ class _Conditions(EventSql):
         exact = number_compared(self.spelled(node.path), node.operator, number)
         doubles = by_double(part, sign=node.operator, number=number, exact=exact)
         is_number = f"regexp_matches({part}, '^[-0-9]')"
-        return f"case when {is_number} then {doubles} else {super()._node(node)} end"
+        return case(is_number, doubles, super()._node(node))

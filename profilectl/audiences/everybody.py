@@ -166,10 +166,10 @@ class Whole(NamedTuple):
     """The members after them."""
 
 
-def tell_odd(profiles: Profiles, where: str = "") -> None:
+def tell_odd(profiles: Profiles, clause: str = "") -> None:
     """Make `whole_odd` (profile, members) of the profiles that are written one by one.
 
-    Makes `whole_member` too, the memberships that hold. `where` limits it to some profiles.
+    Makes `whole_member` too, the memberships that hold. `clause` limits it to some profiles.
     """
     scratch = profiles.store.scratch
     held = in_force(profiles, time.time_ns() // 1_000_000)
@@ -178,7 +178,7 @@ def tell_odd(profiles: Profiles, where: str = "") -> None:
         profiles.segments,
         "rest",
         columns="profile",
-        clause=both(where, "json(rest)::varchar <> rest"),
+        clause=both(clause, "json(rest)::varchar <> rest"),
     )
     odd = [
         profile
@@ -224,23 +224,23 @@ def whole_of(person: Activity) -> Whole:
     return Whole(before, after)
 
 
-def whole_members(profiles: Profiles, where: str) -> str:
-    """Return the SELECT of (profile, members): the standing of each profile of `where`.
+def whole_members(profiles: Profiles, clause: str) -> str:
+    """Return the SELECT of (profile, members): the standing of each profile of `clause`.
 
     The members are those of a JSON object. Profiles without a row have said nothing and are in no
     audience (NOTHING). tell_odd was called before.
     """
-    opt_out_events = profiles.events(both(where, _OPT_OUT), _EVENTS)
+    opt_out_events = profiles.events(both(clause, _OPT_OUT), _EVENTS)
     return stepwise(
         EVERYTHING,
         remembered=(),
         opted=opt_outs(f"({opt_out_events})"),
-        membership=_memberships(where),
-        consent=_consent(profiles, where),
-        partner=_partner_identities(profiles, where),
-        install=_attribution(profiles, where),
-        device=devices(profiles, where),
-        odd=select("profile, members", "whole_odd", where),
+        membership=_memberships(clause),
+        consent=_consent(profiles, clause),
+        partner=_partner_identities(profiles, clause),
+        install=_attribution(profiles, clause),
+        device=devices(profiles, clause),
+        odd=select("profile, members", "whole_odd", clause),
     )
 
 
@@ -264,16 +264,16 @@ def _consent(profiles: Profiles, clause: str) -> str:
 
 def _partner_identities(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of the partner identities in force: profile, members."""
-    rest = rest_of(profiles, clause, "contains(rest, '\"partner_identities\":{')")
-    rows = select("*", f"({rest})", "where here")
+    fields = rest_of(profiles, clause, "contains(rest, '\"partner_identities\":{')")
+    rows = select("*", f"({fields})", "where here")
     member = members_of(f"({rows})", "partner_identities", "profile, arrival")
     return reading(PARTNER_IDENTITIES, member=member)
 
 
 def _attribution(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of the install attribution in force: profile, text."""
-    rest = rest_of(profiles, clause, 'contains(rest, \'"attribution_info":{"\')')
-    stated = [select(STATED_ATTRIBUTION, f"({rest})", "where here")]
+    fields = rest_of(profiles, clause, 'contains(rest, \'"attribution_info":{"\')')
+    statements_of = [select(STATED_ATTRIBUTION, f"({fields})", "where here")]
     carried = [
         (alias.destination, alias.arrival, quote_text(to_json(attribution)))
         for alias in profiles.aliases
@@ -283,5 +283,5 @@ def _attribution(profiles: Profiles, clause: str) -> str:
         by_alias = select(
             "*", f"({listed('profile, arrival, text', carried)})", "where length(text) > 2"
         )
-        stated.append(select("*", f"({by_alias})", clause))
-    return reading(ATTRIBUTION, stated=union_all(stated))
+        statements_of.append(select("*", f"({by_alias})", clause))
+    return reading(ATTRIBUTION, stated=union_all(statements_of))

@@ -153,7 +153,7 @@ def changes(
 def withdrawn(
     audiences: Sequence[AudienceToEvaluate], rest: str, people: str, barred: str | None = None
 ) -> str:
-    """Return the SELECT of whom consent speaks against: audience (its name), profile, sure.
+    """Return the SELECT of the people that consent speaks against: audience, profile, sure.
 
     It is sure if membership.settled says no, and not sure if that says nothing and
     membership.doubtful does. `rest` is the relation of Relations; `people` is the SQL of the

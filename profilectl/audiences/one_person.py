@@ -48,7 +48,7 @@ class _Membership(NamedTuple):
     """Since when."""
 
 
-class _Seen(NamedTuple):
+class _PersonSeen(NamedTuple):
     """A person as a workspace sees one."""
 
     person: PersonFacts
@@ -95,7 +95,7 @@ def standings_of(
         in_them = memberships.get(activity.profile, [])
         held: list[AudienceMembership] = []
         if in_them and (out_ms is None or out_ms > now_ms):
-            own = _Seen(person_of(activity, calculated), activity)
+            own = _PersonSeen(person_of(activity, calculated), activity)
             seen_in = {
                 each.audience.workspace: elsewhere.get(
                     (each.audience.workspace, activity.profile), own
@@ -140,7 +140,7 @@ def _calculated(profiles: Profiles, activity: Activity, values: Values) -> dict[
 def _in_force(
     known: Definitions,
     memberships: Iterable[_Membership],
-    seen_in: Mapping[str, _Seen],
+    seen_in: Mapping[str, _PersonSeen],
     *,
     out_ms: int | None,
     now_ms: int,
@@ -183,7 +183,7 @@ def _in_force(
     return in_force
 
 
-def _kept_out(known: Definitions, seen_in: Mapping[str, _Seen]) -> set[int]:
+def _kept_out(known: Definitions, seen_in: Mapping[str, _PersonSeen]) -> set[int]:
     """Return the audiences, by number, that a person may not be in.
 
     barred.py is the same for everybody.
@@ -246,27 +246,29 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
 
 def _elsewhere(
     profiles: Profiles, members: Sequence[Activity], known: Definitions, *, values: Values
-) -> dict[tuple[str, int], _Seen]:
+) -> dict[tuple[str, int], _PersonSeen]:
     """Return people as the workspaces of other audiences see them, by (workspace, profile)."""
     if not members:
         return {}
     store = profiles.store
     defining = {each.audience.workspace for each in known.audiences.values()}
     workspaces = defining & set(workspaces_of(store.feeds())) - {profiles.workspace}
-    seen = {}
+    by_workspace = {}
     for workspace in sorted(workspaces):
         of_workspace = profiles_of(store, workspace=workspace)
         people = [person.profile for person in members]
         for activity in activities(of_workspace, people, placed=False):
             calculated = _calculated(of_workspace, activity, values)
-            seen[workspace, activity.profile] = _Seen(person_of(activity, calculated), activity)
-    return seen
+            by_workspace[workspace, activity.profile] = _PersonSeen(
+                person_of(activity, calculated), activity
+            )
+    return by_workspace
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFacts:
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
-    rest = [
+    batches = [
         Rest(
             touch.origin.arrival,
             touch.origin.at_ms,
@@ -288,7 +290,7 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFa
         identities=identities,
         attributes=held | computed,
         events=activity.counted(),
-        rest=rest,
+        rest=batches,
     )
 
 

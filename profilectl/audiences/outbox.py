@@ -3,8 +3,8 @@
 The store remembers whom an output may have as a member (audience_told). `align` compares that with
 the members it is to have: those who are not opted out and pass the connection's rules of consent.
 The difference waits in audience_outbox until it has arrived. There is at most one message for each
-person, output and audience: nothing is told about somebody who came and went before anything was
-sent. A message is begun before it is handed over, so that everybody whom an output may have is
+person, output and audience: an output never hears about somebody who came and went before anything
+was sent. A message is begun before it is handed over, so that everybody whom an output may have is
 removed there, also if a process was killed in between.
 
 Relations made here, of some profiles or of all:
@@ -76,7 +76,7 @@ MAYBE = "?"
 SHARED_MEMBER = "select distinct profile from member"
 
 # Whom an output is to have. Attributes and consent are joined only where the connection asks.
-WANTED = """
+WANTED_MEMBERS = """
 select member.profile, named.mpid, named.environment, member.since_ms, {columns} as attributes
 from member
 join named on named.profile = member.profile
@@ -162,7 +162,7 @@ def align(
     for name in sorted({route.audience.audience.workspace for route in chosen}):
         if workspace in (None, name):
             routes = [route for route in chosen if route.audience.audience.workspace == name]
-            members = shared_members(store, name, routes, touched)
+            members = shared_members(store, name, routes, touched=touched)
             for route in routes:
                 members.make_wanted(route)
                 _decide(store, route, touched, anew=anew)
@@ -186,7 +186,7 @@ class SharedMembers:
     def make_wanted(self, route: Route) -> None:
         """Make `shared_wanted` of a connection."""
         connection = route.connection
-        parts = [WANTED.format(columns=self.fingerprints(connection))]
+        parts = [WANTED_MEMBERS.format(columns=self.fingerprints(connection))]
         if connection.attributes:
             parts.append(JOIN_HELD)
         if connection.consents:
@@ -203,8 +203,8 @@ class SharedMembers:
             wanted=[route.audience],
         )
         named = known_mpids(self.profiles.segments)
-        wanted = reading(" ".join([*parts, clause]), member=members, named=named)
-        self.store.scratch.make("shared_wanted", wanted)
+        shared = reading(" ".join([*parts, clause]), member=members, named=named)
+        self.store.scratch.make("shared_wanted", shared)
 
     def fingerprints(self, connection: AudienceConnection) -> str:
         """Return the SQL of the fingerprints of the attributes that a connection shares, as JSON.
@@ -241,8 +241,8 @@ def shared_members(
     scratch.make("shared_member", reading(SHARED_MEMBER, member=in_them))
     shared = both("", among("shared_member"))
     if members.reads.consents:
-        rest = rest_rows(profiles, profiles.feeds, shared)
-        scratch.make("shared_said", said(members.reads, f"({rest})"))
+        fields = rest_rows(profiles, profiles.feeds, shared)
+        scratch.make("shared_said", said(members.reads, f"({fields})"))
     if members.keys:
         columns = ["profile", *(f"v{n}" for n in range(len(members.keys)))]
         scratch.make("shared_held", select(columns, f"({profiles.folded(members.keys, shared)})"))

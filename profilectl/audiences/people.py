@@ -131,8 +131,8 @@ def _device_rows(profiles: Profiles, segment: Segment, kinds: Sequence[str], *, 
     device = f"'\"device_info\":{{' || concat_ws(',', {info}) || '}}'"
     clause = both(both(clause, profiles.feeds), f"coalesce({_columns_of(kinds)}) is not null")
     if "rest" in segment.tables:
-        stated = select("(profile, arrival)", segment.table("rest"), both("", DEVICE_STATED))
-        clause = both(clause, is_in("(profile, arrival) not", stated))
+        with_device = select("(profile, arrival)", segment.table("rest"), both("", DEVICE_STATED))
+        clause = both(clause, is_in("(profile, arrival) not", with_device))
     named = f"'{{' || concat_ws(',', {stamp}, {device}) || '}}'"
     return select(["profile", "arrival", "false", named], segment.table("row"), clause)
 

@@ -29,7 +29,7 @@ from profilectl.audiences.refresh_marks import (
 from profilectl.audiences.refresh_plan import (
     RefreshPlan,
     RefreshRequest,
-    Stage,
+    RefreshStage,
     plan_of,
     stages_of,
 )
@@ -80,15 +80,19 @@ def refresh_store(
         first_seen: State | None = None
         # one after the other: each workspace rests on its own attributes and events
         for stage in stages:
-            stamp, plan = _decided(scratch, path, stage, request, at_ms=at_ms, wait_s=wait_s)
+            stamp, plan = _decided(
+                scratch, path, stage, request=request, at_ms=at_ms, wait_s=wait_s
+            )
             writing = open_store(scratch, path, write=True, wait_s=max(wait_s, WRITE_WAIT_S))
             with writing as store:
                 # somebody committed in between: once more, while nobody else can
                 if stamp_of(store) != stamp:
-                    plan = plan_of(store, stage, request, at_ms)
+                    plan = plan_of(store, stage, request, now_ms=at_ms)
                     decide(store, plan)
                 first_seen = first_seen or store.state()
-                written = write_stage(store, plan, number, first_seen, last=stage == stages[-1])
+                written = write_stage(
+                    store, plan, number, first_seen=first_seen, last=stage == stages[-1]
+                )
             refreshed.add(written, plain=stage.plain)
     return refreshed
 
@@ -96,15 +100,15 @@ def refresh_store(
 def _decided(
     scratch: Scratch,
     path: Path,
-    stage: Stage,
-    request: RefreshRequest,
+    stage: RefreshStage,
     *,
+    request: RefreshRequest,
     at_ms: int,
     wait_s: float,
 ) -> tuple[Stamp, RefreshPlan]:
     """Decide a stage while others read the store; return what that rests on, and the plan."""
     with open_store(scratch, path, wait_s=wait_s) as store:
-        plan = plan_of(store, stage, request, at_ms)
+        plan = plan_of(store, stage, request, now_ms=at_ms)
         stamp = stamp_of(store)
         decide(store, plan)
     return stamp, plan

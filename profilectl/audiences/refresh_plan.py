@@ -35,7 +35,7 @@ class RefreshRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RefreshStage:
     """What is refreshed at once, of one workspace."""
 
     workspace: str
@@ -52,7 +52,7 @@ class Stage:
 class RefreshPlan:
     """What a stage looks at."""
 
-    stage: Stage
+    stage: RefreshStage
     """The stage."""
     now_ms: int
     """The time that everything is computed as of."""
@@ -97,7 +97,7 @@ class RefreshPlan:
         return [plain, [audience for audience in self.audiences if audience not in plain]]
 
 
-def stages_of(store: OpenStore) -> list[Stage]:
+def stages_of(store: OpenStore) -> list[RefreshStage]:
     """Return the stages of a refresh, in order.
 
     A stage is a workspace. If audiences refer to others and there are several workspaces, those
@@ -106,17 +106,19 @@ def stages_of(store: OpenStore) -> list[Stage]:
     workspaces = workspaces_defined(store)
     referring = {audience.audience.workspace for audience in audiences(store) if refers(audience)}
     if len(workspaces) < 2 or not referring:
-        return [Stage(workspace) for workspace in workspaces]
+        return [RefreshStage(workspace) for workspace in workspaces]
     plain = [
-        Stage(workspace, referring=False, ends=workspace not in referring)
+        RefreshStage(workspace, referring=False, ends=workspace not in referring)
         for workspace in workspaces
     ]
     return plain + [
-        Stage(workspace, plain=False) for workspace in workspaces if workspace in referring
+        RefreshStage(workspace, plain=False) for workspace in workspaces if workspace in referring
     ]
 
 
-def plan_of(store: OpenStore, stage: Stage, request: RefreshRequest, now_ms: int) -> RefreshPlan:
+def plan_of(
+    store: OpenStore, stage: RefreshStage, request: RefreshRequest, now_ms: int
+) -> RefreshPlan:
     """Return what a stage has to look at."""
     active = [
         each

@@ -84,7 +84,7 @@ order by audience.number, moved.profile
 """
 
 # Stale profiles that are gone are in no audience any more.
-GONE = """
+GONE_PROFILES = """
 select distinct profile
 from store.stale
 where profile not in (select profile from known_mpid)
@@ -145,13 +145,13 @@ class Refreshed:
 
 
 def write_stage(
-    store: OpenStore, plan: RefreshPlan, number: int | None, seen: State, *, last: bool
+    store: OpenStore, plan: RefreshPlan, number: int | None, first_seen: State, *, last: bool
 ) -> Refreshed:
     """Write what was decided, in one transaction.
 
-    `number` is the import that asked for it. `seen` is the store at the first stage: an earlier
-    stage may not know what was committed since, so that does not count as seen. With `last`, no
-    stage comes after it.
+    `number` is the import that asked for it. `first_seen` is the store at the first stage: an
+    earlier stage may not know what was committed since, so that does not count as seen. With
+    `last`, no stage comes after it.
     """
     scratch = store.scratch
     refreshed = _counted(scratch, plan)
@@ -168,10 +168,10 @@ def write_stage(
             _pass_on(store, plan)
         if last:
             _let_gone_leave(scratch, plan, bound)
-            if store.state() == seen:
+            if store.state() == first_seen:
                 scratch.run(FORGET_STALE)
         if plan.stage.ends:
-            newest_seen = max((imported for imported, _ in seen.imports), default=0)
+            newest_seen = max((imported for imported, _ in first_seen.imports), default=0)
             marks = Marks(newest_seen, plan.now_ms, plan.changed_ms)
             put_marks(store, plan.stage.workspace, marks)
     return refreshed
@@ -209,7 +209,9 @@ def _write_members(scratch: Scratch, plan: RefreshPlan, bound: dict[str, int | N
 def _let_gone_leave(scratch: Scratch, plan: RefreshPlan, bound: dict[str, int | None]) -> None:
     """Let stale profiles that are gone leave all audiences."""
     if scratch.row(STALE)[0]:
-        scratch.make("gone_profile", reading(GONE, known_mpid=known_mpids(plan.profiles.segments)))
+        scratch.make(
+            "gone_profile", reading(GONE_PROFILES, known_mpid=known_mpids(plan.profiles.segments))
+        )
         scratch.run(NOTE_GONE, bound)
         scratch.run(DROP_GONE)
 

@@ -6,12 +6,12 @@ from profilectl.profiles.read_model import Profiles
 from profilectl.store.segments import both
 from profilectl.store.statements import reading, select, union_all
 
-NO_REST = """
+NO_FIELDS = """
 select null::bigint as profile, null::bigint as arrival, null::bigint as at_ms,
        null::usmallint as feed, true as here, null::varchar as rest
 where false
 """
-REST = """
+FIELDS = """
 select rest.profile, rest.arrival, stored_row.at_ms, stored_row.feed, stored_row.here, rest.rest
 from rest
 join stored_row on stored_row.profile = rest.profile and stored_row.arrival = rest.arrival
@@ -26,11 +26,11 @@ def rest_of(profiles: Profiles, clause: str, having: str) -> str:
     columns = f"profile, arrival, at_ms, feed, {profiles.feeds or 'true'} as here"
     parts = [
         reading(
-            REST,
+            FIELDS,
             rest=select("*", segment.table("rest"), both(clause, having)),
             stored_row=select(columns, segment.table("row"), clause),
         )
         for segment in profiles.segments
         if "rest" in segment.tables
     ]
-    return union_all((f"({part})" for part in parts), NO_REST)
+    return union_all((f"({part})" for part in parts), NO_FIELDS)

@@ -1,7 +1,8 @@
 """Names in criteria and definitions that nobody has, mostly typing mistakes.
 
 They are warned about and not refused, because an audience may be declared before the first value
-comes. Of a store that has no attribute, or no event, nothing is said.
+comes. There is no warning for a
+store that has no attribute, or no event.
 """
 
 from __future__ import annotations

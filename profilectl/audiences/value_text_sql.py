@@ -55,9 +55,9 @@ def quotient(total: str, scale: int, weight: str) -> str:
     sign = f"case when {total} < 0 then '-' else '' end"
     parts = f"{{'n': {number}, 'w': {by}, 's': {sign}}}"
     # the parts are named in a list of one, so that each is worked out once
-    rest = "2 * (part.n % part.w)"
+    remainder = "2 * (part.n % part.w)"
     odd = "(part.n // part.w) % 2 = 1"
-    up = f"case when {rest} > part.w or ({rest} = part.w and {odd}) then 1 else 0 end"
+    up = f"case when {remainder} > part.w or ({remainder} = part.w and {odd}) then 1 else 0 end"
     whole = (
         f"list_transform([{parts}], lambda part: {{'q': part.n // part.w + ({up}), 's': part.s}})"
     )

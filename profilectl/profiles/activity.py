@@ -340,8 +340,8 @@ class Activity:
 
     def opt_out_ms(self) -> int | None:
         """Return when the person said last to be out or in again; None: never."""
-        last = last_opt_out(self.occurred())
-        return last.at_ms if last else None
+        opt_out = last_opt_out(self.occurred())
+        return opt_out.at_ms if opt_out else None
 
     def limit_ad_tracking(self) -> bool | None:
         """Return what the device seen last that mentioned ad tracking said (domain.md 14)."""
@@ -358,13 +358,13 @@ class Activity:
 
     def feeds(self) -> dict[str, FeedSeen]:
         """Return the feeds the user appeared in, by name."""
-        seen: dict[str, FeedSeen] = {}
+        by_name: dict[str, FeedSeen] = {}
         for touch in self.batches():
             feed, at_ms = touch.origin.feed, touch.origin.at_ms
-            before = seen.get(feed.name, FeedSeen(feed, 0, 0))
+            before = by_name.get(feed.name, FeedSeen(feed, 0, 0))
             last_ms = max(before.last_seen_ms, at_ms)
-            seen[feed.name] = FeedSeen(before.feed, before.batches + 1, last_ms)
-        return seen
+            by_name[feed.name] = FeedSeen(before.feed, before.batches + 1, last_ms)
+        return by_name
 
     def devices(self) -> list[Device]:
         """Return the devices, last seen first."""

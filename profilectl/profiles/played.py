@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.profiles.activity import (
     Activity,
     AttributeChange,
     Carried,
+    Document,
     HeldIdentity,
     Origin,
     SeenEvent,
@@ -28,30 +28,34 @@ from profilectl.rules.text.values import DELETED, parse_json
 __all__ = ["NOWHERE", "activities", "meant_again", "one_meant", "origins_of"]
 
 
-def activities(profiles: Profiles, found: Sequence[int], *, placed: bool = True) -> list[Activity]:
+def activities(
+    profiles: Profiles, profile_numbers: Sequence[int], *, placed: bool = True
+) -> list[Activity]:
     """Return the activity of some profiles, in the order given and in the state that is read.
 
     With `placed`, each origin has its import, file and line, and blocked changes are there too;
     that takes as long as everything else, for a single profile.
     """
-    raw = raw_rows(profiles, found, placed=placed)
+    raw = raw_rows(profiles, profile_numbers, placed=placed)
     return [
-        activity for profile in found if (activity := _played(profiles, profile, raw)) is not None
+        activity
+        for profile in profile_numbers
+        if (activity := _played(profiles, profile, raw)) is not None
     ]
 
 
 def one_meant(
     profiles: Profiles,
-    who: tuple[str, str],
+    identity: tuple[str, str],
     pick: int | None = None,
     environment: str | None = None,
 ) -> Activity:
     """Return the profile that is meant.
 
-    `who` is an identity type (or mpid, any) and a value; `pick` says which of several, from 1;
+    `identity` is an identity type (or mpid, any) and a value; `pick` says which of several, from 1;
     `environment` limits it to that one. Raises NobodyFound, and UsageError where several are meant.
     """
-    kind, value = who
+    kind, value = identity
     people = [
         person
         for person in activities(profiles, profiles.find(kind, value))
@@ -72,19 +76,21 @@ def one_meant(
     return people[(pick or 1) - 1]
 
 
-def meant_again(profiles: Profiles, who: tuple[str, str], mpid: str, environment: str) -> Activity:
+def meant_again(
+    profiles: Profiles, identity: tuple[str, str], mpid: str, environment: str
+) -> Activity:
     """Return the profile that a change by hand was about, for making it again.
 
-    Of the profiles that `who` names now, it is the one with the MPID it had, or the only one.
+    Of the profiles that `identity` names now, it is the one with the MPID it had, or the only one.
     Raises NobodyFound, UsageError.
     """
-    kind, value = who
+    kind, value = identity
     people = [
         person
         for person in activities(profiles, profiles.find(kind, value))
         if person.environment == environment and str(person.mpid) == mpid
     ]
-    return people[0] if people else one_meant(profiles, who, environment=environment)
+    return people[0] if people else one_meant(profiles, identity, environment=environment)
 
 
 def _played(profiles: Profiles, profile: int, raw: RawRows) -> Activity | None:
@@ -118,7 +124,7 @@ def _played(profiles: Profiles, profile: int, raw: RawRows) -> Activity | None:
     for row in rows:
         here = profiles.workspace is None or raw.feeds[row.feed].seen_in(profiles.workspace)
         touch = _touch(activity, row, raw)
-        _play_identities(activity, touch, row, raw, removed=removed)
+        _play_identities(activity, touch, row, raw=raw, removed=removed)
         _play_cells(activity, touch, raw, owners=owners, here=here)
         (activity.touches if here else activity.elsewhere).append(touch)
     _carry(profiles, activity, raw)
@@ -136,7 +142,7 @@ def _is_dormant(rows: Sequence[RawRow], profile: int, raw: RawRows) -> bool:
     return rows[-1].arrival < retired.before
 
 
-def _origin(arrival: int, feed: int, at_ms: int, raw: RawRows) -> Origin:
+def _origin(raw: RawRows, arrival: int, *, feed: int, at_ms: int) -> Origin:
     place = raw.places[arrival]
     return Origin(
         arrival=arrival,
@@ -152,12 +158,12 @@ def _origin(arrival: int, feed: int, at_ms: int, raw: RawRows) -> Origin:
 
 def _touch(activity: Activity, row: RawRow, raw: RawRows) -> Touch:
     """Return a row as a batch that touched the profile, without what it did."""
-    rest = raw.rest.get((activity.profile, row.arrival))
+    text = raw.rest.get((activity.profile, row.arrival))
     return Touch(
-        origin=_origin(row.arrival, row.feed, row.at_ms, raw),
+        origin=_origin(raw, row.arrival, feed=row.feed, at_ms=row.at_ms),
         founded=row.mpid is not None,
         events=raw.events.get((activity.profile, row.arrival), []),
-        rest=_rest(rest) if rest else {},
+        rest=_document(text) if text else {},
     )
 
 
@@ -165,8 +171,8 @@ def _play_identities(
     activity: Activity,
     touch: Touch,
     row: RawRow,
-    raw: RawRows,
     *,
+    raw: RawRows,
     removed: dict[tuple[str, int], list[int]],
 ) -> None:
     """Add the identities of a row to the profile; `removed` has the rows that took any away."""
@@ -209,7 +215,9 @@ def _note_removals(activity: Activity, raw: RawRows) -> None:
         if arrival in raw.takers and arrival not in by_arrival:
             taker = raw.takers[arrival]
             by_arrival[arrival] = Touch(
-                _origin(arrival, taker.feed, taker.at_ms, raw), founded=False, taker=taker.mpid
+                _origin(raw, arrival, feed=taker.feed, at_ms=taker.at_ms),
+                founded=False,
+                taker=taker.mpid,
             )
             activity.taken.append(by_arrival[arrival])
         if arrival in by_arrival:
@@ -228,22 +236,22 @@ def _carry(profiles: Profiles, activity: Activity, raw: RawRows) -> None:
         activity.first_seen_ms = min((carried.first_seen_ms, *later))
     for alias in raw.aliases:
         if activity.profile in (alias.source, alias.destination):
-            touch = _alias_touch(profiles, activity, raw, alias)
+            touch = _alias_touch(profiles, activity, alias, raw=raw)
             seen_here = alias.source in raw.sources
             (activity.touches if seen_here else activity.elsewhere).append(touch)
     activity.touches.sort(key=lambda touch: touch.origin.arrival)
     activity.elsewhere.sort(key=lambda touch: touch.origin.arrival)
 
 
-def _alias_touch(profiles: Profiles, activity: Activity, raw: RawRows, alias: Alias) -> Touch:
+def _alias_touch(profiles: Profiles, activity: Activity, alias: Alias, *, raw: RawRows) -> Touch:
     """Return an alias in the form of a batch; the events it carries count from now on."""
     receives = alias.in_force and activity.profile == alias.destination
     attribution = profiles.attribution_carried(alias) if receives else {}
-    asked = raw.asked[alias.arrival]
+    source = raw.alias_origins[alias.arrival]
     here, every = _events_carried(activity, raw, alias)
     activity.carried += [(alias.arrival, event) for event in every]
     return Touch(
-        origin=_origin(alias.arrival, asked.feed, asked.at_ms, raw),
+        origin=_origin(raw, alias.arrival, feed=source.feed, at_ms=source.at_ms),
         founded=False,
         events=here,
         rest={"attribution_info": attribution} if attribution else {},
@@ -289,7 +297,7 @@ def _events_carried(
     return here, every
 
 
-def _rest(text: str) -> dict[str, Any]:
+def _document(text: str) -> Document:
     document = parse_json(text)
     return document if isinstance(document, dict) else {}
 

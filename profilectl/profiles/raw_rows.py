@@ -175,7 +175,7 @@ class RawRows:
     """The MPIDs of both sides of the aliases, by profile."""
     sources: set[int] = field(default_factory=set)
     """The sources of aliases that the workspace has seen."""
-    asked: dict[int, AliasOrigin] = field(default_factory=dict)
+    alias_origins: dict[int, AliasOrigin] = field(default_factory=dict)
     """Where each alias comes from, by its arrival."""
     places: dict[int, RowPlace] = field(default_factory=dict)
     """The place of each row."""
@@ -192,9 +192,9 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     for segment in profiles.segments:
         if "row" not in segment.tables:
             continue
-        _read_rows(scratch, segment, clause, raw)
+        _read_rows(scratch, segment, clause, raw=raw)
         if placed:
-            _read_blocked(scratch, segment, clause, raw)
+            _read_blocked(scratch, segment, clause, raw=raw)
     happened = known_events(profiles.segments, where=clause, columns=EVENT)
     for profile, arrival, _, *event in scratch.rows(reading(IN_ORDER, happened=happened)):
         raw.events.setdefault((profile, arrival), []).append(SeenEvent(*event))
@@ -212,7 +212,7 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     return raw
 
 
-def _read_rows(scratch: Scratch, segment: Segment, clause: str, raw: RawRows) -> None:
+def _read_rows(scratch: Scratch, segment: Segment, clause: str, *, raw: RawRows) -> None:
     """Read the rows of a segment, their cells and their other fields."""
     identities = ", ".join(f"i_{kind}" for kind in segment.identities)
     columns = ["profile", "arrival", "mpid", "environment", "feed", "at_ms"]
@@ -233,12 +233,12 @@ def _read_rows(scratch: Scratch, segment: Segment, clause: str, raw: RawRows) ->
         for profile, arrival, key, value in scratch.rows(loose):
             _add_cells(raw, (profile, arrival), [(key, value)])
     if "rest" in segment.tables:
-        rest = select("profile, arrival, rest", segment.table("rest"), clause)
-        for profile, arrival, text in scratch.rows(rest):
+        other_fields = select("profile, arrival, rest", segment.table("rest"), clause)
+        for profile, arrival, text in scratch.rows(other_fields):
             raw.rest[profile, arrival] = text
 
 
-def _read_blocked(scratch: Scratch, segment: Segment, clause: str, raw: RawRows) -> None:
+def _read_blocked(scratch: Scratch, segment: Segment, clause: str, *, raw: RawRows) -> None:
     """Read the cells of a segment that were refused."""
     if "blocked" in segment.tables:
         nulls = "".join(f", null::varchar as a{n}" for n in range(len(segment.keys)))
@@ -298,7 +298,7 @@ def _read_aliases(profiles: Profiles, numbers_of: Sequence[int], raw: RawRows) -
                 reading(BY_TIME, happened=happened)
             ):
                 raw.carried.setdefault(alias.before, []).append(
-                    CarriedEvent(arrival, place, feed, SeenEvent(*event))
+                    CarriedEvent(arrival, place, feed, event=SeenEvent(*event))
                 )
     if raw.aliases:
         sides = {side for alias in raw.aliases for side in (alias.source, alias.destination)}
@@ -306,4 +306,6 @@ def _read_aliases(profiles: Profiles, numbers_of: Sequence[int], raw: RawRows) -
         named = select("profile, mpid", f"({known_mpids(profiles.segments)})", clause)
         raw.mpids = dict(scratch.rows(named))
         raw.sources = {source for (source,) in scratch.rows(profiles.sources_seen())}
-        raw.asked = {arrival: AliasOrigin(*each) for arrival, *each in scratch.rows(ALIASED_AT)}
+        raw.alias_origins = {
+            arrival: AliasOrigin(*each) for arrival, *each in scratch.rows(ALIASED_AT)
+        }

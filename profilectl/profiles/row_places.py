@@ -37,7 +37,7 @@ class RowPlace(NamedTuple):
     """The protection that was in force for the import."""
 
 
-NOWHERE = RowPlace(0, "", "line", 0, protection="")
+NOWHERE = RowPlace(0, "", "line", place=0, protection="")
 """The place of a row that nobody asked for."""
 
 

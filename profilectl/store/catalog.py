@@ -160,7 +160,7 @@ def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
     for schema, name, _ in tables:
         if schema != "main":
             raise _foreign(path, "table", f"{schema}.{name}")
-    _check_tables(scratch, path, of_main, shapes(version, steps))
+    _check_tables(scratch, path, of_main, fixed=shapes(version, steps))
     return version
 
 
@@ -226,7 +226,9 @@ def _parsed(sql: str) -> list[Column] | str:
         match = _COLUMN.fullmatch(part)
         if match is None:
             return part
-        columns.append(Column(match[1], match[2], bool(match[3]), bool(match[4])))
+        columns.append(
+            Column(name=match[1], type=match[2], filled=bool(match[3]), late=bool(match[4]))
+        )
     return columns
 
 
@@ -235,15 +237,15 @@ def _check_tables(
 ) -> None:
     for name in sorted(fixed.keys() - tables.keys()):
         raise StoreUnusable(f"{path} is damaged: its table {name} is gone", "restore a backup")
-    # whatever else there is must be a table of a segment: <kind>_<number>
+    # everything else must be a table of a segment: <kind>_<number>
     segments = [(name, *name.rpartition("_")[::2]) for name in tables.keys() - fixed.keys()]
     for name, kind, number in segments:
         if kind not in SEGMENT_TABLES or not re.fullmatch(r"0|[1-9][0-9]{0,9}", number):
             raise _foreign(path, "table", name)
     for name, columns in fixed.items():
-        _check_fixed(path, name, _parsed(tables[name]), columns)
+        _check_fixed(path, name, _parsed(tables[name]), fixed=columns)
     for name, kind, _ in segments:
-        _check_segment(path, name, _parsed(tables[name]), kind)
+        _check_segment(path, name, _parsed(tables[name]), kind=kind)
     _check_listed(scratch, path)
 
 

@@ -87,7 +87,7 @@ def rewrite_compact(
         store.path,
         folder,
         stays={**stays, "segment": remaining},
-        gone=[f"{kind}_{segment.number}" for segment in neighbours for kind in segment.tables],
+        left_out=[f"{kind}_{segment.number}" for segment in neighbours for kind in segment.tables],
         more=write_laid,
     )
     return rewritten, [together, *segments[len(neighbours) :]]
@@ -121,7 +121,7 @@ def _laid_together(
     for kind, order in ORDER.items():
         if kind in together.tables:
             parts = [
-                f"({_renamed(store, segment, kind, together)})"
+                f"({_renamed(store, segment, kind, together=together)})"
                 for segment in neighbours
                 if kind in segment.tables
             ]

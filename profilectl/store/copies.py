@@ -1,5 +1,4 @@
-"""A store copied whole: for a backup, before an upgrade, and to work on a copy that then takes its
-place.
+"""A store copied whole: for a backup, before an upgrade, or to put a changed copy in its place.
 
 The bytes are copied under the store's shared lock, its log with them, and read back.
 """
@@ -19,42 +18,46 @@ from typing import BinaryIO
 import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
-from profilectl.files.leftovers import private_files, put, sync_folder
+from profilectl.files.leftovers import folder_beside, private_files, put, sync_folder
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import attach, plain
 from profilectl.store.same_store import note_replaced
-from profilectl.store.scratch import Scratch, attaching, private_folder
+from profilectl.store.scratch import Scratch, attaching
+from profilectl.store.statements import select
 from profilectl.store.store import DISK_FAILED
 from profilectl.store.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
+"""How many bytes are copied at once."""
 FICLONE = 0x40049409
 """The request of Linux by which one file takes over another's blocks."""
+NOT_IN_KERNEL = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""The errors by which the kernel says that it does not copy between these two files."""
+
+
+TABLES = """
+select table_name
+from duckdb_tables()
+where database_name = 'store'
+order by table_oid
+"""
 
 
 def copy_store(path: Path, target: Path, *, until: float) -> int:
     """Copy a store to a path where nothing is, with mode 0600; return the bytes of the copy.
 
-    until: how long to wait for a writer, as time.monotonic. The copy is read back: byte for byte
+    It waits for a writer until `until`, as time.monotonic. The copy is read back: byte for byte
     against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
     """
     try:
         with (
-            private_folder(target, "copy") as folder,
+            folder_beside(target, "copy") as folder,
             contextlib.closing(Scratch(folder)) as scratch,
         ):
-            made = folder / "store"
+            copy = folder / "store"
             attach(scratch, path, write=False, until=until)
             before = _counts(scratch)
-            # Closing a file gives up all locks this process has on it: so the copying comes last,
-            # and no file is closed before all are copied.
-            with contextlib.ExitStack() as opened:
-                parts = [
-                    (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
-                    for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
-                    if path.with_name(path.name + suffix).exists()
-                ]
-                digests = [(part, _copy(content, part)) for content, part in parts]
+            digests = _copy_files(path, copy)
             scratch.run("detach store")
             for part, digest in digests:
                 if _digest(part) != digest:
@@ -62,18 +65,14 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
                         f"the copy of {path} is not what was read", "is the disk sound?"
                     )
             # Opened for writing once, so that a log is folded in and the copy is one file.
-            scratch.run(attaching(made, write=True))
+            scratch.run(attaching(copy, write=True))
             after = _counts(scratch)
             scratch.run("detach store")
             if before != after:
                 raise StoreUnusable(
                     f"the copy of {path} does not hold what the store holds", "please report it"
                 )
-            os.chmod(made, 0o600)
-            size = made.stat().st_size
-            _force(made)
-            put(made, target)
-            return size
+            return _put_copy(copy, target)
     except OSError as error:
         raise StoreUnusable(
             f"{path} could not be copied to {target}: {error.strerror}",
@@ -83,6 +82,28 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
         if key := wrong_key(target, str(error)):
             raise key from None
         raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
+
+
+def _copy_files(path: Path, copy: Path) -> list[tuple[Path, str]]:
+    """Copy a store and its log; return the copies, and the hash of what each was read from."""
+    # Closing a file gives up all locks this process has on it: so no file is closed before all are
+    # copied.
+    with contextlib.ExitStack() as opened:
+        parts = [
+            (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
+            for suffix, part in (("", copy), (".wal", copy.with_name("store.wal")))
+            if path.with_name(path.name + suffix).exists()
+        ]
+        return [(part, _copy(content, part)) for content, part in parts]
+
+
+def _put_copy(copy: Path, target: Path) -> int:
+    """Give a copy its mode and its name; return its bytes."""
+    os.chmod(copy, 0o600)
+    size = copy.stat().st_size
+    _force(copy)
+    put(copy, target)
+    return size
 
 
 def _copy(content: BinaryIO, target: Path) -> str:
@@ -101,13 +122,12 @@ def _copy(content: BinaryIO, target: Path) -> str:
 def copy_for_reading(
     scratch: Scratch, path: Path, target: Path, *, until: float
 ) -> tuple[object, ...]:
-    """Copy a store and its log as fast as the machine can, and return what the store was
-    (signature_of).
+    """Copy a store and its log as fast as the machine can; return the signature of the store.
 
-    The shared lock is held for as long as the bytes take: where the file system shares blocks
-    between files (XFS, Btrfs) that is nothing, else some 2 GB a second. Nothing is read back: the
-    copy is a thing to read from for a while, not a backup. Raises StoreBusy, StoreUnusable, and
-    OSError where there is no room.
+    The shared lock is held for as long as the copying takes: no time where the file system shares
+    blocks between files (XFS, Btrfs), else a second for some 2 GB. Nothing is read back: the copy
+    is to read from for a while, and no backup. Raises StoreBusy, StoreUnusable, and OSError where
+    there is no room.
     """
     attach(scratch, path, write=False, until=until)
     try:
@@ -128,8 +148,9 @@ def copy_for_reading(
 
 
 def signature_of(path: Path) -> tuple[object, ...]:
-    """Return what tells that a store has changed: which file it is, when it was written or given to
-    others, how large it is; of its log too. Raises OSError where there is no store.
+    """Return what changes when a store does: its file, times and size, and those of its log.
+
+    Raises OSError where there is no store.
     """
     file = path.stat()
     try:
@@ -149,26 +170,26 @@ def _copy_blocks(source: Path, target: Path) -> None:
         try:
             fcntl.ioctl(out.fileno(), FICLONE, content.fileno())
         except OSError:
-            left = os.fstat(content.fileno()).st_size
-            if not hasattr(os, "copy_file_range"):  # macOS
-                shutil.copyfileobj(content, out, BLOCK)
-                return
-            while left > 0:
-                try:
-                    done = os.copy_file_range(content.fileno(), out.fileno(), left)
-                except OSError as error:
-                    if error.errno not in (
-                        errno.EXDEV,
-                        errno.ENOSYS,
-                        errno.EOPNOTSUPP,
-                        errno.EINVAL,
-                    ):
-                        raise
-                    shutil.copyfileobj(content, out, BLOCK)
-                    return
-                if not done:
-                    return
-                left -= done
+            _copy_in_kernel(content, out)
+
+
+def _copy_in_kernel(content: BinaryIO, out: BinaryIO) -> None:
+    """Copy a file's bytes without reading them here, where the system can; else by reading."""
+    if not hasattr(os, "copy_file_range"):  # macOS
+        shutil.copyfileobj(content, out, BLOCK)
+        return
+    remaining = os.fstat(content.fileno()).st_size
+    while remaining > 0:
+        try:
+            copied = os.copy_file_range(content.fileno(), out.fileno(), remaining)
+        except OSError as error:
+            if error.errno not in NOT_IN_KERNEL:
+                raise
+            shutil.copyfileobj(content, out, BLOCK)
+            return
+        if not copied:
+            return
+        remaining -= copied
 
 
 def _digest(path: Path) -> str:
@@ -178,15 +199,9 @@ def _digest(path: Path) -> str:
 
 def _counts(scratch: Scratch) -> dict[str, int]:
     """Count the rows of every table of the attached store."""
-    names = [
-        name
-        for (name,) in scratch.rows(
-            "select table_name from duckdb_tables() where database_name = 'store'"
-        )
-    ]
     return {
-        name: scratch.row(f"select count(*) from store.{quote_identifier(name)}")[0]
-        for name in names
+        name: scratch.row(select("count(*)", f"store.{quote_identifier(name)}"))[0]
+        for (name,) in scratch.rows(TABLES)
     }
 
 
@@ -197,55 +212,51 @@ def rewrite_store(
     folder: Path,
     stays: Mapping[str, str] | None = None,
     *,
-    gone: Collection[str] = (),
+    left_out: Collection[str] = (),
     more: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Write the attached store anew, without the room that dropped tables left; return the new
-    file.
+    """Write the attached store anew, without the room that dropped tables left.
 
-    It is made of rows, not of bytes: nothing that was deleted is in it. stays: table -> the SELECT
-    of what of it is written; of the others, all. gone: tables that are not in it; more: writes what
-    else is to be in it.
+    Return the new file. It is made of rows, not of bytes: nothing deleted is in it. `stays` has
+    the SELECT of the rows of a table that are written; of other tables all are. `left_out` are
+    tables that are not in it; `more` writes what else is to be in it. Raises StoreUnusable.
     """
-    made = folder / "rewritten"
+    rewritten = folder / "rewritten"
     try:
-        scratch.run(attaching(made, "rewritten", write=True))
+        scratch.run(attaching(rewritten, "rewritten", write=True))
         if stays is None:
             scratch.run("copy from database store to rewritten")
         else:
             scratch.run("set preserve_insertion_order = true")
             scratch.run("copy from database store to rewritten (schema)")
-            for (table,) in scratch.rows(
-                "select table_name from duckdb_tables() where database_name = 'store' order by table_oid"
-            ):
+            for (table,) in scratch.rows(TABLES):
                 name = quote_identifier(table)
-                if table in gone:
+                if table in left_out:
                     scratch.run(f"drop table rewritten.{name}")
-                    continue
-                scratch.run(
-                    f"insert into rewritten.{name} {stays.get(table, f'select * from store.{name}')}"
-                )
+                else:
+                    rows = stays.get(table) or select("*", f"store.{name}")
+                    scratch.run(f"insert into rewritten.{name} {rows}")
         more()
         scratch.run("detach rewritten")
     except DISK_FAILED as error:
         raise StoreUnusable(
             f"{path} could not be written anew: {plain(error)}", "make room; the store is as before"
         ) from None
-    return made
+    return rewritten
 
 
-def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
+def put_in_place(scratch: Scratch, new_store: Path, path: Path) -> None:
     """Put a complete store in the place of the one that is attached for writing.
 
-    Whoever waits for the lock sees that the file is another one and opens that (store.attach).
-    Raises StoreUnusable; then the store is as before.
+    A process that waits for the lock sees that the file is another one, and opens that
+    (attaching.attach). Raises StoreUnusable; then the store is as before.
     """
     try:
-        _fold_log(scratch, made)
+        _fold_log(scratch, new_store)
         scratch.run("checkpoint store")
-        _force(made)
+        _force(new_store)
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
-        os.replace(made, path)
+        os.replace(new_store, path)
         note_replaced(path)
     except DISK_FAILED as error:
         raise _not_replaced(path, plain(error)) from None
@@ -261,12 +272,14 @@ def _force(path: Path) -> None:
         os.fsync(content.fileno())
 
 
-def _fold_log(scratch: Scratch, made: Path) -> None:
-    """Fold the log of a store in the making into it, where closing it could not: the file alone
-    takes the store's place, and what is in the log alone would be lost. Raises duckdb.Error.
+def _fold_log(scratch: Scratch, new_store: Path) -> None:
+    """Fold the log of a new store into it, where closing it could not.
+
+    Only the file takes the store's place: what is in the log alone would be lost. Raises
+    duckdb.Error.
     """
-    if made.with_name(made.name + ".wal").exists():
-        scratch.run(attaching(made, "folded", write=True))
+    if new_store.with_name(new_store.name + ".wal").exists():
+        scratch.run(attaching(new_store, "folded", write=True))
         scratch.run("detach folded")  # which fails where the log stays
 
 

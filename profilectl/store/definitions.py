@@ -1,6 +1,4 @@
-"""The calculated attributes, audiences, outputs and connections that a store has: defined, changed,
-dropped.
-"""
+"""What a store defines: calculated attributes, audiences, outputs and connections."""
 
 from __future__ import annotations
 
@@ -28,103 +26,157 @@ from profilectl.rules.text.naming import advice, no_such
 from profilectl.rules.workspace import no_workspace, several_workspaces
 from profilectl.store.store import OpenStore
 
+CALCULATIONS = """
+select name, definition, changed_ms, filled_ms
+from store.calculation
+order by name
+"""
+PUT_CALCULATION = "insert into store.calculation values ($name, $definition, $now, null)"
+DROP_CALCULATION = "delete from store.calculation where name = $name"
+DROP_CALCULATED = "delete from store.calculated where name = $name"
+EVALUATE_AGAIN = "update store.audience set filled_ms = null where number = $number"
+
+AUDIENCES = """
+select number, name, definition, changed_ms, filled_ms
+from store.audience
+order by number
+"""
+CHANGE_AUDIENCE = """
+update store.audience
+set definition = $definition, changed_ms = $now, filled_ms = null
+where name = $name
+"""
+# The number of an audience that is gone is not used again.
+NEXT_AUDIENCE = """
+select 1 + greatest(
+    coalesce((select max(number) from store.audience), 0),
+    coalesce((select max(audience) from store.membership_change), 0)
+)
+"""
+PUT_AUDIENCE = "insert into store.audience values ($number, $name, $definition, $now, null)"
+FORGET_AUDIENCE = (
+    "delete from store.membership where audience = $number",
+    "delete from store.membership_change where audience = $number",
+    "delete from store.audience_told where audience = $number",
+    "delete from store.audience_outbox where audience = $number",
+    "delete from store.audience where number = $number",
+)
+
+OUTPUTS = "select name, definition from store.output order by name"
+CONNECTIONS = "select name, definition from store.connection order by name"
+DROP_OUTPUTS = "delete from store.output"
+PUT_OUTPUT = "insert into store.output values ($name, $definition)"
+DROP_CONNECTIONS = "delete from store.connection"
+PUT_CONNECTION = "insert into store.connection values ($name, $definition)"
+# An output that is somewhere else now has been told about nobody yet.
+FORGET_TOLD = (
+    "delete from store.audience_told where output = $output",
+    "delete from store.audience_outbox where output = $output",
+)
+OUTPUT_NAMES = "select name from store.output"
+DROP_SINCE = """
+delete from store.output_since
+where not list_contains($names::varchar[], output)
+"""
+PUT_SINCE = "insert into store.output_since values ($output, $arrival)"
+
 
 @dataclass(frozen=True, slots=True)
 class Calculation:
-    """A calculated attribute of a store.
-
-    filled_ms: when it was last computed for everybody, None: never.
-    """
+    """A calculated attribute of a store."""
 
     definition: Definition
+    """What it computes."""
     changed_ms: int
+    """When it was defined, or last changed."""
     filled_ms: int | None
+    """When it was last computed for everybody; None: never."""
 
     @property
     def name(self) -> str:
+        """Its name."""
         return self.definition.name
 
 
 @dataclass(frozen=True, slots=True)
 class Defined:
-    """An audience of a store. filled_ms: when it was last evaluated for everybody, None: never."""
+    """An audience of a store."""
 
     number: int
+    """Its number, which is never used again."""
     audience: Audience
+    """Its name, kind and criteria."""
     changed_ms: int
+    """When it was defined, or last changed."""
     filled_ms: int | None
+    """When it was last evaluated for everybody; None: never."""
 
     @property
     def name(self) -> str:
+        """Its name."""
         return self.audience.name
 
 
 def has_unfilled(store: OpenStore) -> bool:
-    """Say whether something is defined that was never computed: a refresh did not come to it."""
-    waits = [one.filled_ms is None and not one.definition.draft for one in calculations(store)]
+    """Return whether something is defined that was never computed, because no refresh finished."""
     return any(
-        [
-            *waits,
-            *(
-                one.filled_ms is None and one.audience.kind == "real-time"
-                for one in audiences(store)
-            ),
-        ]
+        each.filled_ms is None and not each.definition.draft for each in calculations(store)
+    ) or any(
+        audience.filled_ms is None and audience.audience.kind == "real-time"
+        for audience in audiences(store)
     )
 
 
 def calculations(store: OpenStore) -> list[Calculation]:
     """Return the calculated attributes of a store, by name."""
-    rows = store.scratch.rows(
-        "select name, definition, changed_ms, filled_ms from store.calculation order by name"
-    )
-    # Under the name that its values are kept under: stores have been made in which a reserved one
-    # is spelled otherwise.
+    # The name is the one that its values are kept under: older versions made stores in which a
+    # reserved name is spelled otherwise in the definition.
     return [
-        Calculation(replace(definition_of(name, json.loads(text)), name=name), changed, filled)
-        for name, text, changed, filled in rows
+        Calculation(
+            replace(definition_of(name, json.loads(text)), name=name), changed_ms, filled_ms
+        )
+        for name, text, changed_ms, filled_ms in store.scratch.rows(CALCULATIONS)
     ]
 
 
 def put_calculation(store: OpenStore, definition: Definition, now_ms: int) -> None:
     """Define a calculated attribute, or change it; called within a transaction.
 
-    One that computes something else than before has no values until it is computed again.
+    If it computes something else than before, it has no values until it is computed again.
     """
-    known = next((one for one in calculations(store) if one.name == definition.name), None)
-    if known and known.definition == definition:
+    same = next((each for each in calculations(store) if each.name == definition.name), None)
+    if same and same.definition == definition:
         return
     drop_calculation(store, definition.name)
-    store.scratch.run(
-        "insert into store.calculation values ($name, $definition, $now, null)",
-        {"name": definition.name, "definition": json.dumps(definition.as_table()), "now": now_ms},
-    )
+    table = json.dumps(definition.as_table())
+    bound = {"name": definition.name, "definition": table, "now": now_ms}
+    store.scratch.run(PUT_CALCULATION, bound)
 
 
 def drop_calculation(store: OpenStore, name: str) -> None:
     """Forget a calculated attribute and its values; called within a transaction.
 
-    Audiences that read it are to be evaluated again for everybody: what it masked is there again,
-    or nothing.
+    Audiences that read it are to be evaluated again for everybody: the attribute that it masked is
+    there again, or nothing.
     """
-    for one in audiences(store):
-        if one.audience.kind == "real-time" and name in reads(one.audience.tree).attributes:
-            store.scratch.run(
-                "update store.audience set filled_ms = null where number = $number",
-                {"number": one.number},
-            )
-    for table in ("calculation", "calculated"):
-        store.scratch.run(f"delete from store.{table} where name = $name", {"name": name})
+    for audience in audiences(store):
+        reads_it = name in reads(audience.audience.tree).attributes
+        if audience.audience.kind == "real-time" and reads_it:
+            store.scratch.run(EVALUATE_AGAIN, {"number": audience.number})
+    store.scratch.run(DROP_CALCULATION, {"name": name})
+    store.scratch.run(DROP_CALCULATED, {"name": name})
 
 
 def audiences(store: OpenStore) -> list[Defined]:
     """Return the audiences of a store, by number."""
-    rows = store.scratch.rows(
-        "select number, name, definition, changed_ms, filled_ms from store.audience order by number"
-    )
     return [
-        Defined(number, audience_of(name, json.loads(text)), changed, filled)
-        for number, name, text, changed, filled in rows
+        Defined(
+            number=number,
+            audience=audience_of(name, json.loads(text)),
+            changed_ms=changed_ms,
+            filled_ms=filled_ms,
+        )
+        for number, name, text, changed_ms, filled_ms in store.scratch.rows(AUDIENCES)
     ]
 
 
@@ -132,36 +184,35 @@ def audience_defined(store: OpenStore, name: str) -> Defined:
     """Return an audience by its name.
 
     Raises UsageError where there is none, InputRefused where it belongs to another workspace than
-    is meant.
+    --workspace names.
     """
-    known = audiences(store)
-    found = next((one for one in known if one.name == name), None)
-    if found is None:
-        there = [one.name for one in known if store.means(one.audience.workspace)]
-        raise no_such("audience", name, there, lists="profilectl audiences list")
-    check_meant(store, f"audience {name}", found.audience.workspace)
-    return found
+    defined = audiences(store)
+    audience = next((each for each in defined if each.name == name), None)
+    if audience is None:
+        own = [each.name for each in defined if store.means(each.audience.workspace)]
+        raise no_such("audience", name, own, lists="profilectl audiences list")
+    check_meant(store, f"audience {name}", audience.audience.workspace)
+    return audience
 
 
-def check_references(wanted: Sequence[Audience]) -> None:
+def check_references(declared: Sequence[Audience]) -> None:
     """Check that audiences refer to one another as they may (domain.md 11.2).
 
     Raises UsageError, with a mark at a name that nobody has.
     """
-    known = {fold(one.name) for one in wanted}
-    for one in wanted:
-        for other in reads(one.tree).audiences:
-            if fold(other) not in known:
-                at = one.criteria.index(f"audience {quoted(other)}") + len("audience ")
+    names = {fold(audience.name) for audience in declared}
+    for audience in declared:
+        for referred in reads(audience.tree).audiences:
+            if fold(referred) not in names:
+                criteria = audience.criteria
+                at = criteria.index(f"audience {quoted(referred)}") + len("audience ")
+                unlike = [each.name for each in declared if each is not audience]
                 raise UsageError(
-                    f"audience {one.name} refers to {other}: there is no such audience: {marked(one.criteria, at)}",
-                    advice(
-                        other,
-                        [each.name for each in wanted if each is not one],
-                        "profilectl audiences list",
-                    ),
+                    f"audience {audience.name} refers to {referred}: there is no such audience:"
+                    f" {marked(criteria, at)}",
+                    advice(referred, unlike, "profilectl audiences list"),
                 )
-    order_of_evaluation({one.name: one.tree for one in wanted})
+    order_of_evaluation({audience.name: audience.tree for audience in declared})
 
 
 def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
@@ -170,131 +221,116 @@ def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
     Called within a transaction. Members stay members until it is evaluated again. Raises UsageError
     for a reference that cannot be.
     """
-    known = audiences(store)
-    check_references([*(one.audience for one in known if one.name != audience.name), audience])
-    return _put(store, known, audience, now_ms)
+    defined = audiences(store)
+    unlike = [each.audience for each in defined if each.name != audience.name]
+    check_references([*unlike, audience])
+    return _put(store, defined, audience, now_ms=now_ms)
 
 
-def replace_audiences(store: OpenStore, wanted: Sequence[Audience], now_ms: int) -> None:
-    """Make these the audiences of a store; called within a transaction, their references checked."""
-    known = audiences(store)
-    for one in known:
-        if one.name not in {audience.name for audience in wanted}:
-            _forget(store, one.number)
-    for audience in wanted:
-        _put(store, known, audience, now_ms)
+def replace_audiences(store: OpenStore, declared: Sequence[Audience], now_ms: int) -> None:
+    """Make these the audiences of a store; within a transaction, their references checked."""
+    defined = audiences(store)
+    names = {audience.name for audience in declared}
+    for audience in defined:
+        if audience.name not in names:
+            _forget(store, audience.number)
+    for new_audience in declared:
+        _put(store, defined, new_audience, now_ms=now_ms)
 
 
-def _put(store: OpenStore, known: Sequence[Defined], audience: Audience, now_ms: int) -> int:
-    same = next((one for one in known if one.name == audience.name), None)
+def _put(store: OpenStore, defined: Sequence[Defined], audience: Audience, *, now_ms: int) -> int:
+    """Define an audience, or change the one that has its name; return its number."""
+    same = next((each for each in defined if each.name == audience.name), None)
     if same and same.audience == audience:
         return same.number
     bound = {"name": audience.name, "definition": json.dumps(audience.as_table()), "now": now_ms}
     if same:
-        store.scratch.run(
-            "update store.audience set definition = $definition, changed_ms = $now, filled_ms = null where name = $name",
-            bound,
-        )
+        store.scratch.run(CHANGE_AUDIENCE, bound)
         return same.number
-    # The number of an audience that is gone is not used again.
-    number = int(
-        store.scratch.row(
-            "select 1 + greatest(coalesce((select max(number) from store.audience), 0), coalesce((select max(audience) from store.membership_change), 0))"
-        )[0]
-    )
-    store.scratch.run(
-        "insert into store.audience values ($number, $name, $definition, $now, null)",
-        {**bound, "number": number},
-    )
+    number = int(store.scratch.row(NEXT_AUDIENCE)[0])
+    store.scratch.run(PUT_AUDIENCE, {**bound, "number": number})
     return number
 
 
 def drop_audience(store: OpenStore, name: str) -> None:
     """Forget an audience and its memberships; called within a transaction.
 
-    Raises UsageError while another refers to it.
+    Raises UsageError while another refers to it, or a connection leads it to an output.
     """
-    known = audiences(store)
+    defined = audiences(store)
     using = [
-        one.name
-        for one in known
-        if one.name != name and fold(name) in map(fold, reads(one.audience.tree).audiences)
+        each.name
+        for each in defined
+        if each.name != name and fold(name) in map(fold, reads(each.audience.tree).audiences)
     ]
     if using:
+        refer = "refers" if len(using) == 1 else "refer"
         raise UsageError(
-            f"audience {name} is in use: {', '.join(using)} {'refers' if len(using) == 1 else 'refer'} to it",
+            f"audience {name} is in use: {', '.join(using)} {refer} to it",
             f"remove {using[0]} first, or give it other criteria with audiences add --replace",
         )
-    connected = [one.name for one in audience_connections(store) if one.audience == name]
+    connected = [each.name for each in audience_connections(store) if each.audience == name]
     if connected:
+        connect = "connects" if len(connected) == 1 else "connect"
         raise UsageError(
-            f"audience {name} is in use: {', '.join(connected)} {'connects' if len(connected) == 1 else 'connect'} it to an output",
-            f"take [connections.{connected[0]}] out of the configuration first: profilectl config export, config apply",
+            f"audience {name} is in use: {', '.join(connected)} {connect} it to an output",
+            f"take [connections.{connected[0]}] out of the configuration first:"
+            " profilectl config export, config apply",
         )
-    for one in known:
-        if one.name == name:
-            _forget(store, one.number)
+    for audience in defined:
+        if audience.name == name:
+            _forget(store, audience.number)
 
 
 def _forget(store: OpenStore, number: int) -> None:
-    for table, column in (
-        ("membership", "audience"),
-        ("membership_change", "audience"),
-        ("audience_told", "audience"),
-        ("audience_outbox", "audience"),
-        ("audience", "number"),
-    ):
-        store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})
+    for statement in FORGET_AUDIENCE:
+        store.scratch.run(statement, {"number": number})
 
 
-def workspace_for(store: OpenStore, stated: str) -> str:
-    """Return the workspace of a definition that names this one: what --workspace names instead, and
-    where neither says, the only one there is. Raises UsageError where several could be meant, or
-    there is none of that name.
+def workspace_for(store: OpenStore, own: str) -> str:
+    """Return the workspace of a definition.
+
+    It is the one that --workspace names, else `own`, which the definition states, else the only
+    one there is. Raises UsageError where several could be meant, or there is none of that name.
     """
-    there = workspaces_of(store.feeds())
-    wanted = store.workspace or (stated if stated != DEFAULT_WORKSPACE else None)
-    if wanted is None and len(there) > 1:
-        raise several_workspaces(there)
-    if wanted is not None and there and wanted not in there:
-        raise no_workspace(wanted, there)
-    return wanted or next(iter(there), DEFAULT_WORKSPACE)
+    workspaces = workspaces_of(store.feeds())
+    workspace = store.workspace or (own if own != DEFAULT_WORKSPACE else None)
+    if workspace is None and len(workspaces) > 1:
+        raise several_workspaces(workspaces)
+    if workspace is not None and workspaces and workspace not in workspaces:
+        raise no_workspace(workspace, workspaces)
+    return workspace or next(iter(workspaces), DEFAULT_WORKSPACE)
 
 
-def check_meant(store: OpenStore, what: str, workspace: str) -> None:
-    """Refuse what belongs to another workspace than --workspace names. Raises InputRefused."""
+def check_meant(store: OpenStore, subject: str, workspace: str) -> None:
+    """Check that something belongs to the workspace that --workspace names. Raises InputRefused."""
     if store.workspace not in (None, workspace):
         raise InputRefused(
-            f"the {what} belongs to the workspace {workspace}, not to {store.workspace}",
+            f"the {subject} belongs to the workspace {workspace}, not to {store.workspace}",
             f"--workspace {workspace}",
         )
 
 
 def check_workspace(store: OpenStore) -> None:
-    """Refuse a workspace that is named and is none. Raises UsageError."""
-    there = workspaces_of(store.feeds())
-    if store.workspace is not None and there and store.workspace not in there:
-        raise no_workspace(store.workspace, there)
+    """Check that the workspace that --workspace names is one. Raises UsageError."""
+    workspaces = workspaces_of(store.feeds())
+    if store.workspace is not None and workspaces and store.workspace not in workspaces:
+        raise no_workspace(store.workspace, workspaces)
 
 
 def workspaces_defined(store: OpenStore) -> list[str]:
     """Return the workspaces that have calculated attributes or audiences, sorted."""
     return sorted(
         {
-            *(one.definition.workspace for one in calculations(store)),
-            *(one.audience.workspace for one in audiences(store)),
+            *(each.definition.workspace for each in calculations(store)),
+            *(audience.audience.workspace for audience in audiences(store)),
         }
     )
 
 
 def outputs(store: OpenStore) -> list[Output]:
     """Return the outputs of a store, by name."""
-    return [
-        output_of(name, json.loads(text))
-        for name, text in store.scratch.rows(
-            "select name, definition from store.output order by name"
-        )
-    ]
+    return [output_of(name, json.loads(text)) for name, text in store.scratch.rows(OUTPUTS)]
 
 
 def connections(store: OpenStore) -> list[Connection]:
@@ -316,175 +352,181 @@ def audience_connections(store: OpenStore) -> list[AudienceConnection]:
 
 
 def _connected(store: OpenStore) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (name, json.loads(text))
-        for name, text in store.scratch.rows(
-            "select name, definition from store.connection order by name"
-        )
-    ]
+    return [(name, json.loads(text)) for name, text in store.scratch.rows(CONNECTIONS)]
 
 
 def replace_connections(
     store: OpenStore,
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[Connection],
+    declared: Sequence[Connection],
     of_audiences: Sequence[AudienceConnection] = (),
 ) -> None:
     """Make these the outputs and connections of a store; called within a transaction, checked.
 
-    What waits for one that is gone goes on waiting (outbox.py). An output that is somewhere else
-    now has been told of nobody yet.
+    What waits for one that is gone goes on waiting (outputs/outbox.py).
     """
-    _since_when(store, [one.name for one in wanted_outputs])
-    places = {one.name: (one.type, one.place) for one in wanted_outputs}
-    for one in outputs(store):
-        if places.get(one.name, (one.type, one.place)) != (one.type, one.place):
-            for table in ("audience_told", "audience_outbox"):
-                store.scratch.run(
-                    f"delete from store.{table} where output = $output", {"output": one.name}
-                )
-    declared = [
-        *((one.name, one.as_table()) for one in wanted),
-        *((one.name, one.as_table()) for one in of_audiences),
+    scratch = store.scratch
+    _note_since(store, [output.name for output in wanted_outputs])
+    places = {output.name: (output.type, output.place) for output in wanted_outputs}
+    for output in outputs(store):
+        place = (output.type, output.place)
+        if places.get(output.name, place) != place:
+            for statement in FORGET_TOLD:
+                scratch.run(statement, {"output": output.name})
+    scratch.run(DROP_OUTPUTS)
+    for output in wanted_outputs:
+        scratch.run(PUT_OUTPUT, _as_row(output.name, output.as_table()))
+    scratch.run(DROP_CONNECTIONS)
+    of_both = [
+        *((each.name, each.as_table()) for each in declared),
+        *((each.name, each.as_table()) for each in of_audiences),
     ]
-    for table, tables in (
-        ("output", [(one.name, one.as_table()) for one in wanted_outputs]),
-        ("connection", sorted(declared, key=lambda one: one[0])),
-    ):
-        store.scratch.run(f"delete from store.{table}")
-        for name, definition in tables:
-            store.scratch.run(
-                f"insert into store.{table} values ($name, $definition)",
-                {"name": name, "definition": json.dumps(definition, ensure_ascii=False)},
-            )
+    for name, table in sorted(of_both, key=lambda row: row[0]):
+        scratch.run(PUT_CONNECTION, _as_row(name, table))
 
 
-def _since_when(store: OpenStore, wanted: Sequence[str]) -> None:
-    """Write down from which arrival on outputs are there: what was deleted before is not told them.
-    Of one that an older version declared that is not known.
+def _as_row(name: str, table: object) -> dict[str, str]:
+    return {"name": name, "definition": json.dumps(table, ensure_ascii=False)}
+
+
+def _note_since(store: OpenStore, names: Sequence[str]) -> None:
+    """Write down from which arrival on outputs are there: they are told of deletions since then.
+
+    Of an output that an older version declared that is not known.
     """
-    there = {name for (name,) in store.scratch.rows("select name from store.output")}
-    store.scratch.run(
-        "delete from store.output_since where not list_contains($wanted::varchar[], output)",
-        {"wanted": list(wanted)},
-    )
-    for output in wanted:
-        if output not in there:
-            store.scratch.run(
-                "insert into store.output_since values ($output, $arrival)",
-                {"output": output, "arrival": store.next_import()[1]},
-            )
+    before = {name for (name,) in store.scratch.rows(OUTPUT_NAMES)}
+    store.scratch.run(DROP_SINCE, {"names": list(names)})
+    for output in names:
+        if output not in before:
+            arrival = store.next_import()[1]
+            store.scratch.run(PUT_SINCE, {"output": output, "arrival": arrival})
 
 
 def check_connections(
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[Connection],
+    declared: Sequence[Connection],
     purposes: Collection[str] | None = None,
 ) -> None:
-    """Check that connections name outputs that are there, and none twice the same, that no two
-    outputs have the same secrets, and that rules ask about purposes that consent may be about.
-    purposes: consent.gdpr_purposes, None: any. Raises UsageError.
+    """Check outputs, and the connections of feeds with them.
+
+    No two outputs may have the same secrets. Connections must name outputs that are there, and none
+    twice the same; rules must ask about purposes that consent may be about. `purposes` are
+    consent.gdpr_purposes; None: any. Raises UsageError.
     """
-    names = {one.name for one in wanted_outputs}
-    keys: dict[str, str] = {}
-    for one_output in wanted_outputs:
-        if one_output.type == "events-api" and "?" in one_output.place:
+    _check_outputs(wanted_outputs)
+    by_name = {output.name: output for output in wanted_outputs}
+    connected: dict[tuple[str, str], str] = {}
+    for connection in declared:
+        name = connection.name
+        check_connection(connection)
+        if connection.output not in by_name:
             raise UsageError(
-                f"output {one_output.name}: host {one_output.place}: this is no address",
-                "for example https://s2s.us1.mparticle.com",
+                f"connection {name}: there is no output {connection.output}",
+                _declare("outputs", by_name),
             )
-        if (
-            TYPES[one_output.type].secret
-            and keys.setdefault(variable(one_output.name, ""), one_output.name) != one_output.name
-        ):
+        before = connected.setdefault((connection.feed, connection.output), name)
+        if before != name:
             raise UsageError(
-                f"the outputs {keys[variable(one_output.name, '')]} and {one_output.name} would have the same credentials: {variable(one_output.name, 'secret')}",
-                "names must differ in letters or digits",
-            )
-    there = {one.name: one for one in wanted_outputs}
-    seen: dict[tuple[str, str], str] = {}
-    for one in wanted:
-        check_connection(one)
-        if one.output not in names:
-            raise UsageError(
-                f"connection {one.name}: there is no output {one.output}",
-                _declare("outputs", names),
-            )
-        other = seen.setdefault((one.feed, one.output), one.name)
-        if other != one.name:
-            raise UsageError(
-                f"connection {one.name}: {other} connects the same feed and output",
+                f"connection {name}: {before} connects the same feed and output",
                 "a batch goes to an output once",
             )
-        _check_purposes(one.name, one.consents, purposes)
-        out = there[one.output]
-        if out.type == "csv":
+        _check_purposes(name, connection.consents, purposes)
+        output = by_name[connection.output]
+        if output.type == "csv":
             raise UsageError(
-                f"connection {one.name}: the output {one.output} is a csv: it takes audiences, not batches of feeds",
+                f"connection {name}: the output {output.name} is a csv:"
+                " it takes audiences, not batches of feeds",
                 'send batches to an output of type "jsonl"',
             )
-        if one.only is not None and out.send_new_data_points:
+        if connection.only is not None and output.send_new_data_points:
             raise UsageError(
-                f"connection {one.name}: only counts where the output has send_new_data_points = false",
+                f"connection {name}: only counts where the output has send_new_data_points = false",
                 "use filter, or set it",
             )
 
 
+def _check_outputs(wanted_outputs: Sequence[Output]) -> None:
+    """Check the addresses of outputs, and that no two have the same secrets. Raises UsageError."""
+    by_variable: dict[str, str] = {}
+    for output in wanted_outputs:
+        name = output.name
+        if output.type == "events-api" and "?" in output.place:
+            raise UsageError(
+                f"output {name}: host {output.place}: this is no address",
+                "for example https://s2s.us1.mparticle.com",
+            )
+        if TYPES[output.type].secret:
+            before = by_variable.setdefault(variable(name, ""), name)
+            if before != name:
+                raise UsageError(
+                    f"the outputs {before} and {name} would have the same credentials:"
+                    f" {variable(name, 'secret')}",
+                    "names must differ in letters or digits",
+                )
+
+
 def _declare(section: str, names: Iterable[str]) -> str:
     """Return what to do about a name that is not declared, with those that are."""
-    there = ", ".join(sorted(names))
+    listed = ", ".join(sorted(names))
     return f"declare it: [{section}.NAME]; " + (
-        f"there are {there}" if there else f"there are no {section} yet"
+        f"there are {listed}" if listed else f"there are no {section} yet"
     )
 
 
 def check_audience_connections(
     wanted_outputs: Sequence[Output],
-    wanted: Sequence[AudienceConnection],
+    declared: Sequence[AudienceConnection],
     there: Collection[str],
     purposes: Collection[str] | None = None,
 ) -> None:
-    """Check that connections of audiences name audiences and outputs that are there, and that these
-    take them. there: the names of the audiences. Raises UsageError.
+    """Check that connections of audiences name audiences and outputs that go together.
+
+    `there` are the names of the audiences. Raises UsageError.
     """
-    named = {one.name: one for one in wanted_outputs}
-    seen: dict[tuple[str, str], str] = {}
+    by_name = {output.name: output for output in wanted_outputs}
+    connected: dict[tuple[str, str], str] = {}
     files: dict[str, str] = {}
-    for one in wanted:
-        where = f"connection {one.name}"
-        if one.audience not in there:
+    for connection in declared:
+        name, prefix = connection.name, f"connection {connection.name}"
+        if connection.audience not in there:
             raise UsageError(
-                f"{where}: there is no audience {one.audience}", _declare("audiences", there)
+                f"{prefix}: there is no audience {connection.audience}",
+                _declare("audiences", there),
             )
-        if one.output not in named:
+        if connection.output not in by_name:
             raise UsageError(
-                f"{where}: there is no output {one.output}", _declare("outputs", named)
+                f"{prefix}: there is no output {connection.output}", _declare("outputs", by_name)
             )
-        if named[one.output].type == "events-api":
+        output = by_name[connection.output]
+        if output.type == "events-api":
             raise UsageError(
-                f"{where}: the output {one.output} is an events-api: it takes batches of feeds, not audiences",
+                f"{prefix}: the output {output.name} is an events-api:"
+                " it takes batches of feeds, not audiences",
                 'use one of type "webhook", "jsonl" or "csv"',
             )
-        other = seen.setdefault((one.audience, one.output), one.name)
-        if other != one.name:
+        before = connected.setdefault((connection.audience, output.name), name)
+        if before != name:
             raise UsageError(
-                f"{where}: {other} connects the same audience and output",
+                f"{prefix}: {before} connects the same audience and output",
                 "an output is told of an audience once",
             )
-        if named[one.output].type == "csv" and files.setdefault(one.output, one.name) != one.name:
+        if output.type == "csv" and files.setdefault(output.name, name) != name:
             raise UsageError(
-                f"{where}: the output {one.output} is a csv, and has {files[one.output]} already: a file holds one audience",
+                f"{prefix}: the output {output.name} is a csv, and has {files[output.name]}"
+                " already: a file holds one audience",
                 "give it an output of its own",
             )
-        _check_purposes(one.name, one.consents, purposes)
+        _check_purposes(name, connection.consents, purposes)
 
 
 def _check_purposes(
     name: str, rules: Sequence[ConsentRule], purposes: Collection[str] | None
 ) -> None:
+    """Check that rules ask about purposes that consent may be about. Raises UsageError."""
     for rule in rules:
-        if rule.purpose[0] == "gdpr" and purposes is not None and rule.purpose[1] not in purposes:
+        regulation, purpose = rule.purpose
+        if regulation == "gdpr" and purposes is not None and purpose not in purposes:
             raise UsageError(
-                f"connection {name}: consent: there is no purpose {rule.purpose[1]}",
+                f"connection {name}: consent: there is no purpose {purpose}",
                 f"consent.gdpr_purposes has {', '.join(sorted(purposes)) or 'none'}",
             )

@@ -1,4 +1,4 @@
-"""The feeds and the configuration of a store, from outside: open it, ask or change, close it again."""
+"""What a command does with the feeds of a store: list, register, change."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from profilectl.store.store import OpenStore, choose_feed
 
 @contextlib.contextmanager
 def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
+    """Open a store for its feeds; for writing, it is made where there is none."""
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,
@@ -71,10 +72,10 @@ def add_feed(
         with store.transaction():
             store.put_feed(
                 Feed(
-                    name,
-                    source,
-                    protection,
-                    partner,
+                    name=name,
+                    source=source,
+                    protection=protection,
+                    partner=partner,
                     workspace=store.workspace or DEFAULT_WORKSPACE,
                 )
             )
@@ -91,16 +92,23 @@ def set_feed(
 ) -> str:
     """Change a feed's protection level and return it.
 
-    Raises UsageError where there is none of that name, InputRefused for source and partner.
+    Raises UsageError where there is none of that name, InputRefused if source or partner differ.
     """
     if not path.exists():
         raise no_feed(name, [])
     with open_feeds(path, wait_s, write=True) as store:
-        known = store.feed(name)
-        if known is None:
+        feed = store.feed(name)
+        if feed is None:
             raise no_feed(name, [feed.name for feed in store.feeds()])
-        choose_feed(known, name, source, protection, partner, store.workspace)
-        level = protection or known.protection
+        choose_feed(
+            feed,
+            name,
+            source=source,
+            protection=protection,
+            partner=partner,
+            workspace=store.workspace,
+        )
+        level = protection or feed.protection
         with store.transaction():
-            store.put_feed(replace(known, protection=level))
+            store.put_feed(replace(feed, protection=level))
         return level

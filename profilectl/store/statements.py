@@ -92,3 +92,23 @@ def listed(columns: str, rows: Iterable[Iterable[object]]) -> str:
     """Return the SELECT of some rows of numbers and SQL texts, given as they are. There is one."""
     values = ", ".join(f"({', '.join(map(str, row))})" for row in rows)
     return f"select * from (values {values}) as listed({columns})"
+
+
+def case(condition: str, value: str, otherwise: str = "null") -> str:
+    """Return the SQL of a value if a condition holds, and of another one otherwise."""
+    return f"case when {condition} then {value} else {otherwise} end"
+
+
+def or_else(value: str, otherwise: str) -> str:
+    """Return the SQL of a value, and of another one where it is null."""
+    return f"coalesce({value}, {otherwise})"
+
+
+def matches(text: str, pattern: str) -> str:
+    """Return the SQL of whether a whole text matches a regular expression without quotes in it."""
+    return f"regexp_full_match({text}, '{pattern}')"
+
+
+def json_part(document: str, pointer: str) -> str:
+    """Return the SQL of the JSON text of a part of a document, by its path."""
+    return f"json_extract({document}, {quote_text(pointer)})::varchar"

@@ -1,7 +1,7 @@
-"""The store: attaching and locking, settings, feeds, segments, one transaction.
+"""An open store: its settings, feeds, imports and segments, and the transaction that changes it.
 
-The store is attached to a scratch connection as `store`, and for as short a time as can be: whoever
-writes shuts everybody else out, whoever reads shuts writers out. opening opens and makes stores.
+It is attached to a scratch as `store`, for as short a time as can be: a process that writes shuts
+everybody else out, one that reads shuts writers out. opening.py opens and makes stores.
 """
 
 from __future__ import annotations
@@ -37,20 +37,98 @@ DISK_FAILED = (duckdb.IOException, duckdb.FatalException, duckdb.InternalExcepti
 """What DuckDB raises where the disk does not take what is written, or not to its end."""
 
 
+META = "select value from store.meta where name = $name"
+SETTINGS = "select name, value from store.setting"
+DROP_SETTINGS = "delete from store.setting"
+PUT_SETTING = "insert into store.setting values ($name, $value)"
+
+FEEDS = """
+select name, source, protection, partner, number, workspace
+from store.feed
+order by name
+"""
+CHANGE_FEED = """
+update store.feed
+set protection = $protection, import = null
+where number = $number
+"""
+PUT_FEED = """
+insert into store.feed
+values ($number, $name, $source, $protection, $partner, $import, $workspace)
+"""
+NEXT_FEED = """
+select 1 + greatest(
+    coalesce((select max(number) from store.feed), 0),
+    coalesce((select max(feed) from store.import), 0)
+)
+"""
+IMPORTS_BY_FEED = """
+select feed, count(*)
+from store.import
+where undone_ms is null
+group by feed
+"""
+
+DEFINITIONS = """
+select (select count(*) from store.calculation) + (select count(*) from store.audience)
+"""
+CALCULATED = """
+select name, coalesce(definition->>'workspace', $default)
+from store.calculation
+where not coalesce((definition->>'draft')::boolean, false)
+order by name
+"""
+
+IMPORTS = "select number, undone_ms is not null from store.import order by number"
+NEXT_IMPORT = """
+select coalesce(max(number), 0) + 1, coalesce(max(first_arrival + arrivals), 0)
+from store.import
+"""
+BROUGHT = """
+select import.number, import.protection, import.request, import.report, import_file.path
+from store.import
+join store.import_file on import_file.import = import.number
+where import.feed = $feed and import.undone_ms is null and import_file.sha256 = $sha256
+order by number desc, import_file.path
+"""
+NEXT_ERASURE = "select coalesce(max(number), 0) + 1 from store.erasure"
+
+SEGMENTS = """
+select number, first_import, last_import, rows, tables, identities, keys
+from store.segment
+order by first_import
+"""
+REMOVED = "select count(*) from store.removed"
+DROP_SEGMENT = "delete from store.segment where number = $number"
+NEXT_SEGMENT = "select coalesce(max(number), 0) + 1 from store.segment"
+
+COLUMNS = """
+select table_name, column_name
+from duckdb_columns()
+where database_name = 'store'
+order by table_name, column_index
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the outcome of an import rests on, besides its files: which store it is, the imports in
-    it (number, and whether it was undone), the settings, the feeds, the calculated attributes
-    and the last act of erasure. Two equal states give equal outcomes; compaction does not change
-    it.
+    """What the outcome of an import rests on, besides its files.
+
+    Two equal states give equal outcomes; compaction does not change it.
     """
 
     store: str
+    """Which store it is (attaching.store_name)."""
     imports: tuple[tuple[int, bool], ...]
+    """The imports: the number of each, and whether it was undone."""
     settings: dict[str, Any]
+    """The settings that somebody set."""
     feeds: tuple[Feed, ...]
+    """The feeds, by name."""
     calculated: tuple[str, ...] = ()
+    """The names of the calculated attributes."""
     erasure: int = 0
+    """The number of the last act of erasure."""
 
 
 class OpenStore:
@@ -62,67 +140,60 @@ class OpenStore:
         self.workspace = chosen_workspace()
 
     def means(self, workspace: str) -> bool:
-        """Say whether a list is to name what belongs to a workspace: where none is named, all do."""
+        """Return whether a list shows what belongs to a workspace; all do if none is named."""
         return self.workspace in (None, workspace)
 
     # settings
 
     def meta(self, name: str) -> str:
-        found = self.scratch.rows("select value from store.meta where name = $name", {"name": name})
-        if not found:
+        """Return what the store says of itself under a name, such as its secret.
+
+        Raises StoreUnusable.
+        """
+        rows = self.scratch.rows(META, {"name": name})
+        if not rows:
             raise StoreUnusable(f"{self.path} is damaged: its {name} is gone", "restore a backup")
-        return str(found[0][0])
+        return str(rows[0][0])
 
     def settings(self) -> Settings:
         """Return the rules in force."""
         try:
-            return settings_from(
-                {
-                    name: json.loads(value)
-                    for name, value in self.scratch.rows("select name, value from store.setting")
-                }
-            )
+            rows = self.scratch.rows(SETTINGS)
+            return settings_from({name: json.loads(value) for name, value in rows})
         except (ValueError, RecursionError, TypeError, KeyError):
             raise StoreUnusable(
                 f"{self.path} is damaged: a setting in it is none", "restore a backup"
             ) from None
 
-    def put_settings(self, stated: dict[str, Any]) -> None:
+    def put_settings(self, settings: dict[str, Any]) -> None:
         """Replace all settings; called within a transaction."""
-        self.scratch.run("delete from store.setting")
-        for name, value in sorted(stated.items()):
-            self.scratch.run(
-                "insert into store.setting values ($name, $value)",
-                {"name": name, "value": json.dumps(value)},
-            )
+        self.scratch.run(DROP_SETTINGS)
+        for name, value in sorted(settings.items()):
+            self.scratch.run(PUT_SETTING, {"name": name, "value": json.dumps(value)})
 
     # feeds
 
     def feeds(self) -> list[Feed]:
-        found = self.scratch.rows(
-            "select name, source, protection, partner, number, workspace from store.feed order by name"
-        )
-        return [Feed(*row) for row in found]
+        """Return the feeds, by name."""
+        return [Feed(*row) for row in self.scratch.rows(FEEDS)]
 
     def feed(self, name: str) -> Feed | None:
+        """Return a feed by its name; None: there is none."""
         return next((feed for feed in self.feeds() if feed.name == name), None)
 
     def put_feed(self, feed: Feed, *, by_import: int | None = None) -> Feed:
         """Register a feed, or change its protection level; return it with its number.
 
-        by_import: the import that registers it; a feed that somebody declares stays when imports
-        go.
+        `by_import` is the import that registers it, and takes it along when it is undone; None:
+        somebody declares the feed, and it stays.
         """
         number = feed.number
         if number and self.feed(feed.name):
-            self.scratch.run(
-                "update store.feed set protection = $protection, import = null where number = $number",
-                {"protection": feed.protection, "number": number},
-            )
+            self.scratch.run(CHANGE_FEED, {"protection": feed.protection, "number": number})
         else:
             number = number or self.next_feed()
             self.scratch.run(
-                "insert into store.feed values ($number, $name, $source, $protection, $partner, $import, $workspace)",
+                PUT_FEED,
                 {
                     "number": number,
                     "name": feed.name,
@@ -137,69 +208,48 @@ class OpenStore:
 
     def next_feed(self) -> int:
         """Return the number of the next feed; that of one that is gone is not used again."""
-        return int(
-            self.scratch.row(
-                "select 1 + greatest(coalesce((select max(number) from store.feed), 0), coalesce((select max(feed) from store.import), 0))"
-            )[0]
-        )
+        return int(self.scratch.row(NEXT_FEED)[0])
 
     def imports_by_feed(self) -> dict[int, int]:
-        return dict(
-            self.scratch.rows(
-                "select feed, count(*) from store.import where undone_ms is null group by feed"
-            )
-        )
+        """Return how many imports in force each feed has, by its number."""
+        return dict(self.scratch.rows(IMPORTS_BY_FEED))
 
     # calculated attributes and audiences
 
     def has_definitions(self) -> bool:
-        """Say whether anything must be kept up to date after an import."""
-        return bool(
-            self.scratch.row(
-                "select (select count(*) from store.calculation) + (select count(*) from store.audience)"
-            )[0]
-        )
+        """Return whether anything must be kept up to date after an import."""
+        return bool(self.scratch.row(DEFINITIONS)[0])
 
     def calculated(self, workspace: str | None = None) -> list[str]:
-        """Return the names of the calculated attributes that are no drafts: of one workspace, or of
-        all.
+        """Return the names of the calculated attributes that are no drafts.
+
+        They are those of one workspace, or of all.
         """
-        found = self.calculated_by_workspace()
         return sorted(
             name
-            for belongs, names in found.items()
+            for owner, names in self.calculated_by_workspace().items()
             for name in names
-            if workspace in (None, belongs)
+            if workspace in (None, owner)
         )
 
     def calculated_by_workspace(self) -> dict[str, list[str]]:
-        """Return the names of the calculated attributes that are no drafts, by the workspace that
-        calculates them.
-        """
-        rows = self.scratch.rows(
-            "select name, coalesce(definition->>'workspace', $default) from store.calculation"
-            " where not coalesce((definition->>'draft')::boolean, false) order by name",
-            {"default": DEFAULT_WORKSPACE},
-        )
-        found: dict[str, list[str]] = {}
-        for name, workspace in rows:
-            found.setdefault(workspace, []).append(name)
-        return found
+        """Return the names of the calculated attributes that are no drafts, by their workspace."""
+        by_workspace: dict[str, list[str]] = {}
+        for name, workspace in self.scratch.rows(CALCULATED, {"default": DEFAULT_WORKSPACE}):
+            by_workspace.setdefault(workspace, []).append(name)
+        return by_workspace
 
     # history
 
     def state(self) -> State:
         """Return what the outcome of an import rests on."""
-        imports = self.scratch.rows(
-            "select number, undone_ms is not null from store.import order by number"
-        )
         return State(
-            store_name(self.meta("secret")),
-            tuple((number, undone) for number, undone in imports),
-            self.settings().stated,
-            tuple(self.feeds()),
-            tuple(self.calculated()),
-            self.next_erasure() - 1,
+            store=store_name(self.meta("secret")),
+            imports=tuple((number, undone) for number, undone in self.scratch.rows(IMPORTS)),
+            settings=self.settings().stated,
+            feeds=tuple(self.feeds()),
+            calculated=tuple(self.calculated()),
+            erasure=self.next_erasure() - 1,
         )
 
     def next_import(self) -> tuple[int, int]:
@@ -208,55 +258,45 @@ class OpenStore:
         Neither is ever used twice, also where an import was undone: a profile's MPID follows from
         its arrival.
         """
-        number, arrival = self.scratch.row(
-            "select coalesce(max(number), 0) + 1, coalesce(max(first_arrival + arrivals), 0) from store.import"
-        )
+        number, arrival = self.scratch.row(NEXT_IMPORT)
         return int(number), int(arrival)
 
     def brought(self, feed: Feed, sha256: str) -> list[Brought]:
         """Return the imports in force that brought a content for a feed, the newest first."""
-        rows = self.scratch.rows(
-            "select import.number, import.protection, import.request, import.report, import_file.path from store.import"
-            " join store.import_file on import_file.import = import.number where import.feed = $feed"
-            " and import.undone_ms is null and import_file.sha256 = $sha256 order by number desc, import_file.path",
-            {"feed": feed.number, "sha256": sha256},
-        )
+        rows = self.scratch.rows(BROUGHT, {"feed": feed.number, "sha256": sha256})
         return [
             Brought(
                 number,
                 way_of(json.loads(request) if request else {}, protection),
                 json.loads(report)["rows"]["applied"],
-                path,
+                path=path,
             )
             for number, protection, request, report, path in rows
         ]
 
     def next_erasure(self) -> int:
         """Return the number of the next act of erasure."""
-        return int(self.scratch.row("select coalesce(max(number), 0) + 1 from store.erasure")[0])
+        return int(self.scratch.row(NEXT_ERASURE)[0])
 
     # segments
 
     def segments(self) -> list[Segment]:
         """Return the segments, oldest first."""
-        found = self.scratch.rows(
-            "select number, first_import, last_import, rows, tables, identities, keys from store.segment"
-            " order by first_import"
-        )
-        return [Segment(*row[:4], *map(tuple, row[4:])) for row in found]
+        return [Segment(*row[:4], *map(tuple, row[4:])) for row in self.scratch.rows(SEGMENTS)]
 
     def removals(self) -> bool:
-        """Say whether an identity was ever taken from a profile."""
-        return bool(self.scratch.row("select count(*) from store.removed")[0])
+        """Return whether an identity was ever taken from a profile."""
+        return bool(self.scratch.row(REMOVED)[0])
 
     def put_segment(self, segment: Segment, *, into: str = "store") -> None:
-        """Write a segment down. into: the database, where it is not the store itself."""
+        """Add a segment to the list, of the store or of another database (`into`)."""
         self.scratch.run(
-            f"insert into {into}.segment values ($number, $first, $last, $rows, $tables, $identities, $keys)",
+            f"insert into {into}.segment values"
+            " ($number, $first_import, $last_import, $rows, $tables, $identities, $keys)",
             {
                 "number": segment.number,
-                "first": segment.first_import,
-                "last": segment.last_import,
+                "first_import": segment.first_import,
+                "last_import": segment.last_import,
                 "rows": segment.rows,
                 "tables": list(segment.tables),
                 "identities": list(segment.identities),
@@ -265,18 +305,18 @@ class OpenStore:
         )
 
     def drop_segment(self, segment: Segment) -> None:
+        """Drop the tables of a segment, and take it off the list."""
         for kind in segment.tables:
             self.scratch.run(f"drop table {segment.table(kind)}")
-        self.scratch.run(
-            "delete from store.segment where number = $number", {"number": segment.number}
-        )
+        self.scratch.run(DROP_SEGMENT, {"number": segment.number})
 
     def next_segment(self) -> int:
-        return int(self.scratch.row("select coalesce(max(number), 0) + 1 from store.segment")[0])
+        """Return the number of the next segment."""
+        return int(self.scratch.row(NEXT_SEGMENT)[0])
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything or nothing. Raises StoreUnusable where the disk does not take it."""
+        """Commit everything or nothing. Raises StoreUnusable if the disk does not take it."""
         self.scratch.run("begin transaction")
         try:
             yield
@@ -322,8 +362,13 @@ def choose_feed(
         source = source or source_named_by(name)
         if partner and source != "partner":
             raise UsageError("--partner goes with --source partner")
-        belongs = DEFAULT_WORKSPACE if source == ACCOUNT else workspace or DEFAULT_WORKSPACE
-        return Feed(name, source, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
+        return Feed(
+            name=name,
+            source=source,
+            protection=protection or DEFAULT_PROTECTION,
+            partner=partner,
+            workspace=DEFAULT_WORKSPACE if source == ACCOUNT else workspace or DEFAULT_WORKSPACE,
+        )
     if workspace and not known.seen_in(workspace):
         raise InputRefused(
             f"the feed {name} belongs to the workspace {known.workspace}, not to {workspace}",
@@ -336,16 +381,15 @@ def choose_feed(
         )
     if partner and partner != (known.partner or known.name):
         raise InputRefused(
-            f"the feed {name} is registered with partner {known.partner or known.name}, not {partner}"
+            f"the feed {name} is registered with partner {known.partner or known.name},"
+            f" not {partner}"
         )
     return known
 
 
 def columns_of(scratch: Scratch) -> dict[str, list[str]]:
     """Return the columns of every table of the attached store."""
-    found: dict[str, list[str]] = {}
-    for table, column in scratch.rows(
-        "select table_name, column_name from duckdb_columns() where database_name = 'store' order by table_name, column_index"
-    ):
-        found.setdefault(table, []).append(column)
-    return found
+    columns: dict[str, list[str]] = {}
+    for table, column in scratch.rows(COLUMNS):
+        columns.setdefault(table, []).append(column)
+    return columns
