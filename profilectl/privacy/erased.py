@@ -206,7 +206,7 @@ class _Identities:
 
 def erased_of(
     profiles: Profiles,
-    meant: Sequence[Meant],
+    named_by: Sequence[Meant],
     *,
     kind: str,
     keeps_out: bool,
@@ -226,10 +226,10 @@ def erased_of(
         columns=columns_of(store.scratch),
     )
     name_relations(profiles)
-    _load_people(erased, {profile for identity in meant for profile in identity.profiles})
+    _load_people(erased, {profile for identity in named_by for profile in identity.profiles})
     identities = _Identities()
     _collect_owned(erased, identities)
-    _collect_named(erased, identities, meant)
+    _collect_named(erased, identities, named_by)
     erased.values = {value: None for _, value in identities.texts}
     lone_mpids = mpids_alone(profiles, [profile for profile, _, _ in erased.people])
     erased.sought = Sought([*identities.texts, *((MPID, mpid) for mpid in lone_mpids)])
@@ -278,10 +278,10 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
                     identities.texts[kind, value] = None
 
 
-def _collect_named(erased: Erased, identities: _Identities, meant: Sequence[Meant]) -> None:
+def _collect_named(erased: Erased, identities: _Identities, named_by: Sequence[Meant]) -> None:
     """Collect the identities and MPIDs that somebody was named by."""
     secret, judging = erased.secret, erased.store.settings().rules.judging
-    for name in meant:
+    for name in named_by:
         if name.kind == "mpid":
             if not name.profiles:
                 mpids = {(int(name.value), environment) for environment in ENVIRONMENTS}

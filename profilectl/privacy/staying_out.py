@@ -19,7 +19,7 @@ LIFTED = "lifted"
 ACT = [("number", "INTEGER"), ("kind", "VARCHAR"), ("at_ms", "BIGINT"), ("made_by", "VARCHAR")]
 NAMES = [("name", "VARCHAR")]
 
-# All identities of the people of whom one is lifted; their MPIDs stay out for good.
+# All identities of the people that have a lifted one; their MPIDs stay out for good.
 LIFTED_ROWS = """
 select rowid as place, hash, type
 from store.suppressed

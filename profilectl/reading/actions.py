@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from profilectl.codes import NobodyFound
 from profilectl.files.whole_file import check_target
@@ -116,7 +116,7 @@ def _standing(profiles: Profiles, holders: Sequence[int]) -> list[Activity]:
 
 
 def search_store(
-    store_path: Path, asked: SearchRequest, *, wait_s: float = 0
+    store_path: Path, request: SearchRequest, *, wait_s: float = 0
 ) -> tuple[int, list[Hit]]:
     """Return how many identities or profiles were found, and the first of them.
 
@@ -125,8 +125,8 @@ def search_store(
     from profilectl.reading.search import search
 
     with _reading(store_path, wait_s) as store:
-        of_anybody = asked.where is None and store.workspace is None
-        return search(profiles_of(store, every=of_anybody), asked)
+        of_anybody = request.where is None and store.workspace is None
+        return search(profiles_of(store, every=of_anybody), request)
 
 
 # Why
@@ -197,7 +197,7 @@ def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0
         return explain_row(profiles_of(store), file, line)
 
 
-def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return the tables in force."""
     with _reading(store_path, wait_s) as store:
         return rules_in_force(profiles_of(store))
@@ -320,7 +320,7 @@ def copied(stream: BinaryIO, path: Path) -> None:
 
 
 def look_up_file(
-    store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0
+    store_path: Path, path: Path, request: Lookup, *, wait_s: float = 0
 ) -> Iterator[bytes]:
     """Yield a line for each line of a file of identities, in blocks.
 
@@ -332,11 +332,11 @@ def look_up_file(
         scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
         open_store(scratch, store_path, wait_s=wait_s, reads=[path]) as store,
     ):
-        yield from look_up(_profiles_looked_up(store, wanted), path, wanted)
+        yield from look_up(_profiles_looked_up(store, request), path, request)
 
 
 def look_up_values(
-    store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0
+    store_path: Path, values: Sequence[str], request: Lookup, *, wait_s: float = 0
 ) -> pyarrow.Table:
     """Return a table of (type, value, mpid, profiles, fields...) for identities, in their order."""
     from profilectl.reading.lookup import look_up_list
@@ -345,17 +345,17 @@ def look_up_values(
         scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
-        return look_up_list(_profiles_looked_up(store, wanted), values, wanted)
+        return look_up_list(_profiles_looked_up(store, request), values, request)
 
 
-def _profiles_looked_up(store: OpenStore, wanted: Lookup) -> Profiles:
+def _profiles_looked_up(store: OpenStore, request: Lookup) -> Profiles:
     """Return the read model of a look-up: identities are the same in all workspaces."""
-    return profiles_of(store, every=store.workspace is None and not wanted.fields)
+    return profiles_of(store, every=store.workspace is None and not request.fields)
 
 
 def export_store(
     store_path: Path,
-    wanted: Wanted,
+    request: Wanted,
     output: BinaryIO | Path,
     *,
     wait_s: float = 0,
@@ -369,18 +369,18 @@ def export_store(
     from profilectl.files.sinks import check_folder
     from profilectl.reading.export import check_wanted, export_to
 
-    check_wanted(wanted)
+    check_wanted(request)
     if not store_path.exists():
         with _reading(store_path, wait_s):
             return 0
     if isinstance(output, Path):
-        (check_folder if wanted.partition_by or wanted.max_rows else check_target)(output)
+        (check_folder if request.partition_by or request.max_rows else check_target)(output)
     beside = output if isinstance(output, Path) else store_path
     with (
         scratch_beside(beside.absolute(), memory_limit) as scratch,
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
-        return export_to(store, wanted, output, progress=lambda rows: progress("exporting", rows))
+        return export_to(store, request, output, progress=lambda rows: progress("exporting", rows))
 
 
 def names_in(store_path: Path, what: str) -> list[str]:

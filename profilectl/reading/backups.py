@@ -232,7 +232,7 @@ def _read_back(handle: int) -> str:
     return digest.hexdigest()
 
 
-def _sealed(target: Path, secret: str, unsealed: dict[str, Any]) -> str:
+def _sealed(target: Path, secret: str, unsealed: dict[str, object]) -> str:
     """Return the seal of a file and of what is stated beside it."""
     seal = keyed(secret, BACKUP)
     seal.update(json.dumps(unsealed, sort_keys=True).encode() + b"\n")

@@ -254,7 +254,7 @@ class Breach:
     repaired: bool = False
     """Whether that was done."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry of `check --json`."""
         return {
             "promise": self.promise,
@@ -276,7 +276,7 @@ def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
         repair_derived(store)
     after = list(_breaches(store))
     still = {(breach.promise, breach.message) for breach in after}
-    known = {(breach.promise, breach.message) for breach in before}
+    earlier = {(breach.promise, breach.message) for breach in before}
     return [
         *(
             Breach(
@@ -288,7 +288,7 @@ def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
             for breach in before
         ),
         # What a wrong index hid comes to light only when it is right.
-        *(breach for breach in after if (breach.promise, breach.message) not in known),
+        *(breach for breach in after if (breach.promise, breach.message) not in earlier),
     ]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles
@@ -309,7 +308,7 @@ def differences(
     attributes.
     """
     scratch = profiles.store.scratch
-    bound: dict[str, Any] = {
+    bound: dict[str, object] = {
         "start": span.first,
         "end": span.end,
         "changes": list(changes),
@@ -333,13 +332,13 @@ def differences(
             yield from block
 
 
-def _used(select: str, bound: dict[str, Any]) -> dict[str, Any]:
+def _used(select: str, bound: dict[str, object]) -> dict[str, object]:
     """Return those of some values that a statement binds: it takes no others."""
     bare = QUOTED.sub("", select)
     return {name: value for name, value in bound.items() if f"${name}" in bare}
 
 
-def _load_touched(profiles: Profiles, bound: dict[str, Any], only: Sequence[int] | None) -> None:
+def _load_touched(profiles: Profiles, bound: dict[str, object], only: Sequence[int] | None) -> None:
     """Make `diff_profile`: the profiles of a stretch that rows of the span have touched."""
     tables = [f"row_{segment.number}" for segment in profiles.segments]
     touched = over_each(ROWS_TOUCHED, tables, nothing=OTHERS_TOUCHED)
@@ -359,11 +358,14 @@ def _changes(profiles: Profiles, attributes: Sequence[str]) -> str:
     parts.append(CREATED)
     parts.append(over(ALIASED, named=known_mpids(profiles.segments)))
     for kind in profiles.identities:
-        stated = _stated(profiles, kind)
+        spelled = _stated(profiles, kind)
         if profiles.removals:
-            earlier, later = over(HELD_BEFORE, stated=stated), over(HELD_AT_END, stated=stated)
+            earlier, later = over(HELD_BEFORE, stated=spelled), over(HELD_AT_END, stated=spelled)
         else:
-            earlier, later = over(STATED_BEFORE, stated=stated), over(STATED_AT_END, stated=stated)
+            earlier, later = (
+                over(STATED_BEFORE, stated=spelled),
+                over(STATED_AT_END, stated=spelled),
+            )
         name = quote_text(kind)
         parts.append(over(GAINED.format(columns=name), earlier=earlier, later=later))
         if profiles.removals:

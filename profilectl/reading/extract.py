@@ -361,9 +361,9 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
         loose_member=_loose_members(profiles, condition),
     )
     times = "if(first_seen_ms < last_seen_ms, 2, 1)" if telling.times else "1"
-    last = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
+    last_batch = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
     numbers = "unnest(generate_series(1 - apart, last_batch)) as n"
-    counted = over(WITH_NUMBER.format(columns=last), person=person)
+    counted = over(WITH_NUMBER.format(columns=last_batch), person=person)
     batch = over(WITH_NUMBER.format(columns=numbers), person=counted)
     if not telling.mpid:
         batch = over(BATCHES_OF_SOMEBODY, batch=batch)
