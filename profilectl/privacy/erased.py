@@ -184,7 +184,7 @@ class Erased:
         """Return whether an identity is of the erased alone; kind "any": of some type."""
         kinds = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
         return any(
-            hash_of(self.secret, environment, name, key_of(BY_NAME[name], display(value)))
+            hash_of(self.secret, environment, name, key=key_of(BY_NAME[name], display(value)))
             in self.hashes
             for name in kinds
         )
@@ -270,7 +270,7 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
                 if value is None:
                     continue
                 key = key_of(BY_NAME[kind], value)
-                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
+                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key=key)
                 identities.owned[HashedIdentity(profile, CODE[kind], digest)] = value
                 if judging.is_placeholder(value):
                     identities.placeholders.add(digest)
@@ -295,7 +295,7 @@ def _collect_named(erased: Erased, identities: _Identities, named_by: Sequence[M
             key = key_of(BY_NAME[name.kind], value)
             identities.texts[name.kind, value] = None
             for environment in ENVIRONMENTS:
-                digest = hash_of(secret, environment, name.kind, key)
+                digest = hash_of(secret, environment, name.kind, key=key)
                 hashed = HashedIdentity(-1 - erased.number, CODE[name.kind], digest)
                 identities.named[hashed] = bool(name.profiles)
         elif name.kind == ANY and name.value:

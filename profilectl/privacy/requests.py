@@ -231,7 +231,7 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
 def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str) -> Record:
     """Return the record of a new request. text: the document that it was read from."""
     hashes = sorted(
-        f"{hash_of(secret, '', kind, key_of(BY_NAME[kind], value)):032x}"
+        f"{hash_of(secret, '', kind, key=key_of(BY_NAME[kind], value)):032x}"
         if kind in BY_NAME
         else hashlib.md5(f"{secret}:{value}".encode(), usedforsecurity=False).hexdigest()
         for kind, value in request.identities

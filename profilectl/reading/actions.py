@@ -295,7 +295,7 @@ def stated_time(option: str, stated: str | None) -> int | None:
     ago = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
     if ago:
         return time.time_ns() // 1_000_000 - int(ago[1]) * AGO_MS[ago[2]]
-    return time_ms(option, stated, "a time", "30d, 2026-11-23")
+    return time_ms(option, stated, "a time", example="30d, 2026-11-23")
 
 
 # Many at once

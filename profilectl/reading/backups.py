@@ -388,7 +388,7 @@ def _decrypt(backup: Path, restored: Path, keys: Keys) -> None:
     try:
         handle = os.open(restored, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with backup.open("rb") as content, os.fdopen(handle, "wb") as out:
-            decrypt(content, out, keys, str(backup))
+            decrypt(content, out, keys, name=str(backup))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:

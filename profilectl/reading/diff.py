@@ -1,5 +1,4 @@
-"""What lies between two states of the store: profiles made, identities gained and lost, attributes
-set.
+"""What lies between two states of a store: profiles, identities and attributes that came or went.
 
 Every row keeps its arrival, so any state that was is the rows that had arrived by then, also where
 segments were laid together since.
@@ -379,7 +378,7 @@ def _stated(profiles: Profiles, kind: str) -> str:
     columns = ["profile", "arrival", f"i_{kind} as value", f"{spelled} as key"]
     if profiles.removals:
         secret = profiles.store.meta("secret")
-        digest = identity_hash(secret, environment_name("environment"), kind, spelled)
+        digest = identity_hash(secret, environment_name("environment"), kind, key=spelled)
         columns += [f"{CODE[kind]} as type", f"{digest} as hash"]
     arrived = known_rows(profiles.segments, [kind], ())
     return over(IDENTITIES.format(columns=", ".join(columns)), arrived=arrived)

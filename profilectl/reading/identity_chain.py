@@ -227,7 +227,7 @@ def _passed(
 
 def _digest(activity: Activity, identity: HeldIdentity, secret: str) -> int:
     key = key_of(BY_NAME[identity.type], identity.value)
-    return hash_of(secret, activity.environment, identity.type, key)
+    return hash_of(secret, activity.environment, identity.type, key=key)
 
 
 def not_given(flag: str, guarded: Sequence[Identity]) -> str:
@@ -376,7 +376,7 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
         if person.environment == environment
     }
     steps: list[Step] = []
-    profile, protected = look_up(keys, records_of(list(people.values())), rules, steps)
+    profile, protected = look_up(keys, records_of(list(people.values())), rules, steps=steps)
     return Identified(
         steps=steps,
         people=people,

@@ -52,7 +52,7 @@ def index_select(store: OpenStore, segment: Segment) -> str:
     for kind in segment.identities:
         key = identity_sql.key(BY_NAME[kind], f"i_{kind}")
         columns = [
-            f"{identity_hash(secret, environment, kind, key)} as hash",
+            f"{identity_hash(secret, environment, kind, key=key)} as hash",
             "profile",
             f"{CODE[kind]}::utinyint as type",
             "arrival",

@@ -391,7 +391,7 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 rank = hierarchy.index(kind) if kind in hierarchy else len(hierarchy)
                 number = "null::bigint"
                 digest = identity_hash(
-                    secret, quote_text(environment), kind, key(BY_NAME[kind], value)
+                    secret, quote_text(environment), kind, key=key(BY_NAME[kind], value)
                 )
             columns = [
                 f"{rank} as rank",

@@ -157,6 +157,6 @@ class _Comparison(NamedTuple):
         person = person_of(activity, computed)
         person.audiences = members
         for audience in self.audiences:
-            belongs = awake and holds(audience.tree, person, at_ms, audience.lookback)
+            belongs = awake and holds(audience.tree, person, at_ms, lookback=audience.lookback)
             if belongs != (audience.name in members):
                 yield audience.name

@@ -264,7 +264,7 @@ def _value_with_hash(store: OpenStore, kind: str, *, profile: int, digest: str) 
     """Return the value of an identity that has a hash, among those a profile was given."""
     secret, scratch = store.meta("secret"), store.scratch
     probes = [
-        PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, "$key"))
+        PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, key="$key"))
         for environment in ENVIRONMENTS
     ]
     select = VALUES_OF_PROFILE.format(columns=f"i_{kind}")
