@@ -27,8 +27,14 @@ from profilectl.files.sinks import (
 from profilectl.files.whole_file import whole_file
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.exported_fields import filled, narrowed
-from profilectl.reading.exported_imports import import_extract, import_rows
-from profilectl.reading.extract import OWN, Extract, csv_line, extract_of
+from profilectl.reading.extract import (
+    OWN,
+    Extract,
+    csv_line,
+    extract_of,
+    import_extract,
+    import_rows,
+)
 from profilectl.reading.retold_sql import Telling
 from profilectl.reading.statements import over, over_each, union
 from profilectl.reading.where import condition_of
