@@ -106,7 +106,7 @@ order by arrival, output
 
 
 def access_document(
-    profiles: Profiles, people: Sequence[int], query: tuple[str, str], now_ms: int
+    profiles: Profiles, people: Sequence[int], query: tuple[str, str], *, now_ms: int
 ) -> dict[str, Value]:
     """Return the document about some profiles, which are one person's. now_ms: when it is made.
 
@@ -265,7 +265,9 @@ def _readable(row: Value, feeds: Mapping[int, str]) -> Value:
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the rows that could not be used and name an identity of theirs."""
     scratch = profiles.store.scratch
-    places = places_of(scratch, "store.reject", ("raw", "message"), _sought(profiles, people))
+    places = places_of(
+        scratch, "store.reject", texts=("raw", "message"), sought=_sought(profiles, people)
+    )
     return [
         {
             "import": Number(str(number)),
@@ -284,7 +286,9 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
 def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the waiting batches that are of nobody's profile and name one of these people."""
     scratch = profiles.store.scratch
-    places = places_of(scratch, "store.outbox", ("content",), _sought(profiles, people))
+    places = places_of(
+        scratch, "store.outbox", texts=("content",), sought=_sought(profiles, people)
+    )
     name_mpids(scratch, {(person.mpid, person.environment) for person in people})
     rows = scratch.rows(BATCHES_PASSED_BY, {"places": places})
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]

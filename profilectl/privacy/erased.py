@@ -184,7 +184,7 @@ class Erased:
         """Return whether an identity is of the erased alone; kind "any": of some type."""
         kinds = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
         return any(
-            hash_of(self.secret, environment, name, key_of(BY_NAME[name], display(value)))
+            hash_of(self.secret, environment, name, key=key_of(BY_NAME[name], display(value)))
             in self.hashes
             for name in kinds
         )
@@ -206,7 +206,7 @@ class _Identities:
 
 def erased_of(
     profiles: Profiles,
-    meant: Sequence[Meant],
+    named_by: Sequence[Meant],
     *,
     kind: str,
     keeps_out: bool,
@@ -226,10 +226,10 @@ def erased_of(
         columns=columns_of(store.scratch),
     )
     name_relations(profiles)
-    _load_people(erased, {profile for identity in meant for profile in identity.profiles})
+    _load_people(erased, {profile for identity in named_by for profile in identity.profiles})
     identities = _Identities()
     _collect_owned(erased, identities)
-    _collect_named(erased, identities, meant)
+    _collect_named(erased, identities, named_by)
     erased.values = {value: None for _, value in identities.texts}
     lone_mpids = mpids_alone(profiles, [profile for profile, _, _ in erased.people])
     erased.sought = Sought([*identities.texts, *((MPID, mpid) for mpid in lone_mpids)])
@@ -270,7 +270,7 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
                 if value is None:
                     continue
                 key = key_of(BY_NAME[kind], value)
-                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
+                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key=key)
                 identities.owned[HashedIdentity(profile, CODE[kind], digest)] = value
                 if judging.is_placeholder(value):
                     identities.placeholders.add(digest)
@@ -278,10 +278,10 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
                     identities.texts[kind, value] = None
 
 
-def _collect_named(erased: Erased, identities: _Identities, meant: Sequence[Meant]) -> None:
+def _collect_named(erased: Erased, identities: _Identities, named_by: Sequence[Meant]) -> None:
     """Collect the identities and MPIDs that somebody was named by."""
     secret, judging = erased.secret, erased.store.settings().rules.judging
-    for name in meant:
+    for name in named_by:
         if name.kind == "mpid":
             if not name.profiles:
                 mpids = {(int(name.value), environment) for environment in ENVIRONMENTS}
@@ -295,7 +295,7 @@ def _collect_named(erased: Erased, identities: _Identities, meant: Sequence[Mean
             key = key_of(BY_NAME[name.kind], value)
             identities.texts[name.kind, value] = None
             for environment in ENVIRONMENTS:
-                digest = hash_of(secret, environment, name.kind, key)
+                digest = hash_of(secret, environment, name.kind, key=key)
                 hashed = HashedIdentity(-1 - erased.number, CODE[name.kind], digest)
                 identities.named[hashed] = bool(name.profiles)
         elif name.kind == ANY and name.value:

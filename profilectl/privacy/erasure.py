@@ -149,7 +149,7 @@ class PreparedErasure:
 
 def prepare_erasure(
     profiles: Profiles,
-    meant: Sequence[Meant],
+    named_by: Sequence[Meant],
     *,
     allow_return: bool,
     now_ms: int,
@@ -163,7 +163,7 @@ def prepare_erasure(
     guard_of(profiles.store)
     erased = erased_of(
         profiles,
-        meant,
+        named_by,
         kind=ERASED,
         keeps_out=True,
         allow_return=allow_return,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.files.leftovers import Left, left_in
@@ -51,7 +51,7 @@ class Unknown(NamedTuple):
     why: str
     """Why nobody was found."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry of `not_found`."""
         line = {"line": self.line} if self.line else {}
         return {**line, "type": self.kind, "value": self.value, "why": self.why}
@@ -86,7 +86,7 @@ class Forgotten:
     which may hold the erased.
     """
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the document of `forget --json`."""
         erasure = self.erasure
         return {
@@ -119,7 +119,7 @@ class Forgotten:
             "still_told_by": [teller.as_json() for teller in self.told_by],
         }
 
-    def _not_touched(self) -> dict[str, Any]:
+    def _not_touched(self) -> dict[str, object]:
         """Return what may hold the erased and is not the store's to change."""
         return {
             "files": self.erasure.files,
@@ -158,7 +158,9 @@ class ForgetRequest:
 class _Names:
     """Whom a request means, and those it named who were not found."""
 
-    meant: list[Meant] = field(default_factory=list)
+    profiles: Profiles
+    """The read model in which they were looked for."""
+    named_by: list[Meant] = field(default_factory=list)
     """The identities that were named, with the profiles they reach."""
     unknown: list[Unknown] = field(default_factory=list)
     """Those who were not found."""
@@ -166,12 +168,13 @@ class _Names:
     @property
     def protected(self) -> int:
         """How many profiles only a device named."""
-        return sum(len(name.protected) for name in self.meant)
+        return sum(len(name.protected) for name in self.named_by)
 
 
+# 48 lines: one erasure from beginning to end, with what is asked of the store before and after.
 def forget(
     store_path: Path,
-    asked: ForgetRequest,
+    request: ForgetRequest,
     *,
     allow_return: bool = False,
     dry_run: bool = False,
@@ -188,10 +191,10 @@ def forget(
     """
     must_exist(store_path)
     now_ms = _now_ms(now_ms)
-    reads = [asked.file] if asked.file else []
+    reads = [request.file] if request.file else []
     opt_outs = keep_opt_outs(
         store_path,
-        lambda profiles: _leaving(profiles, asked),
+        lambda profiles: _leaving(profiles, request),
         wait_s=wait_s,
         now_ms=now_ms,
         dry_run=dry_run,
@@ -206,18 +209,12 @@ def forget(
     ):
         folders = _known_folders(store)
         store_id = store.meta("store_id")
-        profiles = profiles_of(store, every=True)
-        names = _names(profiles, asked)
-        prepared = prepare_erasure(profiles, names.meant, allow_return=allow_return, now_ms=now_ms)
-        out = suppressed_among(store, [name for name in names.meant if not name.profiles])
-        _report(forgotten, names, prepared)
-        forgotten.backups = sorted(
-            map(str, store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
+        names = _names(profiles_of(store, every=True), request)
+        prepared = prepare_erasure(
+            names.profiles, names.named_by, allow_return=allow_return, now_ms=now_ms
         )
-        if (forgotten.erasure.anything() or out) and (
-            scratch.count("newly_suppressed") or store_suppresses(scratch)
-        ):
-            forgotten.key = str(key_path(store_path))
+        out = suppressed_among(store, [name for name in names.named_by if not name.profiles])
+        _report(forgotten, names, prepared, store_path=store_path, stays_out=bool(out))
         writes = forgotten.erasure.anything() and not dry_run
         if writes:
             prepared.write()
@@ -236,10 +233,25 @@ def _now_ms(now_ms: int | None) -> int:
     return now_ms if now_ms is not None else time.time_ns() // 1_000_000
 
 
-def _report(forgotten: Forgotten, names: _Names, prepared: PreparedErasure) -> None:
+def _report(
+    forgotten: Forgotten,
+    names: _Names,
+    prepared: PreparedErasure,
+    *,
+    store_path: Path,
+    stays_out: bool,
+) -> None:
+    """Report what is about to be erased. stays_out: whether somebody named was erased before."""
     forgotten.erasure = prepared.outcome
     forgotten.protected = names.protected
     forgotten.unknown = names.unknown
+    backups = store_path.parent.glob(f"{store_path.name}.schema-*.backup")
+    forgotten.backups = sorted(map(str, backups))
+    scratch = prepared.erased.scratch
+    if (prepared.outcome.anything() or stays_out) and (
+        scratch.count("newly_suppressed") or store_suppresses(scratch)
+    ):
+        forgotten.key = str(key_path(store_path))
 
 
 def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
@@ -272,9 +284,9 @@ def _known_folders(store: OpenStore) -> list[Path]:
     return [here, *sorted(imported | written), Path(tempfile.gettempdir())]
 
 
-def _leaving(profiles: Profiles, asked: ForgetRequest) -> list[int]:
+def _leaving(profiles: Profiles, request: ForgetRequest) -> list[int]:
     """Return the profiles that a request reaches."""
-    return [profile for name in _names(profiles, asked).meant for profile in name.profiles]
+    return [profile for name in _names(profiles, request).named_by for profile in name.profiles]
 
 
 def _lift(
@@ -293,7 +305,7 @@ def _lift(
 def _refuse_nobody(names: _Names, out: Sequence[Meant], *, allow_return: bool) -> None:
     """Raise why there is nothing to erase, unless people are to be let back."""
     if names.protected:
-        device = next(name for name in names.meant if name.protected)
+        device = next(name for name in names.named_by if name.protected)
         raise InputRefused(
             f"the {device.kind} {device.value} is a device of somebody known:"
             " alone it reaches nobody",
@@ -301,35 +313,35 @@ def _refuse_nobody(names: _Names, out: Sequence[Meant], *, allow_return: bool) -
         )
     if out and allow_return:
         return
-    if len(names.meant) == 1 and not names.unknown[1:]:
-        name = names.meant[0]
+    if len(names.named_by) == 1 and not names.unknown[1:]:
+        name = names.named_by[0]
         hint = "they were erased already, and stay out: --allow-return lets them come back"
         raise NobodyFound(f"nobody has the {named(name.kind)} {name.value}", hint if out else "")
     raise NobodyFound(
         "nobody in the file was found",
-        "they were erased already, or never were there" if names.meant else "",
+        "they were erased already, or never were there" if names.named_by else "",
     )
 
 
-def _names(profiles: Profiles, asked: ForgetRequest) -> _Names:
+def _names(profiles: Profiles, request: ForgetRequest) -> _Names:
     """Find whom a request means."""
-    if asked.file is not None and not asked.who:
-        return _names_of_file(profiles, asked.file, asked)
-    assert asked.who is not None
-    name = meant_by(profiles, *asked.who, pick=asked.pick, every=asked.every)
+    if request.file is not None and not request.who:
+        return _names_of_file(profiles, request.file, request)
+    assert request.who is not None
+    name = meant_by(profiles, *request.who, pick=request.pick, every=request.every)
     if name.profiles:
-        return _Names([name])
-    return _Names([name], [Unknown(0, name.kind, name.value, why=_why_nobody(name))])
+        return _Names(profiles, [name])
+    return _Names(profiles, [name], [Unknown(0, name.kind, name.value, why=_why_nobody(name))])
 
 
 def _why_nobody(name: Meant) -> str:
     return DEVICE_OF_SOMEBODY if name.protected else NOBODY_HAS_IT
 
 
-def _names_of_file(profiles: Profiles, file: Path, asked: ForgetRequest) -> _Names:
+def _names_of_file(profiles: Profiles, file: Path, request: ForgetRequest) -> _Names:
     """Return whom the lines of a file mean, each in all environments."""
     lines: dict[int, list[LookupMatch]] = {}
-    for match in found_in(profiles, file, Lookup(asked.kind, max_unpacked=asked.max_unpacked)):
+    for match in found_in(profiles, file, Lookup(request.kind, max_unpacked=request.max_unpacked)):
         lines.setdefault(match.line, []).append(match)
     holders = {
         profile
@@ -339,9 +351,9 @@ def _names_of_file(profiles: Profiles, file: Path, asked: ForgetRequest) -> _Nam
         for profile in match.profiles
     }
     login_holders = known_among(profiles, holders)
-    names = _Names()
+    names = _Names(profiles)
     for line, matches in lines.items():
-        _add_line(names, matches, login_holders, every=asked.every, line=line)
+        _add_line(names, matches, login_holders, every=request.every, line=line)
     return names
 
 
@@ -382,4 +394,4 @@ def _add_line(
         names.unknown.append(Unknown(line, best.kind, best.value, why=why))
     # Several profiles have it, and it is open which of them is meant.
     if not reach or not why:
-        names.meant.append(name)
+        names.named_by.append(name)

@@ -147,7 +147,7 @@ def imports_that_stay(erased: Erased) -> list[Stays]:
     Paths lose the name in them; no text of a report names them.
     """
     correcting = Correcting(erased.corrected, erased.has_identity)
-    load_places(erased, "named_import", "import", ["request", "report"])
+    load_places(erased, "named_import", table="import", texts=["request", "report"])
     changed: list[ChangedImport] = []
     for number, undone, request, report in erased.scratch.rows(IMPORTS_THAT_MAY_NAME):
         asked_for = json.loads(request) if request else None
@@ -168,7 +168,7 @@ def imports_that_stay(erased: Erased) -> list[Stays]:
         )
         if stays != asked_for or reports != reported:
             text = None if stays is None else compact(stays)
-            changed.append(ChangedImport(number, text, compact(reports), forgotten))
+            changed.append(ChangedImport(number, text, compact(reports), forgotten=forgotten))
     return _changed(erased, changed)
 
 

@@ -150,7 +150,7 @@ def rows_fetched(scratch: Scratch, select: str) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def places_of(scratch: Scratch, table: str, texts: Sequence[str], sought: Sought) -> list[int]:
+def places_of(scratch: Scratch, table: str, *, texts: Sequence[str], sought: Sought) -> list[int]:
     """Return the rows (rowid) of a table of which one of the columns of text holds a value."""
     if not sought:
         return []
@@ -240,11 +240,13 @@ def of_others(
         for texts in _texts(segment):
             for start in range(0, len(texts.columns), COLUMNS):
                 columns = dict([*texts.columns.items()][start : start + COLUMNS])
-                _count_quoting(scratch, Texts(texts.table, columns), sought, quoting)
+                _count_quoting(scratch, Texts(texts.table, columns), sought=sought, quoting=quoting)
     return quoting
 
 
-def _count_quoting(scratch: Scratch, texts: Texts, sought: Sought, quoting: dict[str, int]) -> None:
+def _count_quoting(
+    scratch: Scratch, texts: Texts, *, sought: Sought, quoting: dict[str, int]
+) -> None:
     """Count the rows in which each of some columns holds a value."""
     columns = ", ".join(texts.columns)
     condition = sieve(f"concat_ws(chr(10), {columns})", sought)

@@ -170,7 +170,7 @@ def _faded_cells(
             if value is None:
                 continue
             key = key_of(BY_NAME[kind], value)
-            digest = hash_of(erased.secret, ENVIRONMENT_NAME[code], kind, key)
+            digest = hash_of(erased.secret, ENVIRONMENT_NAME[code], kind, key=key)
             if (profile, CODE[kind], digest) in faded:
                 cells.append((arrival, CODE[kind]))
     return cells

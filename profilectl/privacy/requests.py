@@ -111,7 +111,7 @@ class Record:
     told_by: tuple[Teller, ...] | None = None
     """Servers that may still answer with those who were erased just now."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the status as OpenDSR states it."""
         told_by = {}
         if self.told_by is not None:
@@ -164,7 +164,7 @@ def access(
         name = meant_by(profiles, *who, pick=pick, every=every)
         if name.profiles:
             query = (name.kind, name.value)
-            return access_document(profiles, name.profiles, query, _now(now_ms))
+            return access_document(profiles, name.profiles, query, now_ms=_now(now_ms))
         if name.protected:
             raise InputRefused(
                 f"the {name.kind} {name.value} is a device of somebody known:"
@@ -231,7 +231,7 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
 def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str) -> Record:
     """Return the record of a new request. text: the document that it was read from."""
     hashes = sorted(
-        f"{hash_of(secret, '', kind, key_of(BY_NAME[kind], value)):032x}"
+        f"{hash_of(secret, '', kind, key=key_of(BY_NAME[kind], value)):032x}"
         if kind in BY_NAME
         else hashlib.md5(f"{secret}:{value}".encode(), usedforsecurity=False).hexdigest()
         for kind, value in request.identities
@@ -408,7 +408,7 @@ def _answer(
     kinds = ", ".join(kind for kind, _ in json.loads(record.identities or "[]"))
     folder.mkdir(mode=0o700, exist_ok=True)
     sync_folder(folder.absolute().parent)
-    document = access_document(profiles, people, (kinds, f"request {record.id}"), now_ms)
+    document = access_document(profiles, people, (kinds, f"request {record.id}"), now_ms=now_ms)
     paths = write(folder, record.id, document)
     store = profiles.store
     with store.transaction():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.privacy.carried_opt_outs import keep_opt_outs
@@ -47,7 +46,7 @@ class Aged:
     told_by: tuple[Teller, ...] = ()
     """Servers that may still answer with what went."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the document of `retention apply --json`."""
         return {
             "dry_run": self.dry_run,
@@ -60,7 +59,7 @@ class Aged:
         }
 
 
-def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return the clocks as they were set (null: none), and each time that they were applied."""
     must_exist(path)
     with (
@@ -79,7 +78,7 @@ def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
 
 def set_retention(
     path: Path, changes: dict[str, int | bool | None], *, wait_s: float = 0
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Change clocks and return all.
 
     changes: the name of a setting -> days (None: no clock), or whether lifetime profiles are on.

@@ -51,7 +51,7 @@ def write_anew(
     as RefreshRequest has it. Raises StoreUnusable; then the store is as before.
     """
     scratch = store.scratch
-    rewritten = rewrite_store(scratch, store.path, scratch.folder, rewriting.selects)
+    rewritten = rewrite_store(scratch, store.path, scratch.folder, stays=rewriting.selects)
     _verify(rewriting, rewritten)
     if refreshed_ms is not None:
         refresh_store(rewritten, now_ms=refreshed_ms, asked=RefreshRequest(lost=lost))

@@ -19,7 +19,7 @@ LIFTED = "lifted"
 ACT = [("number", "INTEGER"), ("kind", "VARCHAR"), ("at_ms", "BIGINT"), ("made_by", "VARCHAR")]
 NAMES = [("name", "VARCHAR")]
 
-# All identities of the people of whom one is lifted; their MPIDs stay out for good.
+# All identities of the people that have a lifted one; their MPIDs stay out for good.
 LIFTED_ROWS = """
 select rowid as place, hash, type
 from store.suppressed
@@ -134,7 +134,7 @@ def _hashes_of(secret: str, kind: str, value: str) -> set[int]:
     """Return the hashes of an identity or an MPID ("any": of each type) in every environment."""
     kinds: Iterable[str] = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
     hashes = {
-        hash_of(secret, environment, name, key_of(BY_NAME[name], display(value)))
+        hash_of(secret, environment, name, key=key_of(BY_NAME[name], display(value)))
         for environment in ENVIRONMENTS
         for name in kinds
     }

@@ -107,7 +107,7 @@ order by arrival
 
 def requests_that_stay(erased: Erased) -> list[Stays]:
     """Return what stays of source_request_ids: those of others that name no identity."""
-    load_places(erased, "named_request", "request", ["request"])
+    load_places(erased, "named_request", table="request", texts=["request"])
     requests = _less(erased, "request", REQUESTS_OF_OTHERS)
     if requests.rows_lost:
         erased.outcome.requests = requests.rows_lost
@@ -130,7 +130,7 @@ def outbox_that_stays(erased: Erased) -> list[Stays]:
     stays = []
     if outbox_has_texts(erased):
         for column in ("content", "devices", "held", "why"):
-            load_places(erased, f"named_{column}", "outbox", [column])
+            load_places(erased, f"named_{column}", table="outbox", texts=[column])
         outbox = _less(erased, "outbox", OUTBOX_OF_OTHERS)
         if outbox.rows_lost:
             outcome.tell("outbox", outbox.rows_lost)
@@ -148,7 +148,7 @@ def rejects_that_stay(erased: Erased) -> list[Stays]:
     Code and line stay; the names of files lose the name of a person.
     """
     outcome = erased.outcome
-    outcome.rejects = load_places(erased, "named_reject", "reject", ["raw", "message"])
+    outcome.rejects = load_places(erased, "named_reject", table="reject", texts=["raw", "message"])
     files = load_paths(erased, "named_file", "select distinct file from store.reject")
     if not outcome.rejects and not files:
         return []
@@ -163,7 +163,7 @@ def rejects_that_stay(erased: Erased) -> list[Stays]:
 
 def remarks_that_stay(erased: Erased) -> list[Stays]:
     """Return what stays of remarks about rows, and of claims that were passed over."""
-    load_places(erased, "named_remark", "remark", ["value", "attribute"])
+    load_places(erased, "named_remark", table="remark", texts=["value", "attribute"])
     typed = erased.scratch.rows(TYPED_REMARKS) if erased.hashes else []
     places = [
         (place,)
@@ -177,12 +177,12 @@ def remarks_that_stay(erased: Erased) -> list[Stays]:
     ]
 
 
-def load_places(erased: Erased, name: str, table: str, texts: Sequence[str]) -> int:
+def load_places(erased: Erased, name: str, *, table: str, texts: Sequence[str]) -> int:
     """Make a relation (place) of the rows of a table that quote a value; return how many.
 
     texts: the columns of text that are looked through.
     """
-    places = places_of(erased.scratch, f"store.{table}", texts, erased.sought)
+    places = places_of(erased.scratch, f"store.{table}", texts=texts, sought=erased.sought)
     erased.scratch.load(name, PLACES, [(place,) for place in places])
     return len(places)
 

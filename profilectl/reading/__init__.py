@@ -1,3 +1,4 @@
-"""What may be asked of a store: find, explain, compare, list, export, check, back up; it imports
-`importing` and what is below it.
+"""What may be asked of a store: find, explain, compare, list, export, check, back up.
+
+It imports `importing` and what is below it.
 """

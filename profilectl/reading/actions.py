@@ -1,4 +1,7 @@
-"""Reading a store from outside: open it for reading, ask, close it again."""
+"""Reading a store: each function opens it, does one thing and closes it.
+
+`show` is to feel instant: what it does not need is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from profilectl.codes import NobodyFound
 from profilectl.files.whole_file import check_target
@@ -28,18 +31,32 @@ from profilectl.store.opening import open_store
 from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.store import OpenStore
 
-if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded where it is used
+if TYPE_CHECKING:
+    import pyarrow
+
     from profilectl.reading.export import Wanted
     from profilectl.reading.lookup import Lookup
     from profilectl.reading.search import Hit, SearchRequest
     from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
 
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-"""The units of a time that is told from now backwards."""
+"""The units of a time that is counted from now backwards."""
 LOOK_UP_MEMORY = "500MB"
 """What a look-up of many takes beside the file itself; beyond, it spills to disk, which costs it
 little.
 """
+
+
+@contextlib.contextmanager
+def _reading(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
+    with (
+        scratch_beside(store_path.absolute()) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        yield store
+
+
+# People
 
 
 def read_profiles(
@@ -53,21 +70,20 @@ def read_profiles(
 ) -> list[str]:
     """Return the profiles that hold an identity, oldest first, as JSON documents with provenance.
 
-    kind: an identity type, "mpid" or "any". as_of: an import or a time (history.as_of). more: parts
+    kind: an identity type, "mpid" or "any"; as_of: an import or a time (history.as_of); more: parts
     of the activity to put into each document (activity.members). Raises UsageError, InputRefused,
     StoreBusy, StoreUnusable.
     """
     with _reading(store_path, wait_s) as store:
-        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
-        found = profiles.find(kind, value)
-        lines = profiles.lines(found)
-        people = _standing(profiles, found)
-        added = [to_json(standing_json(one))[1:-1] for one in people]
-        told = [members(one, more) if more else "" for one in people]
-        return [
-            ",".join(filter(None, (line[:-1], *rest))) + "}"
-            for line, *rest in zip(lines, added, told, strict=True)
-        ]
+        profiles = _profiles_as_of(store, as_of)
+        holders = profiles.find(kind, value)
+        documents = []
+        people = _standing(profiles, holders)
+        for line, person in zip(profiles.lines(holders), people, strict=True):
+            parts = [line[:-1], to_json(standing_json(person))[1:-1]]
+            parts += [members(person, more)] if more else []
+            documents.append(",".join(filter(None, parts)) + "}")
+        return documents
 
 
 def read_activities(
@@ -75,24 +91,45 @@ def read_activities(
 ) -> list[Activity]:
     """Return the profiles that hold an identity, oldest first, with all that touched them.
 
-    As read_profiles.
+    The arguments are those of read_profiles.
     """
     with _reading(store_path, wait_s) as store:
-        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        profiles = _profiles_as_of(store, as_of)
         return _standing(profiles, profiles.find(kind, value))
 
 
-def _standing(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
+def _profiles_as_of(store: OpenStore, as_of: str | None) -> Profiles:
+    return profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+
+
+def _standing(profiles: Profiles, holders: Sequence[int]) -> list[Activity]:
     """Return the activity of some profiles, with where each stands now."""
-    people = activities(profiles, found)
+    people = activities(profiles, holders)
     if profiles.until is not None or not profiles.store.has_definitions():
         return people
-    # what it rests on takes a while to load
+    # What it rests on takes a while to load.
     from profilectl.audiences.one_person import standing_of
 
-    for one in people:
-        one.standing = standing_of(profiles, one, time.time_ns() // 1_000_000)
+    for person in people:
+        person.standing = standing_of(profiles, person, time.time_ns() // 1_000_000)
     return people
+
+
+def search_store(
+    store_path: Path, request: SearchRequest, *, wait_s: float = 0
+) -> tuple[int, list[Hit]]:
+    """Return how many identities or profiles were found, and the first of them.
+
+    Raises what search.search raises.
+    """
+    from profilectl.reading.search import search
+
+    with _reading(store_path, wait_s) as store:
+        of_anybody = request.where is None and store.workspace is None
+        return search(profiles_of(store, every=of_anybody), request)
+
+
+# Why
 
 
 def explain_person(
@@ -104,24 +141,25 @@ def explain_person(
     as_of: str | None = None,
     wait_s: float = 0,
 ) -> list[tuple[Activity, list[Explained]]]:
-    """Return each profile that holds an identity, with the explanation of some attributes (of all,
-    where keys is empty).
+    """Return each profile that holds an identity, with the explanation of some attributes.
 
-    Raises InputRefused for an attribute that none of them ever had.
+    keys: the attributes; empty: all. Raises InputRefused for an attribute that none of them ever
+    had.
     """
     with _reading(store_path, wait_s) as store:
-        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
-        found = _standing(profiles, profiles.find(kind, value))
-        for key in keys if found and not any(one.aged_ms for one in found) else ():
+        profiles = _profiles_as_of(store, as_of)
+        people = _standing(profiles, profiles.find(kind, value))
+        for key in keys if people and not any(person.aged_ms for person in people) else ():
             attribute_meant(profiles, key)
     explained = []
-    for one in found:
-        known = {*one.history, *one.calculated()}
-        wanted = [key for key in map(attribute_key, keys or sorted(known)) if key in known]
-        explained.append((one, [explain_attribute(one, key) for key in wanted]))
+    for person in people:
+        own = {*person.history, *person.calculated()}
+        named = [key for key in map(attribute_key, keys or sorted(own)) if key in own]
+        explained.append((person, [explain_attribute(person, key) for key in named]))
     for key in map(attribute_key, keys):
-        if found and not any(key in one.history or key in one.calculated() for one in found):
-            explain_attribute(found[0], key)
+        had = any(key in person.history or key in person.calculated() for person in people)
+        if people and not had:
+            explain_attribute(people[0], key)  # which raises
     return explained
 
 
@@ -130,7 +168,8 @@ def explain_identities(
 ) -> Apart:
     """Return why two identities are not one profile, or that they are."""
     with _reading(store_path, wait_s) as store:
-        return apart(profiles_of(store, every=True), first, second)  # as whom a row finds
+        # Rows find people in all workspaces.
+        return apart(profiles_of(store, every=True), first, second)
 
 
 def explain_chains(
@@ -139,9 +178,8 @@ def explain_chains(
     """Return each profile that holds an identity, with the rows that joined its identities."""
     with _reading(store_path, wait_s) as store:
         profiles = profiles_of(store)
-        return [
-            (one, chain(profiles, one)) for one in activities(profiles, profiles.find(kind, value))
-        ]
+        people = activities(profiles, profiles.find(kind, value))
+        return [(person, chain(profiles, person)) for person in people]
 
 
 def identify_user(
@@ -149,7 +187,7 @@ def identify_user(
 ) -> Identified:
     """Return where identities (type -> value) lead, step by step, changing nothing."""
     with _reading(store_path, wait_s) as store:
-        # users are of all workspaces
+        # Users are of all workspaces.
         return identify(profiles_of(store, every=True), environment, identities)
 
 
@@ -159,25 +197,13 @@ def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0
         return explain_row(profiles_of(store), file, line)
 
 
-def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return the tables in force."""
     with _reading(store_path, wait_s) as store:
         return rules_in_force(profiles_of(store))
 
 
-def search_store(
-    store_path: Path, asked: SearchRequest, *, wait_s: float = 0
-) -> tuple[int, list[Hit]]:
-    """Return how many identities or profiles were found, and the first of them.
-
-    Raises what search.search raises.
-    """
-    from profilectl.reading.search import search
-
-    with _reading(store_path, wait_s) as store:
-        return search(
-            profiles_of(store, every=asked.where is None and store.workspace is None), asked
-        )
+# What came in, and what it changed
 
 
 def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> list[StreamedEvent]:
@@ -198,13 +224,14 @@ def read_batches(
     device: str | None,
     wait_s: float = 0,
 ) -> tuple[int, list[Arrived | Unowned]]:
-    """Return the last arrival there is, and the batches that arrived last (after an arrival),
-    oldest first.
+    """Return the last arrival there is, and the batches that arrived last, oldest first.
+
+    after: only batches after this arrival.
     """
     from profilectl.reading.stream import batches_of
 
     with _reading(store_path, wait_s) as store:
-        found = batches_of(
+        batches = batches_of(
             profiles_of(store),
             after=after,
             limit=limit,
@@ -212,135 +239,7 @@ def read_batches(
             environment=environment,
             device=device,
         )
-        return store.next_import()[1] - 1, found
-
-
-def stated_time(option: str, stated: str | None) -> int | None:
-    """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds.
-
-    Raises UsageError.
-    """
-    if stated is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
-    if found:
-        return time.time_ns() // 1_000_000 - int(found[1]) * AGO_MS[found[2]]
-    return time_ms(option, stated, "a time", "30d, 2026-11-23")
-
-
-@contextlib.contextmanager
-def folder_for_input(store: Path) -> Iterator[Path]:
-    """Make a folder for input that is read from a stream, for its owner only; it goes at the end."""
-    with folder_beside_or_elsewhere(store.absolute()) as folder:
-        yield folder
-
-
-def copied(stream: BinaryIO, path: Path) -> None:
-    """Copy standard input to a file. Raises InputRefused where the disk has no room for it."""
-    from profilectl.importing.stage.source.unpacking import blocks_of, with_space
-
-    with (
-        path.open("wb") as out,
-        contextlib.closing(with_space("-", blocks_of(stream), path.parent)) as blocks,
-    ):
-        out.writelines(blocks)
-
-
-def look_up_file(
-    store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0
-) -> Iterator[bytes]:
-    """Yield a line for each line of a file of identities, in blocks.
-
-    Raises InputRefused, StoreBusy, StoreUnusable.
-    """
-    from profilectl.reading.lookup import look_up
-
-    with (
-        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s, reads=[path]) as store,
-    ):
-        yield from look_up(profiles_of(store, every=_of_anybody(store, wanted)), path, wanted)
-
-
-def look_up_values(
-    store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0
-) -> Any:
-    """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities,
-    in order.
-    """
-    from profilectl.reading.lookup import look_up_list
-
-    with (
-        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        return look_up_list(profiles_of(store, every=_of_anybody(store, wanted)), values, wanted)
-
-
-def _of_anybody(store: OpenStore, wanted: Lookup) -> bool:
-    """Say whether it does not matter which workspace is meant: identities are the same in all."""
-    return store.workspace is None and not wanted.fields
-
-
-def names_in(store_path: Path, what: str) -> list[str]:
-    """Return the names of the feeds, the workspaces, the imports, the imports in force, or (keys)
-    of the attributes.
-    """
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, upgrade=False) as store,
-    ):
-        if what == "feeds":
-            return [feed.name for feed in store.feeds()]
-        if what == "workspaces":
-            return workspaces_of(store.feeds())
-        if what.startswith("imports"):
-            return [
-                str(past.number)
-                for past in history_of(store)
-                if what == "imports" or past.undone_ms is None
-            ]
-        profiles = profiles_of(store, every=True)
-        return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
-
-
-@contextlib.contextmanager
-def _reading(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        yield store
-
-
-def export_store(
-    store_path: Path,
-    wanted: Wanted,
-    output: BinaryIO | Path,
-    *,
-    wait_s: float = 0,
-    memory_limit: str | None = None,
-    progress: Callable[[str, int], None] = lambda step, rows: None,
-) -> int:
-    """Export what is wanted and return how many rows or lines.
-
-    Raises what export.export_to raises, StoreBusy, StoreUnusable.
-    """
-    from profilectl.files.sinks import check_folder
-    from profilectl.reading.export import check_wanted, export_to
-
-    check_wanted(wanted)
-    if not store_path.exists():
-        with _reading(store_path, wait_s):
-            return 0
-    if isinstance(output, Path):
-        (check_folder if wanted.partition_by or wanted.max_rows else check_target)(output)
-    beside = output if isinstance(output, Path) else store_path
-    with (
-        scratch_beside(beside.absolute(), memory_limit) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        return export_to(store, wanted, output, progress=lambda rows: progress("exporting", rows))
+        return store.next_import()[1] - 1, batches
 
 
 def changes_of(
@@ -353,12 +252,11 @@ def changes_of(
     attributes: Sequence[str] = (),
     wait_s: float = 0,
 ) -> Iterator[tuple[str, ...]]:
-    """Return what an import changed, or what lies between the states after two: (JSON line, mpid,
-    change, what, before, after, import, place, which row had brought a lost identity), profile
-    by profile.
+    """Yield what an import changed, or what lies between the states after two, profile by profile.
 
-    who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy,
-    StoreUnusable.
+    Each is (JSON line, mpid, change, what, before, after, import, place, the row that had brought a
+    lost identity). who: only the profiles with this identity (type, value). Raises InputRefused,
+    StoreBusy, StoreUnusable.
     """
     from profilectl.reading.diff import differences, span_of
 
@@ -379,9 +277,130 @@ def changes_of(
 
 def attribute_meant(profiles: Profiles, name: str) -> str:
     """Return the attribute that --attribute names. Raises UsageError where nobody ever had it."""
-    meant = profiles.meant(name)
-    if meant is None:
+    attribute = profiles.meant(name)
+    if attribute is None:
         raise no_such(
             "attribute", name, profiles.names(), option="--attribute", lists="profilectl stats"
         )
-    return meant
+    return attribute
+
+
+def stated_time(option: str, stated: str | None) -> int | None:
+    """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds.
+
+    Raises UsageError.
+    """
+    if stated is None:
+        return None
+    ago = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
+    if ago:
+        return time.time_ns() // 1_000_000 - int(ago[1]) * AGO_MS[ago[2]]
+    return time_ms(option, stated, "a time", example="30d, 2026-11-23")
+
+
+# Many at once
+
+
+@contextlib.contextmanager
+def folder_for_input(store: Path) -> Iterator[Path]:
+    """Make a folder for input from a stream, for its owner only; it goes at the end."""
+    with folder_beside_or_elsewhere(store.absolute()) as folder:
+        yield folder
+
+
+def copied(stream: BinaryIO, path: Path) -> None:
+    """Copy standard input to a file. Raises InputRefused where the disk has no room for it."""
+    from profilectl.importing.stage.source.unpacking import blocks_of, with_space
+
+    with (
+        path.open("wb") as out,
+        contextlib.closing(with_space("-", blocks_of(stream), path.parent)) as blocks,
+    ):
+        out.writelines(blocks)
+
+
+def look_up_file(
+    store_path: Path, path: Path, request: Lookup, *, wait_s: float = 0
+) -> Iterator[bytes]:
+    """Yield a line for each line of a file of identities, in blocks.
+
+    Raises InputRefused, StoreBusy, StoreUnusable.
+    """
+    from profilectl.reading.lookup import look_up
+
+    with (
+        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s, reads=[path]) as store,
+    ):
+        yield from look_up(_profiles_looked_up(store, request), path, request)
+
+
+def look_up_values(
+    store_path: Path, values: Sequence[str], request: Lookup, *, wait_s: float = 0
+) -> pyarrow.Table:
+    """Return a table of (type, value, mpid, profiles, fields...) for identities, in their order."""
+    from profilectl.reading.lookup import look_up_list
+
+    with (
+        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        return look_up_list(_profiles_looked_up(store, request), values, request)
+
+
+def _profiles_looked_up(store: OpenStore, request: Lookup) -> Profiles:
+    """Return the read model of a look-up: identities are the same in all workspaces."""
+    return profiles_of(store, every=store.workspace is None and not request.fields)
+
+
+def export_store(
+    store_path: Path,
+    request: Wanted,
+    output: BinaryIO | Path,
+    *,
+    wait_s: float = 0,
+    memory_limit: str | None = None,
+    progress: Callable[[str, int], None] = lambda step, rows: None,
+) -> int:
+    """Export what is wanted and return how many rows or lines.
+
+    Raises what export.export_to raises, StoreBusy, StoreUnusable.
+    """
+    from profilectl.files.sinks import check_folder
+    from profilectl.reading.export import check_wanted, export_to
+
+    check_wanted(request)
+    if not store_path.exists():
+        with _reading(store_path, wait_s):
+            return 0
+    if isinstance(output, Path):
+        (check_folder if request.partition_by or request.max_rows else check_target)(output)
+    beside = output if isinstance(output, Path) else store_path
+    with (
+        scratch_beside(beside.absolute(), memory_limit) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        return export_to(store, request, output, progress=lambda rows: progress("exporting", rows))
+
+
+def names_in(store_path: Path, what: str) -> list[str]:
+    """Return names of a store, for completion.
+
+    what: feeds, workspaces, imports, "imports in force", or keys (of attributes).
+    """
+    with (
+        scratch_beside(store_path.absolute()) as scratch,
+        open_store(scratch, store_path, upgrade=False) as store,
+    ):
+        if what == "feeds":
+            return [feed.name for feed in store.feeds()]
+        if what == "workspaces":
+            return workspaces_of(store.feeds())
+        if what.startswith("imports"):
+            return [
+                str(past.number)
+                for past in history_of(store)
+                if what == "imports" or past.undone_ms is None
+            ]
+        profiles = profiles_of(store, every=True)
+        return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))

@@ -1,8 +1,7 @@
-"""Backups: a store copied to a file, sealed by its secret, encrypted where that is asked for; and
-put back.
+"""Backups: a store copied to a file, sealed by its secret, encrypted on request; and put back.
 
 A backup is one file. The log of the store is folded in, a plain one is read back, an encrypted one
-is never on the disk in the clear. Its seal lies beside it: with the store, it says whether the
+is never on the disk in the clear. Its seal lies beside it: with the store, it shows whether the
 backup is as it was made.
 """
 
@@ -28,7 +27,7 @@ from profilectl.files.suppression_key import key_of_store, key_path
 from profilectl.files.whole_file import check_target, is_database, whole_file
 from profilectl.importing.suppression import guard_of, is_keyed
 from profilectl.reading.check import Breach, check
-from profilectl.rules.sql.quoting import quote_identifier
+from profilectl.reading.statements import over, rows_of
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.copies import BLOCK, copy_store
 from profilectl.store.opening import open_store
@@ -40,13 +39,27 @@ from profilectl.store.upgrade import known_version
 SEAL = 1
 """The version of the form of a seal."""
 LARGEST_SEAL = 64 * 1024
+"""How many bytes of a seal are read at most."""
+SEAL_TYPES = {"profilectl_seal": int, "store_id": str, "made_ms": int, "bytes": int, "seal": str}
+"""The members of a seal, with their types."""
 ERASES = 4
 """The schema version from which on people can be erased."""
 NAME_A_BACKUP = "name a file that profilectl backup has written"
+NAME_A_SEAL = "name the seal with --seal; profilectl backup writes one"
+MOST_BREACHES = 5
+"""How many broken promises of an unsound backup a message names."""
+
+ERASED_SINCE = """
+select coalesce(sum(profiles), 0)
+from store.erasure
+where kind = 'erased' and number > $last
+"""
+SUM = "select sum(hash(stored)) from stored"
+TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeBackup:
     """A backup that was made."""
 
     bytes: int
@@ -78,8 +91,8 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class Vouched:
-    """What a store says of a backup."""
+class VouchedBackup:
+    """Whether a backup is as it was made, by its store."""
 
     made_ms: int
     """When the seal says that it was made."""
@@ -94,57 +107,56 @@ def seal_beside(target: Path) -> Path:
 
 def backup_store(
     path: Path, target: Path, *, keys: Keys | None = None, force: bool = False, wait_s: float = 0
-) -> Made:
+) -> MadeBackup:
     """Copy a store to a file, read it back, and seal it.
 
-    keys: whom it is encrypted for; force: replace a file of that name.
-
-    Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
+    keys: whom it is encrypted for; force: replace a file of that name. Raises InputRefused where
+    the file cannot be written, StoreBusy, StoreUnusable.
     """
     must_exist(path)
-    _check_apart(path, target)
-    if (
-        not force
-        and target.is_file()
-        and not target.is_symlink()
-        and not seal_beside(target).exists()
-    ):
-        raise InputRefused(
-            f"{target} is there already, and no seal is beside it: it may be a backup that was cut short",
-            "name another FILE, or write it anew with --force",
-        )
-    check_target(target, "FILE", replace=force, store=True)
-    if not keys and "?" in str(target.absolute()):
-        raise InputRefused(
-            f"{target}: DuckDB opens no store with a question mark in its name or its folder's",
-            "name another file: a backup is a store",
-        )
     seal = seal_beside(target)
+    _check_target(path, target, force=force, encrypted=bool(keys))
     check_target(seal, "FILE", replace=force or _is_seal(seal))
     until = time.monotonic() + wait_s
-    # Opened once as a store: what is no store, or a newer one, is not backed up as one.
+    # Opened once as a store: a file that is no store, or a newer one, is not backed up as one.
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, wait_s=wait_s) as store,
     ):
-        secret, name = store.meta("secret"), store.meta("store_id")
+        secret, store_id = store.meta("secret"), store.meta("store_id")
         key = key_path(path) if is_keyed(store) else None
-    size = (
-        _copy_encrypted(path, target, keys, until)
-        if keys
-        else copy_store(path, target, until=until)
-    )
-    said = {
+    if keys:
+        size = _copy_encrypted(path, target, keys, until=until)
+    else:
+        size = copy_store(path, target, until=until)
+    unsealed = {
         "profilectl_seal": SEAL,
-        "store_id": name,
+        "store_id": store_id,
         "made_ms": time.time_ns() // 1_000_000,
         "bytes": size,
     }
+    sealed = {**unsealed, "seal": _sealed(target, secret, unsealed)}
     with whole_file(seal, "FILE") as out:
-        out.write(
-            json.dumps({**said, "seal": _sealed(target, secret, said)}, indent=2).encode() + b"\n"
+        out.write(json.dumps(sealed, indent=2).encode() + b"\n")
+    return MadeBackup(size, seal, key)
+
+
+def _check_target(path: Path, target: Path, *, force: bool, encrypted: bool) -> None:
+    """Check that a backup may be written to a file. Raises InputRefused."""
+    _check_apart(path, target)
+    is_file = target.is_file() and not target.is_symlink()
+    if not force and is_file and not seal_beside(target).exists():
+        raise InputRefused(
+            f"{target} is there already, and no seal is beside it:"
+            " it may be a backup that was cut short",
+            "name another FILE, or write it anew with --force",
         )
-    return Made(size, seal, key)
+    check_target(target, "FILE", replace=force, store=True)
+    if not encrypted and "?" in str(target.absolute()):
+        raise InputRefused(
+            f"{target}: DuckDB opens no store with a question mark in its name or its folder's",
+            "name another file: a backup is a store",
+        )
 
 
 def _check_apart(path: Path, target: Path) -> None:
@@ -157,9 +169,9 @@ def _check_apart(path: Path, target: Path) -> None:
         )
 
 
-def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
-    """Write a store to a file, encrypted on the way, while no writer is let in; return its bytes."""
-    with scratch_beside(path.absolute()) as scratch, _held(scratch, path, until) as content:
+def _copy_encrypted(path: Path, target: Path, keys: Keys, *, until: float) -> int:
+    """Write a store to a file, encrypted on the way, while no writer is let in; return its size."""
+    with scratch_beside(path.absolute()) as scratch, _locked(scratch, path, until) as content:
         try:
             with whole_file(target, "FILE", store=True) as file:
                 out = _Digesting(file)
@@ -176,11 +188,11 @@ def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
 
 
 @contextlib.contextmanager
-def _held(scratch: Scratch, path: Path, until: float) -> Iterator[BinaryIO]:
+def _locked(scratch: Scratch, path: Path, until: float) -> Iterator[BinaryIO]:
     """Open the file of a store while it is locked for reading, with no log beside it."""
     log = path.with_name(path.name + ".wal")
     for _ in range(3):
-        if log.exists():  # somebody was killed: whoever opens the store for writing folds it in
+        if log.exists():  # somebody was killed: opening the store for writing folds it in
             attach(scratch, path, write=True, until=until)
             scratch.run("checkpoint store")
             scratch.run("detach store")
@@ -199,13 +211,16 @@ class _Digesting:
     """A file that remembers the hash of what was written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest = file, hashlib.sha256()
+        self._file = file
+        self.digest = hashlib.sha256()
 
     def write(self, block: bytes) -> int:
+        """Write a block, and add it to the hash."""
         self.digest.update(block)
         return self._file.write(block)
 
     def flush(self) -> None:
+        """Flush the file."""
         self._file.flush()
 
 
@@ -217,21 +232,21 @@ def _read_back(handle: int) -> str:
     return digest.hexdigest()
 
 
-def _sealed(target: Path, secret: str, said: dict[str, Any]) -> str:
-    """Return the seal of a file and of what is said of it."""
-    made = keyed(secret, BACKUP)
-    made.update(json.dumps(said, sort_keys=True).encode() + b"\n")
+def _sealed(target: Path, secret: str, unsealed: dict[str, object]) -> str:
+    """Return the seal of a file and of what is stated beside it."""
+    seal = keyed(secret, BACKUP)
+    seal.update(json.dumps(unsealed, sort_keys=True).encode() + b"\n")
     with target.open("rb") as content:
         while block := content.read(BLOCK):
-            made.update(block)
-    return made.hexdigest()
+            seal.update(block)
+    return seal.hexdigest()
 
 
 def _check_plain(path: Path, hint: str) -> None:
-    """Refuse what is there and is no plain file: a pipe is waited for without end. Raises
-    InputRefused.
+    """Refuse what is there and is no plain file: reading a pipe might never end.
+
+    Raises InputRefused. A folder is reported when it is opened.
     """
-    # a folder is said when it is opened
     if path.exists() and not path.is_file() and not path.is_dir():
         raise InputRefused(f"{path} is not a plain file", hint)
 
@@ -244,114 +259,116 @@ def _is_seal(path: Path) -> bool:
 
 
 def _read_seal(path: Path) -> dict[str, Any]:
-    _check_plain(path, "name the seal with --seal; profilectl backup writes one")
+    """Return a seal. Raises InputRefused where there is none."""
+    _check_plain(path, NAME_A_SEAL)
     try:
         with path.open("rb") as content:
-            found = json.loads(content.read(LARGEST_SEAL))
+            document = json.loads(content.read(LARGEST_SEAL))
     except OSError as error:
-        raise InputRefused(
-            f"{path}: {error.strerror}", "name the seal with --seal; profilectl backup writes one"
-        ) from None
+        raise InputRefused(f"{path}: {error.strerror}", NAME_A_SEAL) from None
     except (ValueError, RecursionError):
-        found = None
-    types = {"profilectl_seal": int, "store_id": str, "made_ms": int, "bytes": int, "seal": str}
+        document = None
     if (
-        not isinstance(found, dict)
-        or found.keys() != types.keys()
-        or any(type(found[name]) is not kind for name, kind in types.items())
-        or found["profilectl_seal"] != SEAL
+        not isinstance(document, dict)
+        or document.keys() != SEAL_TYPES.keys()
+        or any(type(document[name]) is not kind for name, kind in SEAL_TYPES.items())
+        or document["profilectl_seal"] != SEAL
     ):
         raise InputRefused(
             f"{path} is no seal of a backup",
             "name the one that profilectl backup has written with --seal",
         )
-    return found
+    return document
 
 
-def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float = 0) -> Vouched:
-    """Say whether a backup is as it was made from a store, by the store's secret.
+def vouch(
+    path: Path, backup: Path, *, seal: Path | None = None, wait_s: float = 0
+) -> VouchedBackup:
+    """Return whether a backup is as it was made from a store, by the store's secret.
 
-    seal: where it is, unless beside the backup.
-
-    Raises InputRefused where there is no backup or no seal, or another store's, StoreBusy,
-    StoreUnusable.
+    seal: where it is, unless beside the backup. Raises InputRefused where there is no backup or no
+    seal, or another store's, StoreBusy, StoreUnusable.
     """
     must_exist(path)
     _check_plain(backup, NAME_A_BACKUP)
     if not backup.exists():
         raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NAME_A_BACKUP)
-    found = _read_seal(seal or seal_beside(backup))
-    said = {name: value for name, value in found.items() if name != "seal"}
+    sealed = _read_seal(seal or seal_beside(backup))
+    unsealed = {name: value for name, value in sealed.items() if name != "seal"}
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, wait_s=wait_s) as store,
     ):
-        secret, name = store.meta("secret"), store.meta("store_id")
-    if found["store_id"] != name:
+        secret, store_id = store.meta("secret"), store.meta("store_id")
+    if sealed["store_id"] != store_id:
         raise InputRefused(
             f"{backup} was made from another store than {path}, which cannot vouch for it",
             "name that store with --store",
         )
     try:
-        good = holds(found["seal"], _sealed(backup, secret, said))
+        is_unchanged = holds(sealed["seal"], _sealed(backup, secret, unsealed))
     except OSError as error:
         raise InputRefused(f"{backup} cannot be read: {error.strerror}", NAME_A_BACKUP) from None
-    return Vouched(
-        found["made_ms"],
-        [] if good else [Breach("backup", f"{backup} or its seal was changed after it was made")],
-    )
+    changed = Breach("backup", f"{backup} or its seal was changed after it was made")
+    return VouchedBackup(sealed["made_ms"], [] if is_unchanged else [changed])
 
 
 def restore_store(
     path: Path, backup: Path, *, keys: Keys, force: bool = False, wait_s: float = 0
 ) -> Restored:
-    """Make a store of a backup, once it is seen to be sound; all of it or nothing.
+    """Make a store of a backup, if it is sound; all of it or nothing.
 
-    force: in the place of one that is there.
-
-    Raises InputRefused where there is a store, or for a wrong key; StoreBusy; StoreUnusable for a
-    backup that is damaged, or none.
+    force: in the place of one that is there. Raises InputRefused where there is a store, or for a
+    wrong key; StoreBusy; StoreUnusable for a backup that is damaged, or none.
     """
     check_path(path)
     _check_plain(backup, NAME_A_BACKUP)
     _check_room(path, force=force)
     until = time.monotonic() + wait_s
-    encrypted = _checked(path, backup)
+    encrypted = _is_encrypted(path, backup)
     with private_folder(path, "new") as folder:
-        made = folder / "store"
+        restored = folder / "store"
         if encrypted:
-            _decrypted(backup, made, keys)
+            _decrypt(backup, restored, keys)
         else:
-            copy_store(backup, made, until=until)
-        seen = _seen_sound(folder, made, backup, path)
-        back = _erased_since(folder, path, seen, until) if force and path.exists() else 0
-        size = made.stat().st_size
-        _put(folder, made, path, force=force, until=until)
-    return Restored(size, encrypted, seen.version, seen.no_key, back)
+            copy_store(backup, restored, until=until)
+        sound = _check_sound(folder, restored, backup=backup, path=path)
+        replaces = force and path.exists()
+        erased_since = _erased_since(folder, path, sound, until=until) if replaces else 0
+        size = restored.stat().st_size
+        _put(folder, restored, path, force=force, until=until)
+    return Restored(
+        bytes=size,
+        encrypted=encrypted,
+        schema_version=sound.version,
+        no_key=sound.no_key,
+        erased_since=erased_since,
+    )
 
 
 def is_locked(backup: Path) -> bool:
-    """Say whether a backup needs a passphrase."""
+    """Return whether a backup needs a passphrase."""
     _check_plain(backup, NAME_A_BACKUP)
     try:
         with backup.open("rb") as content:
             return content.read(len(LOCKED)) == LOCKED
     except OSError:
-        return False  # said by restore_store
+        return False  # restore_store reports it
 
 
 def _check_room(path: Path, *, force: bool) -> None:
-    for one in (path, path.with_name(path.name + ".wal")):
-        if one.exists() and not force:
-            what = "a store" if one == path else "the log of a store that is gone"
+    """Check that nothing is written over. Raises InputRefused."""
+    for file in (path, path.with_name(path.name + ".wal")):
+        if file.exists() and not force:
+            what = "a store" if file == path else "the log of a store that is gone"
             raise InputRefused(
-                f"there is {what} at {one}; it is not written over",
+                f"there is {what} at {file}; it is not written over",
                 "name another with --store, or give --force",
             )
 
 
-def _checked(path: Path, backup: Path) -> bool:
-    """Say whether a backup is encrypted.
+def _is_encrypted(path: Path, backup: Path) -> bool:
+    """Return whether a backup is encrypted.
 
     Raises InputRefused where it cannot be read, StoreUnusable where it is none.
     """
@@ -366,11 +383,12 @@ def _checked(path: Path, backup: Path) -> bool:
     return encrypted
 
 
-def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
+def _decrypt(backup: Path, restored: Path, keys: Keys) -> None:
+    """Write what is in an encrypted backup to a new file. Raises StoreUnusable where it is none."""
     try:
-        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(restored, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with backup.open("rb") as content, os.fdopen(handle, "wb") as out:
-            decrypt(content, out, keys, str(backup))
+            decrypt(content, out, keys, name=str(backup))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
@@ -378,13 +396,13 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
             f"{backup} could not be restored: {error.strerror or error}",
             "make room, or name another folder",
         ) from None
-    if not is_database(made):
+    if not is_database(restored):
         raise StoreUnusable(f"what is in {backup} is no store", NAME_A_BACKUP)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """A store that was made of a backup."""
+class _SoundStore:
+    """A store that was made of a backup and is sound."""
 
     version: int
     """Its schema version."""
@@ -396,61 +414,60 @@ class _Seen:
     """The number of its last act of erasure; 0: there was none."""
 
 
-def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> _Seen:
-    """Look at a store that was made of a backup.
+def _check_sound(folder: Path, restored: Path, *, backup: Path, path: Path) -> _SoundStore:
+    """Check a store that was made of a backup; path: where it gets its place.
 
     Raises StoreUnusable where a promise of it is broken.
     """
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
-            attach(scratch, made, write=False, until=time.monotonic())
-            version = known_version(scratch, made)
-            store = OpenStore(scratch, made)
-            no_key = _no_key(store, path) if version == SCHEMA_VERSION else ""
-            breaches = (
-                [f"{one.promise}: {one.message}" for one in check(store)]
-                if version == SCHEMA_VERSION
-                else _unreadable(scratch)
-            )
-            seen = _Seen(
-                version,
-                no_key,
-                store.meta("secret"),
-                _last_erasure(store) if version >= ERASES else 0,
+            attach(scratch, restored, write=False, until=time.monotonic())
+            version = known_version(scratch, restored)
+            store = OpenStore(scratch, restored)
+            is_current = version == SCHEMA_VERSION
+            breaches = _breaches(store) if is_current else _unreadable(scratch)
+            sound = _SoundStore(
+                version=version,
+                no_key=_no_key(store, path) if is_current else "",
+                secret=store.meta("secret"),
+                erasures=_last_erasure(store) if version >= ERASES else 0,
             )
             scratch.run("detach store")
         except StoreUnusable as error:
-            raise StoreUnusable(error.message.replace(str(made), str(backup)), error.hint) from None
+            message = error.message.replace(str(restored), str(backup))
+            raise StoreUnusable(message, error.hint) from None
         except duckdb.Error as error:
-            raise StoreUnusable(
-                f"{backup} is damaged: {plain(error)}".replace(str(made), str(backup)),
-                "use another backup",
-            ) from None
+            message = f"{backup} is damaged: {plain(error)}".replace(str(restored), str(backup))
+            raise StoreUnusable(message, "use another backup") from None
     if breaches:
         raise StoreUnusable(
-            f"{backup} is not sound: {'; '.join(breaches[:5])}",
+            f"{backup} is not sound: {'; '.join(breaches[:MOST_BREACHES])}",
             "use another backup; a plain one is a store, which profilectl check --repair may mend",
         )
-    return seen
+    return sound
+
+
+def _breaches(store: OpenStore) -> list[str]:
+    return [f"{breach.promise}: {breach.message}" for breach in check(store)]
 
 
 def _last_erasure(store: OpenStore) -> int:
     return store.next_erasure() - 1
 
 
-def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | None:
-    """Return how many people were erased from the store that is there after the backup was made,
-    who are in the backup; None: that store cannot be read.
+def _erased_since(folder: Path, path: Path, sound: _SoundStore, *, until: float) -> int | None:
+    """Return how many people of a backup were erased since from the store that is there.
+
+    None: that store cannot be read.
     """
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
             attach(scratch, path, write=False, until=until)
             try:
                 store = OpenStore(scratch, path)
-                if known_version(scratch, path) < ERASES or store.meta("secret") != seen.secret:
+                if known_version(scratch, path) < ERASES or store.meta("secret") != sound.secret:
                     return 0
-                counted = "select coalesce(sum(profiles), 0) from store.erasure where kind = 'erased' and number > $last"
-                return int(scratch.row(counted, {"last": seen.erasures})[0])
+                return int(scratch.row(ERASED_SINCE, {"last": sound.erasures})[0])
             finally:
                 scratch.run("detach store")
         except StoreBusy:
@@ -460,8 +477,9 @@ def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | 
 
 
 def _no_key(store: OpenStore, path: Path) -> str:
-    """Say why a store would take nothing in at its new place, for want of the key of those who stay
-    out.
+    """Return why a store would take nothing in at its new place: it lacks the key of its list.
+
+    "": it would.
     """
     try:
         with key_of_store(path):
@@ -473,20 +491,18 @@ def _no_key(store: OpenStore, path: Path) -> str:
 
 def _unreadable(scratch: Scratch) -> list[str]:
     """Return which tables of a store of an older version cannot be read to their last block."""
-    found = []
-    for (name,) in scratch.rows(
-        "select table_name from duckdb_tables() where database_name = 'store'"
-    ):
+    damaged = []
+    for (name,) in scratch.rows(TABLES):
         try:
-            scratch.run(f"select sum(hash(one)) from store.{quote_identifier(name)} as one")
+            scratch.run(over(SUM, stored=rows_of(name)))
         except duckdb.Error as error:
-            found.append(f"the table {name} cannot be read: {plain(error)}")
-    return found
+            damaged.append(f"the table {name} cannot be read: {plain(error)}")
+    return damaged
 
 
-def _put(folder: Path, made: Path, path: Path, *, force: bool, until: float) -> None:
-    """Give a store that was restored its name: nobody has the one that is there open then."""
-    with made.open("rb") as content:
+def _put(folder: Path, restored: Path, path: Path, *, force: bool, until: float) -> None:
+    """Give a store that was restored its name, while nobody has the one that is there open."""
+    with restored.open("rb") as content:
         os.fsync(content.fileno())
     with (
         contextlib.closing(Scratch(folder)) as scratch,
@@ -494,11 +510,11 @@ def _put(folder: Path, made: Path, path: Path, *, force: bool, until: float) -> 
     ):
         try:
             if force:
-                # of the store that goes: it would be read into the other
+                # The log is of the store that goes: it would be read into the other.
                 path.with_name(path.name + ".wal").unlink(missing_ok=True)
-                made.replace(path)
+                restored.replace(path)
             else:
-                _link(made, path)
+                _link(restored, path)
         except FileExistsError:
             raise InputRefused(
                 f"there is a store at {path} by now; it is not written over",
@@ -512,22 +528,23 @@ def _put(folder: Path, made: Path, path: Path, *, force: bool, until: float) -> 
         sync_folder(path.absolute().parent)
 
 
-def _link(made: Path, path: Path) -> None:
+def _link(restored: Path, path: Path) -> None:
     """Give a file a name that no other has. Raises FileExistsError."""
     try:
-        os.link(made, path)
+        os.link(restored, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
         if path.exists():
             raise FileExistsError from None
-        made.rename(path)
+        restored.rename(path)
 
 
 @contextlib.contextmanager
 def _shut_out(scratch: Scratch, path: Path, until: float) -> Iterator[None]:
-    """Hold the store that is to be replaced, so that nobody writes to it meanwhile; one that is
-    damaged nobody can open.
+    """Hold the store that is to be replaced, so that nobody writes to it meanwhile.
+
+    A damaged one is not held: nobody can open it.
     """
     if not path.exists():
         yield

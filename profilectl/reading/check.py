@@ -30,31 +30,29 @@ from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint, known_identities
 from profilectl.store.store import OpenStore
 
-# fmt: off
 PROMISES = {
-    "readable":    "every block of every table can be read",
+    "readable": "every block of every table can be read",
     "fingerprint": "identities are hashed as they were when the store was made",
-    "tables":      "every table that a segment names is there, and no other",
-    "sorted":      "rows lie by profile and arrival, indexes by hash, MPIDs by number",
-    "rows":        "a segment has as many rows as it says",
-    "imports":     "every row belongs to an import in force and to a feed, and every cell to a row",
-    "founders":    "every profile has one founding row and one MPID, and no MPID belongs to two of"
-                   " an environment",
+    "tables": "every table that a segment names is there, and no other",
+    "sorted": "rows lie by profile and arrival, indexes by hash, MPIDs by number",
+    "rows": "a segment has as many rows as it says",
+    "imports": "every row belongs to an import in force and to a feed, and every cell to a row",
+    "founders": "every profile has one founding row and one MPID, and no MPID belongs to two of"
+    " an environment",
     "environment": "every row of a profile, and every event, is of the profile's environment",
-    "identities":  "every identity of a row is in the index, and every entry of an index comes from"
-                   " a row",
-    "unique":      "a unique or immutable identity is held by one profile only",
-    "immutable":   "a profile has one value at most of an immutable type",
-    "history":     "the history's counts of rows and of profiles made are those of the store, and"
-                   " of what was erased",
-    "computed":    "every calculated value and every membership is a profile's, and of what is"
-                   " defined",
-    "recomputed":  "every calculated value and every real-time membership is what a computation"
-                   " anew gives (a sample is compared)",
-    "outbox":      "every batch that waits to leave is of a row that is there, or has all of"
-                   " itself, and none has left; of a member one change at most waits for an output",
+    "identities": "every identity of a row is in the index, and every entry of an index comes from"
+    " a row",
+    "unique": "a unique or immutable identity is held by one profile only",
+    "immutable": "a profile has one value at most of an immutable type",
+    "history": "the history's counts of rows and of profiles made are those of the store, and"
+    " of what was erased",
+    "computed": "every calculated value and every membership is a profile's, and of what is"
+    " defined",
+    "recomputed": "every calculated value and every real-time membership is what a computation"
+    " anew gives (a sample is compared)",
+    "outbox": "every batch that waits to leave is of a row that is there, or has all of"
+    " itself, and none has left; of a member one change at most waits for an output",
 }
-# fmt: on
 
 HAS_COLUMNS = """
 select 1
@@ -254,7 +252,7 @@ class Breach:
     repaired: bool = False
     """Whether that was done."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the entry of `check --json`."""
         return {
             "promise": self.promise,
@@ -276,7 +274,7 @@ def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
         repair_derived(store)
     after = list(_breaches(store))
     still = {(breach.promise, breach.message) for breach in after}
-    known = {(breach.promise, breach.message) for breach in before}
+    earlier = {(breach.promise, breach.message) for breach in before}
     return [
         *(
             Breach(
@@ -288,7 +286,7 @@ def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
             for breach in before
         ),
         # What a wrong index hid comes to light only when it is right.
-        *(breach for breach in after if (breach.promise, breach.message) not in known),
+        *(breach for breach in after if (breach.promise, breach.message) not in earlier),
     ]
 
 

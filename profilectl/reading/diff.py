@@ -1,5 +1,4 @@
-"""What lies between two states of the store: profiles made, identities gained and lost, attributes
-set.
+"""What lies between two states of a store: profiles, identities and attributes that came or went.
 
 Every row keeps its arrival, so any state that was is the rows that had arrived by then, also where
 segments were laid together since.
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles
@@ -309,7 +307,7 @@ def differences(
     attributes.
     """
     scratch = profiles.store.scratch
-    bound: dict[str, Any] = {
+    bound: dict[str, object] = {
         "start": span.first,
         "end": span.end,
         "changes": list(changes),
@@ -333,13 +331,13 @@ def differences(
             yield from block
 
 
-def _used(select: str, bound: dict[str, Any]) -> dict[str, Any]:
+def _used(select: str, bound: dict[str, object]) -> dict[str, object]:
     """Return those of some values that a statement binds: it takes no others."""
     bare = QUOTED.sub("", select)
     return {name: value for name, value in bound.items() if f"${name}" in bare}
 
 
-def _load_touched(profiles: Profiles, bound: dict[str, Any], only: Sequence[int] | None) -> None:
+def _load_touched(profiles: Profiles, bound: dict[str, object], only: Sequence[int] | None) -> None:
     """Make `diff_profile`: the profiles of a stretch that rows of the span have touched."""
     tables = [f"row_{segment.number}" for segment in profiles.segments]
     touched = over_each(ROWS_TOUCHED, tables, nothing=OTHERS_TOUCHED)
@@ -359,11 +357,14 @@ def _changes(profiles: Profiles, attributes: Sequence[str]) -> str:
     parts.append(CREATED)
     parts.append(over(ALIASED, named=known_mpids(profiles.segments)))
     for kind in profiles.identities:
-        stated = _stated(profiles, kind)
+        spelled = _stated(profiles, kind)
         if profiles.removals:
-            earlier, later = over(HELD_BEFORE, stated=stated), over(HELD_AT_END, stated=stated)
+            earlier, later = over(HELD_BEFORE, stated=spelled), over(HELD_AT_END, stated=spelled)
         else:
-            earlier, later = over(STATED_BEFORE, stated=stated), over(STATED_AT_END, stated=stated)
+            earlier, later = (
+                over(STATED_BEFORE, stated=spelled),
+                over(STATED_AT_END, stated=spelled),
+            )
         name = quote_text(kind)
         parts.append(over(GAINED.format(columns=name), earlier=earlier, later=later))
         if profiles.removals:
@@ -377,7 +378,7 @@ def _stated(profiles: Profiles, kind: str) -> str:
     columns = ["profile", "arrival", f"i_{kind} as value", f"{spelled} as key"]
     if profiles.removals:
         secret = profiles.store.meta("secret")
-        digest = identity_hash(secret, environment_name("environment"), kind, spelled)
+        digest = identity_hash(secret, environment_name("environment"), kind, key=spelled)
         columns += [f"{CODE[kind]} as type", f"{digest} as hash"]
     arrived = known_rows(profiles.segments, [kind], ())
     return over(IDENTITIES.format(columns=", ".join(columns)), arrived=arrived)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from profilectl.codes import InputRefused, sentence
 from profilectl.profiles.activity import Activity, AttributeChange, Origin
@@ -162,7 +161,7 @@ def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
     return Rule(priority, incoming=ours, owner=theirs, standing=stands, verdict=verdict)
 
 
-def rules_in_force(profiles: Profiles) -> dict[str, Any]:
+def rules_in_force(profiles: Profiles) -> dict[str, object]:
     """Return the tables in force, for a person and for JSON."""
     settings: Settings = profiles.store.settings()
     return {
@@ -197,7 +196,7 @@ def rules_in_force(profiles: Profiles) -> dict[str, Any]:
     }
 
 
-def _identity_rules(rules: Rules) -> dict[str, Any]:
+def _identity_rules(rules: Rules) -> dict[str, object]:
     return {
         "strategy": rules.strategy,
         "hierarchy": list(rules.hierarchy),

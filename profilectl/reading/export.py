@@ -27,8 +27,14 @@ from profilectl.files.sinks import (
 from profilectl.files.whole_file import whole_file
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.exported_fields import filled, narrowed
-from profilectl.reading.exported_imports import import_extract, import_rows
-from profilectl.reading.extract import OWN, Extract, csv_line, extract_of
+from profilectl.reading.extract import (
+    OWN,
+    Extract,
+    csv_line,
+    extract_of,
+    import_extract,
+    import_rows,
+)
 from profilectl.reading.retold_sql import Telling
 from profilectl.reading.statements import over, over_each, union
 from profilectl.reading.where import condition_of
@@ -147,42 +153,42 @@ class Wanted:
         )
 
 
-def check_wanted(wanted: Wanted) -> None:
+def check_wanted(request: Wanted) -> None:
     """Raise UsageError for what does not go together."""
-    if wanted.kind not in KINDS:
+    if request.kind not in KINDS:
         raise UsageError(
-            f"{wanted.kind} is nothing that is exported", "what is: " + ", ".join(KINDS)
+            f"{request.kind} is nothing that is exported", "what is: " + ", ".join(KINDS)
         )
-    _check_format(wanted)
-    if wanted.fields and wanted.kind == "imports":
+    _check_format(request)
+    if request.fields and request.kind == "imports":
         raise UsageError("--fields goes with what people have, not with imports")
-    if wanted.kind != "profiles" and set(OWN).intersection(wanted.fields):
-        own = next(name for name in wanted.fields if name in OWN)
+    if request.kind != "profiles" and set(OWN).intersection(request.fields):
+        own = next(name for name in request.fields if name in OWN)
         raise UsageError(
-            f"--fields {own}: is of every one of the {wanted.kind}",
+            f"--fields {own}: is of every one of the {request.kind}",
             "name identities and attributes",
         )
-    if wanted.in_order and (wanted.partition_by or wanted.max_rows):
+    if request.in_order and (request.partition_by or request.max_rows):
         raise UsageError("--sorted goes with one file")
 
 
-def _check_format(wanted: Wanted) -> None:
-    is_document = (wanted.kind, wanted.format) == ("profiles", "jsonl")
-    if wanted.provenance and not is_document:
+def _check_format(request: Wanted) -> None:
+    is_document = (request.kind, request.format) == ("profiles", "jsonl")
+    if request.provenance and not is_document:
         raise UsageError(
             "--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone"
         )
-    if wanted.whole and not is_document:
+    if request.whole and not is_document:
         raise UsageError("--whole goes with --format jsonl", "a cell holds no list of devices")
-    if wanted.safe and wanted.format != "csv":
+    if request.safe and request.format != "csv":
         raise UsageError("--safe-for-spreadsheets goes with --format csv")
-    if wanted.kind == "batches" and wanted.format != "jsonl":
+    if request.kind == "batches" and request.format != "jsonl":
         raise UsageError("batches are JSON: --format jsonl")
 
 
 def export_to(
     store: OpenStore,
-    wanted: Wanted,
+    request: Wanted,
     output: BinaryIO | Path,
     *,
     progress: Callable[[int], None] = lambda rows: None,
@@ -192,72 +198,72 @@ def export_to(
     Return how many rows or lines it has. Raises UsageError for what a format cannot hold,
     InputRefused where the path cannot be written.
     """
-    check_wanted(wanted)
-    if wanted.kind == "imports":
-        rows = import_rows(store, since=wanted.since, format=wanted.format, safe=wanted.safe)
-        with _one_file(output, wanted, import_extract()) as writer:
+    check_wanted(request)
+    if request.kind == "imports":
+        rows = import_rows(store, since=request.since, format=request.format, safe=request.safe)
+        with _one_file(output, request, import_extract()) as writer:
             writer.write(rows)
         return len(rows)
-    profiles = _profiles_to_export(store, wanted)
-    if wanted.partition_by is not None:  # the folders have the attribute's own name
-        key = profiles.meant(wanted.partition_by) or wanted.partition_by
-        wanted = replace(wanted, partition_by=key)
-    group = _group(profiles, wanted)
-    if wanted.fields:
-        profiles = narrowed(profiles, wanted.fields)
-    elif wanted.kind == "profiles" and wanted.format != "jsonl":
+    profiles = _profiles_to_export(store, request)
+    if request.partition_by is not None:  # the folders have the attribute's own name
+        key = profiles.meant(request.partition_by) or request.partition_by
+        request = replace(request, partition_by=key)
+    group = _group(profiles, request)
+    if request.fields:
+        profiles = narrowed(profiles, request.fields)
+    elif request.kind == "profiles" and request.format != "jsonl":
         # A column is of what somebody has.
         is_chosen = "where profile in (select profile from chosen)"
         condition = is_chosen if store.scratch.has("chosen") else ""
         profiles = filled(profiles, condition, functools.partial(stretches, profiles))
     extract = extract_of(
-        wanted.kind,
+        request.kind,
         profiles,
-        provenance=wanted.provenance,
-        whole=wanted.whole,
-        telling=wanted.telling(),
-        own=[name for name in OWN if name in wanted.fields] or OWN,
+        provenance=request.provenance,
+        whole=request.whole,
+        telling=request.telling(),
+        own=[name for name in OWN if name in request.fields] or OWN,
     )
-    pouring = _Pouring(profiles, extract, wanted, progress=_Progress(progress))
-    if wanted.partition_by is None and wanted.max_rows is None:
-        with _one_file(output, wanted, extract) as writer:
+    pouring = _Pouring(profiles, extract, request, progress=_Progress(progress))
+    if request.partition_by is None and request.max_rows is None:
+        with _one_file(output, request, extract) as writer:
             return pouring.into(writer)
     if not isinstance(output, Path):
         raise UsageError("--partition-by and --max-rows-per-file write a folder", "name it with -o")
     return _into_folder(pouring, output, group)
 
 
-def _profiles_to_export(store: OpenStore, wanted: Wanted) -> Profiles:
+def _profiles_to_export(store: OpenStore, request: Wanted) -> Profiles:
     """Return the read model of an export, with those chosen who are wanted.
 
     Identities are the same in all workspaces: a workspace matters where one is named, or something
     else is read as well.
     """
-    reads_more = bool(wanted.where or wanted.fields or wanted.partition_by)
+    reads_more = bool(request.where or request.fields or request.partition_by)
     profiles = profiles_of(
-        store, every=wanted.kind == "identities" and store.workspace is None and not reads_more
+        store, every=request.kind == "identities" and store.workspace is None and not reads_more
     )
     profiles.only_seen = True
     profiles.tell_several()
-    choose(profiles, wanted)
+    choose(profiles, request)
     return profiles
 
 
 @contextlib.contextmanager
-def _one_file(output: BinaryIO | Path, wanted: Wanted, extract: Extract) -> Iterator[RowWriter]:
+def _one_file(output: BinaryIO | Path, request: Wanted, extract: Extract) -> Iterator[RowWriter]:
     if isinstance(output, Path):
-        with whole_file(output) as stream, _writing(stream, wanted, extract) as writer:
+        with whole_file(output) as stream, _writing(stream, request, extract) as writer:
             yield writer
     else:
-        with _writing(output, wanted, extract) as writer:
+        with _writing(output, request, extract) as writer:
             yield writer
 
 
 @contextlib.contextmanager
-def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[RowWriter]:
-    with packed(stream, wanted.format, wanted.compression) as out:
+def _writing(stream: BinaryIO, request: Wanted, extract: Extract) -> Iterator[RowWriter]:
+    with packed(stream, request.format, request.compression) as out:
         writer = writer_of(
-            wanted.format, out, extract.columns, extract.numbers, compression=wanted.compression
+            request.format, out, extract.columns, extract.numbers, compression=request.compression
         )
         try:
             yield writer
@@ -265,22 +271,22 @@ def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[Row
             writer.close()
 
 
-def choose(profiles: Profiles, wanted: Wanted) -> None:
+def choose(profiles: Profiles, request: Wanted) -> None:
     """Make `chosen`, the profiles that are wanted, where not all are."""
     scratch = profiles.store.scratch
     scratch.drop("chosen")
-    if wanted.environment:
+    if request.environment:
         named = over(OF_ENVIRONMENT, named=known_mpids(profiles.segments))
-        _narrow(profiles, named, {"environment": ENVIRONMENTS.index(wanted.environment)})
-    for start, end in touched_in(profiles.store, wanted):
-        _choose_touched(profiles, start, end, aliases=wanted.since is not None)
-    if wanted.audience is not None:
-        audience = audience_defined(profiles.store, wanted.audience)
+        _narrow(profiles, named, {"environment": ENVIRONMENTS.index(request.environment)})
+    for start, end in touched_in(profiles.store, request):
+        _choose_touched(profiles, start, end, aliases=request.since is not None)
+    if request.audience is not None:
+        audience = audience_defined(profiles.store, request.audience)
         of_audience = f"where audience = {audience.number}"
         now_ms = time.time_ns() // 1_000_000
         _narrow(profiles, in_force(profiles, now_ms, of_audience, wanted=[audience]))
-    if wanted.where is not None:
-        condition = condition_of(wanted.where, profiles)
+    if request.where is not None:
+        condition = condition_of(request.where, profiles)
         scratch.load("met", [("profile", "bigint")], [])
         cells = len(condition.keys) + len(profiles.identities)
         for stretch in list(stretches(profiles, cells)):
@@ -290,7 +296,7 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         _narrow(profiles, "select profile from met")
 
 
-def _narrow(profiles: Profiles, matching: str, bound: dict[str, Any] | None = None) -> None:
+def _narrow(profiles: Profiles, matching: str, bound: dict[str, object] | None = None) -> None:
     """Narrow `chosen` to the profiles of a SELECT."""
     scratch = profiles.store.scratch
     is_narrowed = scratch.has("chosen")
@@ -304,7 +310,7 @@ def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases:
 
     aliases: whether a profile counts that an alias has changed since.
     """
-    bound: dict[str, Any] = {"start": start, "end": ANY_ARRIVAL if end is None else end}
+    bound: dict[str, object] = {"start": start, "end": ANY_ARRIVAL if end is None else end}
     tables = [f"row_{segment.number}" for segment in profiles.segments if "row" in segment.tables]
     touched = [over_each(ROWS_BETWEEN, tables, nothing=REMOVALS_BETWEEN)]
     if aliases:
@@ -313,23 +319,23 @@ def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases:
     _narrow(profiles, union(touched), bound)
 
 
-def touched_in(store: OpenStore, wanted: Wanted) -> list[tuple[int, int | None]]:
+def touched_in(store: OpenStore, request: Wanted) -> list[tuple[int, int | None]]:
     """Return the arrivals, from one to before another, that a profile must have been touched by.
 
     Raises InputRefused.
     """
     spans: list[tuple[int, int | None]] = []
-    if wanted.since is not None:
-        spans.append((as_of(store, str(wanted.since)), None))
-    if wanted.touched_by is not None:
-        end = as_of(store, str(wanted.touched_by))
-        spans.append((import_numbered(store, wanted.touched_by).first_arrival, end))
+    if request.since is not None:
+        spans.append((as_of(store, str(request.since)), None))
+    if request.touched_by is not None:
+        end = as_of(store, str(request.touched_by))
+        spans.append((import_numbered(store, request.touched_by).first_arrival, end))
     return spans
 
 
-def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
+def _group(profiles: Profiles, request: Wanted) -> Callable[[str], str] | None:
     """Return the SELECT of (profile, value) that parts an export into folders."""
-    key = wanted.partition_by
+    key = request.partition_by
     if key is None:
         return None
     if key != "environment" and not profiles.has(key):
@@ -382,19 +388,19 @@ class _Pouring:
     """The read model."""
     extract: Extract
     """What leaves."""
-    wanted: Wanted
+    request: Wanted
     """How it leaves."""
     progress: _Progress
     """How many rows have left."""
 
     @property
     def _is_lines(self) -> bool:
-        return self.wanted.format == "jsonl"
+        return self.request.format == "jsonl"
 
     @property
     def _leaving(self) -> str:
         """The columns that leave, as SQL lists them."""
-        if self.wanted.format == "csv":
+        if self.request.format == "csv":
             return "_line"
         if self._is_lines:
             return "line"
@@ -402,11 +408,11 @@ class _Pouring:
 
     @property
     def _order(self) -> str:
-        return (ORDER_OF_LINES if self._is_lines else ORDER)[self.wanted.kind]
+        return (ORDER_OF_LINES if self._is_lines else ORDER)[self.request.kind]
 
     @property
     def _order_by_mpid(self) -> str:
-        by_line = self._is_lines and self.wanted.kind != "batches"
+        by_line = self._is_lines and self.request.kind != "batches"
         return self._order.replace("_profile", "_mpid, line" if by_line else "_mpid, _profile")
 
     def _select(self, condition: str) -> str:
@@ -415,20 +421,20 @@ class _Pouring:
             return self.extract.lines(condition)
         assert self.extract.rows is not None
         rows = self.extract.rows(condition)
-        if self.wanted.format != "csv":
+        if self.request.format != "csv":
             return rows
         line = csv_line(
             self.extract.in_sql,
             self.extract.numbers,
-            safe=self.wanted.safe,
+            safe=self.request.safe,
             listed=self.extract.listed,
         )
-        columns = f"{ORDER[self.wanted.kind]}, {line}"
+        columns = f"{ORDER[self.request.kind]}, {line}"
         return over(CSV_LINES.format(columns=columns), exported=rows)
 
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
-        if self.wanted.in_order:
+        if self.request.in_order:
             return self._into_sorted(writer)
         for condition in stretches(self.profiles, self.extract.cells):
             select = _sorted(self._leaving, self._order, self._select(condition))
@@ -466,7 +472,7 @@ class _Pouring:
             result = self.profiles.store.scratch.connection.execute(select)
             while block := result.fetchmany(BLOCK):
                 for value, rows_of_group in _groups(block):
-                    key = str(self.wanted.partition_by)
+                    key = str(self.request.partition_by)
                     parts.write(rows_of_group, folder_of(key, value) if group else "")
                 self.progress.add(len(block))
         return self.progress.rows
@@ -503,13 +509,13 @@ def _groups(
 
 def _into_folder(pouring: _Pouring, folder: Path, group: Callable[[str], str] | None) -> int:
     """Write an export into files of a folder: all of them, or none."""
-    wanted = pouring.wanted
+    request = pouring.request
     parts = Parts(
         folder,
-        wanted.kind,
-        wanted.max_rows,
-        lambda stream: _writing(stream, wanted, pouring.extract),
-        suffix_of(wanted.format, wanted.compression),
+        request.kind,
+        request.max_rows,
+        lambda stream: _writing(stream, request, pouring.extract),
+        suffix_of(request.format, request.compression),
     )
     try:
         count = pouring.into_parts(parts, group)

@@ -1,4 +1,4 @@
-"""What an export holds: profiles, identities, attributes or batches, a stretch of them at a time.
+"""What an export holds: profiles, identities, attributes, batches or imports.
 
 Each kind gives rows (for CSV and Parquet) and lines (JSON) as SELECTs, both with profile and mpid
 beside them, which order the export and do not leave.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.codes import UsageError
@@ -28,11 +30,14 @@ from profilectl.reading.long_form import (
 from profilectl.reading.retold_sql import Telling, tell_more
 from profilectl.reading.statements import over, union
 from profilectl.rules.batch import LIMITS
+from profilectl.rules.counts import Past
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import held_as_cell, held_as_json
+from profilectl.store.history import history_of, import_numbered
 from profilectl.store.segments import both, known_identities
+from profilectl.store.store import OpenStore
 
 MOST_COLUMNS = 10_000
 """How many columns can be read again (stage.columns)."""
@@ -96,6 +101,26 @@ BATCH_LINES = (
     "select profile as _profile, mpid as _mpid, n as _arrival, {columns} as line from batch"
 )
 BATCHES_OF_SOMEBODY = "select * from batch where most > 0"
+
+# The columns of an export of imports, with their types in SQL.
+IMPORT_COLUMNS = {
+    "import": "BIGINT",
+    "feed": "VARCHAR",
+    "source": "VARCHAR",
+    "protection": "VARCHAR",
+    "environment": "VARCHAR",
+    "started_ms": "BIGINT",
+    "finished_ms": "BIGINT",
+    "made_by": "VARCHAR",
+    "undone_ms": "BIGINT",
+    "rows": "BIGINT",
+    "applied": "BIGINT",
+    "dropped": "BIGINT",
+    "rejected": "BIGINT",
+    "files": "VARCHAR",
+}
+IMPORT_NUMBERS = tuple(name for name, kind in IMPORT_COLUMNS.items() if kind == "BIGINT")
+IMPORT_LINES = "select {columns} from past order by place"
 
 PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
 """What a spreadsheet may take for a number, and runs nothing of."""
@@ -361,9 +386,9 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
         loose_member=_loose_members(profiles, condition),
     )
     times = "if(first_seen_ms < last_seen_ms, 2, 1)" if telling.times else "1"
-    last = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
+    last_batch = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
     numbers = "unnest(generate_series(1 - apart, last_batch)) as n"
-    counted = over(WITH_NUMBER.format(columns=last), person=person)
+    counted = over(WITH_NUMBER.format(columns=last_batch), person=person)
     batch = over(WITH_NUMBER.format(columns=numbers), person=counted)
     if not telling.mpid:
         batch = over(BATCHES_OF_SOMEBODY, batch=batch)
@@ -454,3 +479,52 @@ def csv_cell(cell: str, *, safe: bool) -> str:
     )
     quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
     return f"ifnull(if({special}, {quoted}, {cell}), '')"
+
+
+def import_extract() -> Extract:
+    """Return the columns of an export of imports; it has no SELECT."""
+    return Extract(tuple(IMPORT_COLUMNS), None, lambda condition: condition, numbers=IMPORT_NUMBERS)
+
+
+def import_rows(
+    store: OpenStore, *, since: int | None, format: str, safe: bool
+) -> list[Sequence[Any]]:
+    """Return the rows of an export of imports, as the writer of a format takes them.
+
+    since: only imports after this one; safe: a spreadsheet that opens the CSV runs nothing of it.
+    Raises InputRefused where the import of `since` is not there.
+    """
+    if since:
+        import_numbered(store, since)
+    imports = [past for past in history_of(store) if since is None or past.number > since]
+    if format == "jsonl":
+        return [[orjson.dumps(past.as_json()).decode()] for past in imports]
+    rows: list[Sequence[Any]] = [_cells(past) for past in imports]
+    if format != "csv":
+        return rows
+    scratch = store.scratch
+    placed = [[place, *row] for place, row in enumerate(rows)]
+    scratch.load("past", [("place", "BIGINT"), *IMPORT_COLUMNS.items()], placed)
+    line = csv_line(tuple(IMPORT_COLUMNS), IMPORT_NUMBERS, safe=safe)
+    return [list(row) for row in scratch.rows(IMPORT_LINES.format(columns=line))]
+
+
+def _cells(past: Past) -> list[Any]:
+    """Return the cells of an import, in the order of IMPORT_COLUMNS."""
+    counts = past.report["rows"]
+    return [
+        past.number,
+        past.feed,
+        past.source,
+        past.protection,
+        past.environment,
+        past.started_ms,
+        past.finished_ms,
+        past.made_by,
+        past.undone_ms,
+        counts["read"],
+        counts["applied"],
+        counts["dropped"],
+        counts["rejected"],
+        "\n".join(file["path"] for file in past.report["files"]),
+    ]

@@ -227,7 +227,7 @@ def _passed(
 
 def _digest(activity: Activity, identity: HeldIdentity, secret: str) -> int:
     key = key_of(BY_NAME[identity.type], identity.value)
-    return hash_of(secret, activity.environment, identity.type, key)
+    return hash_of(secret, activity.environment, identity.type, key=key)
 
 
 def not_given(flag: str, guarded: Sequence[Identity]) -> str:
@@ -291,8 +291,9 @@ def _why_apart(
 
 def _how_it_came(person: Activity, identity: Identity) -> str:
     kind, value = identity
-    origins = (held.origin for held in person.identities if (held.type, held.value) == identity)
-    origin = next(origins, person.every()[0].origin)
+    own = (own for own in person.identities if (own.type, own.value) == identity)
+    brought = next(own, None)
+    origin = brought.origin if brought else person.every()[0].origin
     return (
         f"{kind} {value} came to profile {person.mpid} by import {origin.import_number},"
         f" {origin.where}"
@@ -344,12 +345,12 @@ def _where_both_lead(keys: Mapping[str, str], people: Sequence[Activity], rules:
 def _held_as(activity: Activity, identity: Identity) -> Identity:
     """Return an identity that was asked for as the profile holds it."""
     kind, value = identity
-    for held in activity.identities:
-        held_type = BY_NAME[held.type]
-        if kind in (held.type, "any") and (
-            key_of(held_type, held.value) == key_of(held_type, display(value))
+    for own in activity.identities:
+        own_type = BY_NAME[own.type]
+        if kind in (own.type, "any") and (
+            key_of(own_type, own.value) == key_of(own_type, display(value))
         ):
-            return held.type, held.value
+            return own.type, own.value
     return ("mpid", str(activity.mpid)) if kind == "any" else identity
 
 
@@ -375,7 +376,7 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
         if person.environment == environment
     }
     steps: list[Step] = []
-    profile, protected = look_up(keys, records_of(list(people.values())), rules, steps)
+    profile, protected = look_up(keys, records_of(list(people.values())), rules, steps=steps)
     return Identified(
         steps=steps,
         people=people,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profilectl.reading.statements import kind_of, over, rows_of, union
+from profilectl.reading.statements import count_rows, kind_of, over, rows_of, union
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.identities import environment_name, identity_hash
@@ -52,7 +52,7 @@ def index_select(store: OpenStore, segment: Segment) -> str:
     for kind in segment.identities:
         key = identity_sql.key(BY_NAME[kind], f"i_{kind}")
         columns = [
-            f"{identity_hash(secret, environment, kind, key)} as hash",
+            f"{identity_hash(secret, environment, kind, key=key)} as hash",
             "profile",
             f"{CODE[kind]}::utinyint as type",
             "arrival",
@@ -80,7 +80,7 @@ def repair_derived(store: OpenStore) -> None:
     named = {f"{kind}_{segment.number}" for segment in segments for kind in segment.tables}
     for (table,) in scratch.rows(TABLES_THERE):
         if table not in named and is_of_segment(table):
-            scratch.run(f"drop table store.{quote_identifier(table)}")
+            _drop(scratch, table)
     for segment in segments:
         _sort(scratch, segment)
         _derive(store, segment)
@@ -92,7 +92,7 @@ def _sort(scratch: Scratch, segment: Segment) -> None:
         if kind in segment.tables and kind != "mpid":
             table = f"{kind}_{segment.number}"
             _create(scratch, "sorted", over(SORTED.format(columns=order), stored=rows_of(table)))
-            scratch.run(f"drop table store.{table}")
+            _drop(scratch, table)
             scratch.run(f"alter table store.sorted rename to {table}")
 
 
@@ -106,14 +106,18 @@ def _derive(store: OpenStore, segment: Segment) -> None:
     }
     for kind, select in derived.items():
         table = f"{kind}_{segment.number}"
-        scratch.run(f"drop table if exists store.{table}")
+        _drop(scratch, table)
         _create(scratch, table, select)
-        if scratch.row(f"select count(*) from store.{table}")[0]:
+        if count_rows(scratch, rows_of(table)):
             tables.append(kind)
         else:
-            scratch.run(f"drop table store.{table}")
+            _drop(scratch, table)
     scratch.run(NAME_TABLES, {"tables": tables, "number": segment.number})
 
 
 def _create(scratch: Scratch, table: str, select: str) -> None:
     scratch.run(f"create table store.{table} as {select}")
+
+
+def _drop(scratch: Scratch, table: str) -> None:
+    scratch.run(f"drop table if exists store.{quote_identifier(table)}")

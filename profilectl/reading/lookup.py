@@ -48,10 +48,10 @@ BLOCK = 20_000
 
 ASKED_VALUE = "select seq, {columns} from asked"
 SOUGHT = "select seq, {columns} from asked_value"
-STATED = "select * from cell where value <> ''"
+NOT_EMPTY = "select * from cell where value <> ''"
 # Who has a value is asked once a value, not once a line: many lines and many profiles may have the
 # same one. An MPID has a small number for a hash.
-HELD = """
+HOLDERS = """
 select distinct holding.hash, holding.profile
 from holding
 where holding.hash in (select hash from sought)
@@ -233,18 +233,18 @@ class LookupMatch:
     """Why the line could not be read."""
 
 
-def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
+def look_up(profiles: Profiles, path: Path, request: Lookup) -> Iterator[bytes]:
     """Yield the answers as blocks of lines.
 
     Raises InputRefused for a file that is not understood.
     """
-    wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
-    _answer(profiles, read_file(profiles, path, wanted), wanted)
+    request = replace(request, fields=_attributes(profiles, request.fields))
+    _answer(profiles, read_file(profiles, path, request), request)
     explained = over(
-        EXPLAINED.format(columns=whole_number("value")), answered=_answered(profiles, wanted)
+        EXPLAINED.format(columns=whole_number("value")), answered=_answered(profiles, request)
     )
-    lines = _csv_answers if wanted.format == "csv" else _json_answers
-    yield from lines(profiles.store.scratch, explained, wanted.fields)
+    lines = _csv_answers if request.format == "csv" else _json_answers
+    yield from lines(profiles.store.scratch, explained, request.fields)
 
 
 def _csv_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> Iterator[bytes]:
@@ -272,15 +272,15 @@ def _json_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> It
         yield ("\n".join(text for (text,) in block) + "\n").encode()
 
 
-def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[LookupMatch]:
-    """Return what each line of a file names, in every environment, not only in the one of `wanted`.
+def found_in(profiles: Profiles, path: Path, request: Lookup) -> list[LookupMatch]:
+    """Return what each line of a file names, in every environment, not only in that of the request.
 
     Raises InputRefused for a file that is not understood.
     """
-    kinds = read_file(profiles, path, wanted)
+    kinds = read_file(profiles, path, request)
     matches = []
     for environment in ENVIRONMENTS:
-        _answer(profiles, kinds, replace(wanted, environment=environment))
+        _answer(profiles, kinds, replace(request, environment=environment))
         matches += [
             LookupMatch(line, kind, value, profiles=tuple(sorted(people or ())), fault=fault)
             for line, kind, value, people, fault in profiles.store.scratch.rows(MATCHES)
@@ -288,27 +288,27 @@ def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[LookupMatch
     return matches
 
 
-def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> pyarrow.Table:
+def look_up_list(profiles: Profiles, values: Sequence[str], request: Lookup) -> pyarrow.Table:
     """Return a table of (type, value, mpid, profiles, fields as JSON text) for a list, in order."""
-    assert wanted.kind is not None
+    assert request.kind is not None
     scratch = profiles.store.scratch
-    wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
+    request = replace(request, fields=_attributes(profiles, request.fields))
     load_lines(scratch, [*values, ""])
-    _answer(profiles, [str(wanted.kind)], wanted)
-    fields = [f"v{place} as {quote_identifier(name)}" for place, name in enumerate(wanted.fields)]
+    _answer(profiles, [str(request.kind)], request)
+    fields = [f"v{place} as {quote_identifier(name)}" for place, name in enumerate(request.fields)]
     columns = ", ".join(["several as profiles", *fields])
-    select = over(TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, wanted))
+    select = over(TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, request))
     return scratch.connection.sql(select).to_arrow_table()
 
 
-def _answered(profiles: Profiles, wanted: Lookup) -> str:
+def _answered(profiles: Profiles, request: Lookup) -> str:
     """Return the SELECT of the answers, with the fields asked for as v0, v1 ..."""
-    if not wanted.fields:
+    if not request.fields:
         return ANSWERS
     values = ", ".join(
-        f"{held_as_json(f'folded.v{place}')} as v{place}" for place in range(len(wanted.fields))
+        f"{held_as_json(f'folded.v{place}')} as v{place}" for place in range(len(request.fields))
     )
-    folded = profiles.folded(list(wanted.fields), PEOPLE_FOUND)
+    folded = profiles.folded(list(request.fields), PEOPLE_FOUND)
     return over(ANSWERS_WITH_FIELDS.format(columns=values), folded=folded)
 
 
@@ -352,16 +352,16 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
+def _answer(profiles: Profiles, kinds: Sequence[str], request: Lookup) -> None:
     """Make `answer`: one row for each line, with the one profile that was found, if it was one."""
     scratch, is_any = profiles.store.scratch, "any" in kinds
     cells = ", ".join(f"{trimmed(f'c{place}')} as t{place}" for place in range(len(kinds)))
     scratch.make("asked_value", ASKED_VALUE.format(columns=cells), keep=False)
-    scratch.make("sought", _sought(profiles, kinds, wanted.environment))
+    scratch.make("sought", _sought(profiles, kinds, request.environment))
     named = known_mpids(profiles.segments)
     holding = known_identities(profiles.segments, removals=profiles.removals)
-    environment = {"environment": ENVIRONMENTS.index(wanted.environment)}
-    scratch.make("held", over(HELD, holding=holding, named=named), environment)
+    environment = {"environment": ENVIRONMENTS.index(request.environment)}
+    scratch.make("held", over(HOLDERS, holding=holding, named=named), environment)
     scratch.make("holder", HOLDER)
     scratch.make("match", MATCH)
     scratch.make("best", BEST_OF_ANY if is_any else BEST_OF_ROW)
@@ -391,7 +391,7 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 rank = hierarchy.index(kind) if kind in hierarchy else len(hierarchy)
                 number = "null::bigint"
                 digest = identity_hash(
-                    secret, quote_text(environment), kind, key(BY_NAME[kind], value)
+                    secret, quote_text(environment), kind, key=key(BY_NAME[kind], value)
                 )
             columns = [
                 f"{rank} as rank",
@@ -401,5 +401,5 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 f"{number} as number",
             ]
             cell = SOUGHT.format(columns=", ".join(columns))
-            parts.append(over(STATED, cell=cell))
+            parts.append(over(NOT_EMPTY, cell=cell))
     return union(parts)

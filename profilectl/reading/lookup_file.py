@@ -43,33 +43,33 @@ from asked_line
 """
 
 
-def read_file(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
+def read_file(profiles: Profiles, path: Path, request: Lookup) -> list[str]:
     """Make `asked` of a file and return what each of its columns is (kind_of_column).
 
     Raises InputRefused for a file that is not understood.
     """
     scratch = profiles.store.scratch
-    name = "-" if wanted.piped else str(path)
+    name = "-" if request.piped else str(path)
     if path.is_file() and not path.stat().st_size:
-        if wanted.kind is None:
+        if request.kind is None:
             raise InputRefused(
                 f"{name} is empty",
                 "name the columns in the first line, or say --type email for a list",
             )
         load_lines(scratch, [])
-        return [wanted.kind]
+        return [request.kind]
     if _is_parquet(path):
         raise InputRefused(
             f"{name} is Parquet: a look-up reads CSV, JSON lines and lists",
             "write its identities as CSV",
         )
-    file = _open_file(scratch, path, name, wanted)
-    if wanted.kind is not None:
+    file = _open_file(scratch, path, name=name, request=request)
+    if request.kind is not None:
         load_lines(scratch, _text_of(name, file).split("\n"))
-        return [wanted.kind]
+        return [request.kind]
     if format_named(file.name) == "jsonl":
         return _read_json_lines(scratch, _text_of(name, file), profiles.store.settings().reading)
-    return _read_csv(scratch, name, file, delimiter=wanted.delimiter)
+    return _read_csv(scratch, name, file, delimiter=request.delimiter)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -80,16 +80,16 @@ def _is_parquet(path: Path) -> bool:
         return False  # what opens it next reports it
 
 
-def _open_file(scratch: Scratch, path: Path, name: str, wanted: Lookup) -> InputFile:
+def _open_file(scratch: Scratch, path: Path, *, name: str, request: Lookup) -> InputFile:
     """Return the one file that a path holds, unpacked."""
-    with path.open("rb") if wanted.piped else contextlib.nullcontext() as stdin:
+    with path.open("rb") if request.piped else contextlib.nullcontext() as stdin:
         (file, *more) = open_files(
             [Named(name)],
             format="csv",
-            encoding=wanted.encoding,
+            encoding=request.encoding,
             spill=scratch.folder,
             stdin=stdin,
-            max_unpacked=wanted.max_unpacked,
+            max_unpacked=request.max_unpacked,
         ).files
     if more:
         raise InputRefused(f"{name} holds several files", "look them up one by one")
@@ -118,9 +118,7 @@ def _read_csv(scratch: Scratch, name: str, file: InputFile, *, delimiter: str | 
                 "a line is looked up by one identity of a type: take one away",
             )
     rejects: list[Reject] = []
-    count = read_rows(
-        scratch.connection, file, header=header, table="cells", reject=rejects.append
-    )
+    count = read_rows(scratch.connection, file, header=header, table="cells", reject=rejects.append)
     faults = [
         (count + place, reject.line, f"{reject.code}: {reject.message}")
         for place, reject in enumerate(rejects)

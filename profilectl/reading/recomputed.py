@@ -80,11 +80,11 @@ def differences(store: OpenStore) -> Iterator[Difference]:
                 yield Difference(workspace, name, count)
 
 
-def _sample(store: OpenStore, seen: str) -> list[int]:
+def _sample(store: OpenStore, people: str) -> list[int]:
     """Return some of the profiles that a workspace has seen: the same each time."""
-    computed = store.scratch.rows(over(COMPUTED_SAMPLE, seen=seen), {"number": SAMPLE // 2})
+    computed = store.scratch.rows(over(COMPUTED_SAMPLE, seen=people), {"number": SAMPLE // 2})
     number = SAMPLE - len(computed)
-    filling = store.scratch.rows(over(ANY_SAMPLE, seen=seen), {"number": number})
+    filling = store.scratch.rows(over(ANY_SAMPLE, seen=people), {"number": number})
     return sorted({profile for (profile,) in (*computed, *filling)})
 
 
@@ -157,6 +157,6 @@ class _Comparison(NamedTuple):
         person = person_of(activity, computed)
         person.audiences = members
         for audience in self.audiences:
-            belongs = awake and holds(audience.tree, person, at_ms, audience.lookback)
+            belongs = awake and holds(audience.tree, person, at_ms, lookback=audience.lookback)
             if belongs != (audience.name in members):
                 yield audience.name

@@ -1,7 +1,7 @@
 """Batches of the people who have more than a row holds: devices, consent, attribution, opt-out.
 
-They are found by sets; each of them is told again by rules/leaving/retelling.py, from the line that
-`export profiles --whole` has. All others leave without having been looked at one by one
+They are found by sets; each of them is written again by rules/leaving/retelling.py, from the line
+that `export profiles --whole` has. All others leave without having been looked at one by one
 (extract.batches).
 """
 
@@ -63,7 +63,7 @@ class Telling:
     """
 
     def manner(self, profiles: Profiles) -> RetellingManner:
-        """Return how one profile is told again."""
+        """Return how one profile is written again."""
         judging = profiles.store.settings().reading.judging
         return RetellingManner(
             times=self.times,

@@ -223,7 +223,7 @@ def _applied(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
         return replace(fate, message=ERASED_ROW)
     for alias in profiles.aliases:
         if alias.arrival == arrival:
-            return _with_touch(profiles, fate, alias.destination, arrival)
+            return _with_touch(profiles, fate, profile=alias.destination, arrival=arrival)
     for segment in profiles.segments:
         if "row" in segment.tables and segment.first_import <= number <= segment.last_import:
             select = over(PROFILE_OF_ROW, stored=rows_of(f"row_{segment.number}"))
@@ -233,13 +233,13 @@ def _applied(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
                     {**row, "profile": profile},
                 )
                 return replace(
-                    _with_touch(profiles, fate, profile, arrival),
+                    _with_touch(profiles, fate, profile=profile, arrival=arrival),
                     taken_from=[(NAME[code], mpid) for code, mpid in taken_from],
                 )
     return replace(fate, message=NO_ROW)
 
 
-def _with_touch(profiles: Profiles, fate: RowFate, profile: int, arrival: int) -> RowFate:
+def _with_touch(profiles: Profiles, fate: RowFate, *, profile: int, arrival: int) -> RowFate:
     """Return the fate of a row that was applied to a profile."""
     (activity,) = activities(profiles, [profile])
     touch = next(touch for touch in activity.every() if touch.origin.arrival == arrival)

@@ -29,7 +29,7 @@ TYPED = "select profile, {columns} from arrived"
 NO_MATCH = "select 0 as profile, '' as type, '' as value where false"
 MATCHES = "select distinct profile, type, value from typed where value is not null"
 MATCHED_PEOPLE = "where profile in (select profile from identity_match)"
-FOUND = """
+MATCHES_OF_BOTH = """
 select identity_match.*, condition_match.* exclude (profile)
 from identity_match
 join condition_match on condition_match.profile = identity_match.profile
@@ -93,20 +93,20 @@ class Hit:
         return "{" + members + ', "user_attributes": {' + values + "}}"
 
 
-def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
+def search(profiles: Profiles, request: SearchRequest) -> tuple[int, list[Hit]]:
     """Return how many were found, and the first of them by type and value.
 
     Upper and lower case are one, but in a regular expression. Raises UsageError for a pattern or a
     condition that is none.
     """
-    if asked.text is None and asked.where is None:
+    if request.text is None and request.where is None:
         raise UsageError("say what to search for", "a text, or --where \"tier = 'gold'\"")
     scratch = profiles.store.scratch
-    condition = condition_of(asked.where, profiles) if asked.where is not None else None
+    condition = condition_of(request.where, profiles) if request.where is not None else None
     try:
-        _find(profiles, asked, condition)
+        _find(profiles, request, condition)
     except (duckdb.InvalidInputException, duckdb.BinderException) as error:
-        pattern = asked.text if asked.way == "regex" else asked.where
+        pattern = request.text if request.way == "regex" else request.where
         why = str(error).splitlines()[0].partition(": ")[2][:200]
         raise UsageError(f"{pattern} cannot be searched for: {why}") from None
     keys = condition.keys if condition else []
@@ -118,10 +118,10 @@ def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
             for place in range(len(keys))
         ),
     ]
-    environment = ENVIRONMENTS.index(asked.environment) if asked.environment else None
+    environment = ENVIRONMENTS.index(request.environment) if request.environment else None
     rows = scratch.rows(
         over(HITS.format(columns=", ".join(columns)), named=known_mpids(profiles.segments)),
-        {"environment": environment, "limit": asked.limit or NO_LIMIT},
+        {"environment": environment, "limit": request.limit or NO_LIMIT},
     )
     hits = [
         Hit(
@@ -136,12 +136,12 @@ def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
     return rows[0][0] if rows else 0, hits
 
 
-def _find(profiles: Profiles, asked: SearchRequest, condition: ProfileCondition | None) -> None:
+def _find(profiles: Profiles, request: SearchRequest, condition: ProfileCondition | None) -> None:
     """Make `found` (profile, type, value, v0, v1 ...)."""
     scratch = profiles.store.scratch
     named = known_mpids(profiles.segments)
-    by_text = asked.text is not None
-    matches = _matches(profiles, asked) if by_text else over(EVERYBODY, named=named)
+    by_text = request.text is not None
+    matches = _matches(profiles, request) if by_text else over(EVERYBODY, named=named)
     scratch.make("identity_match", matches)
     if condition is None:
         scratch.rename("identity_match", "found")
@@ -150,18 +150,18 @@ def _find(profiles: Profiles, asked: SearchRequest, condition: ProfileCondition 
     folded = profiles.folded(condition.keys, MATCHED_PEOPLE if by_text else "")
     values = ", ".join(["profile", *(f"v{place}" for place in range(len(condition.keys)))])
     scratch.make("condition_match", f"select {values} from ({folded}) where {condition.sql}")
-    scratch.make("found", FOUND)
+    scratch.make("found", MATCHES_OF_BOTH)
 
 
-def _matches(profiles: Profiles, asked: SearchRequest) -> str:
+def _matches(profiles: Profiles, request: SearchRequest) -> str:
     """Return the SELECT of (profile, type, value) of the identities that fit."""
     parts = [NO_MATCH]
     for kind in profiles.identities:
-        if asked.types and kind not in asked.types:
+        if request.types and kind not in request.types:
             continue
-        condition = "where " + _fits(kind, asked)
-        if asked.way == "exact":
-            holders = profiles.find(kind, asked.text or "")
+        condition = "where " + _fits(kind, request)
+        if request.way == "exact":
+            holders = profiles.find(kind, request.text or "")
             if not holders:
                 continue
             condition += f" and profile in ({', '.join(map(str, holders))})"
@@ -171,13 +171,13 @@ def _matches(profiles: Profiles, asked: SearchRequest) -> str:
     return over(MATCHES, typed=union(parts))
 
 
-def _fits(kind: str, asked: SearchRequest) -> str:
+def _fits(kind: str, request: SearchRequest) -> str:
     """Return the condition that an identity of a type is what is searched for."""
-    text, column = asked.text or "", f"i_{kind}"
-    if asked.way == "exact":
+    text, column = request.text or "", f"i_{kind}"
+    if request.way == "exact":
         key = quote_text(key_of(BY_NAME[kind], display(text)))
         return f"{identity_sql.key(BY_NAME[kind], column)} = {key}"
-    if asked.way == "regex":
+    if request.way == "regex":
         return f"regexp_matches({column}, {quote_text(text)})"
-    test = "contains" if asked.way == "substring" else "starts_with"
+    test = "contains" if request.way == "substring" else "starts_with"
     return f"{test}({identity_sql.loose(column)}, {quote_text(loose(text))})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.statements import over, over_each, rows_of, union
@@ -38,13 +38,13 @@ from store.import
 PEOPLE_SEEN = "select count(distinct profile) from seen"
 SEEN_IN = [("feed", "INTEGER"), ("workspace", "VARCHAR")]
 LOOSE_KEYS = "select distinct key from loose"
-STATED = "select * from (select {columns} from stored) where held is not null"
+VALUES = "select * from (select {columns} from stored) where held is not null"
 STATED_LOOSE = """
 select key, profile, value as held, arrival, feed
 from stored
 where key in (select unnest($keys::varchar[]))
 """
-# What each profile has of an attribute now; chr(31) alone stands for one that was deleted.
+# What each profile has of an attribute now; chr(31) alone is one that was deleted.
 CURRENT = """
 select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed
 from stated
@@ -109,7 +109,7 @@ class _Count(NamedTuple):
     sources: Sequence[str]
     """The sources that its values came from."""
 
-    def as_json(self, total: int) -> dict[str, Any]:
+    def as_json(self, total: int) -> dict[str, object]:
         """Return the entry of `attributes`. total: the number of profiles."""
         return {
             "attribute": self.attribute,
@@ -120,7 +120,7 @@ class _Count(NamedTuple):
         }
 
 
-def stats_of(store: OpenStore) -> dict[str, Any]:
+def stats_of(store: OpenStore) -> dict[str, object]:
     """Return the document of `stats --json`. size_bytes: of the store's file and its log."""
     scratch = store.scratch
     profiles = profiles_of(store, every=True)
@@ -154,7 +154,7 @@ def stats_of(store: OpenStore) -> dict[str, Any]:
     }
 
 
-def _attributes(store: OpenStore, total: int) -> list[dict[str, Any]]:
+def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
     """Return each attribute: how many profiles have it, how many values it takes, whose it is.
 
     It is of the workspace that is named, else of all: what holds in any of them. total: the number
@@ -224,7 +224,7 @@ def _counts(
             column = segment.attribute(key)
             if column:
                 columns = f"{quote_text(key)} as key, profile, {column} as held, arrival, feed"
-                parts.append(over(STATED.format(columns=columns), stored=stored))
+                parts.append(over(VALUES.format(columns=columns), stored=stored))
     bound = {}
     if not loose.isdisjoint(keys):
         stored = f"select * from ({known_loose(profiles.segments)}){feeds}"
@@ -236,7 +236,7 @@ def _counts(
     return [_Count(*row) for row in rows]
 
 
-def _largest(store: OpenStore) -> list[dict[str, Any]]:
+def _largest(store: OpenStore) -> list[dict[str, object]]:
     """Return the profiles with most rows."""
     segments = store.segments()
     if not segments:
@@ -248,23 +248,23 @@ def _largest(store: OpenStore) -> list[dict[str, Any]]:
     ]
 
 
-def _most_shared(store: OpenStore) -> list[dict[str, Any]]:
+def _most_shared(store: OpenStore) -> list[dict[str, object]]:
     """Return the identities that most profiles hold at once."""
     return [
         {
             "type": NAME[kind],
-            "value": _value_with_hash(store, NAME[kind], profile, digest),
+            "value": _value_with_hash(store, NAME[kind], profile=profile, digest=digest),
             "profiles": count,
         }
         for kind, count, profile, digest in store.scratch.rows(MOST_SHARED, {"few": FEW})
     ]
 
 
-def _value_with_hash(store: OpenStore, kind: str, profile: int, digest: str) -> str | None:
+def _value_with_hash(store: OpenStore, kind: str, *, profile: int, digest: str) -> str | None:
     """Return the value of an identity that has a hash, among those a profile was given."""
     secret, scratch = store.meta("secret"), store.scratch
     probes = [
-        PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, "$key"))
+        PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, key="$key"))
         for environment in ENVIRONMENTS
     ]
     select = VALUES_OF_PROFILE.format(columns=f"i_{kind}")

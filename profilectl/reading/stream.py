@@ -400,7 +400,7 @@ def batches_of(
     """
     tests = [f"arrival > {after}"] if after is not None else []
     tests += _place_tests(profiles, feed, environment)
-    bound: dict[str, Any] = {"limit": limit or NO_LIMIT}
+    bound: dict[str, object] = {"limit": limit or NO_LIMIT}
     nobodys = []
     if device is None:
         bound |= {"names": list(ENVIRONMENTS), "processed": list(PROCESSED)}

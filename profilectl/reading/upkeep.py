@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from profilectl.importing.suppression import sealed_list
 from profilectl.reading.check import Breach, check
@@ -32,7 +31,7 @@ class Compacted:
     undoable: list[int]
     """The imports that can still be undone."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the document of `compact --json`."""
         return {
             "segments_before": self.segments_before,
@@ -70,7 +69,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
     ):
         segments_before = len(store.segments())
         imports = store.settings().keep_imports if keep is None else keep
-        rewritten, segments = rewrite_compact(store, imports, scratch.folder, _sealed(store))
+        rewritten, segments = rewrite_compact(store, imports, scratch.folder, stays=_sealed(store))
         put_in_place(scratch, rewritten, path)
     return Compacted(
         segments_before=segments_before,
@@ -97,7 +96,7 @@ def _sealed(store: OpenStore) -> dict[str, str]:
     return {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"}
 
 
-def stats(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+def stats(path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return what a store holds, as `stats --json` prints it. Raises StoreBusy, StoreUnusable."""
     must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:

@@ -127,7 +127,7 @@ BY_IMPORT_KEYS = (
 )
 
 
-def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, Any]:
+def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, object]:
     """Return the ledger by month, feed and import, and the monthly tracked users.
 
     It is of all feeds, or of those of the workspace that is named. month: of that one only
@@ -158,7 +158,7 @@ def _sums(imports: Sequence[dict[str, Any]], month: str) -> dict[str, int]:
 
 def usage_rows(
     path: Path, *, month: str | None = None, wait_s: float = 0
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """Yield the ledger row by row: one for each batch that was processed, in order of arrival."""
     _check_month(month)
     with _open(path, wait_s) as store:
