@@ -165,7 +165,7 @@ def serve_command(context: typer.Context, options: ServeOptions) -> None:
         proxies=proxies,
         most_behind_s=options.most_behind,
     )
-    serve(common.store, credentials, serving, ready)
+    serve(common.store, credentials, serving, ready=ready)
 
 
 @dataclass(frozen=True, kw_only=True)
