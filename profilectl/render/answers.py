@@ -1,11 +1,11 @@
-"""What a store holds, and what a search found, as a person reads it."""
+"""The figures of a store and the hits of a search, printed for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from profilectl.render.screen import counted, print_line
+from profilectl.render.screen import Document, counted, print_line
 from profilectl.render.tables import print_table
 from profilectl.render.words import shown_value
 from profilectl.rules.text.values import parse_json
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from profilectl.reading.search import Hit
 
 
-def print_stats(figures: Mapping[str, Any]) -> None:
-    """Print what a store holds: the document of `stats --json`."""
+def print_stats(figures: Document) -> None:
+    """Print the figures of a store. figures: the document of `stats --json`."""
     environments = ", ".join(
         f"{number:,} {name}" for name, number in figures["environments"].items()
     )
@@ -48,7 +48,7 @@ def _print_identities(identities: Mapping[str, Mapping[str, int]]) -> None:
         print_table("", ("identity", "held", "distinct values", "profiles"), rows, right=(1, 2, 3))
 
 
-def _print_attributes(attributes: Sequence[Mapping[str, Any]]) -> None:
+def _print_attributes(attributes: Sequence[Document]) -> None:
     if attributes:
         rows = [
             (
@@ -65,7 +65,7 @@ def _print_attributes(attributes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
-    """Print what a search found: an identity or a profile a line, with what the condition read."""
+    """Print each identity or profile found, with the values that the condition read."""
     if not hits:
         return
     keys = list(dict.fromkeys(key for hit in hits for key in hit.values))

@@ -165,7 +165,7 @@ def _credentials(path: str, document: Table) -> ServerCredentials:
     _only(path, document, ("org", "account", "audience", "workspaces", "clients", "feeds"))
     workspaces = _workspaces(path, document)
     clients = [
-        _client(f"{path}: clients.{name}", name, table, workspaces)
+        _client(f"{path}: clients.{name}", name, table, workspaces=workspaces)
         for name, table in _table(path, document, "clients").items()
     ]
     senders = [
@@ -206,7 +206,7 @@ def _workspaces(path: str, document: Table) -> dict[str, str]:
     return workspaces
 
 
-def _client(place: str, name: str, value: object, workspaces: Mapping[str, str]) -> Client:
+def _client(place: str, name: str, value: object, *, workspaces: Mapping[str, str]) -> Client:
     """Return a client. place: the file and the key, for messages."""
     table = _only(place, value, ("id", "secret", "workspaces", "rate"))
     allowed = table.get("workspaces")

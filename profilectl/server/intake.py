@@ -173,7 +173,7 @@ class Intake:
             self._size -= size
 
     async def run(self) -> None:
-        """Import whatever arrives, until cancelled."""
+        """Import arriving batches, until cancelled."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(GATHER_S)

@@ -15,8 +15,12 @@ from profilectl.server.gate import Problem
 class Trouble(enum.Enum):
     """A trouble: its code, the status in /healthz, and a sentence."""
 
-    GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
-    OTHER = "OTHER_STORE", "other_store", "another store is at the path of the one that is served"
+    STORE_GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
+    OTHER_STORE = (
+        "OTHER_STORE",
+        "other_store",
+        "another store is at the path of the one that is served",
+    )
     UNUSABLE = (
         "STORE_UNUSABLE",
         "store_unusable",
@@ -48,7 +52,7 @@ class Trouble(enum.Enum):
 def trouble_of(error: BaseException, path: Path) -> Trouble | None:
     """Return the trouble that a failure shows; None if it has nothing to do with the store."""
     if isinstance(error, OtherStore):
-        return Trouble.OTHER
+        return Trouble.OTHER_STORE
     if isinstance(error, KeyMissing):
         return Trouble.NO_KEY
     if not isinstance(error, StoreUnusable | OSError):
@@ -56,9 +60,9 @@ def trouble_of(error: BaseException, path: Path) -> Trouble | None:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return Trouble.GONE
+        return Trouble.STORE_GONE
     except OSError:
         return Trouble.UNUSABLE
     if isinstance(error, StoreGone | FileNotFoundError):  # the store came back after the failure
-        return Trouble.GONE
+        return Trouble.STORE_GONE
     return Trouble.UNUSABLE if isinstance(error, StoreUnusable) else None

@@ -269,7 +269,7 @@ def batch_of(user: UserRequest, call: str, *, rules: Rules, secret: str) -> str:
 
 def look(reader: Reader, user: UserRequest, call: str) -> RowOutcome | None:
     """Return what a request finds, without changing anything; None if it finds nobody."""
-    profile = whom(reader.everybody, user.environment, user.usable.values(), call)
+    profile = whom(reader.everybody, user.environment, user.usable.values(), call=call)
     if profile is None:
         return None
     (activity,) = activities(reader.everybody, [profile], placed=False)

@@ -97,7 +97,7 @@ def _signer(
         for target in targets
     ]
     sent = signature.lower().encode()
-    # A list, not a generator: every comparison is made, whatever the first one says.
+    # A list, not a generator: both comparisons are always made.
     matches = [hmac.compare_digest(text.encode(), sent) for text in expected]
     return sender if any(matches) else None
 
