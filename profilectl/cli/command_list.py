@@ -108,6 +108,7 @@ class Commands(typer.core.TyperGroup):
         self.params = [_spared_parameter(param) for param in self.params]
         self.shell_complete = inert(self.shell_complete)  # type: ignore[method-assign]
         self.help = _unfolded(self.help)
+        self.commands = {name: _spared(command) for name, command in self.commands.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
