@@ -1,9 +1,9 @@
-"""The figures of a store and the hits of a search, printed for a person."""
+"""The figures and broken promises of a store, and the hits of a search, printed for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from profilectl.render.screen import Document, counted, print_line
 from profilectl.render.tables import print_table
@@ -12,6 +12,26 @@ from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
     from profilectl.reading.search import Hit
+
+
+class BrokenPromise(Protocol):
+    """A promise of the store that is broken (reading.check.Breach)."""
+
+    @property
+    def promise(self) -> str:
+        """The name of the promise."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+
+    @property
+    def repairable(self) -> bool:
+        """Whether `check --repair` mends it."""
+
+    @property
+    def repaired(self) -> bool:
+        """Whether it was mended."""
 
 
 def print_stats(figures: Document) -> None:
@@ -83,3 +103,12 @@ def print_hits(hits: Sequence[Hit]) -> None:
         for hit in hits
     ]
     print_table("", ["MPID", "environment", *(["type", "value"] if typed else []), *keys], rows)
+
+
+def print_breaches(breaches: Sequence[BrokenPromise]) -> None:
+    """Print the broken promises of a store, one a line."""
+    for breach in breaches:
+        repair = " (check --repair mends it)" if breach.repairable else ""
+        print_line(
+            f"{breach.promise}: {breach.message}{' (repaired)' if breach.repaired else repair}"
+        )

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from profilectl.server.attempts import Attempts
 from profilectl.server.credentials import Client, FeedSender, ServerCredentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import CALLER, Problem, body_of
 from profilectl.server.idsync.signing import basic_of, sender_of
 from profilectl.server.intake import Intake
-from profilectl.server.pace import RequestRate
+from profilectl.server.pace import Attempts, RequestRate
 from profilectl.server.peers import Peers
 from profilectl.server.tokens import Tokens
 

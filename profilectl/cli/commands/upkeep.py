@@ -15,10 +15,7 @@ from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import Exit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from profilectl.files.encryption import Keys
-    from profilectl.reading.check import Breach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
     """Check the promises of the store, and exit with 6 if one is broken."""
     from profilectl.reading.backups import vouch
     from profilectl.reading.upkeep import check_store
-    from profilectl.render import imports
+    from profilectl.render import answers, imports, screen
 
     common = options_of(context)
     if options.seal is not None and options.backup is None:
@@ -68,33 +65,17 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
     else:
         breaches = check_store(common.store, repair=options.repair, wait_s=options.wait)
         sound = f"{common.store} is sound"
-    _print_breaches(
-        breaches, options, sound=sound, checked=options.backup or common.store, quiet=common.quiet
-    )
-    broken = any(not breach.repaired for breach in breaches)
-    raise typer.Exit(Exit.UNUSABLE if broken else Exit.DONE)
-
-
-def _print_breaches(
-    breaches: Sequence[Breach], options: CheckOptions, *, sound: str, checked: Path, quiet: bool
-) -> None:
-    """Print the broken promises. sound: the notice if there are none."""
-    from profilectl.render import screen
-
     broken = sum(not breach.repaired for breach in breaches)
     if options.as_json:
         documents = [breach.as_json() for breach in breaches]
         screen.print_json({"sound": not broken, "breaches": documents})
-        return
-    for breach in breaches:
-        repair = " (check --repair mends it)" if breach.repairable else ""
-        screen.print_line(
-            f"{breach.promise}: {breach.message}{' (repaired)' if breach.repaired else repair}"
-        )
-    if not quiet:
-        screen.notice(
-            f"{screen.counted(broken, 'broken promise')} in {checked}" if broken else sound
-        )
+    else:
+        answers.print_breaches(breaches)
+        if not common.quiet:
+            promises = screen.counted(broken, "broken promise")
+            checked = options.backup or common.store
+            screen.notice(f"{promises} in {checked}" if broken else sound)
+    raise typer.Exit(Exit.UNUSABLE if broken else Exit.DONE)
 
 
 PassphraseOption = Annotated[

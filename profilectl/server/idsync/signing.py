@@ -17,9 +17,9 @@ from email.utils import parsedate_to_datetime
 
 from starlette.requests import Request
 
-from profilectl.server.attempts import Attempts
 from profilectl.server.credentials import FeedSender, ServerCredentials
 from profilectl.server.gate import Problem, body_of
+from profilectl.server.pace import Attempts
 
 LASTS_S = 15 * 60
 """The seconds for which a signature is valid."""
