@@ -1,4 +1,7 @@
-"""The command line: parses, calls, renders. It holds no rules and no SQL; one file a command."""
+"""The command line: it parses, calls and prints, and has no rules and no SQL of its own.
+
+Each command has a file in `commands/`.
+"""
 
 from __future__ import annotations
 
@@ -51,16 +54,16 @@ class GlobalOptions:
 
 
 def options_of(context: typer.Context) -> GlobalOptions:
-    """Return the options that stand before the command."""
+    """Return the options before the command."""
     options = context.find_object(GlobalOptions)
     assert options is not None
     return options
 
 
 def tell_unknown(
-    context: typer.Context, definition: Criterion | Definition, workspace: str, wait_s: float
+    context: typer.Context, definition: Criterion | Definition, workspace: str, *, wait_s: float
 ) -> None:
-    """Print which names in criteria, or in a definition, nobody has (unknown_names.py)."""
+    """Print the names in criteria, or in a definition, that nobody has (unknown_names.py)."""
     from profilectl.audiences.unknown_names import unknown_in
     from profilectl.render import screen
 
@@ -135,27 +138,28 @@ def _common(
     choose_workspace(workspace)
     choose_store_key(store_key)
     choose_key(suppression_key)
-    sweep(store.absolute().parent)  # what killed commands of any kind have left there
+    sweep(store.absolute().parent)  # removes the files of killed commands
     context.obj = GlobalOptions(store, quiet)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""The errors of a stream or a disk that is full or broken. No file is named where the output goes
-to a stream: what was done is done, and its output is cut.
+"""The errors of a full or broken disk or stream.
+
+An error without a file name is of the output: the command's work is complete, its output is not.
 """
 LOOK_AT_THE_HISTORY = "profilectl imports list tells whether an import is made"
 
 
 @dataclass(frozen=True)
 class StoreTrouble:
-    """A failure of DuckDB that the machine or the file causes, and what to do about it."""
+    """A failure of DuckDB that the machine or the file causes, and its remedy."""
 
     words: tuple[str, ...]
-    """What DuckDB says; one of them is enough."""
+    """Parts of DuckDB's message: one of them is enough."""
     message: str
-    """What stands before DuckDB's own words."""
+    """The text before DuckDB's own message."""
     hint: str
-    """What to do."""
+    """The remedy."""
 
 
 UNUSABLE = (
@@ -189,12 +193,12 @@ UNUSABLE = (
         hint="restore a backup; profilectl check says what of it is readable",
     ),
 )
-"""The failures of DuckDB, in the order in which they are looked for."""
+"""The failures of DuckDB, in the order in which they are tried."""
 
 
 def main() -> None:
-    """Run the command line; every failure a person can cause ends in words and an exit status."""
-    # whatever is made, also by DuckDB and by processes that this one begins, is for its owner only
+    """Run the command line. A failure that a person can cause ends in a message and a status."""
+    # All files, also those of DuckDB and of child processes, are readable for their owner only.
     os.umask(0o077)
     guard()
     end_on_signals()
@@ -223,12 +227,12 @@ def _run() -> None:
     except MemoryError as error:
         _say(str(error), "")
         sys.exit(Exit.FAULT)
-    except Exception as error:  # noqa: BLE001  the last place that can say what failed
+    except Exception as error:  # noqa: BLE001 - the last place that can report the failure
         sys.exit(_end_of_fault(error))
 
 
 def _end_of_system_error(error: OSError) -> Exit:
-    """Say what the system refused, and return the exit status."""
+    """Print what the system refused, and return the exit status."""
     if error.errno in FULL and not error.filename:
         _say(
             f"{error.strerror}: where the output goes",
@@ -249,10 +253,9 @@ def _end_of_system_error(error: OSError) -> Exit:
 
 
 def _end_of_fault(error: Exception) -> Exit:
-    """Say what failed, and return the exit status.
+    """Print what failed, and return the exit status.
 
-    Raises the error again under PROFILECTL_TRACEBACK, unless DuckDB says that the machine or the
-    file is the cause.
+    Under PROFILECTL_TRACEBACK the error is raised again, unless the machine or the file caused it.
     """
     first_line = str(error).splitlines()[0] if str(error) else ""
     if type(error).__module__.lstrip("_").startswith("duckdb"):
@@ -270,13 +273,13 @@ def _end_of_fault(error: Exception) -> Exit:
 
 
 def _say_interrupted() -> None:
-    """Say that the command was interrupted; write nothing if the terminal is gone."""
+    """Print that the command was interrupted; print nothing if the terminal is gone."""
     try:
         _say(
             "interrupted",
             (
-                "what was being written is there whole or not at all; of an import, profilectl"
-                " imports list tells"
+                "what was being written is complete or not there at all; profilectl imports list"
+                " shows whether an import is"
             ),
         )
         sys.stdout.flush()
@@ -287,7 +290,7 @@ def _say_interrupted() -> None:
 
 
 def _show_warning(message: Warning | str, *_details: object) -> None:
-    """Print a notice of a lower layer, such as that a store was upgraded."""
+    """Print a warning of a lower layer, such as that a store was upgraded."""
     from profilectl.render.screen import notice
 
     notice(str(message))

@@ -1,6 +1,6 @@
 """All commands, in the order of the help.
 
-Each is imported when it is asked for: `show` does not pay for the others.
+A command is imported only when it is used, so that `show` does not wait for the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from profilectl.codes import UsageError
 from profilectl.rules.identity import TYPES
 from profilectl.rules.text.terminal import spelled, visible
 
-# command -> the file here that registers it
+# The module in `commands/` that registers each command.
 MODULES = {
     "import": "import_",
     "apply": "plan",
@@ -68,6 +68,7 @@ MODULES = {
 
 
 PLAIN = (str, bool, int, float, Path)
+"""The types that need no validation if a value has them already."""
 # fmt: off
 CHOOSING = frozenset((
     "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed",
@@ -77,18 +78,18 @@ CHOOSING = frozenset((
     *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
 ))
 # fmt: on
-"""The options that choose a part of what there is.
+"""The options that choose some of the data.
 
-An empty text is refused: else "$UNSET" in a script would mean everything.
+An empty value is refused: otherwise "$UNSET" in a script would choose everything.
 """
 NAMING = frozenset(("VALUE",))
-"""The arguments that name a person, by their name in the help; an empty one is refused too."""
+"""The arguments that name a person, by their name in the help. An empty one is refused too."""
 
 
 LARGEST = 2**63 - 1
 """The largest number that an option takes: the store counts with 64 bits."""
 PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
-"""Options that say how long to wait, which may be for ever: inf."""
+"""The options for how long to wait, which may be for ever: inf."""
 
 
 class Interrupted(Exception):
@@ -96,30 +97,33 @@ class Interrupted(Exception):
 
 
 class ReaderLeft(Exception):
-    """Whoever read the output reads no more, such as `head`. (Typer would make a failure of a
-    broken pipe.)
-    """
+    """The reader of the output ended, such as `head`. Typer would report it as a failure."""
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of profilectl: known by name, made when asked for."""
+    """The commands of profilectl: all are listed, and each is made when it is used."""
 
-    def __init__(self, **stated: Any) -> None:
-        super().__init__(**stated)
-        _spared(self)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.params = [_spared_parameter(param) for param in self.params]
+        self.shell_complete = inert(self.shell_complete)  # type: ignore[method-assign]
+        self.help = _unfolded(self.help)
+        self.commands = {name: _spared(command) for name, command in self.commands.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
         return list(MODULES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, which is made at its first use; None if there is none of the name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
-            self.commands[cmd_name] = _made(cmd_name)
+            self.commands[cmd_name] = _command(cmd_name)
         return self.commands.get(cmd_name)
 
-    def make_context(self, info_name: Any, args: list[str], *rest: Any, **more: Any) -> Any:
-        """Read what stands before the command.
+    def make_context(self, info_name: Any, args: list[str], *arguments: Any, **more: Any) -> Any:
+        """Read the words before the command.
 
-        Raises UsageError for a word, anywhere on the line, that is not UTF-8.
+        Raises UsageError if a word anywhere on the line is not UTF-8.
         """
         _check_words(
             [
@@ -128,10 +132,10 @@ class Commands(typer.core.TyperGroup):
             ]
         )
         with _inert_errors():
-            return super().make_context(info_name, args, *rest, **more)
+            return super().make_context(info_name, args, *arguments, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. A reader that leaves is no failure, and an interruption is no fault."""
+        """Run a command. A reader that ended is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
         try:
             with _inert_errors():
@@ -142,7 +146,7 @@ class Commands(typer.core.TyperGroup):
         except (KeyboardInterrupt, typer.Abort):
             raise Interrupted from None
         except Exception as error:
-            # Ctrl-C while DuckDB works
+            # DuckDB reports Ctrl-C in this way.
             if "interrupted" in str(error).lower() and type(error).__name__ in (
                 "RuntimeError",
                 "InterruptException",
@@ -152,15 +156,17 @@ class Commands(typer.core.TyperGroup):
         return result
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first word names."""
         if args and args[0] not in MODULES:
-            for name in MODULES:  # Typer suggests from those that are made
+            for name in MODULES:  # Typer suggests only commands that were made
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse what is not UTF-8, in one place: neither the store nor JSON can say it. Raises
-    UsageError.
+    """Check that words are UTF-8: neither the store nor JSON can hold other bytes.
+
+    Raises UsageError.
     """
     for word in words:
         if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
@@ -172,7 +178,7 @@ def _check_words(words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _inert_errors() -> Iterator[None]:
-    """Make what Typer says of a wrong line harmless to a terminal: it quotes names of files."""
+    """Make control characters visible in Typer's messages, which quote words of the line."""
     try:
         yield
     except TyperException as error:
@@ -181,8 +187,8 @@ def _inert_errors() -> Iterator[None]:
         raise
 
 
-def _made(name: str) -> Any:
-    """Import the file of a command, and make Typer's command of what it registered."""
+def _command(name: str) -> Any:
+    """Import the module of a command, and return the command that it registered."""
     from profilectl.cli.app import app
 
     importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
@@ -199,77 +205,68 @@ def _made(name: str) -> Any:
 
 
 def _spared(command: Any) -> Any:
-    """Let a command read plain texts and what was left at its default without Typer's validation:
-    importing what that takes (pydantic) costs more than finding a person. Numbers, choices and
-    lists are validated as ever.
-    """
-    for param in command.params:
-        annotation, checked = (
-            param.type_descriptor.annotation,
-            partial(_in_our_words, param, param.process_value),
-        )
-
-        def process_value(
-            ctx: Any,
-            value: Any,
-            param: Any = param,
-            annotation: Any = annotation,
-            checked: Any = checked,
-        ) -> Any:
-            _check_chosen(param, value)
-            if param.required or param.callback is not None or param.nargs != 1:
-                return checked(ctx, value)
-            if value is None or (annotation in PLAIN and isinstance(value, annotation)):
-                return value
-            if annotation is Path and isinstance(value, str):
-                return Path(value)
-            return (
-                float(value)
-                if annotation is float and isinstance(value, int)
-                else checked(ctx, value)
-            )
-
-        param.process_value = process_value
-        param.shell_complete = inert(param.shell_complete)
+    """Return a command whose parameters and help are spared Typer's costs and habits."""
+    command.params = [_spared_parameter(param) for param in command.params]
     command.shell_complete = inert(command.shell_complete)
-    _legible(command)
+    command.help = _unfolded(command.help)
     for subcommand in getattr(command, "commands", {}).values():
         _spared(subcommand)
     return command
 
 
-def _legible(command: Any) -> None:
-    """Let the help of a command be folded to the terminal: paragraphs not where the code breaks its
-    lines, choices not within one.
+def _spared_parameter(param: Any) -> Any:
+    """Let a parameter read plain texts and defaults without Typer's validation.
+
+    The validation imports pydantic, which takes longer than finding a person. Numbers, choices and
+    lists are still validated.
     """
-    if command.help:
-        command.help = "\n\n".join(
-            " ".join(paragraph.split()) for paragraph in command.help.split("\n\n")
-        )
-    for param in command.params:
-        param.display_type_rich = partial(_spaced, param.display_type_rich)
+    annotation = param.type_descriptor.annotation
+    checked = partial(_in_our_words, param, param.process_value)
+
+    def process_value(ctx: Any, value: Any) -> Any:
+        _check_chosen(param, value)
+        if param.required or param.callback is not None or param.nargs != 1:
+            return checked(ctx, value)
+        if value is None or (annotation in PLAIN and isinstance(value, annotation)):
+            return value
+        if annotation is Path and isinstance(value, str):
+            return Path(value)
+        if annotation is float and isinstance(value, int):
+            return float(value)
+        return checked(ctx, value)
+
+    param.process_value = process_value
+    param.shell_complete = inert(param.shell_complete)
+    param.display_type_rich = partial(_spaced, param.display_type_rich)
+    return param
+
+
+def _unfolded(text: str | None) -> str | None:
+    """Return a help text whose paragraphs are one line each, so that a terminal can fold them."""
+    if not text:
+        return text
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _spaced(display_type: Any, ctx: Any) -> str | None:
+    """Return the choices of a parameter with blanks between them, so that they can be folded."""
     shown: str | None = display_type(ctx=ctx)
     return shown.replace("|", " | ") if shown else shown
 
 
 def _check_chosen(param: Any, value: Any) -> None:
-    """Refuse an option or an argument that chooses something and says nothing.
-
-    Raises UsageError.
-    """
+    """Check that an option or argument that chooses data is not empty. Raises UsageError."""
     values = value if isinstance(value, list | tuple) else [value]
     naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
     for option in CHOOSING.intersection(param.opts) | naming.intersection([param.metavar]):
         if any(isinstance(text, str) and not text.strip() for text in values):
-            raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
+            raise UsageError(f"{option} is empty", f"give it a value, or leave {option} out")
 
 
 def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
-    """Check a value as Typer does; what is wrong with it is said without what pydantic puts before
-    it.
+    """Return a value that Typer has checked, with errors in our own words and our own limits.
+
+    pydantic's prefix is taken off its messages.
     """
     try:
         value_read = checked(ctx, value)

@@ -1,8 +1,9 @@
-"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity
-types. Never fails, never waits.
+"""Shell completion from the store: feeds, workspaces, imports, attribute keys, identity types.
 
-What a store holds comes from strangers, and shells read a completion as a piece of a program: zsh
-when TAB is pressed, bash with Enter. So nothing is offered but what means itself in every shell.
+A completion never fails and never waits.
+
+The values of a store come from strangers, and a shell reads a completion as program text: zsh when
+TAB is pressed, bash at Enter. So only texts without a special meaning in any shell are offered.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ import typer
 
 _PART = r"[\w.@+-]+"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
-"""Letters, digits, _ . @ + -: what no shell reads anything into; several with commas, and = where a
-value follows.
+"""Texts that are inert in every shell: letters, digits and _ . @ + -, with commas between several,
+and an = at the end if a value follows.
 """
 OPTION = re.compile("--?[a-zA-Z0-9-]+")
 _READ = {"`": "", "$": "", "\\": "", '"': "", "!": ".", "'": "\u2019"}
-"""What a shell reads in a text between double quotes, as zsh is given the help beside a value."""
+"""The characters with a meaning between double quotes, where zsh gets the help, and substitutes."""
 
 
 def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """Return a completion of a parameter, or of a command's own names, that offers what is inert
-    alone.
-    """
+    """Return a completion that offers only the inert texts of another completion."""
 
     def offered(ctx: typer.Context, incomplete: str) -> list[Any]:
         offers = [
@@ -79,7 +78,7 @@ def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the last of several names that commas separate."""
+    """Complete the last name of a list with commas."""
     before, comma, word = incomplete.rpartition(",")
     return [
         before + comma + name
@@ -100,10 +99,11 @@ def typed(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{name}=" for name in types(ctx, incomplete)] if "=" not in incomplete else []
 
 
-def _names(ctx: typer.Context, what: str) -> Iterator[str]:
+def _names(ctx: typer.Context, kind: str) -> Iterator[str]:
+    """Yield the names of a kind in the store, such as "feeds"; none if it cannot be read."""
     with contextlib.suppress(Exception):
         from profilectl.reading.actions import names_in
 
         root = ctx.find_root()
         store = root.params.get("store") or os.environ.get("PROFILECTL_STORE") or "profiles.duckdb"
-        yield from names_in(Path(store), what)
+        yield from names_in(Path(store), kind)

@@ -8,10 +8,10 @@ from typer.core import TyperGroup
 
 
 class GroupWithDefault(TyperGroup):
-    """A group in which one command is meant where no command is named."""
+    """A group whose default command is used if no command is named."""
 
     default: ClassVar[str]
-    """The command that is meant."""
+    """The name of the default command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command in front of words that name no command."""

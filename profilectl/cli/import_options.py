@@ -1,4 +1,4 @@
-"""The options of a command that reads files as an import does, and the request they make."""
+"""The options of commands that read files as an import does, and the request they make."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 
 ProtectionName = enum.Enum("ProtectionName", names_of(PROTECTIONS), type=str)  # type: ignore[misc]
 SourceName = enum.Enum("SourceName", names_of(FEED_SOURCES), type=str)  # type: ignore[misc]
-FormatName = enum.Enum("FormatName", names_of(("csv", "parquet", "jsonl", "json")), type=str)  # type: ignore[misc]
-EmptyName = enum.Enum("EmptyName", names_of(("ignore", "delete", "set")), type=str)  # type: ignore[misc]
+FormatName = enum.Enum(  # type: ignore[misc]
+    "FormatName", names_of(("csv", "parquet", "jsonl", "json")), type=str
+)
+EmptyName = enum.Enum(  # type: ignore[misc]
+    "EmptyName", names_of(("ignore", "delete", "set")), type=str
+)
 RaggedName = enum.Enum("RaggedName", names_of(("reject", "pad")), type=str)  # type: ignore[misc]
-UnknownName = enum.Enum("UnknownName", names_of(("refuse", "attribute", "ignore")), type=str)  # type: ignore[misc]
-EncodingErrorsName = enum.Enum("EncodingErrorsName", names_of(("refuse", "reject")), type=str)  # type: ignore[misc]
+UnknownName = enum.Enum(  # type: ignore[misc]
+    "UnknownName", names_of(("refuse", "attribute", "ignore")), type=str
+)
+EncodingErrorsName = enum.Enum(  # type: ignore[misc]
+    "EncodingErrorsName", names_of(("refuse", "reject")), type=str
+)
 
 FilesArgument = Annotated[
     list[str],
@@ -219,7 +227,7 @@ DetailedOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """How files are read, and as what: the options that `import` and `plan` share."""
+    """The options for reading files, which `import` and `plan` share."""
 
     protection: ProtectionOption = None
     source: SourceOption = None
@@ -248,7 +256,7 @@ class ReadingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """What an import may cost, and when it is refused."""
+    """The limits of an import."""
 
     again: AgainOption = False
     max_shared: MaxSharedOption = None
@@ -257,7 +265,7 @@ class LimitOptions:
 
 
 def import_request(
-    files: Sequence[str], feed: str, reading: ReadingOptions, limits: LimitOptions
+    files: Sequence[str], feed: str, *, reading: ReadingOptions, limits: LimitOptions
 ) -> ImportRequest:
     """Return the request that these options make. Raises UsageError for a wrong memory limit."""
     from profilectl.importing.request import ImportRequest

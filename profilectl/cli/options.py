@@ -1,7 +1,7 @@
-"""The options of a command as a dataclass: each field is an option.
+"""Commands whose options are the fields of a dataclass.
 
-The Annotated type of a field says how the option is given. A field whose type is itself a dataclass
-of options adds all of its options.
+The Annotated type of a field describes its option. A field whose type is a dataclass of options
+adds all options of that dataclass.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from profilectl.rules.feed import ENVIRONMENTS
 
 
 def names_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the members of an enum of choices, in the order in which help names them."""
+    """Return the members of an enum of choices, in the order of the help."""
     return {name: name for name in names}
 
 
 def value_of(chosen: enum.Enum | None) -> str | None:
-    """Return what was chosen, as text; None where nothing was."""
+    """Return a choice as text; None if nothing was chosen."""
     return None if chosen is None else str(chosen.value)
 
 
-EnvironmentName = enum.Enum("EnvironmentName", names_of(ENVIRONMENTS), type=str)  # type: ignore[misc]
+EnvironmentName = enum.Enum(  # type: ignore[misc]
+    "EnvironmentName", names_of(ENVIRONMENTS), type=str
+)
 OnlyEnvironmentOption = Annotated[
     EnvironmentName | None, typer.Option("--environment", help="Only this environment.")
 ]
@@ -65,7 +67,7 @@ MemoryOption = Annotated[
 
 
 class OptionGroup(Protocol):
-    """A class whose options are made by the class itself, such as the flags that name a person."""
+    """A class that makes its own options, such as the flags that name a person."""
 
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
@@ -73,25 +75,25 @@ class OptionGroup(Protocol):
 
     @classmethod
     def of_values(cls, values: dict[str, object]) -> object:
-        """Take what belongs to the group out of the values of a command, and return the group."""
+        """Return the group, made of its part of a command's values."""
 
 
-Given = TypeVar("Given")
+Options = TypeVar("Options")
 Command = Callable[..., None]
 
 
 def with_options(
-    options: type[Given],
-) -> Callable[[Callable[[typer.Context, Given], None]], Command]:
-    """Give a command the options of a dataclass; it gets them as one value.
+    options: type[Options],
+) -> Callable[[Callable[[typer.Context, Options], None]], Command]:
+    """Give a command the options of a dataclass, which it gets as one value.
 
-    Typer reads the signature of a command. This makes the signature out of the fields, in their
-    order, so that a command with thirty options stays as short as what it does.
+    Typer reads the signature of a command. This makes the signature from the fields, in their
+    order, so that the code of a command is not longer because it has thirty options.
     """
 
-    def decorate(run: Callable[[typer.Context, Given], None]) -> Command:
+    def decorate(run: Callable[[typer.Context, Options], None]) -> Command:
         def command(context: typer.Context, **values: object) -> None:
-            run(context, cast("Given", _made(options, values)))
+            run(context, cast("Options", _made(options, values)))
 
         context = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
@@ -136,7 +138,7 @@ def _parameters(options: type) -> Iterator[inspect.Parameter]:
 
 
 def _made(options: type, values: dict[str, object]) -> object:
-    """Return the options of a class, taken out of the values of a command."""
+    """Return the options of a class, made of a command's values."""
     fields: dict[str, object] = {}
     for field, kind in _fields(options):
         if _is_group(kind):
@@ -154,7 +156,7 @@ def is_terminal() -> bool:
 
 
 def check_memory_limit(size: str | None) -> str | None:
-    """Return a memory limit as DuckDB takes it. Raises UsageError where it is none."""
+    """Return a memory limit for DuckDB. Raises UsageError for a text that is no size."""
     if size is not None and not re.fullmatch(
         r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?B)", size.strip(), re.IGNORECASE
     ):
@@ -163,15 +165,16 @@ def check_memory_limit(size: str | None) -> str | None:
 
 
 def file_or_stdout(output: Path | None) -> Path | None:
-    """Return the file that -o names: none for "-", which is standard output."""
+    """Return the file that -o names; None for "-", which is standard output."""
     return None if output is None or str(output) == "-" else output
 
 
-def go_alone(flags: Mapping[str, object], where: str, hint: str = "") -> None:
-    """Refuse the first of these options that was given, because it goes with another one only.
+def go_alone(flags: Mapping[str, object], companion: str, hint: str = "") -> None:
+    """Refuse options that need another option, which was not given. Raises UsageError.
 
-    flags: the value of each, by how it is written. where: what it would go with.
+    flags: the value of each option, by its name.
+    companion: the option that they need.
     """
     for flag, value in flags.items():
         if value:
-            raise UsageError(f"{flag} goes with {where}", hint)
+            raise UsageError(f"{flag} goes with {companion}", hint)

@@ -1,5 +1,7 @@
-"""Naming one person on the command line: a flag for every identity type, --mpid, --identity, or a
-bare VALUE. The flags are made from the table of identity types.
+"""The options that name one person.
+
+There is a flag for every identity type, made from the table of types; --mpid; --identity; and for
+some commands a bare VALUE.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ IdentityOption = Annotated[
 
 @dataclass(frozen=True)
 class IdentityFlags:
-    """What the flags of identity types say: --email, --customer-id, ..."""
+    """The flags of identity types: --email, --customer-id, ..."""
 
     by_type: dict[str, str] = field(default_factory=dict)
     """The value of each flag that was given, by identity type."""
@@ -48,12 +50,12 @@ class IdentityFlags:
     @classmethod
     def of_values(cls, values: dict[str, object]) -> Self:
         """Take the flags out of the values of a command."""
-        return cls(_taken(values))
+        return cls(_flags_in(values))
 
 
 @dataclass(frozen=True)
 class PersonFlags:
-    """What names one person: a flag of an identity type, --mpid or --identity."""
+    """The flags that name one person: of an identity type, --mpid or --identity."""
 
     by_type: dict[str, str] = field(default_factory=dict)
     """The value of each flag that was given, by identity type."""
@@ -77,7 +79,7 @@ class PersonFlags:
     def of_values(cls, values: dict[str, object]) -> Self:
         """Take the flags out of the values of a command."""
         return cls(
-            by_type=_taken(values),
+            by_type=_flags_in(values),
             mpid=cast("str | None", values["mpid"]),
             identities=cast("list[str] | None", values["identity"]) or (),
             text=cast("str | None", values.get("text")),
@@ -97,7 +99,7 @@ class PersonFlags:
 
 @dataclass(frozen=True)
 class AnyPersonFlags(PersonFlags):
-    """What names one person, also a bare VALUE."""
+    """The flags that name one person, or a bare VALUE."""
 
     takes_text: ClassVar[bool] = True
 
@@ -112,15 +114,15 @@ def _flag_of(kind: IdentityType) -> object:
     return Annotated[str | None, flag]
 
 
-def _taken(values: dict[str, object]) -> dict[str, str]:
+def _flags_in(values: dict[str, object]) -> dict[str, str]:
     flags = {kind.name: values.get(kind.name) for kind in TYPES}
     return {kind: str(value) for kind, value in flags.items() if value is not None}
 
 
 def who_is_meant(person: PersonFlags, example: str) -> tuple[str, str]:
-    """Return the identity type ("mpid", "any") and the value that name a person.
+    """Return the type (also "mpid" or "any") and the value of the identity that names a person.
 
-    Raises UsageError unless there is exactly one; the example shows how it is done.
+    Raises UsageError, with the example as its hint, unless exactly one identity is named.
     """
     identities = person.named()
     if len(identities) != 1:
@@ -132,7 +134,7 @@ def who_is_meant(person: PersonFlags, example: str) -> tuple[str, str]:
 def typed_identity(text: str, flag: str = "--identity", *, mpid: bool = True) -> tuple[str, str]:
     """Return the type and value of an option TYPE=VALUE.
 
-    mpid: whether the type may be mpid. Raises UsageError where the text is no identity.
+    mpid: whether the type may be mpid. Raises UsageError if the text is no identity.
     """
     name, equals, value = text.partition("=")
     kind = type_named(name)
@@ -160,7 +162,7 @@ def typed(name: str, more: Sequence[str] = ()) -> str:
 
 
 def mpid_of(value: str) -> str:
-    """Return an MPID as it is written. Raises UsageError where the text is no MPID."""
+    """Return an MPID in its usual form. Raises UsageError if the text is no MPID."""
     try:
         number = whole_number(value, "MPID_INVALID")
     except Unusable:

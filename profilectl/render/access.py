@@ -1,14 +1,14 @@
-"""What is held about one person, as a page: one file, nothing loaded, nothing in it that runs.
+"""The answer to an access request, as an HTML page: one file that loads nothing and runs nothing.
 
-Every value is a stranger's: it is written as text, with control characters made visible.
+Values come from strangers, so they are written as text, with control characters made visible.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
 
+from profilectl.render.screen import Document
 from profilectl.render.words import moment
 from profilectl.rules.text.terminal import visible
 from profilectl.rules.text.values import Value, to_json
@@ -28,7 +28,7 @@ td, th { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; vertic
 th { background: #f5f5f5; white-space: nowrap; } .none { color: #777; } details { margin: .5rem 0; }
 </style></head><body>
 """
-# The parts of a document in the order in which a person reads them.
+# The parts of the document and their headings, in the order of the page.
 PARTS = (
     ("identities", "Identities"),
     ("user_attributes", "Attributes"),
@@ -46,11 +46,11 @@ PARTS = (
     ("history", "Every value that each attribute has had"),
     ("timeline", "Batches and events, newest first"),
 )
-
+# The columns of the document's own tables that are times.
 TIMES = ("since_ms", "at_ms", "set_ms", "first_seen_ms", "last_seen_ms")
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: Document) -> str:
     """Return the HTML of an access document (access.access_document)."""
     parts = [
         HEAD,
@@ -61,29 +61,29 @@ def page(document: dict[str, Any]) -> str:
         ),
     ]
     for profile in document["profiles"]:
-        one = _listed(profile)
-        parts.append(f"<h2>Profile {_text(one['mpid'])}, {_text(one['environment'])}</h2>")
+        person = _listed(profile)
+        parts.append(f"<h2>Profile {_text(person['mpid'])}, {_text(person['environment'])}</h2>")
         parts.append(
-            f"<p>First seen {_moment(one['first_seen_ms'])}, last seen"
-            f" {_moment(one['last_seen_ms'])}.</p>"
+            f"<p>First seen {_moment(person['first_seen_ms'])}, last seen"
+            f" {_moment(person['last_seen_ms'])}.</p>"
         )
-        parts += [f"<h3>{title}</h3>{_part(one[name])}" for name, title in PARTS if name in one]
-        for workspace, its in profile.get("workspaces", {}).items():
+        parts += [
+            f"<h3>{title}</h3>{_part(person[name])}" for name, title in PARTS if name in person
+        ]
+        for workspace, part in profile.get("workspaces", {}).items():
             parts.append(f"<h2>In the workspace {_text(workspace)}</h2>")
             parts += [
-                f"<h3>{title}</h3>{_part(_listed(its)[name])}"
+                f"<h3>{title}</h3>{_part(_listed(part)[name])}"
                 for name, title in PARTS
-                if name in its
+                if name in part
             ]
     if document["rejected_rows"]:
         parts.append(f"<h2>Rows that could not be used</h2>{_value(document['rejected_rows'])}")
     return "\n".join([*parts, "</body></html>\n"])
 
 
-def _listed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document for a page: its timeline newest first, its provenance as a list, to be a
-    table.
-    """
+def _listed(document: Document) -> Document:
+    """Return a document with its timeline newest first, and its provenance as a list."""
     if "timeline" in document:
         document = {**document, "timeline": document["timeline"][::-1]}
     if "provenance" not in document:
@@ -105,14 +105,15 @@ def _moment(ms: object) -> str:
 
 
 def _part(value: Value) -> str:
-    """Return a part of the document: in its own tables times are told as times, in a stranger's
-    values never.
+    """Return a part of the document as HTML.
+
+    Milliseconds become times in the document's own tables, but never within a person's values.
     """
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         rows = [
             {
-                name: moment(int(str(one))) + " UTC" if name in TIMES else one
-                for name, one in row.items()
+                name: moment(int(str(cell))) + " UTC" if name in TIMES else cell
+                for name, cell in row.items()
             }
             for row in value
             if isinstance(row, dict)
@@ -124,22 +125,25 @@ def _part(value: Value) -> str:
 def _value(value: Value) -> str:
     if isinstance(value, dict):
         rows = "".join(
-            f"<tr><th>{_text(name)}</th><td>{_value(one)}</td></tr>" for name, one in value.items()
+            f"<tr><th>{_text(name)}</th><td>{_value(member)}</td></tr>"
+            for name, member in value.items()
         )
         return f"<table>{rows}</table>" if rows else '<p class="none">none</p>'
     if isinstance(value, list):
-        if value and all(isinstance(one, dict) for one in value):
-            return _table(value)
-        return "".join(f"<div>{_value(one)}</div>" for one in value) or '<p class="none">none</p>'
+        members = [member for member in value if isinstance(member, dict)]
+        if members and len(members) == len(value):
+            return _table(members)
+        lines = "".join(f"<div>{_value(item)}</div>" for item in value)
+        return lines or '<p class="none">none</p>'
     return _text(value) if isinstance(value, str) else _text(to_json(value))
 
 
-def _table(rows: list[Any]) -> str:
+def _table(rows: Sequence[Mapping[str, Value]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     return "".join(_rows(names, rows))
 
 
-def _rows(names: list[str], rows: list[Any]) -> Iterator[str]:
+def _rows(names: list[str], rows: Sequence[Mapping[str, Value]]) -> Iterator[str]:
     yield "<table><tr>" + "".join(f"<th>{_text(name)}</th>" for name in names) + "</tr>"
     for row in rows:
         yield (

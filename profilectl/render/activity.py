@@ -1,6 +1,4 @@
-"""One person on a screen: the user activity view, in panels on a terminal, in plain lines in a
-pipe, or in a file.
-"""
+"""The user activity view: panels on a terminal, plain lines in a pipe, or a picture in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from profilectl.profiles.activity import Activity
 
 SAVED_WIDTH = 120
-"""The columns of a saved view, unless COLUMNS says how many."""
+"""The columns of a saved view, if COLUMNS is not set."""
 
 
 def print_activity(activity: Activity, view: View) -> None:
@@ -37,8 +35,8 @@ def print_activity(activity: Activity, view: View) -> None:
         screen.print(panel)
 
 
-def save(path: Path, form: str, activity: Activity, view: View) -> None:
-    """Write the view as a picture or a page. form: svg or html."""
+def save(path: Path, form: str, *, activity: Activity, view: View) -> None:
+    """Save the view as a picture or a page. form: svg or html."""
     from rich.console import Console
 
     width = int(os.environ.get("COLUMNS", "0") or 0) or SAVED_WIDTH
@@ -64,9 +62,9 @@ def save(path: Path, form: str, activity: Activity, view: View) -> None:
 
 
 def without_fonts(picture: str) -> str:
-    """Return an SVG that loads nothing: a font would tell a stranger's machine who opens the file.
+    """Return an SVG that loads no fonts: the host of a font would learn who opens the file.
 
-    No value of a person stands before the end of the style.
+    Only the part up to the end of the style is changed; it has no value of a person.
     """
     head, end, drawn = picture.partition("</style>")
     head = re.sub(r"\s*@font-face\s*\{[^}]*\}", "", head)
@@ -76,8 +74,8 @@ def without_fonts(picture: str) -> str:
 def print_candidates(activities: Sequence[Activity], view: View) -> None:
     """Print several profiles to choose from."""
     for number, activity in enumerate(activities, start=1):
-        seen = f"last seen {age(activity.last_seen_ms, view.now_ms)}"
+        last_seen = f"last seen {age(activity.last_seen_ms, view.now_ms)}"
         print_line(f"{number:>2}  {name_of(activity)}")
-        print_line(f"    MPID {activity.mpid}, {activity.environment}, {seen}")
+        print_line(f"    MPID {activity.mpid}, {activity.environment}, {last_seen}")
         identities = (f"{identity.type} {identity.value}" for identity in activity.identities)
         print_line("    " + ", ".join(identities))

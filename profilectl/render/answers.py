@@ -1,11 +1,11 @@
-"""What a store holds, and what a search found, as a person reads it."""
+"""The figures and broken promises of a store, and the hits of a search, printed for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from profilectl.render.screen import counted, print_line
+from profilectl.render.screen import Document, counted, print_line
 from profilectl.render.tables import print_table
 from profilectl.render.words import shown_value
 from profilectl.rules.text.values import parse_json
@@ -14,8 +14,28 @@ if TYPE_CHECKING:
     from profilectl.reading.search import Hit
 
 
-def print_stats(figures: Mapping[str, Any]) -> None:
-    """Print what a store holds: the document of `stats --json`."""
+class BrokenPromise(Protocol):
+    """A promise of the store that is broken (reading.check.Breach)."""
+
+    @property
+    def promise(self) -> str:
+        """The name of the promise."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong."""
+
+    @property
+    def repairable(self) -> bool:
+        """Whether `check --repair` mends it."""
+
+    @property
+    def repaired(self) -> bool:
+        """Whether it was mended."""
+
+
+def print_stats(figures: Document) -> None:
+    """Print the figures of a store. figures: the document of `stats --json`."""
     environments = ", ".join(
         f"{number:,} {name}" for name, number in figures["environments"].items()
     )
@@ -48,7 +68,7 @@ def _print_identities(identities: Mapping[str, Mapping[str, int]]) -> None:
         print_table("", ("identity", "held", "distinct values", "profiles"), rows, right=(1, 2, 3))
 
 
-def _print_attributes(attributes: Sequence[Mapping[str, Any]]) -> None:
+def _print_attributes(attributes: Sequence[Document]) -> None:
     if attributes:
         rows = [
             (
@@ -65,7 +85,7 @@ def _print_attributes(attributes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_hits(hits: Sequence[Hit]) -> None:
-    """Print what a search found: an identity or a profile a line, with what the condition read."""
+    """Print each identity or profile found, with the values that the condition read."""
     if not hits:
         return
     keys = list(dict.fromkeys(key for hit in hits for key in hit.values))
@@ -83,3 +103,12 @@ def print_hits(hits: Sequence[Hit]) -> None:
         for hit in hits
     ]
     print_table("", ["MPID", "environment", *(["type", "value"] if typed else []), *keys], rows)
+
+
+def print_breaches(breaches: Sequence[BrokenPromise]) -> None:
+    """Print the broken promises of a store, one a line."""
+    for breach in breaches:
+        repair = " (check --repair mends it)" if breach.repairable else ""
+        print_line(
+            f"{breach.promise}: {breach.message}{' (repaired)' if breach.repaired else repair}"
+        )

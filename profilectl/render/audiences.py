@@ -1,16 +1,15 @@
-"""Calculated attributes and audiences, as a person reads them."""
+"""Calculated attributes and audiences, printed for a person."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from profilectl.render.screen import counted, notice, print_line, print_text
+from profilectl.render.screen import Document, counted, notice, print_line, print_text
 from profilectl.render.tables import print_table
 from profilectl.render.words import date, shown_value
 
 
-def print_calculated(attributes: Sequence[dict[str, Any]]) -> None:
+def print_calculated(attributes: Sequence[Document]) -> None:
     """Print calculated attributes, one a line."""
     if not attributes:
         notice("no calculated attributes")
@@ -33,10 +32,8 @@ def print_calculated(attributes: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def defined(definition: Mapping[str, Any]) -> str:
-    """Return a definition as a sentence: sum of price of custom_event purchase where ... within 30
-    days.
-    """
+def defined(definition: Document) -> str:
+    """Return a definition in words, such as "count of custom_event purchase within 30 days"."""
     words = [definition["type"].replace("_", " ")]
     if definition.get("of"):
         words.append(f"of {definition['of']}")
@@ -50,7 +47,7 @@ def defined(definition: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def print_calculation(attribute: dict[str, Any]) -> None:
+def print_calculation(attribute: Document) -> None:
     """Print a calculated attribute with its values, or a preview of one."""
     state = f" ({attribute['state']})" if "state" in attribute else ""
     print_line(f"{attribute['name']}{state}: {defined(attribute)}")
@@ -72,8 +69,8 @@ def print_calculation(attribute: dict[str, Any]) -> None:
         )
 
 
-def print_audiences(audiences: Sequence[dict[str, Any]]) -> None:
-    """Print audiences, one a line, with who entered and left where that is said."""
+def print_audiences(audiences: Sequence[Document]) -> None:
+    """Print audiences, one a line; after a refresh with how many users entered and left."""
     if not audiences:
         notice("no audiences")
         return
@@ -108,7 +105,7 @@ def print_audiences(audiences: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def print_audience(audience: dict[str, Any]) -> None:
+def print_audience(audience: Document) -> None:
     """Print one audience."""
     print_line(f"{audience['name']}: {counted(audience['members'], 'member')}")
     lookback = (
@@ -125,8 +122,8 @@ def print_audience(audience: dict[str, Any]) -> None:
     )
 
 
-def print_preview(preview: dict[str, Any]) -> None:
-    """Print how many an audience would have, and some of them."""
+def print_preview(preview: Document) -> None:
+    """Print how many users an audience would have, and some of them."""
     print_line(
         f"{preview['members']:,} of {counted(preview['profiles'], 'profile')}:"
         f" {preview['criteria']}"
@@ -140,7 +137,7 @@ def _named(identities: dict[str, list[str]]) -> str:
     return ", ".join(f"{kind} {value}" for kind, values in identities.items() for value in values)
 
 
-def print_members(members: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+def print_members(members: Iterable[Document], *, as_json: bool) -> None:
     """Print the members of an audience."""
     from orjson import dumps
 
@@ -155,8 +152,8 @@ def print_members(members: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     print_table("", ("MPID", "since", "identities"), rows) if rows else notice("nobody is in it")
 
 
-def print_moves(moves: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print who entered and left an audience."""
+def print_moves(moves: Sequence[Document], *, as_json: bool) -> None:
+    """Print the users that entered and left an audience."""
     from orjson import dumps
 
     if as_json:

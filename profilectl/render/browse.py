@@ -1,13 +1,13 @@
-"""Looking around in a store with the keyboard: search, the activity view, and why each value is
-what it is.
+"""`profilectl browse`: search, the activity view and explanations, on one screen with the keyboard.
 
-The same read model as the commands. The store is opened for each look and closed again, so that
-imports go on meanwhile. Needs Textual (the extra `browse`); nothing else imports this.
+It reads as the commands do. The store is opened for each look and closed again, so that imports can
+go on meanwhile. It needs Textual (the extra `browse`), so no other module imports this one.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,17 +37,17 @@ from profilectl.render.words import name_of, reserved_first
 from profilectl.rules.text.terminal import visible
 
 MOST_HITS = 200
-"""So many hits are listed."""
+"""The most hits that are listed."""
 PAUSE_S = 0.3
-"""So long after the last key a search begins by itself."""
-WHERE = "where "
-"""What a search by attributes begins with."""
+"""The seconds after the last key when a search begins by itself."""
+CONDITION = "where "
+"""The beginning of a search by attributes."""
 IDENTITIES = "why one profile"
-"""The first of the explanations: what joined the identities."""
+"""The label of the first explanation: the rows that joined the identities."""
 
 
 class Why(ModalScreen[None]):
-    """Why each attribute of a profile is what it is, and why it is one profile."""
+    """The explanations of a profile: of each attribute, and of its identities."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Back"),
@@ -61,6 +61,7 @@ class Why(ModalScreen[None]):
         self.listed = self.keys
 
     def compose(self) -> ComposeResult:
+        """Yield the widgets of the screen."""
         with Vertical(id="why"):
             yield Static(
                 Text(visible(f"{name_of(self.activity)}  MPID {self.activity.mpid}"), style="bold")
@@ -73,17 +74,21 @@ class Why(ModalScreen[None]):
             yield Footer()
 
     def on_mount(self) -> None:
+        """List all attributes."""
         self._list("")
         self.query_one("#keys").focus()
 
     def action_filter(self) -> None:
+        """Go to the filter."""
         self.query_one("#filter").focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """List the attributes that match the filter."""
         event.stop()
         self._list(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go from the filter to the list."""
         event.stop()
         self.query_one("#keys").focus()
 
@@ -100,40 +105,59 @@ class Why(ModalScreen[None]):
         keys.highlighted = 1 if self.listed else 0
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Show the explanation of the highlighted attribute, or of the identities."""
         event.stop()
         if event.option_index == 0:
-            self._tell_identities()
-        elif event.option_index <= len(self.listed):  # a list that was typed away may still report
-            self._tell(
-                list(
-                    attribute_lines(
-                        explain_attribute(self.activity, self.listed[event.option_index - 1])
-                    )
-                )
-            )
+            self._explain_identities()
+        # A list may still report a line that the filter has removed.
+        elif event.option_index <= len(self.listed):
+            key = self.listed[event.option_index - 1]
+            self._print(list(attribute_lines(explain_attribute(self.activity, key))))
 
     @work(thread=True, exclusive=True)
-    def _tell_identities(self) -> None:
+    def _explain_identities(self) -> None:
         try:
-            found = explain_chains(self.store, "mpid", str(self.activity.mpid))
+            chains = explain_chains(self.store, "mpid", str(self.activity.mpid))
             lines = [
                 line
-                for one, links in found
-                if one.profile == self.activity.profile
+                for activity, links in chains
+                if activity.profile == self.activity.profile
                 for line in chain_lines(links)
             ]
         except ProfilectlError as error:
             lines = [error.message, error.hint]
-        self.app.call_from_thread(self._tell, lines)
+        self.app.call_from_thread(self._print, lines)
 
-    def _tell(self, lines: list[str]) -> None:
+    def _print(self, lines: list[str]) -> None:
         self.query_one("#words", Static).update(Text("\n".join(visible(line) for line in lines)))
 
 
+@dataclass(frozen=True, slots=True)
+class SearchOutcome:
+    """The outcome of a search."""
+
+    text: str
+    """The text that was searched for."""
+    count: int = 0
+    """How many identities or profiles were found."""
+    hits: list[Hit] = field(default_factory=list)
+    """The first of them."""
+    error: str = ""
+    """Why the search failed; "" if it did not."""
+
+    def message(self) -> str:
+        """Return the line under the search box."""
+        if self.error:
+            return self.error
+        if not self.hits:
+            return "nobody was found" if self.text.strip() else ""
+        is_cut = self.count > len(self.hits)
+        listed = f", the first {len(self.hits):,} are listed" if is_cut else ""
+        return f"{self.count:,} found{listed}"
+
+
 class Browse(App[None]):
-    """The application: a search box, what it found, and the activity view of the one that is
-    highlighted.
-    """
+    """The application: a search box, its hits, and the activity view of the highlighted one."""
 
     TITLE = "profilectl"
     CSS = """
@@ -176,9 +200,10 @@ class Browse(App[None]):
         self.pause: Timer | None = None
 
     def compose(self) -> ComposeResult:
+        """Yield the widgets of the screen."""
         yield Input(
             self.text,
-            placeholder=f"an identity, how it begins, or any part; or: {WHERE}tier = 'gold'",
+            placeholder=f"an identity, how it begins, or any part; or: {CONDITION}tier = 'gold'",
             id="search",
         )
         yield Static(id="said", markup=False)
@@ -189,6 +214,7 @@ class Browse(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
+        """Begin with the first search."""
         self.query_one("#search").focus()
         if self.text:
             self._search(self.text)
@@ -196,16 +222,19 @@ class Browse(App[None]):
     # Search
 
     def action_search(self) -> None:
+        """Go to the search box."""
         self.query_one("#search").focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
+        """Search a moment after the last key."""
         if self.pause:
             self.pause.stop()
-        # A condition is searched for when it is whole: at Enter.
-        if not event.value.lower().startswith(WHERE):
+        # An unfinished condition is an error, so a search by condition begins at Enter only.
+        if not event.value.lower().startswith(CONDITION):
             self.pause = self.set_timer(PAUSE_S, lambda: self._search(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Search at once, and go to the list."""
         if self.pause:
             self.pause.stop()
         self._search(event.value)
@@ -213,55 +242,37 @@ class Browse(App[None]):
 
     @work(thread=True, exclusive=True, group="search")
     def _search(self, text: str) -> None:
-        wanted = text.strip()
-        if not wanted:
-            self.call_from_thread(self._list, text, 0, [], "")
-            return
+        outcome = SearchOutcome(text)
         try:
-            if wanted.lower().startswith(WHERE):
-                count, hits = search_store(
-                    self.store, SearchRequest(where=wanted[len(WHERE) :], limit=MOST_HITS)
-                )
-            else:
-                count, hits = search_store(self.store, SearchRequest(wanted, limit=MOST_HITS))
-                if not hits:
-                    count, hits = search_store(
-                        self.store, SearchRequest(wanted, "substring", limit=MOST_HITS)
-                    )
+            if text.strip():
+                count, hits = self._find(text.strip())
+                outcome = SearchOutcome(text, count, hits)
         except ProfilectlError as error:
-            self.call_from_thread(
-                self._list, text, 0, [], f"{error.message}{'; ' + error.hint if error.hint else ''}"
-            )
-            return
-        self.call_from_thread(self._list, text, count, hits, "")
+            hint = f"; {error.hint}" if error.hint else ""
+            outcome = SearchOutcome(text, error=f"{error.message}{hint}")
+        self.call_from_thread(self._list, outcome)
 
-    def _list(self, text: str, count: int, hits: list[Hit], wrong: str) -> None:
-        """Show what a search found, unless the text in the box is another by now."""
-        if text != self.query_one("#search", Input).value:
-            return
-        self.hits = hits
-        found = self.query_one("#found", OptionList)
-        found.clear_options()
-        found.add_options([Option(_hit(one)) for one in hits])
-        said = self.query_one("#said", Static)
-        said.set_class(bool(wrong), "wrong")
-        listed = f", the first {len(hits):,} are listed" if count > len(hits) else ""
-        said.update(
-            Text(
-                visible(
-                    wrong
-                    or (
-                        f"{count:,} found{listed}"
-                        if hits
-                        else "nobody was found"
-                        if text.strip()
-                        else ""
-                    )
-                )
-            )
-        )
+    def _find(self, text: str) -> tuple[int, list[Hit]]:
+        """Return the hits of a condition, of a beginning, or else of any part."""
+        if text.lower().startswith(CONDITION):
+            condition = text[len(CONDITION) :]
+            return search_store(self.store, SearchRequest(where=condition, limit=MOST_HITS))
+        count, hits = search_store(self.store, SearchRequest(text, limit=MOST_HITS))
         if hits:
-            found.highlighted = 0
+            return count, hits
+        return search_store(self.store, SearchRequest(text, "substring", limit=MOST_HITS))
+
+    def _list(self, outcome: SearchOutcome) -> None:
+        """Show the hits of a search, unless the text in the box is another by now."""
+        if outcome.text != self.query_one("#search", Input).value:
+            return
+        self.hits = outcome.hits
+        listed = self.query_one("#found", OptionList)
+        listed.clear_options()
+        listed.add_options([Option(_hit(hit)) for hit in outcome.hits])
+        self._show_message(outcome.message(), is_error=bool(outcome.error))
+        if outcome.hits:
+            listed.highlighted = 0
         else:
             self.activity = None
             self._draw()
@@ -269,9 +280,11 @@ class Browse(App[None]):
     # The activity view
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """Read the profile of the highlighted hit."""
         self._read(self.hits[event.option_index])
 
     def on_option_list_option_selected(self) -> None:
+        """Explain the profile of the selected hit."""
         self.action_why()
 
     @work(thread=True, exclusive=True, group="read")
@@ -279,16 +292,16 @@ class Browse(App[None]):
         try:
             people = read_activities(self.store, "mpid", str(hit.mpid))
         except ProfilectlError as error:
-            self.call_from_thread(self._wrong, error.message)
+            self.call_from_thread(self._show_message, error.message, is_error=True)
             return
-        self.call_from_thread(
-            self._show, next((one for one in people if one.environment == hit.environment), None)
-        )
+        of_hit = (activity for activity in people if activity.environment == hit.environment)
+        self.call_from_thread(self._show, next(of_hit, None))
 
-    def _wrong(self, message: str) -> None:
-        said = self.query_one("#said", Static)
-        said.set_class(True, "wrong")
-        said.update(Text(visible(message)))
+    def _show_message(self, message: str, *, is_error: bool) -> None:
+        """Print a line under the search box."""
+        line = self.query_one("#said", Static)
+        line.set_class(is_error, "wrong")
+        line.update(Text(visible(message)))
 
     def _show(self, activity: Activity | None) -> None:
         self.activity = activity
@@ -296,18 +309,20 @@ class Browse(App[None]):
         self.query_one("#view").scroll_home(animate=False)
 
     def on_resize(self) -> None:
+        """Draw the view again, as wide as the terminal is now."""
         self.call_after_refresh(self._draw)
 
-    def action_turn(self, what: str) -> None:
-        """Turn on or off: the history of each attribute, the whole timeline, long values."""
-        self.on ^= {what}
+    def action_turn(self, part: str) -> None:
+        """Turn a part of the view on or off: "history", "batches" (the whole timeline) or "raw"."""
+        self.on ^= {part}
         self._draw()
 
     def _draw(self) -> None:
-        there = self.query("#activity")
-        if not there:  # it is told to leave before it has begun
+        """Draw the activity view."""
+        views = self.query("#activity")
+        if not views:  # the application ends before it has begun
             return
-        drawn = there.first(Static)
+        drawn = views.first(Static)
         if self.activity is None:
             drawn.update("")
             return
@@ -321,24 +336,27 @@ class Browse(App[None]):
         drawn.update(Group(*panels(self.activity, view, width)))
 
     def action_why(self) -> None:
+        """Show the explanations of the profile."""
         if self.activity is not None:
             self.push_screen(Why(self.store, self.activity))
 
 
 def _hit(hit: Hit) -> Text:
-    """Return a hit as two lines: what was found, and whose it is."""
+    """Return a hit as two lines: the identity or the values, and the profile."""
     values = ", ".join(f"{key} {value}" for key, value in hit.values.items())
-    found = hit.value if hit.type else values or "all conditions"
+    headline = hit.value if hit.type else values or "all conditions"
     beside = f"{hit.type or 'profile'}  {hit.mpid}" + (
         "" if hit.environment == "production" else f"  {hit.environment}"
     )
-    return Text.assemble(visible(found), "\n", (beside, "dim"), overflow="ellipsis", no_wrap=True)
+    return Text.assemble(
+        visible(headline), "\n", (beside, "dim"), overflow="ellipsis", no_wrap=True
+    )
 
 
 def browse(store: Path, text: str = "") -> None:
-    """Run the application until somebody leaves it. text: what is searched for first.
+    """Run the application until the user leaves it. text: the first search.
 
-    Raises StoreUnusable, StoreBusy where the store cannot be opened.
+    Raises StoreUnusable, StoreBusy if the store cannot be opened.
     """
     names_in(store, "feeds")
     app = Browse(store, text)

@@ -1,4 +1,4 @@
-"""Events and batches of the live stream, as a person reads them."""
+"""Events and the batches of the live stream, printed for a person."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from profilectl.render.screen import notice, print_line, print_text, shortened
+from profilectl.render.tables import print_table
 from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
     from profilectl.reading.stream import Arrived, StreamedEvent, Unowned
-from profilectl.render.screen import notice, print_line, print_text, shortened
-from profilectl.render.tables import print_table
 
 
 def print_events(events: Sequence[StreamedEvent]) -> None:
-    """Print events, newest first, one a line with what it says."""
+    """Print events with their content, newest first, one a line."""
     from profilectl.render.words import event_content, moment
 
     if not events:
@@ -35,7 +35,7 @@ def print_events(events: Sequence[StreamedEvent]) -> None:
 
 
 def print_batches(batches: Sequence[Arrived | Unowned], *, as_json: bool) -> None:
-    """Print batches with what each did, oldest first; at once, for whoever follows."""
+    """Print batches with their effects, oldest first, without waiting for more output."""
     from profilectl.render.plain import batch_lines
 
     for batch in batches:

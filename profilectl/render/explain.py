@@ -1,9 +1,8 @@
-"""Explanations in words and as JSON."""
+"""Explanations, printed for a person and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from profilectl.codes import sentence
 from profilectl.profiles.activity import Activity, AttributeChange, Origin, remark_subject
@@ -12,7 +11,7 @@ from profilectl.reading.explain import Explained, Loser, Rule
 from profilectl.reading.identity_chain import NOT_KNOWN, Apart, Identified, Link, Passed, not_given
 from profilectl.reading.row_fate import Remarked, RowFate
 from profilectl.render.audiences import defined
-from profilectl.render.screen import notice, print_line
+from profilectl.render.screen import Document, notice, print_line
 from profilectl.render.tables import print_table
 from profilectl.render.words import moment, name_of, origin_line, outcome, shown, taker_of
 from profilectl.rules.identity import BY_NAME, key_of
@@ -23,7 +22,7 @@ BEYOND_LIFETIME = "the profile is beyond its lifetime, and nothing is computed o
 
 
 def print_attributes(activity: Activity, attributes: Sequence[Explained]) -> None:
-    """Print why each attribute is what it is."""
+    """Print the explanation of each attribute."""
     print_line(_headline(activity))
     for explained in attributes:
         print_line("")
@@ -36,7 +35,7 @@ def _headline(activity: Activity) -> str:
 
 
 def attribute_lines(explained: Explained) -> Iterator[str]:
-    """Yield why an attribute is what it is."""
+    """Yield the explanation of an attribute, in lines."""
     if explained.definition is not None:
         if explained.calculated is not None:
             yield f"{explained.key} = {shown(explained.calculated)}"
@@ -77,14 +76,8 @@ def _whence(origin: Origin) -> str:
 def _lost(loser: Loser) -> str:
     if loser.by is None:
         return f"refused, {loser.entry.code}"
-    what = (
-        "deleted"
-        if loser.by.kind == "deleted"
-        else "stated again"
-        if loser.by.kind == "unchanged"
-        else "replaced"
-    )
-    return f"{what} by import {loser.by.origin.import_number}, {loser.by.origin.where}"
+    verb = {"deleted": "deleted", "unchanged": "stated again"}.get(loser.by.kind, "replaced")
+    return f"{verb} by import {loser.by.origin.import_number}, {loser.by.origin.where}"
 
 
 def _rule_json(rule: Rule) -> dict[str, Value]:
@@ -139,14 +132,14 @@ def attributes_json(people_explained: Sequence[tuple[Activity, list[Explained]]]
 
 
 def print_chain(activity: Activity, links: Sequence[Link]) -> None:
-    """Print the rows that joined a profile's identities."""
+    """Print the rows that joined the identities of a profile."""
     print_line(_headline(activity))
     for line in chain_lines(links):
         print_line(line)
 
 
 def chain_lines(links: Sequence[Link]) -> Iterator[str]:
-    """Yield the rows that joined a profile's identities."""
+    """Yield the rows that joined the identities of a profile, in lines."""
     for link in links:
         origin = link.touch.origin
         yield f"{moment(origin.at_ms)}  {origin_line(origin)}"
@@ -166,7 +159,7 @@ def chain_lines(links: Sequence[Link]) -> Iterator[str]:
 
 
 def passed_lines(passed: Passed) -> Iterator[str]:
-    """Yield whom a row passed over, and why."""
+    """Yield the profiles that a row passed over, and why, in lines."""
     for passed_over in passed.people:
         yield (
             f"  passed over MPID {passed_over.activity.mpid}"
@@ -253,7 +246,7 @@ def apart_json(apart: Apart) -> str:
 
 
 def print_fates(fates: Sequence[RowFate]) -> None:
-    """Print what became of a row."""
+    """Print the fate of a row, in each import that read it."""
     for fate in fates:
         print_line(f"{fate.file}:{fate.line} in import {fate.import_number}, feed {fate.feed}")
         if fate.touch and fate.activity:
@@ -290,7 +283,7 @@ def _remark_json(remark: Remarked) -> dict[str, Value]:
 
 
 def fates_json(fates: Sequence[RowFate]) -> str:
-    """Return what became of a row, as JSON."""
+    """Return the fates of a row, as JSON."""
     listed: list[Value] = []
     for fate in fates:
         document: dict[str, Value] = {
@@ -317,13 +310,12 @@ def fates_json(fates: Sequence[RowFate]) -> str:
 
 
 def to_number(number: int) -> Value:
-    from profilectl.rules.text.values import Number
-
+    """Return a whole number as a JSON value."""
     return Number(str(number))
 
 
-def print_rules(rules: dict[str, Any]) -> None:
-    """Print the tables in force."""
+def print_rules(rules: Document) -> None:
+    """Print the rules in force, in tables."""
     identity, attributes = rules["identity"], rules["attributes"]
     print_line(
         f"identity strategy: {identity['strategy']}, a unique identity that another"
@@ -349,7 +341,7 @@ def print_rules(rules: dict[str, Any]) -> None:
     _print_feeds(rules)
 
 
-def _print_priority(attributes: dict[str, Any]) -> None:
+def _print_priority(attributes: Document) -> None:
     print_table(
         f"Attribute priority: {attributes['priority']}",
         ("the incoming source is ... than the owner", "then"),
@@ -366,7 +358,7 @@ def _print_priority(attributes: dict[str, Any]) -> None:
     )
 
 
-def _print_feeds(rules: dict[str, Any]) -> None:
+def _print_feeds(rules: Document) -> None:
     print_table(
         "Protection levels",
         ("level", "unknown user", "known user", "code"),
@@ -394,7 +386,7 @@ def _winner_json(entry: AttributeChange) -> dict[str, Value]:
 
 
 def print_identified(identified: Identified) -> None:
-    """Print each step down the hierarchy, and where it led."""
+    """Print each step down the identity hierarchy, and the profile that it led to."""
     for kind, value, why in identified.skipped:
         print_line(f"{kind} {value}")
         print_line(f"  not used: {why}")

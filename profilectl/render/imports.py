@@ -1,4 +1,4 @@
-"""What an import did, or would do, as a person reads it; and the history."""
+"""The report of an import, its examples, and the history, printed for a person."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
+from profilectl.render.screen import Document, console, counted, notice, print_line
+from profilectl.render.tables import draw, print_table
+from profilectl.render.words import date, processed, shown_value
 from profilectl.rules.counts import names_of
 from profilectl.rules.text.terminal import visible
 from profilectl.rules.text.values import TAG, Number, held_text, to_json
 
 if TYPE_CHECKING:
     from profilectl.rules.counts import ImportReport, Past
-from profilectl.render.screen import console, counted, notice, print_line
-from profilectl.render.tables import draw, print_table
-from profilectl.render.words import date, processed, shown_value
 
 
 def print_report(report: ImportReport) -> None:
-    """Print what an import did, for a person."""
-    what = "Dry run" if report.dry_run else f"Import {report.number}"
+    """Print the report of an import."""
+    name = "Dry run" if report.dry_run else f"Import {report.number}"
     title = (
-        f"{what}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
+        f"{name}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
     )
     _print_counts(title, {**report.counts.as_json(), "audiences": report.audiences})
 
 
-def _print_counts(title: str, counts: dict[str, Any]) -> None:
+def _print_counts(title: str, counts: Document) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -44,7 +44,7 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
         *(["events"] if counts.get("events", {}).get("added") else []),
     ):
         numbers = ",  ".join(
-            f"{number:,} {what.replace('_', ' ')}" for what, number in counts[name].items()
+            f"{number:,} {outcome.replace('_', ' ')}" for outcome, number in counts[name].items()
         )
         table.add_row(name, Text(numbers))
     for place, (audience, moves) in enumerate((counts.get("audiences") or {}).items()):
@@ -66,7 +66,7 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
 
 
 def print_rate(report: ImportReport) -> None:
-    """Say on stderr how long an import took."""
+    """Print on stderr how long an import took."""
     read = report.counts.rows["read"]
     rate = read / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
@@ -76,21 +76,21 @@ def print_rate(report: ImportReport) -> None:
     )
 
 
-def print_examples(examples: dict[str, Any]) -> None:
-    """Print the examples of a dry run or a plan, for a person."""
+def print_examples(examples: Document) -> None:
+    """Print the examples of a dry run or a plan."""
     from orjson import dumps
 
     _print_examples(_exact(dumps(examples).decode()))
 
 
 def _exact(text: str) -> Any:
-    """Return what a JSON text of ours says, every number as it is written."""
+    """Return the value of a JSON text of our own, with every number as it is written."""
     from json import loads
 
     return loads(text, parse_int=Number, parse_float=Number)
 
 
-def _print_examples(examples: dict[str, Any]) -> None:
+def _print_examples(examples: Document) -> None:
     for code, listed in examples["reasons"].items():
         print_line(f"{code}: {sentence(code)}")
         for example in listed:
@@ -118,14 +118,15 @@ def _print_examples(examples: dict[str, Any]) -> None:
             )
 
 
-def _place(example: dict[str, Any]) -> str:
+def _place(example: Document) -> str:
     return f"{example['file']}:{example.get('line', example.get('row'))}"
 
 
 SHOWN_ATTRIBUTES = 4
+"""The most attributes that one example shows."""
 
 
-def _example(group: str, kind: str, example: dict[str, Any]) -> str:
+def _example(group: str, kind: str, example: Document) -> str:
     """Return one example in words."""
     mpid = f"profile {example['mpid']}  " if "mpid" in example else ""
     if group == "profiles":
@@ -164,10 +165,10 @@ def _example(group: str, kind: str, example: dict[str, Any]) -> str:
     )
 
 
-def print_plan(plan: dict[str, Any], text: str) -> None:
-    """Print a saved plan, for a person.
+def print_plan(plan: Document, text: str) -> None:
+    """Print a saved plan.
 
-    text: the plan as it is written, for every digit of its examples.
+    text: the plan as it is written, which has every digit of the numbers in its examples.
     """
     report = plan["report"]
     title = (
@@ -189,7 +190,7 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
 
 
 def vouched_for(backup: object, made_ms: int) -> str:
-    """Return that a backup is as it was made, in a sentence."""
+    """Return the sentence that a backup is unchanged."""
     return f"{backup} is as it was made on {date(made_ms)}"
 
 
@@ -256,9 +257,9 @@ def print_import(past: Past) -> None:
 
 
 def print_changes(changes: Iterable[tuple[str, ...]]) -> None:
-    """Print changes as they come, a line each: a store may have changed in a million places."""
+    """Print changes as they come, one a line, because there may be millions."""
     previous_mpid, is_empty = "", True
-    for _, mpid, change, what, before, after, number, place, brought in changes:
+    for _, mpid, change, subject, before, after, number, place, cause in changes:
         if mpid != previous_mpid:
             print_line(f"profile {mpid}")
             previous_mpid = mpid
@@ -268,16 +269,16 @@ def print_changes(changes: Iterable[tuple[str, ...]]) -> None:
             "gone": "gone",
             "aliased": f"alias of {before}",
             "unaliased": f"no alias of {before}",
-            "identity-added": f"+ {what} {before}",
-            "identity-removed": f"- {what} {before}",
-            "set": f"{what}: {_held(after)}",
-            "changed": f"{what}: {_held(before)} -> {_held(after)}",
-            "deleted": f"{what}: {_held(before)} -> (deleted)",
+            "identity-added": f"+ {subject} {before}",
+            "identity-removed": f"- {subject} {before}",
+            "set": f"{subject}: {_held(after)}",
+            "changed": f"{subject}: {_held(before)} -> {_held(after)}",
+            "deleted": f"{subject}: {_held(before)} -> (deleted)",
         }[change]
         print_line(
             f"  {shown}"
             + (f"  [{number}] {place}" if place else "")
-            + (f", brought by {brought}" if brought else "")
+            + (f", brought by {cause}" if cause else "")
         )
     if is_empty:
         notice("no changes")
@@ -287,18 +288,18 @@ def _held(held: str) -> str:
     return "(tag)" if held == TAG else held_text(held)
 
 
-COLUMNS_SAID = 100
-"""So many columns of a file are said to a person."""
+MOST_COLUMNS = 100
+"""The most columns of a file whose meaning is printed."""
 
 
 def print_columns(report: ImportReport) -> None:
-    """Say how each column of each file was read."""
+    """Print on stderr the meaning of each column of each file."""
     alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for file in report.files:
         if file.columns:
             alike.setdefault(file.columns, []).append(file.path)
     for columns, paths in alike.items():
-        listed = columns[:COLUMNS_SAID]
+        listed = columns[:MOST_COLUMNS]
         meanings = ", ".join(
             name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed
         )
@@ -310,9 +311,9 @@ def print_columns(report: ImportReport) -> None:
 
 
 def print_correction(report: ImportReport) -> None:
-    """Say what a single correction did."""
+    """Print the effect of a correction."""
     counts = report.counts.attributes
-    numbers = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+    numbers = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(f"{number}{numbers or 'nothing to do'}")
     for code, count in report.counts.as_json()["reasons"].items():
@@ -320,16 +321,16 @@ def print_correction(report: ImportReport) -> None:
 
 
 def print_modification(report: ImportReport) -> None:
-    """Say what a change of identities did."""
+    """Print the effect of a change of identities."""
     numbers = ", ".join(
-        f"{number:,} {what}" for what, number in report.counts.identities.items() if number
+        f"{count:,} {change}" for change, count in report.counts.identities.items() if count
     )
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(f"{number}{numbers or 'nothing to do'}")
 
 
 def print_alias(report: ImportReport, source: str, destination: str, *, at_once: bool) -> None:
-    """Say what an alias will do, and when."""
+    """Print the effect of an alias, and when it begins."""
     when = "now" if at_once else "in 24 hours"
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(

@@ -1,12 +1,12 @@
-"""What leaves for the outputs, what waits and what is billed, as a person reads it."""
+"""Outgoing batches, the outbox and the usage, printed for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from profilectl.codes import CODES, sentence
-from profilectl.render.screen import counted, print_line
+from profilectl.render.screen import Document, counted, print_line
 from profilectl.render.tables import print_table
 from profilectl.render.words import moment, processed
 from profilectl.rules.leaving.connection import REASONS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from profilectl.outputs.enrich import Enriched
 
 SHOWN = 200
-"""So many characters of a value are shown."""
+"""The most characters of a value that are shown."""
 
 
 def reason_said(reason: str) -> str:
@@ -27,14 +27,17 @@ def reason_said(reason: str) -> str:
 
 
 def _why(batch: Enriched, reason: str) -> str:
-    """Return why a batch does not leave. Of one that is nobody's nothing rides with another."""
+    """Return why a batch does not leave.
+
+    A batch of nobody without events is lost; nothing of it can be sent with a later batch.
+    """
     if reason == "EVENTLESS" and not batch.enriched:
         return "the batch has no events, and nothing of it is kept"
     return reason_said(reason)
 
 
 def print_enriched(batch: Enriched) -> None:
-    """Print a batch as it would leave, and where to."""
+    """Print a batch as it would leave, and the outputs that it would go to."""
     print_line(
         f"{batch.file}:{batch.place}"
         + (f"  {batch.code}: {processed(batch.code)}" if batch.code else "")
@@ -92,9 +95,7 @@ def _short(value: Value) -> str:
 
 
 def _gone(whole: dict[str, Value], after_filter: dict[str, Value]) -> list[str]:
-    """Return what a filter took out of a document: attributes and identities by name, events by
-    number.
-    """
+    """Return what a filter removed: attributes and identities by name, events by number."""
     names: list[str] = []
     before, after = whole.get("user_attributes"), after_filter.get("user_attributes")
     if isinstance(before, dict) and isinstance(after, dict):
@@ -117,7 +118,7 @@ def _gone(whole: dict[str, Value], after_filter: dict[str, Value]) -> list[str]:
 
 
 def print_forwarded(forwarded: Sequence[Forwarded]) -> None:
-    """Print what became of what waited."""
+    """Print the outcome of a delivery, for each output."""
     if not forwarded:
         print_line(
             "no feed or audience is connected to an output: declare [outputs.NAME] and"
@@ -142,8 +143,8 @@ def _delivered(result: Forwarded) -> str:
     return f"{' and '.join(parts)} delivered"
 
 
-def print_outbox(outbox: dict[str, Any]) -> None:
-    """Print what waits, what has left and what is dead."""
+def print_outbox(outbox: Document) -> None:
+    """Print the outbox: what waits, what has left, and the dead-letter list."""
     if not outbox["outputs"] and not outbox["left"]:
         print_line("nothing waits, and nothing has left")
     if outbox["outputs"]:
@@ -180,25 +181,25 @@ def print_outbox(outbox: dict[str, Any]) -> None:
         place = (
             f"{letter['file']}:{letter.get('line', letter.get('row'))}" if letter["feed"] else ""
         )
-        what = (
+        origin = (
             f"import {letter['import']} ({letter['feed']}), {place}"
             if letter["feed"]
             else f"audience {letter['audience']}, {letter['action']} of MPID {letter['mpid']}"
         )
         print_line(
-            f"dead: {letter['output']}, {what}: {letter['why']}, {moment(letter['failed_ms'])}"
+            f"dead: {letter['output']}, {origin}: {letter['why']}, {moment(letter['failed_ms'])}"
         )
 
 
-def print_usage(found: dict[str, Any]) -> None:
-    """Print the ledger."""
-    for one in found["months"]:
+def print_usage(usage: Document) -> None:
+    """Print the usage: the months, and the imports of each."""
+    for month in usage["months"]:
         print_line(
-            f"{one['month']}: {counted(one['mtu'], 'monthly tracked user')},"
-            f" {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')},"
-            f" {one['billable']:,} billable"
+            f"{month['month']}: {counted(month['mtu'], 'monthly tracked user')},"
+            f" {counted(month['batches'], 'batch')} with {counted(month['events'], 'event')},"
+            f" {month['billable']:,} billable"
         )
-    if found["imports"]:
+    if usage["imports"]:
         print_table(
             "",
             (
@@ -214,11 +215,11 @@ def print_usage(found: dict[str, Any]) -> None:
             ),
             [
                 (
-                    one["month"],
-                    one["feed"],
-                    one["import"],
+                    row["month"],
+                    row["feed"],
+                    row["import"],
                     *(
-                        f"{one[name]:,}"
+                        f"{row[name]:,}"
                         for name in (
                             "batches",
                             "with_events",
@@ -229,7 +230,7 @@ def print_usage(found: dict[str, Any]) -> None:
                         )
                     ),
                 )
-                for one in found["imports"]
+                for row in usage["imports"]
             ],
             right=(2, 3, 4, 5, 6, 7, 8),
             spare=(5, 6, 8),
@@ -242,7 +243,8 @@ def _counted_changes(count: int) -> str:
     return f"{count:,} {'change' if count == 1 else 'changes'} of audiences"
 
 
-def counted_letters(found: Letters) -> str:
-    """Return how many batches, and how many changes of audiences where there are any."""
-    batches = [counted(found.batches, "batch")] if found.batches or not found.changes else []
-    return " and ".join([*batches, *([_counted_changes(found.changes)] if found.changes else [])])
+def counted_letters(letters: Letters) -> str:
+    """Return how many batches there are, and how many changes of audiences."""
+    batches = [counted(letters.batches, "batch")] if letters.batches or not letters.changes else []
+    changes = [_counted_changes(letters.changes)] if letters.changes else []
+    return " and ".join([*batches, *changes])

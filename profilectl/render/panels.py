@@ -44,7 +44,7 @@ AUDIENCE_HEADINGS = ("audience", "since", "until, if nothing arrives")
 
 
 def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableType]:
-    """Yield what is drawn on a terminal. width: its columns."""
+    """Yield the name and the panels of the view. width: the columns of the terminal."""
     from rich.text import Text
 
     name = visible(name_of(activity))
@@ -89,7 +89,7 @@ def _devices_panel(activity: Activity, view: View, _: int) -> Iterator[Renderabl
 
 
 def _attributes_panel(activity: Activity, view: View, width: int) -> Iterator[RenderableType]:
-    calculated = [held for held in activity.calculated().values() if held is not None]
+    calculated = [value for value in activity.calculated().values() if value is not None]
     count = len(activity.stored()) + len(calculated)
     if count or view.history:
         yield _panel(f"User attributes ({count:,})", _attributes(activity, view, width))
@@ -161,7 +161,7 @@ def _cell(text: str, view: View, style: str = "") -> Text:
 
 
 def _value(held: str, view: View) -> Text:
-    """Return a value to draw; its style tells a number from a text that looks the same."""
+    """Return a held value to draw. Its style tells a number from a text that looks the same."""
     style = {"text": "", "tag": "dim"}.get(kind_of(held), "cyan")
     return _cell(visible(shown(held)), view, style)
 
@@ -187,7 +187,7 @@ def _table(
 ) -> RenderableType:
     """Return a table without lines.
 
-    widest: columns that fold at a width; the column "value" takes what is left.
+    widest: the widths at which columns fold; the column "value" gets the remaining width.
     """
     from rich.table import Table
     from rich.text import Text
@@ -217,7 +217,7 @@ def _attributes(activity: Activity, view: View, width: int) -> RenderableType:
         if row:
             rows.append(row)
         history = activity.history.get(attribute.key, ()) if view.history else ()
-        # One entry is the value itself: it stands above already.
+        # A history of one entry is the value itself, which the row above has already.
         if len(history) > 1 or not attribute.entry:
             rows += [
                 (
@@ -242,14 +242,14 @@ def _attribute_row(attribute: AttributeRow, view: View, *, wide: bool) -> Sequen
 
     name = Text(visible(attribute.key), style="bold", overflow="fold")
     if attribute.is_calculated:
-        held = attribute.calculated
-        if held is None:
+        value = attribute.calculated
+        if value is None:
             return None
-        return (name, _value(held, view), kind_of(held), "calculated", "", "", *([""] * wide))
+        return (name, _value(value, view), kind_of(value), "calculated", "", "", *([""] * wide))
     if attribute.entry:
-        held, origin = attribute.entry.held, attribute.entry.origin
-        cells = _origin_cells(origin, view, wide=wide)
-        return (name, _value(held, view), kind_of(held), *cells)
+        entry = attribute.entry
+        cells = _origin_cells(entry.origin, view, wide=wide)
+        return (name, _value(entry.held, view), kind_of(entry.held), *cells)
     name.style = "dim"
     return (name, Text("(none)", style="dim"), "")
 
@@ -295,14 +295,14 @@ def _timeline(activity: Activity, view: View) -> Iterator[RenderableType]:
     touches, earlier = sections.timeline(activity, view)
     for touch in touches:
         origin = touch.origin
-        yield Text.assemble(
+        parts = [
             (moment(origin.at_ms), ""),
-            "  ",
+            ("  ", ""),
             (visible(origin.feed.name), "bold"),
             (f" {visible(origin.feed.owner.unit)}", "dim"),
             (f"  import {origin.import_number}, {visible(origin.where)}", "dim"),
-            overflow="fold",
-        )
+        ]
+        yield Text.assemble(*parts, overflow="fold")
         for kind, line in outcome(touch):
             yield Padding(_cell(visible(line), view, STYLES[kind]), (0, 0, 0, 2))
     if earlier:

@@ -1,4 +1,4 @@
-"""The activity view in plain lines, for a pipe: nothing is cut."""
+"""The activity view in plain lines, for a pipe. Nothing is shortened."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
 
 
 def batch_lines(batch: Arrived | Unowned) -> Iterator[str]:
-    """Yield a batch in lines: its time and origin, whose it is or why nobody's, what it did."""
+    """Yield a batch in lines: its time and origin, its user or why it has none, and its effects."""
     from profilectl.reading.stream import Unowned
 
     if isinstance(batch, Unowned):
@@ -70,8 +70,8 @@ def _attribution(activity: Activity) -> Iterator[tuple[str, str]]:
 
 
 def _devices(activity: Activity) -> Iterator[str]:
-    for seen, lines in sections.devices(activity):
-        yield f"{seen}  {lines.replace(chr(10), ', ')}"
+    for last_seen, lines in sections.devices(activity):
+        yield f"{last_seen}  {lines.replace(chr(10), ', ')}"
 
 
 def _attributes(activity: Activity, view: View) -> Iterator[str]:
@@ -110,8 +110,9 @@ def _loss(activity: Activity, identity: HeldIdentity) -> str:
 
 
 def _audiences(activity: Activity) -> Iterator[str]:
-    for name, since, until in sections.audiences(activity):
-        yield f"{name}: since {since}" + (f", until {until} if nothing arrives" if until else "")
+    for row in sections.audiences(activity):
+        until = f", until {row.until} if nothing arrives" if row.until else ""
+        yield f"{row.name}: since {row.since}{until}"
 
 
 def _timeline(activity: Activity, view: View) -> Iterator[str]:

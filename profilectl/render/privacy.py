@@ -1,11 +1,11 @@
-"""Erasure and requests as a person reads them: what went, and what is beyond the store."""
+"""Erasures, requests of people, and retention, printed for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from profilectl.render.screen import counted, notice, print_line
+from profilectl.render.screen import Document, counted, notice, print_line
 from profilectl.render.words import moment
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from profilectl.store.tellers import Teller
 
 MOST_NAMED = 20
-"""How many of the erased are named."""
+"""The most erased profiles that are named."""
 KINDS = {
-    # a kind of table -> what its rows are
+    # The kind of table, and the noun for its rows.
     "row": "rows of files",
     "index": "identities",
     "mpid": "MPIDs",
@@ -44,7 +44,7 @@ KINDS = {
 
 
 def print_forgotten(forgotten: Forgotten, *, stderr: bool = False) -> None:
-    """Print what forgetting took away, or would."""
+    """Print the outcome of an erasure, or of its dry run."""
     say = notice if stderr else print_line
     if forgotten.erasure.anything():
         _say_erased(forgotten, say)
@@ -58,12 +58,12 @@ def print_forgotten(forgotten: Forgotten, *, stderr: bool = False) -> None:
 
 
 def _be(count: int, *, dry_run: bool) -> str:
-    """Return the verb of what was done to so many, or would be."""
+    """Return the auxiliary verb for a number of identities, in the dry run or in earnest."""
     return "would be" if dry_run else "is" if count == 1 else "are"
 
 
 def _say_erased(forgotten: Forgotten, say: Callable[[str], None]) -> None:
-    """Print the profiles that went, and what of the tables went with them."""
+    """Print the erased profiles, and how many rows of each table."""
     erasure = forgotten.erasure
     verb = "would be erased" if forgotten.dry_run else "erased"
     say(f"{counted(len(erasure.profiles), 'profile')} {verb}")
@@ -73,17 +73,17 @@ def _say_erased(forgotten: Forgotten, say: Callable[[str], None]) -> None:
         say(f"  and {len(erasure.profiles) - MOST_NAMED:,} more")
     for kind, count in erasure.tables.items():
         say(f"  {_counted(count, KINDS.get(kind, f'rows of {kind}'))}")
-    for count, what in (
+    for count, rows in (
         (erasure.rejects, "rejects that name them, cleared of their text"),
         (erasure.corrections, "corrections by hand, cleared of what they set"),
         (erasure.faded, "of their identities, cleared from the past of others"),
     ):
         if count:
-            say(f"  {_counted(count, what)}")
+            say(f"  {_counted(count, rows)}")
 
 
 def _say_leaving(forgotten: Forgotten, say: Callable[[str], None]) -> None:
-    """Print what is still sent of the erased, and whether they may come back."""
+    """Print what is still sent about the erased, and whether they may come back."""
     erasure, dry_run = forgotten.erasure, forgotten.dry_run
     for output, count in sorted(erasure.removals.items()):
         waits = "would wait" if dry_run else "waits" if count == 1 else "wait"
@@ -105,16 +105,17 @@ def _say_leaving(forgotten: Forgotten, say: Callable[[str], None]) -> None:
 
 
 def _say_told_by(told_by: Iterable[Teller], say: Callable[[str], None] = print_line) -> None:
-    """Print the servers that may still tell of what went."""
+    """Print the servers that may still answer with erased data."""
     for teller in told_by:
         say(f"may still be told by {teller}: look at its /healthz, or end it")
 
 
-def _counted(count: int, what: str) -> str:
-    """Return a count of what is named in the plural: its first word is the thing, unless another is
-    said to be.
+def _counted(count: int, plural: str) -> str:
+    """Return a count of things that are named in the plural, such as "events of others".
+
+    The noun is the first word that looks like a plural. For a count of one it becomes singular.
     """
-    words = what.split(" ")
+    words = plural.split(" ")
     place = next(
         (
             place
@@ -124,35 +125,35 @@ def _counted(count: int, what: str) -> str:
         0,
     )
     if count == 1:
-        one = words[place].rstrip(",")
+        noun = words[place].rstrip(",")
         singular = (
             "alias"
-            if one == "aliases"
-            else one[:-3] + "y"
-            if one.endswith("ies")
-            else one[:-2]
-            if one.endswith("ches")
-            else one.removesuffix("s")
+            if noun == "aliases"
+            else noun[:-3] + "y"
+            if noun.endswith("ies")
+            else noun[:-2]
+            if noun.endswith("ches")
+            else noun.removesuffix("s")
         )
-        words[place] = singular + words[place][len(one) :]
+        words[place] = singular + words[place][len(noun) :]
     return f"{count:,} {' '.join(words)}"
 
 
 def say_not_touched(forgotten: Forgotten) -> None:
-    """Say what of the erased may be elsewhere, and who else holds an identity of theirs."""
+    """Print where data of the erased may remain, and who else has an identity of theirs."""
     erasure = forgotten.erasure
     for mpid, environment in erasure.shared:
         notice(f"MPID {mpid} ({environment}) holds one of the identities too and stays")
     for kind, name in erasure.quoted:
         notice(f"the {kind} {name} quotes an identity of theirs: change it, the store does not")
-    for what, rows in sorted((erasure.others or {}).items()):
+    for table, rows in sorted((erasure.others or {}).items()):
         notice(
-            f"{what}: {counted(rows, 'row')} of others"
+            f"{table}: {counted(rows, 'row')} of others"
             f" {'quotes' if rows == 1 else 'quote'} an identity of theirs, and"
             f" {'stays' if rows == 1 else 'stay'}"
         )
     if erasure.others is None:
-        notice("what others have was not looked through for so many people")
+        notice("the data of others was not searched, because too many people were erased")
     if forgotten.key and not forgotten.dry_run and erasure.anything():
         notice(
             f"the key that keeps them out is {forgotten.key}; no backup has it: keep a"
@@ -163,7 +164,7 @@ def say_not_touched(forgotten: Forgotten) -> None:
 
 
 def _say_elsewhere(forgotten: Forgotten) -> None:
-    """Print where the erased may still be, outside the store."""
+    """Print where data of the erased may remain outside the store."""
     erasure = forgotten.erasure
     files = (*erasure.files, *erasure.rejects_files, *erasure.answers, *forgotten.backups)
     notice(
@@ -202,7 +203,7 @@ def print_records(records: Sequence[Record]) -> None:
 
 
 def print_aged(aged: Aged) -> None:
-    """Print what retention took away, or would."""
+    """Print what retention removed, or would remove."""
     would = "would " if aged.dry_run else ""
     print_line(
         f"{counted(aged.gone, 'profile')}"
@@ -220,14 +221,14 @@ def print_aged(aged: Aged) -> None:
     _say_told_by(aged.told_by)
 
 
-def print_clocks(clocks: dict[str, Any]) -> None:
-    """Print the clocks."""
+def print_clocks(clocks: Document) -> None:
+    """Print how long profiles are kept, and when that was applied."""
 
     def kept_for(days: int | None) -> str:
         return f"kept for {counted(days, 'day')} after the last batch" if days else "kept for ever"
 
-    for name, what in (("lifetime_days", "attributes and consent"), ("retention_days", "profiles")):
-        print_line(f"{what}: {kept_for(clocks[name])}")
+    for name, data in (("lifetime_days", "attributes and consent"), ("retention_days", "profiles")):
+        print_line(f"{data}: {kept_for(clocks[name])}")
     if clocks["lifetime_profiles"]:
         print_line(
             "lifetime profiles: attributes and consent are kept beyond that, for when the"

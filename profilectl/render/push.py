@@ -1,14 +1,14 @@
-"""A push, for a person: how far it is, and what came of it."""
+"""The progress and the outcome of a push, printed for a person."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
-from profilectl.render.screen import console, counted, notice, print_line
+from profilectl.render.screen import Document, console, counted, notice, print_line
 from profilectl.rules.text.retry_after import lasting
 
 if TYPE_CHECKING:
@@ -23,8 +23,11 @@ HEADINGS = {"profiles": "profiles", "import": "profiles", "file": "lines", "even
 def push_progress(
     *, quiet: bool, bar: bool = True
 ) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
-    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what
-    is said. bar: whether to.
+    """Show the progress of a push and the time it still takes, on a terminal.
+
+    Yields the functions that show progress and print a notice. A pipe gets the notices only.
+
+    bar: whether to show the progress.
     """
 
     def print_notice(text: str) -> None:
@@ -32,7 +35,7 @@ def push_progress(
             notice(text)
 
     if quiet or not bar or not sys.stderr.isatty():
-        yield lambda done, total: None, print_notice
+        yield lambda completed, total: None, print_notice
         return
     from rich.progress import (
         BarColumn,
@@ -53,11 +56,14 @@ def push_progress(
     )
     with Progress(*columns, console=console(stderr=True), transient=True) as drawn:
         task = drawn.add_task("", total=None)
-        yield lambda done, total: drawn.update(task, completed=done, total=total), print_notice
+        yield (
+            lambda completed, total: drawn.update(task, completed=completed, total=total),
+            print_notice,
+        )
 
 
 def print_push(report: PushReport, *, quiet: bool) -> None:
-    """Print what a push did, on stdout; on stderr what a person should know beside it."""
+    """Print the outcome of a push on stdout, and notices on stderr."""
     if report.finished_before:
         if not quiet:
             notice(f"already pushed as {report.number} (--again pushes it once more)")
@@ -81,7 +87,7 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
         _print_notices(report, document)
 
 
-def _print_counts(report: PushReport, document: Mapping[str, Any]) -> None:
+def _print_counts(report: PushReport, document: Document) -> None:
     """Print the lines, batches and requests of a push."""
     counts, rows, batches = report.counts, document["rows"], document["batches"]
     state = "finished" if report.finished else "not finished"
@@ -95,8 +101,8 @@ def _print_counts(report: PushReport, document: Mapping[str, Any]) -> None:
     print_line(f"  requests   {counts.requests:,},  {counts.bytes:,} bytes,  {sent_again}")
 
 
-def _print_notices(report: PushReport, document: Mapping[str, Any]) -> None:
-    """Print on stderr what a person should know beside the counts."""
+def _print_notices(report: PushReport, document: Document) -> None:
+    """Print the notices of a push on stderr."""
     noun = NOUNS[report.kind]
     if report.unchanged:
         already = ALREADY_SENT.get(report.kind, "unchanged since they were accepted there")
@@ -109,15 +115,15 @@ def _print_notices(report: PushReport, document: Mapping[str, Any]) -> None:
     for warning in report.warnings:
         notice(warning)
     for limit, number in document["throttled"].items():
-        which = "it does not say which" if limit == "other" else limit
-        notice(f"{counted(number, 'time')} over a limit of the platform: {which}")
+        name = "it does not say which" if limit == "other" else limit
+        notice(f"{counted(number, 'time')} over a limit of the platform: {name}")
     if report.dry_run is None and report.estimate is None and report.counts.accepted:
         rate = report.counts.accepted / max(report.elapsed_ms, 1) * 1000
         notice(f"{rate:,.0f} batches a second")
 
 
 def print_estimate(estimate: Estimate) -> None:
-    """Print what a push would take, on stdout."""
+    """Print how many batches a push would send, and how long it would take."""
     size = (
         f"{counted(estimate.batches, 'batch')} in {counted(estimate.requests, 'request')},"
         f" {counted(estimate.bytes, 'byte')}"

@@ -1,7 +1,7 @@
-"""What goes to stdout and stderr: lines, JSON, notices and progress.
+"""The output of commands: lines and JSON on stdout, notices and progress on stderr.
 
-stdout is data; notices, progress and errors go to stderr. Values come from strangers' files: they
-are shown as plain text, control characters made visible, never as markup.
+stdout is data; notices, progress and errors go to stderr. Values come from strangers' files, so
+they are shown as plain text, with control characters made visible, and never read as markup.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+Document = dict[str, Any]
+"""A JSON document, as a command prints it with `--json`."""
 LONGEST_CELL = 120
 """The most characters of a text that a table of events shows."""
 SECTIONS = (
@@ -34,12 +36,13 @@ SECTIONS = (
 )
 """The panels of the activity view, in the platform's order (domain.md 10)."""
 ANY_WIDTH = 100_000
-"""How wide the lines of a pipe may be, unless COLUMNS says how wide."""
+"""The width of lines in a pipe, if COLUMNS is not set."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console for a person; a pipe gets plain text of any width, or as wide as COLUMNS
-    says.
+    """Return a console for a person.
+
+    A pipe gets plain text of any width, or of the width that COLUMNS sets.
     """
     from rich.console import Console
 
@@ -49,7 +52,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun in the right number."""
+    """Return a number with its noun, in the singular or the plural."""
     plural = (
         noun[:-1] + "ies"
         if noun[-2:] in ("ty", "ry")
@@ -60,7 +63,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural}"
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     import orjson
 
@@ -73,15 +76,16 @@ def print_text(text: str) -> None:
 
 
 def notice(text: str) -> None:
-    """Say something on stderr, after what stdout has got so far."""
+    """Print a notice on stderr, after everything that stdout has so far."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
     sys.stderr.write(folded(visible(text), sys.stderr) + "\n")
 
 
 def folded(text: str, stream: TextIO) -> str:
-    """Return a text folded between words, where a terminal reads it: it would cut words at its
-    edge. A pipe gets one line.
+    """Return a text folded between words for a terminal, and unchanged for a pipe.
+
+    A terminal would break a word at its edge.
     """
     if not stream.isatty():
         return text
@@ -96,15 +100,16 @@ def folded(text: str, stream: TextIO) -> str:
 
 
 def error(message: str, hint: str) -> None:
-    """Say on stderr what is wrong, and what to do."""
+    """Print on stderr what is wrong, and what to do."""
     notice(f"Error: {message}")
     if hint:
         notice(f"  Try: {hint}")
 
 
 def print_line(text: str) -> None:
-    """Print a line on stdout, nothing in it able to do anything to a terminal, which gets it folded
-    between words.
+    """Print a line on stdout, folded between words for a terminal.
+
+    Control characters are made visible, so that they cannot change the terminal.
     """
     sys.stdout.write(folded(visible(text), sys.stdout) + "\n")
 
@@ -115,17 +120,17 @@ def shortened(text: str) -> str:
 
 
 def now_ms() -> int:
-    """Return the time that ages are counted from.
+    """Return the time that ages are counted from, in milliseconds since 1970.
 
     SOURCE_DATE_EPOCH (seconds) makes output repeatable.
     """
-    stated = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(stated) * 1000 if stated.isdecimal() else time.time_ns() // 1_000_000
+    epoch_s = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(epoch_s) * 1000 if epoch_s.isdecimal() else time.time_ns() // 1_000_000
 
 
 @contextlib.contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show rows and rate on a terminal while an import runs; nothing in a pipe."""
+    """Show the rows and the rate of an import on a terminal; nothing in a pipe."""
     if quiet or not sys.stderr.isatty():
         yield lambda step, rows: None
         return
@@ -143,9 +148,8 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
 
         def show(step: str, rows: int) -> None:
             rate = rows / max(time.monotonic() - began, 0.001)
-            said = f"{rows:,} rows, {rate:,.0f} a second" if rows else ""
-            if said:
-                bar.update(task, description=step, rows=said)
+            if rows:
+                bar.update(task, description=step, rows=f"{rows:,} rows, {rate:,.0f} a second")
             else:
                 bar.update(task, description=step)
 

@@ -1,4 +1,4 @@
-"""What each section of the activity view says, for a terminal and for a pipe alike.
+"""The content of each section of the activity view, for a terminal and for a pipe.
 
 The sections and their order are the platform's (domain.md 10); a section without data is left out.
 """
@@ -24,7 +24,7 @@ DEVICE_INFO = ("platform", "brand", "model", "device_model", "os_version")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What of a profile is drawn."""
+    """The parts of a profile that are drawn."""
 
     now_ms: int
     """The time that ages are counted from, in milliseconds since 1970."""
@@ -42,6 +42,30 @@ class View:
         return not self.sections or section in self.sections
 
 
+class ConsentRow(NamedTuple):
+    """One consent of the view."""
+
+    regulation: str
+    """The regulation, such as gdpr."""
+    purpose: str
+    """The purpose."""
+    answer: str
+    """Whether the user consented, and when."""
+    origin: str
+    """The feed, file and line of the answer."""
+
+
+class MembershipRow(NamedTuple):
+    """One membership of the view."""
+
+    name: str
+    """The name of the audience."""
+    since: str
+    """When the user became a member."""
+    until: str
+    """When the membership ends if nothing arrives; "" if it does not."""
+
+
 class AttributeRow(NamedTuple):
     """One attribute of the view."""
 
@@ -50,7 +74,7 @@ class AttributeRow(NamedTuple):
     is_calculated: bool
     """Whether a calculated attribute gives the value."""
     calculated: str | None
-    """The held value of a calculated attribute; None: there is nothing to compute it of."""
+    """The held value of a calculated attribute; None: it has no value."""
     entry: AttributeChange | None
     """The row that set the value in force; None: the attribute has no value now."""
 
@@ -94,7 +118,7 @@ def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
 
 
 def devices(activity: Activity) -> list[tuple[str, str]]:
-    """Return when each device was seen last, and what it is, in lines."""
+    """Return the time when each device was last seen, and the device in lines."""
     return [
         (moment(device.last_seen_ms), "\n".join(_device_lines(device)))
         for device in activity.devices()
@@ -118,10 +142,15 @@ def _device_lines(device: Device) -> Iterator[str]:
         yield f"installed through {channels}"
 
 
-def consents(activity: Activity) -> list[tuple[str, str, str, str]]:
-    """Return regulation, purpose, answer and origin of each consent."""
+def consents(activity: Activity) -> list[ConsentRow]:
+    """Return the consents."""
     return [
-        (regulation, purpose, _consented(statement), f"{origin.feed.name}, {origin.where}")
+        ConsentRow(
+            regulation=regulation,
+            purpose=purpose,
+            answer=_consented(statement),
+            origin=f"{origin.feed.name}, {origin.where}",
+        )
         for (regulation, purpose), (statement, origin) in sorted(activity.consent().items())
     ]
 
@@ -135,14 +164,14 @@ def _consented(statement: Mapping[str, Value]) -> str:
         return answer
 
 
-def audiences(activity: Activity) -> list[tuple[str, str, str]]:
-    """Return name, since when and until when (if nothing arrives) of each membership."""
+def audiences(activity: Activity) -> list[MembershipRow]:
+    """Return the memberships."""
     memberships = activity.standing.memberships if activity.standing else []
     return [
-        (
-            membership.name,
-            moment(membership.since_ms),
-            "" if membership.expires_ms is None else moment(membership.expires_ms),
+        MembershipRow(
+            name=membership.name,
+            since=moment(membership.since_ms),
+            until="" if membership.expires_ms is None else moment(membership.expires_ms),
         )
         for membership in memberships
     ]
@@ -154,7 +183,10 @@ def attributes(activity: Activity, view: View) -> Iterator[AttributeRow]:
     past = activity.history if view.history else ()
     for key in sorted({*activity.attributes, *calculated, *past}, key=reserved_first):
         yield AttributeRow(
-            key, key in calculated, calculated.get(key), activity.attributes.get(key)
+            key=key,
+            is_calculated=key in calculated,
+            calculated=calculated.get(key),
+            entry=activity.attributes.get(key),
         )
 
 

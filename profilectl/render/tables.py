@@ -1,4 +1,4 @@
-"""Tables: drawn on a terminal, aligned plain text in a pipe, as narrow as their words allow."""
+"""Tables: with lines on a terminal, aligned plain text in a pipe; as narrow as their words."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LONGEST_WORD = 20
-"""A word of up to so many characters (an MPID, a protection level) is not broken in a table."""
+"""The most characters of a word that is never broken, such as an MPID or a protection level."""
 SHORTEST_WORD = 12
-"""A word of up to so many characters (a day, a type) is not broken in a table that has too little
-room to keep longer words whole.
-"""
+"""The most characters of a word that is not broken in a narrow table, such as a day or a type."""
 FRAME = 3
 """The characters that the frame takes for each column; the table takes one more."""
 
@@ -33,8 +31,8 @@ def print_table(
 ) -> None:
     """Print a table.
 
-    right: the columns whose cells are aligned to the right. spare: the columns that a terminal too
-    narrow for all goes without, which the title says.
+    right: the columns that are aligned to the right.
+    spare: the columns to leave out on a narrow terminal; the title then names them.
     """
     from rich import box
     from rich.table import Table
@@ -66,7 +64,7 @@ def print_table(
 
 
 def draw(screen: Console, table: Table) -> None:
-    """Print a table of Rich; in a pipe without blanks at the end of lines."""
+    """Print a table of Rich. A pipe gets it without blanks at the ends of lines."""
     if screen.is_terminal:
         screen.print(table)
         return
@@ -77,12 +75,12 @@ def draw(screen: Console, table: Table) -> None:
 
 
 def _fits(widths: Sequence[int], room: int | None) -> bool:
-    """Return whether columns of these widths fit. room: columns of the terminal; None: any."""
+    """Return whether columns of these widths fit. room: the terminal's width; None: any."""
     return room is None or sum(width + FRAME for width in widths) + 1 <= room
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int]:
-    """Return how wide each column is drawn: its words whole, as far as there is room."""
+    """Return the width of each column: its words whole if there is room."""
     from rich.cells import cell_len
 
     whole = [max(cell_len(text) for text in column) for column in columns]
@@ -99,7 +97,7 @@ def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int]:
 
 
 def _shares(room: int, lacks: Mapping[int, int]) -> dict[int, int]:
-    """Return how much of the room each column gets: equal shares, columns that lack less first."""
+    """Return the room that each column gets: equal shares, but none more than it lacks."""
     shares = {}
     waiting = sorted(lacks, key=lambda place: lacks[place])
     for count, place in zip(range(len(waiting), 0, -1), waiting, strict=True):
@@ -109,9 +107,9 @@ def _shares(room: int, lacks: Mapping[int, int]) -> dict[int, int]:
 
 
 def _least(column: Sequence[str], longest: int) -> int:
-    """Return how narrow a column may be: its heading and its words whole.
+    """Return the least width of a column that keeps its heading and its words whole.
 
-    Words longer than `longest` are folded, but a column of single words, such as MPIDs, keeps words
+    Words longer than `longest` may be folded. A column of single words, such as MPIDs, keeps words
     of up to LONGEST_WORD.
     """
     from rich.cells import cell_len

@@ -1,4 +1,4 @@
-"""An enrichment as a person reads it."""
+"""The outcome of a UID2 enrichment, printed for a person."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_outcome(outcome: Uid2Outcome) -> None:
-    """Print what was asked and answered, or would be asked."""
+    """Print what the operator was asked and answered, or what it would be asked."""
     people = f"audience {outcome.audience}" if outcome.audience is not None else "everybody"
     days = outcome.older_than_days
     due = f", not enriched for {counted(days, 'day')}" if days else ""
@@ -23,7 +23,7 @@ def print_outcome(outcome: Uid2Outcome) -> None:
 
 
 def _asked(outcome: Uid2Outcome) -> Iterator[tuple[str, str]]:
-    """Yield the lines of what is asked."""
+    """Yield the lines about the question, as (label, text)."""
     unusable = outcome.unusable
     yield (
         "profiles",
@@ -46,7 +46,7 @@ def _asked(outcome: Uid2Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _answered(outcome: Uid2Outcome) -> Iterator[tuple[str, str]]:
-    """Yield the lines of what was answered."""
+    """Yield the lines about the answers, as (label, text)."""
     answers = outcome.answers
     unknown = f",  {answers['unknown']:,} something else" if answers["unknown"] else ""
     dropped = f",  {outcome.dropped:,} not imported" if outcome.dropped else ""

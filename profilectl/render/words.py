@@ -1,11 +1,11 @@
-"""Values, times and rows of a profile, as a person reads them: the words of every screen."""
+"""The words of every screen: values, times and rows of a profile, as a person reads them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from profilectl.codes import sentence
 from profilectl.render.screen import counted
@@ -40,13 +40,24 @@ UNITS = (
 )
 """The units of an age: seconds, the word, the short form; the largest first."""
 NAME_KEYS = ("$FirstName", "$LastName")
-"""The attributes that make a person's name."""
-TOLD_ELSEWHERE = ("schema_version", "mp_deviceid")
-"""Fields of a batch that need no line of their own: the device stamp is among the identities."""
+"""The attributes that are a person's name."""
+SHOWN_ELSEWHERE = ("schema_version", "mp_deviceid")
+"""The fields of a batch that are not listed: the device stamp is among the identities already."""
+
+
+class AttributeOrder(NamedTuple):
+    """The sort key of an attribute."""
+
+    place: int
+    """Its place among the reserved keys; all other keys have the place after the last one."""
+    folded: str
+    """The key in lower case."""
+    key: str
+    """The key."""
 
 
 def kind_of(held: str) -> str:
-    """Return what a held value is: text, number, boolean, list or tag."""
+    """Return the kind of a held value: text, number, boolean, list or tag."""
     if held == TAG:
         return "tag"
     if is_list(held):
@@ -62,7 +73,7 @@ def shown(held: str) -> str:
 
 
 def shown_value(value: Value) -> str:
-    """Return a value as a person reads it: a text as it is, everything else as JSON."""
+    """Return a value as a person reads it: a text unchanged, everything else as JSON."""
     if isinstance(value, str) and not isinstance(value, Number):
         return value
     return "(tag)" if value is None else to_json(value)
@@ -85,7 +96,7 @@ def date(ms: str | int) -> str:
 
 
 def age(ms: int, now_ms: int, *, short: bool = False) -> str:
-    """Return how long ago a time is, in one unit. Both are milliseconds since 1970."""
+    """Return how long ago a time was, in one unit. Both times are milliseconds since 1970."""
     seconds = (now_ms - ms) // 1000
     if seconds < 0:
         return "future" if short else "in the future"
@@ -96,14 +107,14 @@ def age(ms: int, now_ms: int, *, short: bool = False) -> str:
     return "now" if short else "just now"
 
 
-def reserved_first(key: str) -> tuple[int, str, str]:
-    """Return the sort key of an attribute: reserved keys as documented, then the alphabet."""
+def reserved_first(key: str) -> AttributeOrder:
+    """Return the sort key of an attribute: reserved keys in the platform's order come first."""
     place = RESERVED_KEYS.index(key) if key in RESERVED_KEYS else len(RESERVED_KEYS)
-    return place, key.lower(), key
+    return AttributeOrder(place, key.lower(), key)
 
 
 def name_of(activity: Activity) -> str:
-    """Return what a person calls the user: the name, else an identity, else the MPID."""
+    """Return the name of a user: the first and last name, else an identity, else the MPID."""
     attributes = activity.attributes
     parts = [shown(attributes[key].held) for key in NAME_KEYS if key in attributes]
     for kind in ("customer_id", "email"):
@@ -112,21 +123,21 @@ def name_of(activity: Activity) -> str:
 
 
 def origin_line(origin: Origin) -> str:
-    """Return where a row comes from: its feed, import, file and line."""
+    """Return the origin of a row: its feed, import, file and line."""
     feed = f"{origin.feed.name} ({origin.feed.owner.unit})"
     return f"{feed}, import {origin.import_number}, {origin.where}"
 
 
 def processed(code: str) -> str:
-    """Return why a row was left out, and what became of a row that was processed all the same."""
+    """Return why a row was left out, and what happened to it if it was processed all the same."""
     return ": ".join([sentence(code), *([BECAME[code]] if code in BECAME else [])])
 
 
-# What a batch did
+# The effects of a batch
 
 
 def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
-    """Yield what a batch did, as (kind, line)."""
+    """Yield the effects of a batch, as (kind, line)."""
     if touch.alias:
         yield "changed", _alias_line(touch.alias)
     if touch.founded:
@@ -143,13 +154,13 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     unchanged = [entry.key for entry in touch.entries if entry.kind == "unchanged"]
     if unchanged:
         yield "unchanged", f"unchanged: {', '.join(unchanged)}"
-    fields = [name for name in touch.rest if name not in TOLD_ELSEWHERE]
+    fields = [name for name in touch.rest if name not in SHOWN_ELSEWHERE]
     if fields:
         yield "unchanged", f"with {', '.join(fields)}"
 
 
 def taker_of(touch: Touch) -> str:
-    """Return who got what a batch took away, if the batch was of another profile."""
+    """Return the profile that took an identity away by this row; "" if no other did."""
     return "" if touch.taker is None else f": the row made it one of MPID {touch.taker}"
 
 
@@ -160,7 +171,7 @@ def _alias_line(alias: Carried) -> str:
 
 
 def change_line(entry: AttributeChange) -> str:
-    """Return what a row did to an attribute."""
+    """Return the effect of a row on an attribute."""
     before = shown(entry.before) if entry.before is not None else ""
     value = "(deletion)" if entry.held == DELETED else shown(entry.held)
     match entry.kind:
@@ -177,26 +188,27 @@ def change_line(entry: AttributeChange) -> str:
 
 
 def short_change(entry: AttributeChange) -> str:
-    """Return what a row did to an attribute, if the attribute and the kind stand beside it."""
+    """Return the effect of a row, to stand beside the attribute and the kind of change."""
     value = "(deletion)" if entry.held == DELETED else shown(entry.held)
     if entry.kind == "blocked":
         return f"{value}: {sentence(entry.code)}"
     return "(deleted)" if entry.kind == "deleted" else shown(entry.held)
 
 
-# What an event says
+# Events
 
 
 def event_line(event: SeenEvent) -> str:
-    """Return an event in one line: its time, its name and what it says."""
+    """Return an event in one line: its time, its name and its content."""
     content = event_content(event.document)
     name = event.type if event.name is None else f"{event.name} ({event.type})"
     return f"{moment(event.at_ms)}  {name}" + (f": {content}" if content else "")
 
 
 def event_content(document: Value) -> str:
-    """Return what an event says: the answer of an opt-out, its attributes, and the products, number
-    and total of a commerce event.
+    """Return the content of an event.
+
+    That is the answer of an opt-out, the attributes, and a purchase's products, number and total.
     """
     data = _object(_object(document).get("data"))
     answer = {key: data[key] for key in ("is_opted_out",) if key in data}
@@ -216,7 +228,7 @@ def event_content(document: Value) -> str:
 
 
 def _object(value: Value) -> Mapping[str, Value]:
-    """Return a value that is an object; nothing for any other."""
+    """Return a value that is an object, and an empty object for any other value."""
     return value if isinstance(value, dict) else {}
 
 

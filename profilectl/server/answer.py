@@ -1,7 +1,6 @@
-"""A profile as the Profile API tells it (domain.md 9), and as our own requests do.
+"""A profile as the Profile API answers with it (domain.md 9), and as our own requests do.
 
-Here everything is text: an attribute that is a number in the store is told as its digits (design.md
-R4).
+The Profile API knows only text: a number of the store becomes its digits (design.md R4).
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from profilectl.rules.text.values import Value, as_text, held_json, parse_json, 
 
 # fmt: off
 API_NAMES: dict[str, str | None] = {
-    # how the Profile API calls an identity type, where not as the store does (domain.md 3.1, 3.2);
-    # None: it does not tell it
+    # The Profile API's name of an identity type where the store has another (domain.md 3.1, 3.2).
+    # None: the Profile API leaves the type out.
     "facebook":               "facebook_id",
     "twitter":                "twitter_id",
     "google":                 "google_id",
@@ -51,6 +50,11 @@ def text_of(held: str) -> Value:
     return as_text(parse_json(held_json(held)))
 
 
+def _calculated(activity: Activity) -> dict[str, str]:
+    """Return the calculated attributes that have a value, as held values."""
+    return {name: value for name, value in activity.calculated().items() if value is not None}
+
+
 def _is_of_account(entry: AttributeChange) -> bool:
     return entry.origin.feed.source == ACCOUNT
 
@@ -61,9 +65,7 @@ def _attributes(activity: Activity) -> Value:
         for key, entry in activity.stored().items()
         if not _is_of_account(entry)
     }
-    attributes |= {
-        name: text_of(held) for name, held in activity.calculated().items() if held is not None
-    }
+    attributes |= {name: text_of(value) for name, value in _calculated(activity).items()}
     return dict(sorted(attributes.items()))
 
 
@@ -88,7 +90,7 @@ def _memberships(activity: Activity) -> Value:
 
 
 def _attribution(activity: Activity) -> Value:
-    """Return the install attributions: the last one first, then those of other devices."""
+    """Return the install attributions: the newest, then those of other devices."""
     attributions: list[Value] = []
     for attribution in (
         activity.attribution(),
@@ -106,10 +108,10 @@ def _consent(activity: Activity) -> Value:
     return state_of({purpose: statement for purpose, (statement, _) in activity.consent().items()})
 
 
-# What `fields` may name, in the order in which it is told.
+# The names that `fields` may have, in the order of the answer.
 FIELDS: dict[str, Callable[[Activity], Value]] = {
-    "device_identities": lambda one: _identities(one, device=True),
-    "user_identities": lambda one: _identities(one, device=False),
+    "device_identities": lambda activity: _identities(activity, device=True),
+    "user_identities": lambda activity: _identities(activity, device=False),
     "user_attributes": _attributes,
     "audience_memberships": _memberships,
     "attribution": _attribution,
@@ -127,35 +129,30 @@ def api_document(activity: Activity, fields: Collection[str]) -> str:
         "limit_ad_tracking": activity.limit_ad_tracking(),
         "account_userattributes": _account(activity),
     }
-    return to_json(body | {name: tell(activity) for name, tell in FIELDS.items() if name in fields})
+    return to_json(
+        body | {name: value_of(activity) for name, value_of in FIELDS.items() if name in fields}
+    )
 
 
 def own_document(activity: Activity) -> dict[str, Value]:
-    """Return a profile as `profilectl show --json` has it: values as they are held, each with where
-    it comes from.
+    """Return a profile as `profilectl show --json` has it, with the origin of each value.
+
+    Values keep their types: a number stays a number.
     """
     identities: dict[bool, dict[str, Value]] = {False: {}, True: {}}
-    for held in activity.identities:
-        values = identities[BY_NAME[held.type].device].setdefault(held.type, [])
+    for identity in activity.identities:
+        values = identities[BY_NAME[identity.type].device].setdefault(identity.type, [])
         assert isinstance(values, list)
-        values.append(held.value)
-    stored = activity.stored()
+        values.append(identity.value)
+    stored, calculated = activity.stored(), _calculated(activity)
     values_of: dict[str, Value] = {
         key: parse_json(held_json(entry.held)) for key, entry in stored.items()
     }
-    values_of |= {
-        name: parse_json(held_json(held))
-        for name, held in activity.calculated().items()
-        if held is not None
-    }
+    values_of |= {name: parse_json(held_json(value)) for name, value in calculated.items()}
     provenance: dict[str, Value] = {
         key: dict(origin_json(entry.origin)) for key, entry in stored.items()
     }
-    provenance |= {
-        name: {"source": "calculated"}
-        for name, held in activity.calculated().items()
-        if held is not None
-    }
+    provenance |= {name: {"source": "calculated"} for name in calculated}
     return {
         "mpid": str(activity.mpid),
         "environment": activity.environment,

@@ -1,7 +1,7 @@
-"""The application: its requests, in the order of the OpenAPI document, and what failures become.
+"""The web application: its routes, in the order of the OpenAPI document, and answers to failures.
 
-Bodies are read by profilectl.rules.text.values, not by the framework: a number keeps its digits,
-and a key that stands twice is refused. The framework routes, and writes the OpenAPI document.
+The framework routes, and writes the OpenAPI document. Bodies are read by
+profilectl.rules.text.values instead: a number keeps its digits, and a repeated key is refused.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from profilectl.server.service import Service
 from profilectl.version import __version__
 
 PARAMETERS = frozenset(("fields", "limit", "after", "read_only", "return_matches"))
-"""The parameters of the query that a message may name."""
+"""The query parameters that a message may name."""
 STATUSES = {
     404: ("NOT_FOUND", "there is no such address"),
     405: ("METHOD_NOT_ALLOWED", "not by this method"),
 }
-"""The code and message of each status that the framework answers with."""
+"""The code and message for each status that the framework itself answers with."""
 
 
 def make_application(
@@ -40,7 +40,8 @@ def make_application(
 ) -> FastAPI:
     """Return the application.
 
-    service: None if only the OpenAPI document is wanted. running: what runs beside the requests.
+    service: None for an application that only writes its OpenAPI document.
+    running: the work that goes on beside the requests.
     """
 
     @asynccontextmanager
@@ -70,7 +71,7 @@ def make_application(
 
 
 def _add_failures(application: FastAPI) -> None:
-    """Say what each kind of failure becomes."""
+    """Register the answer to each kind of failure."""
 
     @application.exception_handler(Problem)
     async def on_problem(_: Request, problem: Problem) -> Response:
@@ -85,7 +86,7 @@ def _add_failures(application: FastAPI) -> None:
 
     @application.exception_handler(Exception)
     async def on_fault(_: Request, error: Exception) -> Response:
-        # The error is raised to the gate all the same, which logs it.
+        # The framework raises the error again after this answer, and the gate logs it.
         return answered(FAULT.body(), FAULT.status)
 
     @application.exception_handler(RecursionError)
@@ -96,5 +97,5 @@ def _add_failures(application: FastAPI) -> None:
     async def on_status(_: Request, error: HTTPException) -> Response:
         status = error.status_code
         code, message = STATUSES.get(status, ("BAD_REQUEST", "the request cannot be read"))
-        problem = Problem(status, code, message)
-        return answered(problem.body(), status, dict(error.headers or {}))
+        body = Problem(status, code, message).body()
+        return answered(body, status, dict(error.headers or {}))

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers: a number keeps its digits, and no key stands twice."""
+"""Bodies of requests and answers: a number keeps its digits, and a repeated key is refused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from profilectl.server.gate import MOST_BYTES, Problem, body_of
 def answered(
     text: str | bytes, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return an answer of JSON."""
+    """Return an answer with a JSON body."""
     return Response(
-        text, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+        text,
+        status_code=status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        media_type="application/json",
     )
 
 
@@ -25,23 +28,26 @@ def bad(message: str, code: str = "BAD_REQUEST") -> Problem:
 
 
 async def read(request: Request, *, batches: bool = False) -> Value:
-    """Return a body. batches: a failure then has the code of the rules. Raises Problem."""
+    """Return the JSON body of a request. Raises Problem.
+
+    batches: whether a failure has the code that an import would give it, not BAD_REQUEST.
+    """
     return parsed(await body_of(request), batches=batches)
 
 
 async def read_object(request: Request, most: int = MOST_BYTES) -> dict[str, Value]:
-    """Return a body that must be an object. most: bytes. Raises Problem."""
+    """Return a body that must be an object of at most `most` bytes. Raises Problem."""
     return an_object(parsed(await body_of(request, most)))
 
 
 def parsed(raw: bytes, *, batches: bool = False) -> Value:
-    """Return what the bytes of a body say; batches: as of `read`. Raises Problem."""
+    """Return the JSON value of a body's bytes. batches: as in `read`. Raises Problem."""
     try:
         return parse_json(raw.decode())
     except UnicodeDecodeError:
         raise bad("the body is not UTF-8") from None
     except NotJson as error:
-        if error.code != "JSON_INVALID":  # it is JSON, and holds what cannot be kept
+        if error.code != "JSON_INVALID":  # valid JSON with a value that cannot be stored
             raise bad(sentence(error.code), error.code if batches else "BAD_REQUEST") from None
         raise bad(
             "the body is not JSON"

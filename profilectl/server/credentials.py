@@ -2,7 +2,7 @@
 
     org = "1"
     account = "10"
-    audience = "https://api.mparticle.com"      # what clients ask a token for; this is the default
+    audience = "https://api.mparticle.com"      # the audience of tokens; this is the default
 
     [workspaces]
     default = "100"                             # a workspace of the store, and its number
@@ -10,16 +10,16 @@
     [clients.website]                           # asks: the Profile API, by client credentials
     id = "..."
     secret = "..."
-    workspaces = ["default"]                    # else all
-    rate = 15                                   # requests a second, else --rate
+    workspaces = ["default"]                    # without it: all
+    rate = 15                                   # requests a second; without it: --rate
 
     [feeds.crm]                                 # sends: the Events API, by HTTP Basic
     key = "..."
     secret = "..."
-    rate = 270                                  # else --feed-rate
+    rate = 270                                  # without it: --feed-rate
 
-A feed's source and protection level are the store's (`profilectl feeds add`). Secrets stand in the
-file as they are, so it is for its owner only: mode 0600, or it is refused.
+The store has the source and protection level of each feed (`profilectl feeds add`). The file has
+secrets in plain text, so only its owner may read it: with any mode but 0600 it is refused.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class FeedSender:
 
 @dataclass(frozen=True, slots=True)
 class ServerCredentials:
-    """What the credentials file says."""
+    """The content of a credentials file."""
 
     org: str
     """The number of the organization, as addresses have it."""
@@ -99,18 +99,18 @@ class ServerCredentials:
     def client(self, identifier: str, secret: str) -> Client | None:
         """Return the client with these credentials.
 
-        Takes the same time for a wrong secret as for a wrong name.
+        A wrong secret takes as long as a wrong name.
         """
         pairs = [(client.id, client.secret) for client in self.clients]
         return _matching(self.clients, pairs, name=identifier, secret=secret)
 
     def known_id(self, identifier: str) -> str | None:
-        """Return the name under which failures of a client id count; None: no client has it."""
+        """Return the name that failures of a client id count for; None for an unknown id."""
         names = [f"client {client.name}" for client in self.clients if _same(client.id, identifier)]
         return names[0] if names else None
 
     def known_key(self, key: str) -> str | None:
-        """Return the name under which failures of a feed's key count; None: no feed has it."""
+        """Return the name that failures of a feed's key count for; None for an unknown key."""
         names = [f"feed {sender.name}" for sender in self.senders if _same(sender.key, key)]
         return names[0] if names else None
 
@@ -119,27 +119,30 @@ class ServerCredentials:
         return next((client for client in self.clients if client.name == name), None)
 
     def sender(self, key: str, secret: str) -> FeedSender | None:
-        """Return the feed with these credentials; in the same time for any wrong one."""
+        """Return the feed with these credentials.
+
+        A wrong secret takes as long as a wrong key.
+        """
         pairs = [(sender.key, sender.secret) for sender in self.senders]
         return _matching(self.senders, pairs, name=key, secret=secret)
 
     def sender_with_key(self, key: str) -> FeedSender | None:
-        """Return the feed that has a key: it has yet to prove that it is this feed."""
+        """Return the feed with this key. The request has yet to prove that it is this feed."""
         return next((sender for sender in self.senders if _same(sender.key, key)), None)
 
 
 def _same(expected: str, text: str) -> bool:
-    """Return whether two texts are the same; the time does not tell where they differ."""
+    """Return whether two texts are equal; the time it takes does not show where they differ."""
     return hmac.compare_digest(expected.encode(), text.encode())
 
 
 def _matching(
     holders: Sequence[Holder], pairs: Sequence[tuple[str, str]], *, name: str, secret: str
 ) -> Holder | None:
-    """Return whose name and secret these are. pairs: name and secret of each holder."""
+    """Return the holder of this name and secret. pairs: the name and secret of each holder."""
     match = None
     for holder, (its_name, its_secret) in zip(holders, pairs, strict=True):
-        # `&`, not `and`: both are compared, whatever the first comparison says.
+        # `&`, not `and`: the secret is compared even if the name differs, which takes equal time.
         if _same(its_name, name) & _same(its_secret, secret):
             match = holder
     return match
@@ -148,7 +151,7 @@ def _matching(
 def read_credentials(path: Path) -> ServerCredentials:
     """Read a credentials file.
 
-    Raises InputRefused if it does not exist, is open to others, or is no credentials file.
+    Raises InputRefused if it does not exist, others may read it, or it is no credentials file.
     """
     return _credentials(str(path), read_secrets(path, HOW))
 
@@ -158,11 +161,11 @@ Table = Mapping[str, object]
 
 
 def _credentials(path: str, document: Table) -> ServerCredentials:
-    """Return the credentials that a TOML document holds. path: names the file in messages."""
+    """Return the credentials in a TOML document. path: the file's name for messages."""
     _only(path, document, ("org", "account", "audience", "workspaces", "clients", "feeds"))
     workspaces = _workspaces(path, document)
     clients = [
-        _client(f"{path}: clients.{name}", name, table, workspaces)
+        _client(f"{path}: clients.{name}", name, table, workspaces=workspaces)
         for name, table in _table(path, document, "clients").items()
     ]
     senders = [
@@ -203,7 +206,7 @@ def _workspaces(path: str, document: Table) -> dict[str, str]:
     return workspaces
 
 
-def _client(place: str, name: str, value: object, workspaces: Mapping[str, str]) -> Client:
+def _client(place: str, name: str, value: object, *, workspaces: Mapping[str, str]) -> Client:
     """Return a client. place: the file and the key, for messages."""
     table = _only(place, value, ("id", "secret", "workspaces", "rate"))
     allowed = table.get("workspaces")
@@ -234,7 +237,7 @@ def _sender(place: str, name: str, value: object) -> FeedSender:
 
 
 def _only(place: str, value: object, keys: Sequence[str]) -> Table:
-    """Return a table that has no other keys. Raises InputRefused."""
+    """Return a table that must have no keys but these. Raises InputRefused."""
     if not isinstance(value, Mapping):
         raise InputRefused(f"{place} must be a table")
     for name in value:
@@ -294,12 +297,12 @@ def new_credentials(
 ) -> None:
     """Write a credentials file with fresh secrets, mode 0600. workspaces: (name, number).
 
-    Raises UsageError for what cannot stand in it, InputRefused where a file is there already.
+    Raises UsageError for a name or number that it cannot have, and InputRefused if the file exists.
     """
     check_named(path, "FILE")
-    for what, names in (("--client", clients), ("--feed", feeds)):
+    for option, names in (("--client", clients), ("--feed", feeds)):
         if len(set(names)) < len(names) or not all(names):
-            raise UsageError(f"{what}: each needs a name of its own")
+            raise UsageError(f"{option}: each needs a name of its own")
     parts = [f"org = {_quoted(org)}", f"account = {_quoted(account)}", "", "[workspaces]"]
     parts += [
         f"{_quoted(name)} = {_quoted(number)}"

@@ -1,8 +1,8 @@
-"""Questions that arrive together are answered together.
+"""The desk answers questions, and those that arrive together it answers together.
 
-Planning a look-up of one profile costs DuckDB as much as one of fifty. So while the readers are
-busy, questions wait, and whoever is free takes all of them: nobody waits for a clock, and under
-load each costs a fraction.
+To find one profile, DuckDB plans as long as to find fifty. So questions wait while all readers are
+busy, and the next free reader takes them all. No question waits for a clock, and under load each
+costs a fraction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from profilectl.audiences.one_person import standings_of
 from profilectl.profiles.activity import Activity
@@ -28,19 +28,21 @@ from profilectl.server.snapshot import READERS, Reader, Snapshots
 from profilectl.store.segments import known_identities, known_mpids
 
 TOGETHER = 64
-"""The most questions that are answered together: the last should not wait for long."""
+"""The most questions that are answered together, so that none waits for long."""
 CATCH_UP_S = 5.0
-"""How long a question waits for what this server itself has put into the store, in seconds."""
+"""The seconds that a question waits to be answered with what this server itself has imported."""
 INTERRUPT_S = 0.05
+"""The seconds between two interrupts of a thread that goes on."""
 FINISH_S = 5.0
+"""The seconds that interrupted threads have when the server ends."""
 T = TypeVar("T")
-# The profiles that have identities, by the hash of the identity.
+# The profiles that have some identities, by the hash of the identity.
 WITH_HASHES = """
 select hash, profile
 from ({identities})
 where hash in (select unnest($hashes::uhugeint[]))
 """
-# The profiles that have MPIDs, in whatever environment.
+# The profiles that have some MPIDs, in both environments.
 WITH_MPIDS = """
 select mpid, environment, profile
 from ({mpids})
@@ -50,28 +52,39 @@ where mpid in (select unnest($mpids::bigint[]))
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The question who has an identity."""
+    """The question which profiles have an identity."""
 
     workspace: str
-    """The name of the workspace that is asked."""
+    """The name of the workspace."""
     kind: str
     """An identity type, "mpid" or "any"."""
     value: str
-    """The identity as it was sent."""
+    """The identity as the client sent it."""
     environment: str | None = None
     """The environment; None: both."""
     placed: bool = False
-    """Whether the answer has the file and line of everything."""
+    """Whether the answer has the file and line of every value."""
+
+
+class MpidHolder(NamedTuple):
+    """A profile that has an MPID."""
+
+    mpid: int
+    """The MPID."""
+    environment: str
+    """The name of the environment in which it has the MPID."""
+    profile: int
+    """The profile's number in the store."""
 
 
 class Desk:
-    """Answers questions out of the newest snapshot.
+    """Answers questions from the newest snapshot.
 
     All methods are called in the thread of the event loop.
 
-    A reader is lent to a thread, and given back when that thread is done with it, whoever has
-    stopped waiting meanwhile. What nobody waits for any more is interrupted, again and again,
-    because between two statements there is nothing to interrupt.
+    A reader is lent to a thread and comes back when the thread ends, also if nobody waits for the
+    answer any more. Such a thread is interrupted again and again, because an interrupt between two
+    of its statements has no effect.
     """
 
     def __init__(self, snapshots: Snapshots) -> None:
@@ -93,7 +106,7 @@ class Desk:
         return await future
 
     async def ask_all(self, questions: Sequence[Question]) -> list[list[Activity]]:
-        """Answer many questions out of one snapshot, in their order."""
+        """Answer many questions from one snapshot, in their order."""
         places = range(0, len(questions), TOGETHER)
         parts = [questions[place : place + TOGETHER] for place in places]
         return await self.read(
@@ -101,16 +114,17 @@ class Desk:
         )
 
     async def caught_up(self, since_ms: int) -> None:
-        """Wait until it is answered out of what was in the store at a time; not for longer than
-        CATCH_UP_S.
+        """Wait until answers have everything that was in the store at a time.
+
+        since_ms: that time, in milliseconds since 1970. Waits for CATCH_UP_S at most.
         """
         until = time.monotonic() + CATCH_UP_S
-        # A copy is a matter of moments, so this looks again and again.
-        while self.snapshots.told_ms < since_ms and time.monotonic() < until:  # noqa: ASYNC110
+        # A copy takes moments, so polling is good enough.
+        while self.snapshots.answered_ms < since_ms and time.monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     async def read(self, work: Callable[[Reader], T]) -> T:
-        """Do something else with a reader, in a thread of its own."""
+        """Return the result of some other work with a reader, done in a thread."""
         await self._reading.acquire()
         reading = self._begin(work)
         try:
@@ -120,7 +134,7 @@ class Desk:
             raise
 
     def _begin(self, work: Callable[[Reader], T]) -> asyncio.Future[T]:
-        """Begin something with a reader that is free (`_reading`); return what tells of its end."""
+        """Begin work with a reader in a thread. The caller has acquired `_reading`."""
         lent = contextlib.ExitStack()
         lent.callback(self._reading.release)
         try:
@@ -135,18 +149,19 @@ class Desk:
             del self._lent[reading]
             lent.close()
             if not reading.cancelled():
-                reading.exception()  # perhaps nobody waits for it any more
+                reading.exception()  # marks it as read: perhaps nobody waits for it
 
         reading.add_done_callback(give_back)
         return reading
 
     def _interrupt(self, reading: asyncio.Future[Any]) -> None:
-        """Interrupt what a thread does until it ends."""
+        """Interrupt the work of a thread, again and again until it ends."""
         if not reading.done():
             self._lent[reading].scratch.connection.interrupt()
             asyncio.get_running_loop().call_later(INTERRUPT_S, self._interrupt, reading)
 
     async def _answer(self) -> None:
+        """Answer waiting questions until there are none."""
         while self._waiting:
             await self._reading.acquire()
             batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
@@ -156,7 +171,7 @@ class Desk:
                 continue
             try:
                 answers = await self._answers(waiting)
-            except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+            except Exception as error:  # noqa: BLE001 - raised again where the question waits
                 for _, future in waiting:
                     if not future.done():
                         future.set_exception(error)
@@ -168,7 +183,7 @@ class Desk:
     async def _answers(
         self, waiting: Sequence[tuple[Question, asyncio.Future[list[Activity]]]]
     ) -> list[list[Activity]]:
-        """Answer questions with the reader that is free, until nobody waits for any of them."""
+        """Answer questions with a free reader; stop when nobody waits for any of them."""
         questions = [question for question, _ in waiting]
         reading = self._begin(lambda reader: answer(reader, questions))
 
@@ -181,7 +196,7 @@ class Desk:
         return await asyncio.shield(reading)
 
     async def finish(self) -> None:
-        """Interrupt what is still being done, at the very end, and wait for it."""
+        """Interrupt all work when the server ends, and wait until it has stopped."""
         lent = list(self._lent)
         for reading in lent:
             self._interrupt(reading)
@@ -189,15 +204,16 @@ class Desk:
             await asyncio.wait(lent, timeout=FINISH_S)
 
     def close(self) -> None:
+        """End the threads."""
         self._threads.shutdown(wait=True)
 
 
 def answer(
     reader: Reader, questions: Sequence[Question], now_ms: int | None = None
 ) -> list[list[Activity]]:
-    """Answer questions, in their order; each profile with where it stands.
+    """Return the profiles that each question finds, in the order of the questions.
 
-    Profiles beyond their lifetime, and those that the workspace has not seen, are left out.
+    Left out are profiles beyond their lifetime and profiles that the workspace has not seen.
     """
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     answers: list[list[Activity]] = [[] for _ in questions]
@@ -206,17 +222,17 @@ def answer(
         by_workspace.setdefault(question.workspace, []).append(place)
     for workspace, places in by_workspace.items():
         if workspace in reader.profiles:
-            answered = _answer_in(reader, workspace, [questions[place] for place in places], at_ms)
+            of_workspace = [questions[place] for place in places]
+            answered = _answer_in(reader, reader.profiles[workspace], of_workspace, at_ms=at_ms)
             for place, people in zip(places, answered, strict=True):
                 answers[place] = people
     return answers
 
 
 def _answer_in(
-    reader: Reader, workspace: str, questions: Sequence[Question], at_ms: int
+    reader: Reader, profiles: Profiles, questions: Sequence[Question], *, at_ms: int
 ) -> list[list[Activity]]:
-    """Answer questions of one workspace, in their order."""
-    profiles = reader.profiles[workspace]
+    """Return the profiles that each question about one workspace finds, in their order."""
     holders = _holders(profiles, questions)
     everybody = sorted({profile for listed in holders for profile in listed})
     placed = any(question.placed for question in questions)
@@ -225,7 +241,9 @@ def _answer_in(
         if everybody
         else {}
     )
-    standings = standings_of(profiles, list(people.values()), at_ms, reader.known)
+    standings = standings_of(
+        profiles, list(people.values()), now_ms=at_ms, known=reader.definitions
+    )
     for activity, standing in zip(people.values(), standings, strict=True):
         activity.standing = standing
     return [
@@ -235,13 +253,13 @@ def _answer_in(
             if profile in people
             and question.environment in (None, people[profile].environment)
             and people[profile].touches
-            and _is_live(reader, profiles, people[profile], at_ms)
+            and _is_live(reader, profiles, people[profile], now_ms=at_ms)
         ]
         for question, listed in zip(questions, holders, strict=True)
     ]
 
 
-def _is_live(reader: Reader, profiles: Profiles, activity: Activity, now_ms: int) -> bool:
+def _is_live(reader: Reader, profiles: Profiles, activity: Activity, *, now_ms: int) -> bool:
     """Return whether a profile is within its lifetime (domain.md 13)."""
     carried = profiles.carried(activity.profile)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
@@ -249,9 +267,9 @@ def _is_live(reader: Reader, profiles: Profiles, activity: Activity, now_ms: int
 
 
 def _holders(profiles: Profiles, questions: Sequence[Question]) -> list[list[int]]:
-    """Return the profiles that each question is about, oldest first.
+    """Return the profiles that have the identity of each question, oldest first.
 
-    One statement for each index answers all questions.
+    One statement finds the identities of all questions, and one their MPIDs.
     """
     secret = profiles.store.meta("secret")
     hashes: dict[int, list[int]] = {}
@@ -262,40 +280,39 @@ def _holders(profiles: Profiles, questions: Sequence[Question]) -> list[list[int
         for kind, environment in itertools.product(kinds, environments):
             if kind != "mpid":
                 key = key_of(BY_NAME[kind], display(question.value))
-                hashes.setdefault(hash_of(secret, environment, kind, key), []).append(place)
+                digest = hash_of(secret, environment, kind=kind, key=key)
+                hashes.setdefault(digest, []).append(place)
             elif (number := mpid_of(question.value)) is not None:
                 mpids.setdefault((number, environment), []).append(place)
     holders: list[set[int]] = [set() for _ in questions]
     for digest, profile in _with_hashes(profiles, hashes):
         for place in hashes[digest]:
             holders[place].add(profile)
-    for number, environment, profile in _with_mpids(profiles, mpids):
-        for place in mpids.get((number, environment), ()):
-            holders[place].add(profile)
+    for holder in _with_mpids(profiles, mpids):
+        for place in mpids.get((holder.mpid, holder.environment), ()):
+            holders[place].add(holder.profile)
     return [sorted(listed) for listed in holders]
 
 
 def _with_hashes(profiles: Profiles, hashes: Collection[int]) -> Iterator[tuple[int, int]]:
-    """Yield each hash of an identity and a profile that has it."""
+    """Yield the hash of each identity with a profile that has it."""
     if hashes:
         identities = known_identities(profiles.segments, removals=profiles.removals)
         bound = {"hashes": [str(digest) for digest in hashes]}
         yield from profiles.store.scratch.rows(WITH_HASHES.format(identities=identities), bound)
 
 
-def _with_mpids(
-    profiles: Profiles, mpids: Collection[tuple[int, str]]
-) -> Iterator[tuple[int, str, int]]:
-    """Yield each MPID, its environment and its profile."""
+def _with_mpids(profiles: Profiles, mpids: Collection[tuple[int, str]]) -> Iterator[MpidHolder]:
+    """Yield the profiles that have the MPIDs, perhaps in another environment."""
     if mpids:
         bound = {"mpids": [number for number, _ in mpids]}
         statement = WITH_MPIDS.format(mpids=known_mpids(profiles.segments))
         for number, environment, profile in profiles.store.scratch.rows(statement, bound):
-            yield number, ENVIRONMENT_NAME[environment], profile
+            yield MpidHolder(number, ENVIRONMENT_NAME[environment], profile)
 
 
 def mpid_of(value: str) -> int | None:
-    """Return an MPID as a number, None where the text is none."""
+    """Return the MPID in a text as a number; None if the text is no MPID."""
     digits = value.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19):
         return None

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies and answers, and /healthz."""
+"""The OpenAPI document: its schemas of bodies and answers; and the answer of /healthz."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ DESCRIPTION = (
     " come from a snapshot that is at most about a second old. "
     "Any request may be answered by 400, 408, 413, 429, 431, 500 or 503 before it is looked at."
 )
-BEARER: dict[str, Any] = {"security": [{"client": []}]}
-BASIC: dict[str, Any] = {"security": [{"feed": []}]}
+Schema = dict[str, Any]
+"""A piece of the OpenAPI document, as the framework takes it."""
+BEARER: Schema = {"security": [{"client": []}]}
+BASIC: Schema = {"security": [{"feed": []}]}
 
 
-def obj(**members: Any) -> dict[str, Any]:
-    """Return the schema of an object; a name that ends in _ need not be there."""
+def obj(**members: Mapping[str, object]) -> Schema:
+    """Return the schema of an object. A name that ends in _ is optional."""
     return {
         "type": "object",
         "properties": {name.removesuffix("_"): schema for name, schema in members.items()},
@@ -33,26 +35,29 @@ def obj(**members: Any) -> dict[str, Any]:
     }
 
 
-def listed(schema: Any, **more: Any) -> dict[str, Any]:
+def listed(schema: Schema, **more: object) -> Schema:
+    """Return the schema of a list. more: keywords such as minItems."""
     return {"type": "array", "items": schema, **more}
 
 
-def maybe(schema: Mapping[str, Any]) -> dict[str, Any]:
+def maybe(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-TEXT = {"type": "string"}
-WHOLE = {"type": "integer", "format": "int64"}
-SWITCH = {"type": "boolean"}
-ENVIRONMENT = {"type": "string", "enum": list(ENVIRONMENTS)}
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer", "format": "int64"}
+SWITCH: Schema = {"type": "boolean"}
+ENVIRONMENT: Schema = {"type": "string", "enum": list(ENVIRONMENTS)}
 IDENTITY = obj(type=TEXT, encoding={"const": "none"}, value=TEXT)
-VALUES = {
+VALUES: Schema = {
     "type": "object",
     "additionalProperties": {"anyOf": [TEXT, {"type": "null"}, listed(maybe(TEXT))]},
 }
 
 
-def answer(description: str, schema: Any, headers: Any = None) -> dict[str, Any]:
+def answer(description: str, schema: Schema, headers: Schema | None = None) -> Schema:
+    """Return the description of one answer."""
     return {
         "description": description,
         "content": {"application/json": {"schema": schema}},
@@ -61,7 +66,7 @@ def answer(description: str, schema: Any, headers: Any = None) -> dict[str, Any]
 
 
 PROBLEM = obj(errors=listed(obj(code=TEXT, message=TEXT), minItems=1))
-OAUTH_PROBLEM = {"anyOf": [PROBLEM, obj(error=TEXT, error_description=TEXT)]}
+OAUTH_PROBLEM: Schema = {"anyOf": [PROBLEM, obj(error=TEXT, error_description=TEXT)]}
 STATUS_MEANINGS = {
     400: "The request is malformed, or there is no such profile.",
     401: "Nobody is named, or the token has run out.",
@@ -73,8 +78,8 @@ STATUS_MEANINGS = {
 }
 
 
-def problems(*statuses: int, shape: Any = PROBLEM) -> dict[int | str, dict[str, Any]]:
-    """Return the answers that are no success."""
+def problems(*statuses: int, shape: Schema = PROBLEM) -> dict[int | str, Schema]:
+    """Return the descriptions of the answers to failures. shape: the schema of their bodies."""
     later = {
         "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
     }
@@ -84,7 +89,8 @@ def problems(*statuses: int, shape: Any = PROBLEM) -> dict[int | str, dict[str, 
     }
 
 
-def body(schema: Any, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def body(schema: Schema, more: Schema | None = None) -> Schema:
+    """Return the description of a request's body. more: other parts, such as its security."""
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         **(more or {}),
@@ -132,7 +138,7 @@ ANY_IDENTITIES = obj(
     environment_type_=ENVIRONMENT,
     provenance_=SWITCH,
 )
-LISTS = {"type": "object", "additionalProperties": listed(TEXT)}
+LISTS: Schema = {"type": "object", "additionalProperties": listed(TEXT)}
 PROFILES = answer(
     "For each identity, in order, the profiles that have it, as `profilectl show --json` has them.",
     obj(
@@ -182,7 +188,7 @@ MEMBERS = answer(
         next=maybe(TEXT),
     ),
 )
-STATUSES = list(dict.fromkeys(["ok", *(one.status for one in Trouble)]))
+STATUSES = list(dict.fromkeys(["ok", *(trouble.status for trouble in Trouble)]))
 HEALTH = answer(
     "How it stands.",
     obj(
@@ -198,7 +204,7 @@ HEALTH = answer(
         copy_ms={"type": "integer"},
     ),
 )
-BATCH = {
+BATCH: Schema = {
     "type": "object",
     "description": "A batch of the Events API, version 2.",
     "properties": {
@@ -216,13 +222,13 @@ BATCH = {
 }
 BATCHES = listed(BATCH, minItems=1, maxItems=100)
 
-FEED_OR_SIGNED: dict[str, Any] = {"security": [{"feed": []}, {"signed": []}]}
-IDENTITIES: dict[str, Any] = {
+FEED_OR_SIGNED: Schema = {"security": [{"feed": []}, {"signed": []}]}
+IDENTITIES: Schema = {
     "type": "object",
     "additionalProperties": False,
     "properties": {name: TEXT for kind in TYPES for name in (kind.name, *kind.aliases)},
 }
-SDK = {
+SDK: Schema = {
     "type": "object",
     "properties": {
         "platform": {"type": "string", "enum": list(PLATFORMS)},
@@ -230,7 +236,7 @@ SDK = {
         "sdk_version": TEXT,
     },
 }
-ENVELOPE: dict[str, Any] = {
+ENVELOPE: Schema = {
     "client_sdk_": SDK,
     "context_": TEXT,
     "environment": ENVIRONMENT,
@@ -270,10 +276,11 @@ MODIFIED = answer(
 )
 
 
-def openapi_of(application: FastAPI) -> dict[str, Any]:
+def openapi_of(application: FastAPI) -> Schema:
     """Return the OpenAPI document.
 
-    What the framework adds of its own (422, which never is) is taken out.
+    The answer 422, which the framework adds and the server never gives, is taken out. So are the
+    docstrings of the handlers, which are written for readers of the code.
     """
     if application.openapi_schema:
         return application.openapi_schema
@@ -286,6 +293,7 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
+            operation.pop("description", None)
     components = document.setdefault("components", {})
     components.pop("schemas", None)
     components["securitySchemes"] = {
@@ -314,9 +322,7 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
 
 
 def health(snapshots: Snapshots) -> tuple[dict[str, Value], bool]:
-    """Return how it stands, and whether it is well: whether the right store could be looked at
-    lately.
-    """
+    """Return the answer of /healthz, and whether the right store could be read lately."""
     silence = snapshots.silence()
     trouble = snapshots.trouble or silence
     numbers = {

@@ -1,12 +1,12 @@
 """Batches that arrive together become one import.
 
-An import costs some tenths of a second, however small it is. What arrives for a feed within
-GATHER_S of its first batch, and while another import runs, goes into one. A sender gets its 202
-when its batches are committed in the store: what was accepted outlives any crash.
+Even a small import takes some tenths of a second. So all batches of a feed that arrive within
+GATHER_S of the first one, or while another import runs, go into one import. A sender gets its 202
+once its batches are committed in the store: an accepted batch survives any crash.
 
-Imports run in a process of their own. DuckDB's locks are a process's, not a thread's: in this one,
-the lock by which a snapshot is taken would stand for the one by which an import writes. It also
-leaves the interpreter to those who ask.
+Imports run in another process. DuckDB's locks belong to a process, not to a thread: here the lock
+that a snapshot takes would count as the lock that an import needs. Another process also leaves the
+Python interpreter free to answer questions.
 """
 
 from __future__ import annotations
@@ -40,34 +40,36 @@ from profilectl.store.store_key import known_store_key, take_store_key
 
 T = TypeVar("T")
 GATHER_S = 0.2
+"""The seconds between a batch and its import, in which others may join it."""
 MOST_WAITING = 64 * 1024 * 1024
-"""Bytes that may wait to be imported; beyond, senders are told to come later."""
+"""The most bytes that wait to be imported; beyond that, senders have to try again later."""
 MOST_TOGETHER = 16 * 1024 * 1024
+"""The most bytes of one import."""
 WAIT_S = 30.0
-"""So long an import waits for another process that holds the store."""
+"""The seconds that an import waits for another process that holds the store."""
 END_S = 10.0
-"""So long what is being imported may take at the very end."""
+"""The seconds that a running import has when the server ends."""
 NAMES = {
     "batch": "POST /v2/events",
     "identify": "POST /v1/identify",
     "login": "POST /v1/login",
     "logout": "POST /v1/logout",
 }
-"""What stands for the file's name in the history, of what is sent."""
+"""The name of the file in the history, for each call."""
 Change = tuple[str, str | None, str | None]
 """An identity type, its old value, its new one."""
 
 
 class Later(Exception):
-    """The batches were not taken: the sender may try again. trouble: why."""
+    """The batches were not imported, and the sender may try again. trouble: why."""
 
-    def __init__(self, words: str = "", trouble: Trouble = Trouble.UNAVAILABLE) -> None:
-        super().__init__(words)
+    def __init__(self, message: str = "", trouble: Trouble = Trouble.UNAVAILABLE) -> None:
+        super().__init__(message)
         self.trouble = trouble
 
 
 class BatchesRefused(Exception):
-    """The batches can never be taken. code: why."""
+    """The batches can never be imported. code: why."""
 
     def __init__(self, code: str = "BAD_REQUEST") -> None:
         super().__init__(code)
@@ -76,22 +78,42 @@ class BatchesRefused(Exception):
 
 @dataclass(slots=True)
 class _Parcel:
-    """Batches of one request.
-
-    call: of NAMES; done: what became of each, but of batches, whose senders are not told.
-    """
+    """The batches of one request."""
 
     feed: str
+    """The feed that sent them."""
     call: str
+    """The call, of NAMES."""
     lines: Sequence[str]
+    """The batches, each a JSON text."""
     size: int
-    done: asyncio.Future[list[RowOutcome | None]] = field(
+    """Their characters."""
+    outcomes: asyncio.Future[list[RowOutcome | None]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    """The outcome of each, once they are in the store; None for each that is a plain batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyRequest:
+    """A request to change the identities of a profile."""
+
+    feed: str
+    """The feed that sent it."""
+    environment: str
+    """The environment of the profile."""
+    mpid: str
+    """The profile's MPID."""
+    changes: Sequence[Change]
+    """The changes: all of them are made, or none."""
+    key: str | None
+    """The digest by which the same request is recognized; None if it has no id."""
+    dry_run: bool
+    """Whether to check only."""
 
 
 class Intake:
-    """Takes batches in, into the store with an id and no other.
+    """Imports batches into the store that has a certain id, and into no other.
 
     All methods are called in the thread of the event loop.
     """
@@ -100,50 +122,39 @@ class Intake:
         self.store, self.store_id = store, store_id
         self._waiting: dict[tuple[str, str], list[_Parcel]] = {}
         self._size = 0
-        self._something = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._pool: ProcessPoolExecutor | None = None
         self.imports = 0
         self.last_ms = 0
-        """When the last import was done."""
+        """When the last import ended, in milliseconds since 1970."""
         self._failing = ""
-        """The code of what stood in the way of the last import; "" for nothing."""
+        """The code of the trouble of the last import; "" for none."""
 
     async def take(
         self, feed: str, lines: Sequence[str], call: str = "batch"
     ) -> list[RowOutcome | None]:
-        """Take batches (JSON texts, one a line) of a feed, and return when they are in the store;
-        of what an application says of its user, what became of each. call: of NAMES.
+        """Import batches of a feed (JSON texts), and return once they are in the store.
 
-        Raises Later where there is too much to do or the store cannot be written, Refused.
+        call: of NAMES. The outcome of each is returned for every call but "batch". Raises Later if
+        too much waits or the store cannot be written, and BatchesRefused.
         """
         if not lines:
             return []
         size = sum(map(len, lines))
         with self._room(size):
-            parcel = _Parcel(feed, call, lines, size)
+            parcel = _Parcel(feed=feed, call=call, lines=lines, size=size)
             self._waiting.setdefault((feed, call), []).append(parcel)
-            self._something.set()
-            return await asyncio.shield(parcel.done)
+            self._arrived.set()
+            return await asyncio.shield(parcel.outcomes)
 
-    async def modify(
-        self,
-        feed: str,
-        environment: str,
-        mpid: str,
-        changes: Sequence[Change],
-        request: str | None,
-        *,
-        dry_run: bool,
-    ) -> None:
-        """Change the identities of a profile, and return when that is in the store.
+    async def modify(self, request: ModifyRequest) -> None:
+        """Change the identities of a profile, and return once that is in the store.
 
-        Raises Later, Refused.
+        Raises Later, BatchesRefused.
         """
-        with self._room(sum(len(value or "") for change in changes for value in change)):
-            # It is done, or not, whether or not somebody still waits for it: as an import.
-            work = asyncio.ensure_future(
-                self._work(modify, self.store, feed, environment, mpid, changes, request, dry_run)
-            )
+        with self._room(sum(len(value or "") for change in request.changes for value in change)):
+            # The change goes on if the sender leaves, as an import does.
+            work = asyncio.ensure_future(self._work(modify, self.store, request))
             code = await asyncio.shield(work)
         if isinstance(code, Exception):
             raise code
@@ -152,7 +163,7 @@ class Intake:
 
     @contextlib.contextmanager
     def _room(self, size: int) -> Iterator[None]:
-        """Take the room for so many bytes. Raises Later where there is none."""
+        """Reserve room for `size` characters. Raises Later if there is none."""
         if self._size + size > MOST_WAITING:
             raise Later("too much waits")
         self._size += size
@@ -162,36 +173,38 @@ class Intake:
             self._size -= size
 
     async def run(self) -> None:
-        """Import what arrives, until cancelled."""
+        """Import arriving batches, until cancelled."""
         while True:
-            await self._something.wait()
+            await self._arrived.wait()
             await asyncio.sleep(GATHER_S)
-            for sent in list(self._waiting):
-                await self._import(self._gathered(sent))
+            for feed_and_call in list(self._waiting):
+                await self._import(self._gathered(feed_and_call))
             if not self._waiting:
-                self._something.clear()
+                self._arrived.clear()
 
-    def _gathered(self, sent: tuple[str, str]) -> list[_Parcel]:
-        waiting, size = self._waiting.pop(sent), 0
+    def _gathered(self, feed_and_call: tuple[str, str]) -> list[_Parcel]:
+        """Take the parcels of the next import of a feed and call."""
+        waiting, size = self._waiting.pop(feed_and_call), 0
         gathered: list[_Parcel] = []
         while waiting and (not gathered or size + waiting[0].size <= MOST_TOGETHER):
             gathered.append(waiting.pop(0))
             size += gathered[-1].size
         if waiting:
-            self._waiting[sent] = waiting
+            self._waiting[feed_and_call] = waiting
         return gathered
 
     async def _import(self, parcels: Sequence[_Parcel]) -> None:
+        """Import parcels together, or one by one if that is refused, and report their outcomes."""
         outcomes = await self._try(parcels)
         if isinstance(outcomes, Exception) and not isinstance(outcomes, Later) and len(parcels) > 1:
-            # One of them is at fault, and it shall not be the others' as well.
+            # One parcel made the import fail: the others must not suffer for it.
             for parcel in parcels:
                 _finish([parcel], await self._try([parcel]))
             return
         _finish(parcels, outcomes)
 
     async def _try(self, parcels: Sequence[_Parcel]) -> list[RowOutcome] | Exception:
-        """Import, and return what became of each batch, or what stood in the way."""
+        """Import parcels, and return the outcome of each batch, or the error."""
         try:
             content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
         except MemoryError:
@@ -199,11 +212,14 @@ class Intake:
         return await self._work(import_lines, self.store, parcels[0].feed, content, parcels[0].call)
 
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
-        """Work in the process of imports, and return what came of it, or what stood in the way."""
+        """Run a function in the process of imports, and return its result or the error."""
         if self._pool is None:
             starting = (self.store, self.store_id, chosen_key(), known_store_key())
             self._pool = ProcessPoolExecutor(
-                1, multiprocessing.get_context("spawn"), _begin, starting
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=starting,
             )
         pool = self._pool
         try:
@@ -215,7 +231,7 @@ class Intake:
             return self._failed(Later("the import was interrupted"))
         except (InputRefused, UsageError):  # nothing was written
             return BatchesRefused()
-        except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
+        except Exception as error:  # noqa: BLE001 - senders keep their batches and try again
             return self._failed(
                 Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE)
             )
@@ -227,14 +243,14 @@ class Intake:
         return result
 
     def _failed(self, later: Later) -> Later:
-        """Log what stands in the way, when that begins or changes."""
+        """Log a trouble when it begins or becomes another one; return the error."""
         if later.trouble.code != self._failing:
             self._failing = later.trouble.code
             _log(intake="failed", code=later.trouble.code, kind=str(later))
         return later
 
     async def finish(self, within_s: float) -> None:
-        """Wait until everything that has arrived is imported, not for ever."""
+        """Wait, for at most `within_s` seconds, until everything that has arrived is imported."""
         until = time.monotonic() + within_s
         while self._size and time.monotonic() < until:  # noqa: ASYNC110 - at the very end, once
             await asyncio.sleep(0.05)
@@ -242,8 +258,8 @@ class Intake:
     def close(self) -> None:
         """End the process of imports.
 
-        One that does not end is killed, in time or by whoever interrupts this: an import is whole
-        or not there, and what it leaves is taken away by the next command.
+        It is killed if it does not end in time, or if this wait is interrupted. An import is
+        written whole or not at all, and the next command removes the files it leaves.
         """
         if self._pool is None:
             return
@@ -259,7 +275,7 @@ class Intake:
 
 
 def _finish(parcels: Sequence[_Parcel], outcomes: list[RowOutcome] | Exception) -> None:
-    """Tell those who wait. A row that could not be read has no outcome."""
+    """Give the waiting requests their outcomes. A row that could not be read has none."""
     by_row = (
         {} if isinstance(outcomes, Exception) else {outcome.row: outcome for outcome in outcomes}
     )
@@ -267,24 +283,16 @@ def _finish(parcels: Sequence[_Parcel], outcomes: list[RowOutcome] | Exception) 
     for parcel in parcels:
         places = range(next_row, next_row + len(parcel.lines))
         next_row = places.stop
-        if not parcel.done.done():
+        if not parcel.outcomes.done():
             if isinstance(outcomes, Exception):
-                parcel.done.set_exception(outcomes)
-                parcel.done.exception()  # the sender may have left
+                parcel.outcomes.set_exception(outcomes)
+                parcel.outcomes.exception()  # marks it as read: the sender may have left
             else:
-                parcel.done.set_result([by_row.get(place) for place in places])
+                parcel.outcomes.set_result([by_row.get(place) for place in places])
 
 
-def modify(
-    store: Path,
-    feed: str,
-    environment: str,
-    mpid: str,
-    changes: Sequence[Change],
-    request: str | None,
-    dry_run: bool,
-) -> str | None:
-    """Change the identities of a profile; return None, or the code of why not.
+def modify(store: Path, request: ModifyRequest) -> str | None:
+    """Change the identities of a profile; return None, or the code of the refusal.
 
     Runs in the process of imports.
     """
@@ -293,12 +301,12 @@ def modify(
     try:
         modify_identities(
             store,
-            ("mpid", mpid),
-            changes,
-            feed=feed,
-            environment=environment,
-            request=request,
-            dry_run=dry_run,
+            ("mpid", request.mpid),
+            request.changes,
+            feed=request.feed,
+            environment=request.environment,
+            request=request.key,
+            dry_run=request.dry_run,
             wait_s=WAIT_S,
         )
     except ChangeRefused as error:
@@ -309,7 +317,7 @@ def modify(
 
 
 def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[RowOutcome]:
-    """Import batches of a feed; return what became of each, where an application says them.
+    """Import batches of a feed; return the outcome of each, for every call but "batch".
 
     Runs in the process of imports.
     """
@@ -317,17 +325,15 @@ def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> l
     from profilectl.importing.run import import_files
     from profilectl.store.scratch import folder_beside_or_elsewhere
 
-    # What is rejected is kept in the store (store.reject); a file of rejects is made because every
-    # import makes one.
-    told: list[RowOutcome] = []
+    row_outcomes: list[RowOutcome] = []
 
-    def tell(outcomes: list[RowOutcome]) -> None:
-        told[:] = outcomes
+    def collect(outcomes: list[RowOutcome]) -> None:
+        row_outcomes[:] = outcomes
 
     with folder_beside_or_elsewhere(store.absolute()) as folder:
         request = ImportRequest(
-            # As standard input, not as `content`: the history remembers that, and it may not keep
-            # what a person asks to have erased.
+            # Standard input, not `content`: the history would remember the content, and must not
+            # keep what a person asks to have erased.
             ["-"],
             feed,
             format="jsonl",
@@ -335,38 +341,42 @@ def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> l
             stdin_name=NAMES[call],
             again=True,
             wait_s=WAIT_S,
+            # Every import writes this file. Nobody reads it: the store keeps the rejects.
             rejects=str(folder / "rejects.jsonl"),
             call="identify" if call == "batch" else call,
-            outcomes=None if call == "batch" else tell,
+            outcomes=None if call == "batch" else collect,
         )
         try:
             import_files(store, request)
         except ProfilectlError as error:
-            # Its words may quote a row: only what it is goes back.
+            # The message may quote a row, so only the class of the error goes back.
             raise type(error)(type(error).__name__) from None
-    return told
+    return row_outcomes
 
 
-def _log_warning(message: Warning | str, *rest: object) -> None:
-    """Put a notice of the import into the log."""
+def _log_warning(message: Warning | str, *_: object) -> None:
+    """Write a warning of the import into the log."""
     _log(notice=str(message))
 
 
-def _log(**said: str) -> None:
-    """Write a line into the log, as a request does."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    with contextlib.suppress(OSError):  # who reads the log may be gone
-        sys.stderr.write(json.dumps({"time": now, **said}) + "\n")
+def _log(**fields: str) -> None:
+    """Write a line into the log."""
+    time_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    with contextlib.suppress(OSError):  # the reader of the log may have ended
+        sys.stderr.write(json.dumps({"time": time_now, **fields}) + "\n")
         sys.stderr.flush()
 
 
 def _begin(
     store: Path, store_id: str, key: Path | None, store_key: tuple[Path, str] | None
 ) -> None:
-    """Begin the process of imports: it ends with the one that began it, not with a signal meant for
-    that one. Each time it opens the store it looks whether that is the one with the id; it never
-    makes one. key: the file that was named with --suppression-key; store_key: the key of a store
-    that is encrypted, and its file.
+    """Begin the process of imports.
+
+    It ends with the server's process, and ignores the signals that are sent to that one. It never
+    makes a store, and checks the id of the store each time it opens it.
+
+    key: the file of --suppression-key.
+    store_key: the file and the key of an encrypted store.
     """
     take_store_key(store_key)
     hold_to(store, store_id)

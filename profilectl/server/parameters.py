@@ -1,4 +1,4 @@
-"""What addresses and bodies of requests name: a workspace, fields, an identity, an environment."""
+"""The parameters of requests: workspace, fields, identity, environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Mpid = Annotated[str, Path(description="A whole number of 64 bits.")]
 
 
 def fields_named(text: str) -> list[str]:
-    """Return the names of the parameter `fields`. Raises Problem."""
+    """Return the names in the parameter `fields`. Raises Problem."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or any(name not in FIELDS for name in names):
         raise bad(f"fields must name some of {', '.join(FIELDS)}")
@@ -37,7 +37,7 @@ def fields_named(text: str) -> list[str]:
 
 
 def identity_of(identity: Value) -> tuple[str, str]:
-    """Return the type and value of an identity in a body. Raises Problem."""
+    """Return the type and value of an identity that a body has. Raises Problem."""
     if (
         not isinstance(identity, dict)
         or not isinstance(name := identity.get("type"), str)
@@ -54,7 +54,10 @@ def identity_of(identity: Value) -> tuple[str, str]:
 
 
 def environment_of(value: Value, *, needed: bool) -> str | None:
-    """Return the environment that a body names. Raises Problem."""
+    """Return the environment that a body names.
+
+    Raises Problem for an invalid one, and if it is needed and missing.
+    """
     if value is None and not needed:
         return None
     if not isinstance(value, str) or value not in ENVIRONMENTS:

@@ -1,23 +1,25 @@
-"""Who is at the other end of a connection, and how many connections each may have.
+"""The other end of each connection, and the limit of connections for each peer.
 
-A peer is an IPv4 address, or a network of 64 bits of IPv6: whoever has one address of it has all.
-Behind a proxy everybody has the proxy's address. A proxy that is named is believed in what it adds
-to X-Forwarded-For, which is its last entry; what stands before that anybody may have written.
+A peer is an IPv4 address or an IPv6 network of 64 bits, because one machine can use any address of
+such a network. Behind a proxy all clients have the proxy's address. The last entry of
+X-Forwarded-For is believed if a proxy that --proxy names sent it; anybody may write the entries
+before it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+
+from starlette.types import Scope
 
 from profilectl.codes import UsageError
 
 MOST_CONNECTIONS = 1_000
 MOST_OF_A_PEER = 200
-"""Connections of an address: five of them fill the server, not one."""
+"""The connections of one peer: it takes five peers to fill the server."""
 MOST_HOPS = 8
-"""So many proxies may stand one behind another."""
+"""The most proxies, one behind another, that are followed."""
 UNNAMED = (
     "requests come with X-Forwarded-For from an address that --proxy does not name:"
     " where that is your proxy, all who ask through it count as one"
@@ -26,7 +28,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def address_of(text: str) -> Address | None:
-    """Return an address, without port, brackets and zone; None where the text is none."""
+    """Return the IP address in a text, without port, brackets and zone; None if there is none."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -41,7 +43,7 @@ def address_of(text: str) -> Address | None:
 
 
 def proxies_of(texts: Sequence[str]) -> list[Address]:
-    """Return the addresses of proxies. Raises UsageError for what is none."""
+    """Return the addresses of proxies. Raises UsageError for a text that is no address."""
     proxies = []
     for text in texts:
         if (address := address_of(text)) is None:
@@ -51,7 +53,7 @@ def proxies_of(texts: Sequence[str]) -> list[Address]:
 
 
 def peer_of(address: Address | None) -> str:
-    """Return the name of the peer that an address belongs to; "" of none."""
+    """Return the name of the peer that an address belongs to; "" without an address."""
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
     return "" if address is None else str(address)
@@ -60,8 +62,9 @@ def peer_of(address: Address | None) -> str:
 class Peers:
     """The connections of each peer.
 
-    most: the connections of all peers together. of_each: the connections of one peer. proxies: the
-    addresses whose header is believed; a proxy may have all connections.
+    most: the most connections of all peers together.
+    of_each: the most connections of one peer.
+    proxies: the addresses whose X-Forwarded-For is believed; one proxy may have all connections.
     """
 
     def __init__(
@@ -73,13 +76,13 @@ class Peers:
         self.most, self.of_each, self.proxies = most, of_each, frozenset(proxies)
         self.connections = 0
         self.notice: Callable[[str], None] | None = None
-        """Is told once of a proxy that was not named."""
+        """Writes a notice, once, when a proxy that --proxy does not name forwards a request."""
         self._of: dict[str, int] = {}
 
     def enter(self, address: Address | None) -> bool | None:
-        """Count a connection.
+        """Count a connection, and return whether the peer may have it.
 
-        Return whether the peer may have it; None: nobody may have one more.
+        None: the server has as many connections as it can.
         """
         peer = peer_of(address)
         within = self.connections < self.most
@@ -89,14 +92,14 @@ class Peers:
         return None if not within else allowed
 
     def leave(self, address: Address | None) -> None:
-        """Count a connection no more."""
+        """Count a connection that has ended."""
         peer = peer_of(address)
         self.connections -= 1
         self._of[peer] -= 1
         if not self._of[peer]:
             del self._of[peer]
 
-    def asking(self, scope: Any) -> str:
+    def asking(self, scope: Scope) -> str:
         """Return the peer that a request comes from."""
         client = scope.get("client")
         address = address_of(str(client[0])) if client else None
@@ -106,10 +109,10 @@ class Peers:
             self.notice = None
         if address in self.proxies:
             for hop in reversed(b",".join(lines).decode("latin-1").rsplit(",", MOST_HOPS)):
-                told = address_of(hop)
-                if told is None:
+                forwarded = address_of(hop)
+                if forwarded is None:
                     break
-                address = told
-                if told not in self.proxies:
+                address = forwarded
+                if forwarded not in self.proxies:
                     break
         return peer_of(address)

@@ -1,7 +1,7 @@
-"""The folder of a server beside its store: copies lie there, and whoever erases asks there.
+"""The folder of a server beside its store: its copies are in it, and erasing commands ask there.
 
-Where the folder of the store is moved away or exchanged, that folder goes too: it is made anew as
-soon as there is a store again. Whoever erases finds it by its lock (tellers.py).
+If the folder that has the store is moved away or replaced, this one goes with it. It is made again
+as soon as there is a store. A command that erases finds it by its lock (tellers.py).
 """
 
 from __future__ import annotations
@@ -16,49 +16,51 @@ from profilectl.store.tellers import Teller, answer, questions_in, say_who
 
 
 class Place:
-    """The folder of a server. Raises StoreUnusable where none can be made."""
+    """The folder of a server. `beside` makes it."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, folder: Path, removal: contextlib.ExitStack) -> None:
+        self.folder = folder
         self._store = store
+        self._removal = removal
+        self._file = _file(folder)
         self._teller: Teller | None = None
-        self._made: tuple[int, int] | None = None
-        self._exit = contextlib.ExitStack()
-        self.folder = self._make()
 
-    def _make(self) -> Path:
-        folder = self._exit.enter_context(private_folder(self._store, "snapshot"))
-        self._made = _file(folder)
-        if self._teller is not None:
-            say_who(folder, self._teller)
-        return folder
+    @classmethod
+    def beside(cls, store: Path) -> Place:
+        """Make the folder of a server beside its store. Raises StoreUnusable if that fails."""
+        removal = contextlib.ExitStack()
+        return cls(store, removal.enter_context(private_folder(store, "snapshot")), removal)
 
-    def say_who(self, address: str, store_id: str) -> None:
-        """Say there who this server is."""
+    def introduce(self, address: str, store_id: str) -> None:
+        """Write the server's process and address into the folder."""
         self._teller = Teller(os.getpid(), address, store_id)
         say_who(self.folder, self._teller)
 
-    def again(self) -> None:
-        """Make the folder anew, where it is gone, or another is in its place.
-        Raises StoreUnusable."""
-        if _file(self.folder) != self._made:
-            self._exit.close()
-            self.folder = self._make()
+    def restore(self) -> None:
+        """Make the folder again if it was removed or replaced. Raises StoreUnusable."""
+        if _file(self.folder) == self._file:
+            return
+        self._removal.close()
+        self.folder = self._removal.enter_context(private_folder(self._store, "snapshot"))
+        self._file = _file(self.folder)
+        if self._teller is not None:
+            say_who(self.folder, self._teller)
 
     def questions(self) -> list[Path]:
-        """Return what is asked there. Raises OSError."""
+        """Return the questions of commands that erased somebody. Raises OSError."""
         return questions_in(self.folder)
 
     def answer(self, questions: Sequence[Path]) -> None:
-        """Say that nothing older than the questions is told any more."""
+        """Confirm that every answer now comes from a store newer than the questions."""
         answer(questions)
 
     def close(self) -> None:
-        """Take the folder away."""
-        self._exit.close()
+        """Remove the folder."""
+        self._removal.close()
 
 
 def _file(folder: Path) -> tuple[int, int] | None:
-    """Return which file a folder is: its device and number; None where there is none."""
+    """Return the device and the inode of a folder; None if it does not exist."""
     try:
         file = folder.lstat()
     except OSError:

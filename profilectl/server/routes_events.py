@@ -1,4 +1,4 @@
-"""The requests of the Events API: batches come in, each answered once it is in the store."""
+"""The requests of the Events API: each batch is answered once it is in the store."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ router = APIRouter()
     responses=ACCEPTED,
 )
 async def events(request: Request) -> Response:
+    """Take in one batch: answer once it is in the store."""
     service = service_of(request)
     sender = service.sender(request)
     batch = _batch(await read(request, batches=True))
@@ -69,6 +70,7 @@ async def events(request: Request) -> Response:
     responses=ACCEPTED,
 )
 async def bulkevents(request: Request) -> Response:
+    """Take in up to MOST_BATCHES batches: answer once all are in the store."""
     service = service_of(request)
     sender = service.sender(request)
     batches = await read(request, batches=True)
@@ -80,6 +82,7 @@ async def bulkevents(request: Request) -> Response:
 async def _take_in(
     service: Service, sender: FeedSender, batches: list[dict[str, Value]]
 ) -> Response:
+    """Import batches, and answer once they are in the store. Raises Problem."""
     try:
         await service.intake.take(sender.name, [to_json(batch) for batch in batches])
     except Later as later:
@@ -95,13 +98,13 @@ EMPTY: dict[str, Value] = {
     "deleted_user_attributes": [],
     "events": [],
 }
-"""The fields by which a batch is known, each empty."""
+"""The fields that make an object a batch, each empty."""
 
 
 def _batch(value: Value) -> dict[str, Value]:
-    """Return a batch so that it is imported as a Batch, never as a flat row.
+    """Return an object that the import reads as a batch, never as a flat row.
 
-    Raises Problem where it cannot be one.
+    Raises Problem if the value cannot be a batch.
     """
     if not isinstance(value, dict):
         raise bad("a batch must be a JSON object")

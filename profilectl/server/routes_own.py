@@ -1,4 +1,4 @@
-"""The requests beyond the platform's: many profiles at once, audiences and their members."""
+"""The requests that the platform does not have: many profiles at once, audiences, their members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from profilectl.server.bodies import answered, bad, read_object
 from profilectl.server.desk import Question, mpid_of
 from profilectl.server.documents import ANY_IDENTITIES, AUDIENCES, MEMBERS, PROFILES, problems
 from profilectl.server.gate import Problem
-from profilectl.server.members import audiences_told, members_told
+from profilectl.server.members import audiences_document, members_page
 from profilectl.server.parameters import Account, Org, Workspace, environment_of, identity_of
 from profilectl.server.service import service_of
 
@@ -39,8 +39,9 @@ After = Annotated[str, Query(description="`next` of the page before.")]
     responses={200: PROFILES, **PROBLEMS, **problems(413)},
 )
 async def profiles(request: Request, org: Org, account: Account, workspace: Workspace) -> Response:
+    """Answer with the profiles that have each of many identities."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
     body = await read_object(request)
     environment = environment_of(body.get("environment_type"), needed=False)
     identities = body.get("identities")
@@ -50,18 +51,18 @@ async def profiles(request: Request, org: Org, account: Account, workspace: Work
     if not isinstance(provenance, bool):
         raise bad("provenance must be true or false")
     questions = [
-        Question(workspace_name, *identity_of(identity), environment, provenance)
+        Question(workspace_name, *identity_of(identity), environment=environment, placed=provenance)
         for identity in identities
     ]
     results: list[Value] = []
     answers = await service.desk.ask_all(questions)
     for question, people in zip(questions, answers, strict=True):
-        found = [own_document(activity) for activity in people]
+        documents_of_people = [own_document(activity) for activity in people]
         if not provenance:
-            for document in found:
+            for document in documents_of_people:
                 del document["provenance"]
         identity: Value = {"type": question.kind, "value": question.value}
-        results.append({"identity": identity, "profiles": [*found]})
+        results.append({"identity": identity, "profiles": [*documents_of_people]})
     return answered(to_json({"results": results}))
 
 
@@ -74,9 +75,10 @@ async def profiles(request: Request, org: Org, account: Account, workspace: Work
     responses={200: AUDIENCES, **problems(401, 403, 429, 503)},
 )
 async def audiences(request: Request, org: Org, account: Account, workspace: Workspace) -> Response:
+    """Answer with the audiences of a workspace."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
-    listed = await service.desk.read(lambda reader: audiences_told(reader, workspace_name))
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
+    listed = await service.desk.read(lambda reader: audiences_document(reader, workspace_name))
     return answered(to_json({"audiences": listed}))
 
 
@@ -97,8 +99,9 @@ async def members(
     limit: Limit = 100,
     after: After = "",
 ) -> Response:
+    """Answer with a page of the members of an audience."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
     place = mpid_of(after) if after else -1
     if place is None:
         raise bad("after must be `next` of the page before")
@@ -106,7 +109,7 @@ async def members(
     if not (audience.isascii() and audience.isdecimal() and len(audience) < 10):
         raise no_such
     page = await service.desk.read(
-        lambda reader: members_told(
+        lambda reader: members_page(
             reader, workspace_name, audience=int(audience), limit=limit, after=place
         )
     )

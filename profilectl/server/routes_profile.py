@@ -44,9 +44,10 @@ async def profile_by_get(
     mpid: Mpid,
     fields: Fields,
 ) -> Response:
+    """Answer with the profile that has an MPID."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
-    return await _by_mpid(service, workspace_name, mpid, fields)
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
+    return await _by_mpid(service, workspace_name, mpid=mpid, fields=fields)
 
 
 @router.post(
@@ -60,8 +61,9 @@ async def profile_by_get(
 async def resolve(
     request: Request, org: Org, account: Account, workspace: Workspace, fields: Fields
 ) -> Response:
+    """Answer with the profile that has an immutable identity."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
     names = fields_named(fields)
     body = await read_object(request)
     environment = environment_of(body.get("environment_type"), needed=True)
@@ -73,10 +75,11 @@ async def resolve(
             f"the identity type must be immutable; {types} is",
             "IDENTITY_NOT_IMMUTABLE",
         )
-    return await _answer(service, Question(workspace_name, kind, value, environment), names)
+    question = Question(workspace_name, kind, value, environment=environment)
+    return await _answer(service, question, names)
 
 
-# The address of `resolve` would fit this one as well, so this one comes after it.
+# The address of `resolve` fits this one too, so this one is registered after it.
 @router.post(
     BY_MPID,
     tags=["Profile API"],
@@ -94,12 +97,14 @@ async def profile_by_post(
     mpid: Mpid,
     fields: Fields,
 ) -> Response:
+    """Answer with the profile that has an MPID: the platform takes POST as well."""
     service = service_of(request)
-    _, workspace_name = service.client(request, org, account, workspace)
-    return await _by_mpid(service, workspace_name, mpid, fields)
+    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
+    return await _by_mpid(service, workspace_name, mpid=mpid, fields=fields)
 
 
-async def _by_mpid(service: Service, workspace: str, mpid: str, fields: str) -> Response:
+async def _by_mpid(service: Service, workspace: str, *, mpid: str, fields: str) -> Response:
+    """Answer with the profile that has an MPID. Raises Problem."""
     names = fields_named(fields)
     if mpid_of(mpid) is None:
         raise bad("an MPID is a whole number of 64 bits")
@@ -107,12 +112,13 @@ async def _by_mpid(service: Service, workspace: str, mpid: str, fields: str) -> 
 
 
 async def _answer(service: Service, question: Question, names: list[str]) -> Response:
+    """Answer with these fields of the one profile that a question finds. Raises Problem."""
     profiles = await service.desk.ask(question)
     if not profiles:
         raise bad(
             "the workspace has no such profile, or none within its lifetime",
             "PROFILE_NOT_FOUND",
         )
-    # Only batches that name an MPID can put it into both environments: production is meant.
+    # Batches that name an MPID may put it into both environments. Then production is meant.
     profile = min(profiles, key=lambda profile: ENVIRONMENTS.index(profile.environment))
     return answered(api_document(profile, names))

@@ -1,4 +1,4 @@
-"""The process of `profilectl serve`: what runs, for how long, and how it ends."""
+"""The process of `profilectl serve`: how it begins, what runs in it, and how it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -24,6 +23,7 @@ from profilectl.files.ending import hang_up_gently
 from profilectl.server.application import make_application
 from profilectl.server.credentials import ServerCredentials
 from profilectl.server.desk import Desk
+from profilectl.server.documents import Schema
 from profilectl.server.gate import Gate, Notices
 from profilectl.server.intake import Intake
 from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, Peers
@@ -36,19 +36,20 @@ from profilectl.store.attaching import check_path
 from profilectl.store.same_store import held_to
 
 LOOK_S = 0.05
-"""So often it is looked whether the store has changed: a stat."""
+"""The seconds between two looks whether the store has changed, which take one stat each."""
 MOST_PAUSE_S = 2.0
-"""So long it is waited at most after a look that failed."""
+"""The most seconds between a failed look and the next one."""
 SAY_AGAIN_S = 60.0
-"""So often a failure that stays is logged."""
+"""The seconds after which a lasting failure is logged again."""
 OTHER_FILES = 500
+"""The open files that the process needs beside its connections."""
 LAST_S = 20
-"""So long what has been accepted may take at the end."""
+"""The seconds that accepted requests and batches have when the server ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How to serve."""
+    """The options of a server."""
 
     host: str = "127.0.0.1"
     """The address to listen on."""
@@ -59,46 +60,38 @@ class Serving:
     feed_rate: float = 270
     """The requests a second of a feed whose credentials set no rate."""
     refresh_s: float = 0
-    """The least time between two snapshots."""
+    """The least seconds between two snapshots."""
     timeout_s: float = 60
-    """The time after which a request is answered with 503."""
+    """The seconds after which a request is answered with 503."""
     wait_s: float = 0
-    """How long to wait for a busy store at the start."""
+    """The seconds to wait for a busy store at the start."""
     of_a_peer: int = MOST_OF_A_PEER
     """The most connections of one address."""
     proxies: Sequence[Address] = ()
     """The proxies whose X-Forwarded-For is believed."""
     most_behind_s: float = MOST_BEHIND_S
-    """How much older than promised an answer may be."""
+    """How many seconds older than promised an answer may be."""
 
 
-def openapi_document() -> dict[str, Any]:
+def openapi_document() -> Schema:
     """Return the OpenAPI document."""
     return make_application(None).openapi()
 
 
 def serve(
-    store: Path, credentials: ServerCredentials, serving: Serving, ready: Callable[[str], None]
+    store: Path, credentials: ServerCredentials, serving: Serving, *, ready: Callable[[str], None]
 ) -> None:
-    """Serve until a signal ends it. ready: told the address, once requests are taken.
+    """Serve until a signal ends it. ready: called with the address once the server answers.
 
-    Raises UsageError for an address that cannot be had, StoreBusy, StoreUnusable.
+    Raises UsageError for an address that cannot be used, StoreBusy, StoreUnusable.
     """
     check_path(store)  # before a folder is made beside it
-    try:
-        family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
-        listening = socket.create_server((serving.host, serving.port), family=family, backlog=1024)
-    except OSError as error:
-        raise UsageError(
-            f"{serving.host} port {serving.port}: {error.strerror}",
-            "--host and --port name another address",
-        ) from None
-    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears
-    # both.
+    listening = _listen(serving)
+    # SIGTERM ends the server as Ctrl-C does, so that its folders are removed.
     hang_up_gently()
-    # The place that is meant, also where the folder that this runs in is moved.
+    # An absolute path stays right if the current folder is moved.
     store = store.absolute()
-    with listening, contextlib.closing(Place(store)) as place:
+    with listening, contextlib.closing(Place.beside(store)) as place:
         workspaces = sorted(set(credentials.workspaces.values()))
         snapshots = Snapshots(
             store,
@@ -108,11 +101,10 @@ def serve(
             most_behind_s=serving.most_behind_s,
         )
         snapshots.open(serving.wait_s)
-        host, port = listening.getsockname()[:2]
         _allow_connections()
-        address = f"http://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
-        place.say_who(address, snapshots.store_id)
-        process = _Process(credentials, serving, snapshots, place)
+        address = _address(listening)
+        place.introduce(address, snapshots.store_id)
+        process = _process_of(credentials, serving, snapshots=snapshots, place=place)
         try:
             with (
                 held_to(store, snapshots.store_id),
@@ -129,42 +121,68 @@ def serve(
             )
 
 
+def _listen(serving: Serving) -> socket.socket:
+    """Return a socket that listens. Raises UsageError for an address that cannot be used."""
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    try:
+        return socket.create_server((serving.host, serving.port), family=family, backlog=1024)
+    except OSError as error:
+        raise UsageError(
+            f"{serving.host} port {serving.port}: {error.strerror}",
+            "--host and --port name another address",
+        ) from None
+
+
+def _address(listening: socket.socket) -> str:
+    """Return the URL of a socket that listens."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if listening.family == socket.AF_INET6 else host}:{port}"
+
+
+def _process_of(
+    credentials: ServerCredentials, serving: Serving, *, snapshots: Snapshots, place: Place
+) -> _Process:
+    """Return the process of a server, ready to run."""
+    service = Service(
+        credentials=credentials,
+        desk=Desk(snapshots),
+        intake=Intake(snapshots.path, snapshots.store_id),
+        rate=serving.rate,
+        feed_rate=serving.feed_rate,
+        peers=Peers(MOST_CONNECTIONS, serving.of_a_peer, serving.proxies),
+    )
+    return _Process(service, snapshots, place, timeout_s=serving.timeout_s)
+
+
 class _Process:
-    """What runs until a signal ends it."""
+    """The work of a server until a signal ends it."""
 
     def __init__(
-        self, credentials: ServerCredentials, serving: Serving, snapshots: Snapshots, place: Place
+        self, service: Service, snapshots: Snapshots, place: Place, *, timeout_s: float
     ) -> None:
-        self._asked, self._snapshots, self._place = serving, snapshots, place
-        self._peers = Peers(MOST_CONNECTIONS, serving.of_a_peer, serving.proxies)
-        self._service = Service(
-            credentials=credentials,
-            desk=Desk(snapshots),
-            intake=Intake(snapshots.path, snapshots.store_id),
-            rate=serving.rate,
-            feed_rate=serving.feed_rate,
-            peers=self._peers,
-        )
+        self._service, self._snapshots, self._place = service, snapshots, place
+        self._timeout_s = timeout_s
         self._server: uvicorn.Server
         self._ending = False
         self.ended: str | None = None
-        """Why it ended, where no signal asked for that."""
+        """Why the server ended, if no signal ended it."""
 
     async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
-        """Take requests until a signal comes, or what they rest on ends."""
+        """Answer requests until a signal comes, or a part that they need ends."""
         application = make_application(self._service, self._running(ready))
-        gate = Gate(application, timeout_s=self._asked.timeout_s)
-        self._peers.notice = gate.notice
+        gate = Gate(application, timeout_s=self._timeout_s)
+        peers = self._service.peers
+        peers.notice = gate.notice
         logging.getLogger().addHandler(Notices(gate.notice))
-        config = config_of(
-            gate, ConnectionLimits(work_s=self._asked.timeout_s + 10), self._peers, gate.write
-        )
+        limits = ConnectionLimits(work_s=self._timeout_s + 10)
+        config = config_of(gate, limits, peers, log=gate.write)
         config.timeout_graceful_shutdown = LAST_S
         self._server = uvicorn.Server(config)
         await self._server.serve(sockets=[listening])
 
     @contextlib.asynccontextmanager
     async def _running(self, ready: Callable[[], None]) -> AsyncIterator[None]:
+        """Renew snapshots and import batches while the server runs."""
         work = {
             "refreshing": _keep_fresh(self._snapshots, self._place),
             "taking batches in": self._service.intake.run(),
@@ -175,7 +193,7 @@ class _Process:
         for task in tasks:
             task.add_done_callback(self._end_with)
         try:
-            self._tell(ready)
+            self._announce(ready)
             yield
         finally:
             await self._service.intake.finish(0 if self.ended else LAST_S)
@@ -185,16 +203,18 @@ class _Process:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _tell(self, ready: Callable[[], None]) -> None:
+    def _announce(self, ready: Callable[[], None]) -> None:
         try:
             ready()
         except Exception as error:
-            self.ended = f"its address could not be told ({type(error).__name__})"
+            self.ended = f"its address could not be printed ({type(error).__name__})"
             raise
 
     def _end_with(self, task: asyncio.Task[None]) -> None:
-        """End the process with a task that should have gone on: nobody is to take it for one that
-        is at work."""
+        """End the process because a task ended that should go on.
+
+        A server that answers but no longer imports would look as if it worked.
+        """
         if self._ending:
             return
         error = None if task.cancelled() else task.exception()
@@ -206,13 +226,13 @@ class _Process:
         self._server.should_exit = True
 
     def close(self) -> None:
-        """Give back what it took."""
+        """End the process of imports and the threads that read."""
         self._service.intake.close()
         self._service.desk.close()
 
 
 def _allow_connections() -> None:
-    """Have the system allow as many files as there may be connections, and others beside them."""
+    """Raise the limit of open files to that of connections and of the other files."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = MOST_CONNECTIONS + OTHER_FILES
     if allowed != resource.RLIM_INFINITY and allowed < needed:
@@ -222,9 +242,11 @@ def _allow_connections() -> None:
 
 
 async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:
-    """Take a new snapshot whenever the store has changed, and answer whoever asks what is told
-    (tellers.py). Whatever is in the way is logged and tried again: until then the old snapshot
-    answers, not for long, and /healthz says so."""
+    """Take a snapshot whenever the store has changed, and answer commands that erase (tellers.py).
+
+    A failure is logged and the look repeated. Until it succeeds the old snapshot answers, for a
+    limited time, and /healthz shows the trouble.
+    """
     failures = _Failures()
     while True:
         await asyncio.sleep(failures.pause_s)
@@ -233,10 +255,10 @@ async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:
             snapshot, questions = await asyncio.to_thread(_look, snapshots, place)
             if snapshot is not None:
                 snapshots.put(snapshot)
-            snapshots.told_ms = snapshots.checked_ms
+            snapshots.answered_ms = snapshots.checked_ms
             if place is not None and questions and snapshots.tells_since(began_s):
                 place.answer(questions)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
+        except Exception as error:  # noqa: BLE001 - the next look may succeed
             snapshots.note(error)
             failures.add(error, snapshots.trouble, time.monotonic() - began_s)
         else:
@@ -244,32 +266,34 @@ async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:
 
 
 def _look(snapshots: Snapshots, place: Place | None) -> tuple[Snapshot | None, list[Path]]:
-    """Return a new snapshot, where there is one, and what was asked before."""
+    """Return a new snapshot, if there is one, and the questions that were asked before it."""
     if place is None:
         return snapshots.renew(), []
-    place.again()
+    place.restore()
     snapshots.folder = place.folder
     questions = place.questions()
     return snapshots.renew(at_once=bool(questions)), questions
 
 
 class _Failures:
-    """Looks at the store that failed in a row: each new kind is logged, and then one in a while."""
+    """Failed looks at the store: each new kind is logged at once, a lasting one now and then."""
 
     def __init__(self) -> None:
         self.pause_s = LOOK_S
-        """So long it is waited until the next look."""
-        self._said = ""
-        self._said_s = 0.0
+        """The seconds until the next look."""
+        self._logged = ""
+        self._logged_s = 0.0
 
     def add(self, error: Exception, trouble: Trouble | None, took_s: float) -> None:
-        """Add a look that failed, after so long: the next is later each time, and never at work for
-        more than half the time."""
+        """Add a look that failed after `took_s` seconds.
+
+        Each pause is twice as long as the one before, and at least as long as the look took.
+        """
         self.pause_s = max(min(self.pause_s * 2, MOST_PAUSE_S), took_s)
         kind = f"{trouble.code if trouble else ''} {type(error).__name__}"
-        if kind != self._said or time.monotonic() - self._said_s >= SAY_AGAIN_S:
-            self._said, self._said_s = kind, time.monotonic()
-            # Its words may quote a value: only what it is, and where in the code.
+        if kind != self._logged or time.monotonic() - self._logged_s >= SAY_AGAIN_S:
+            self._logged, self._logged_s = kind, time.monotonic()
+            # The message may quote a value, so only the class and the place in the code are logged.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
             _log(
@@ -280,15 +304,15 @@ class _Failures:
             )
 
     def end(self) -> None:
-        """Note a look that succeeded."""
-        if self._said:
+        """Forget the failures after a look that succeeded."""
+        if self._logged:
             _log(refresh="well")
-        self.pause_s, self._said = LOOK_S, ""
+        self.pause_s, self._logged = LOOK_S, ""
 
 
 def _log(**fields: str | None) -> None:
-    """Write a line into the log, as a request does."""
+    """Write a line into the log."""
     time_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    with contextlib.suppress(OSError):  # who reads the log may be gone: that ends no refreshing
+    with contextlib.suppress(OSError):  # the reader of the log may have ended: refreshing goes on
         sys.stderr.write(json.dumps({"time": time_now, **fields}) + "\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What requests work with: who may ask, how often, and where answers come from."""
+"""The parts that requests work with: credentials, rate limits, desk and intake."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from profilectl.server.attempts import Attempts
 from profilectl.server.credentials import Client, FeedSender, ServerCredentials
 from profilectl.server.desk import Desk
-from profilectl.server.gate import WHO, Problem, body_of
+from profilectl.server.gate import CALLER, Problem, body_of
 from profilectl.server.idsync.signing import basic_of, sender_of
 from profilectl.server.intake import Intake
-from profilectl.server.pace import RequestRate
+from profilectl.server.pace import Attempts, RequestRate
 from profilectl.server.peers import Peers
 from profilectl.server.tokens import Tokens
 
@@ -23,36 +22,37 @@ TOKEN_RATE = 30.0
 
 @dataclass(slots=True)
 class Service:
-    """What the requests work with."""
+    """The parts that every request works with."""
 
     credentials: ServerCredentials
-    """Who may ask and who may send."""
+    """The clients that may ask and the feeds that may send."""
     desk: Desk
-    """Where profiles are asked for."""
+    """Finds profiles."""
     intake: Intake
-    """Where batches go in."""
+    """Imports batches."""
     rate: float
     """The requests a second of a client whose credentials set no rate."""
     feed_rate: float
     """The requests a second of a feed whose credentials set no rate."""
     peers: Peers = field(default_factory=Peers)
-    """Who is at the other end of each connection."""
+    """The other end of each connection."""
     tokens: Tokens = field(default_factory=Tokens)
     """The bearer tokens of clients."""
     pace: RequestRate = field(default_factory=RequestRate)
-    """The pace of requests, by client and feed."""
+    """The rate limit of requests, by client and feed."""
     asking: RequestRate = field(default_factory=RequestRate)
-    """The pace of requests for tokens."""
+    """The rate limit of token requests."""
     attempts: Attempts = field(init=False)
-    """The failed attempts to prove who asks."""
+    """The failed logins of each peer."""
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.peers)
 
-    def client(
-        self, request: Request, org: str, account: str, workspace: str
-    ) -> tuple[Client, str]:
-        """Return the client that asks, and the name of its workspace. Raises Problem."""
+    def workspace(self, request: Request, *, org: str, account: str, workspace: str) -> str:
+        """Return the name of the workspace that a client asks about.
+
+        Raises Problem if no valid token names a client, or the client may not ask about it.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         name = self.tokens.client(token.strip()) if scheme.lower() == "bearer" else None
         client = self.credentials.client_named(name) if name is not None else None
@@ -63,9 +63,9 @@ class Service:
                 401,
                 "UNAUTHORIZED",
                 "a bearer token of POST /oauth/token is needed",
-                {"WWW-Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": "Bearer"},
             )
-        request.scope[WHO] = client.name
+        request.scope[CALLER] = client.name
         self._slow_down(f"client {client.name}", client.rate or self.rate, {})
         name_of_workspace = self.credentials.workspaces.get(workspace)
         if (
@@ -74,17 +74,17 @@ class Service:
             or not client.may_ask(name_of_workspace)
         ):
             raise Problem(403, "FORBIDDEN", "the client may not ask of this workspace")
-        return client, name_of_workspace
+        return name_of_workspace
 
     def sender(self, request: Request) -> FeedSender:
-        """Return the feed that sends. Raises Problem."""
+        """Return the feed that sends batches. Raises Problem."""
         header = request.headers.get("authorization")
         if header is None:
             raise Problem(
                 401,
                 "UNAUTHORIZED",
                 "HTTP Basic with the key and the secret of a feed is needed",
-                {"WWW-Authenticate": 'Basic realm="profilectl"'},
+                headers={"WWW-Authenticate": 'Basic realm="profilectl"'},
             )
         key, secret = basic_of(header) or ("", "")
         named = self.credentials.known_key(key)
@@ -95,13 +95,13 @@ class Service:
         return sender
 
     async def caller(self, request: Request) -> tuple[FeedSender, bytes]:
-        """Return the feed that speaks of its users, and the body. Raises Problem."""
+        """Return the feed that sends an IDSync request, and the body. Raises Problem."""
         sender, body = await sender_of(request, self.credentials, self.attempts)
         self._counts(request, sender)
         return sender, await body_of(request) if body is None else body
 
     def _counts(self, request: Request, sender: FeedSender) -> None:
-        request.scope[WHO] = sender.name
+        request.scope[CALLER] = sender.name
         self._slow_down(
             f"feed {sender.name}",
             sender.rate or self.feed_rate,
@@ -112,7 +112,7 @@ class Service:
         _later(self.pace.wait_s(name, rate), rate, headers)
 
     def try_client(self, request: Request, identifier: str, secret: str) -> Client | None:
-        """Return the client with these credentials. Raises Problem where it asks too often."""
+        """Return the client with these credentials. Raises Problem if it asks too often."""
         named = self.credentials.known_id(identifier)
         asker = self.peers.asking(request.scope), named
         _later(self.asking.wait_s(asker, TOKEN_RATE), TOKEN_RATE, {})
@@ -122,12 +122,13 @@ class Service:
 
 
 def _later(wait_s: float, rate: float, headers: dict[str, str]) -> None:
+    """Raise Problem if a request has to wait."""
     if wait_s:
         raise Problem(
             429,
             "TOO_MANY_REQUESTS",
             f"more than {rate:g} requests a second",
-            {"Retry-After": str(math.ceil(wait_s)), **headers},
+            headers={"Retry-After": str(math.ceil(wait_s)), **headers},
         )
 
 

@@ -1,26 +1,25 @@
-"""The store as it was a moment ago, to read from while imports go on.
+"""Snapshots: copies of the store, to read from while imports go on.
 
-A writer shuts everybody else out of a store, and a reader shuts writers out. A server that read
-from the store itself would either keep imports waiting or be kept waiting by them. So it reads from
-a copy: whenever the store's file has changed, the file is copied under the shared lock, the copy is
-opened, and questions that come from then on are asked of it. Those in flight finish on the copy
-they began on. A commit is one transaction of the file, and the file is copied whole under the lock:
-nobody is ever answered out of half an import.
+A writer locks everybody else out of a store, and a reader locks writers out. A server that read
+from the store itself would delay imports, or be delayed by them. So it reads from a copy. Whenever
+the store's file has changed, the file is copied under the shared lock, and new questions go to the
+new copy. Questions under way finish on the old one. A commit is one transaction of the file, and
+the file is copied whole under the lock, so no answer ever has half an import.
 
-Tried and left: reading in turn with writers (under load one of the two starves), and copying only
-the segments that are new (segments of a number are rewritten by erasure, and the fixed tables grow
-as well; the bytes are simpler and cheaper up to some gigabytes).
+Two other ways were tried and given up. Taking turns with writers starves one side under load.
+Copying only the new segments fails because erasure rewrites old segments, and because the other
+tables grow too; up to some gigabytes, copying the bytes is simpler and cheaper.
 
-The copy has no name once it is open: it goes with the process, however that ends. It lies beside
-the store, so that a file system that can (XFS, Btrfs) shares the blocks instead of copying them;
-there the size of a store does not matter. Elsewhere a copy takes about 50 ms for each 100 MB, which
-is a million profiles, and the room of a second store; 10 GB are some 5 s after each commit.
-`--refresh-every` then says how often at most; at least as long as the last copy took is always left
-between two, so that copying never takes more than half of the time.
+The copy's name is removed once it is open, so it goes with the process, however that ends. It lies
+beside the store: a file system that can (XFS, Btrfs) then shares the blocks instead of copying
+them, and the size does not matter. Elsewhere a copy takes about 50 ms for each 100 MB (a million
+profiles) and the room of a second store; 10 GB take some 5 s after each commit. `--refresh-every`
+limits how often that happens. The pause between two copies is at least as long as the last copy
+took, so that copying never takes more than half of the time.
 
-What a copy is of is compared with what is served: by its id, a store that was put in the place of
-the right one is not told of. A copy that could not be made anew for too long is not told of either:
-old people may be people who were erased since.
+The id of a copy is compared with the id of the served store, so a store that was put in its place
+is never answered from. Neither is a copy that could not be renewed for too long: it may have people
+who were erased meanwhile.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from profilectl.audiences.one_person import Definitions, known_to
 from profilectl.codes import StoreBusy, StoreUnusable, UsageError
@@ -50,132 +48,181 @@ from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
 
 QUIET_S = 0.03
-"""So long a file must have rested before it is copied: a writer that opens it again at once (to
-compact) goes first, and two writes within one tick of the file system's clock are not taken for
-one.
+"""The seconds that a file must be unchanged before it is copied.
+
+A writer that opens the file again at once, to compact it, then goes first. And two writes within
+one tick of the file system's clock are not mistaken for one.
 """
 MEMORY_LIMIT = "512MB"
+"""The most memory that DuckDB takes for one snapshot."""
 READERS = 2
+"""The threads that read from a snapshot at a time."""
 PROMISED_S = 1.0
-"""What is told is at most so old, where the store may be looked at and copying takes no time."""
+"""The promised age of answers, if the store can be read and copying takes no time."""
 MOST_BEHIND_S = 30.0
-"""So much older than promised may it be, where nobody says otherwise; then nothing is told."""
+"""How much older than promised answers may be by default; beyond that there are none."""
 
 
 class Still(OpenStore):
-    """The store of a snapshot.
-
-    It never changes: what is asked of it for every profile is read once.
-    """
+    """The store of a snapshot. It never changes, so its settings are read only once."""
 
     def __init__(self, scratch: Scratch, path: Path) -> None:
         super().__init__(scratch, path)
-        self._kept: dict[str, Any] = {}
-
-    def _once(self, name: str, read: Callable[[], Any]) -> Any:
-        if name not in self._kept:
-            self._kept[name] = read()
-        return self._kept[name]
+        self._meta: dict[str, str] = {}
+        self._settings: Settings | None = None
+        self._feeds: list[Feed] | None = None
 
     def meta(self, name: str) -> str:
-        return str(self._once(f"meta {name}", lambda: super(Still, self).meta(name)))
+        """Return a value of the table meta."""
+        if name not in self._meta:
+            self._meta[name] = super().meta(name)
+        return self._meta[name]
 
     def settings(self) -> Settings:
-        return self._once("settings", super().settings)  # type: ignore[no-any-return]
+        """Return the settings."""
+        if self._settings is None:
+            self._settings = super().settings()
+        return self._settings
 
     def feeds(self) -> list[Feed]:
-        return self._once("feeds", super().feeds)  # type: ignore[no-any-return]
+        """Return the feeds."""
+        if self._feeds is None:
+            self._feeds = super().feeds()
+        return self._feeds
 
 
+@dataclass(eq=False)
 class Reader:
-    """One thread's way into a snapshot.
+    """The access of one thread to a snapshot."""
 
-    profiles: the read model of each workspace that the store has.
-    """
+    store: OpenStore
+    """The store of the snapshot, by a connection that no other thread uses."""
+    made_ms: int
+    """When the snapshot was made, in milliseconds since 1970."""
+    profiles: dict[str, Profiles]
+    """The read model of each workspace that the store has."""
+    definitions: Definitions
+    """The audiences and calculated attributes of the store."""
+    clocks: Clocks
+    """The lifetimes of profiles."""
 
-    def __init__(
-        self,
-        store: OpenStore,
-        made_ms: int,
-        profiles: dict[str, Profiles],
-        known: Definitions,
-        clocks: Clocks,
-    ) -> None:
-        self.scratch, self.profiles, self.known, self.clocks = (
-            store.scratch,
-            profiles,
-            known,
-            clocks,
-        )
-        self._store, self._made_ms = store, made_ms
+    @property
+    def scratch(self) -> Scratch:
+        """The connection to DuckDB."""
+        return self.store.scratch
 
     @functools.cached_property
     def everybody(self) -> Profiles:
-        """The read model of all workspaces, whom identities are resolved among."""
-        return profiles_of(self._store, every=True, now_ms=self._made_ms)
+        """The read model of all workspaces together, which identities are resolved among."""
+        return profiles_of(self.store, every=True, now_ms=self.made_ms)
 
 
+@dataclass(eq=False, slots=True)
 class Snapshot:
-    """One state of the store.
+    """One state of the store."""
 
-    number: its last import; users: questions that are being answered out of it; was: the signature
-    of the file that was copied. Raises OtherStore for a copy of another than the one with the id.
-    """
-
-    was: tuple[object, ...] = ()
-    made_s = 0.0
-
-    def __init__(
-        self,
-        scratch: Scratch,
-        path: Path,
-        copied: Path,
-        workspaces: Sequence[str],
-        made_ms: int,
-        store_id: str,
-    ) -> None:
-        self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
-        scratch.run(attaching(copied, write=False))
-        known_version(scratch, copied)
-        for part in (copied, copied.with_name(copied.name + ".wal")):
-            part.unlink(missing_ok=True)
-        _check(scratch, path, store_id)
-        store = Still(scratch, path)
-        self.settings = store.settings()
-        self.number = store.next_import()[0] - 1
-        self.secret = store.meta("secret")
-        self.feeds = {feed.name: feed for feed in store.feeds()}
-        self.known = known_to(store)
-        read: dict[str, Profiles] = {}
-        for workspace in workspaces:
-            # the store has others, not this one: nobody is in it
-            with contextlib.suppress(UsageError):
-                read[workspace] = profiles_of(store, workspace=workspace, now_ms=made_ms)
-        self.due_ms = min(
-            (
-                alias.due_ms
-                for profiles in read.values()
-                for alias in profiles.aliases
-                if not alias.in_force
-            ),
-            default=None,
-        )
-        clocks = clocks_of(self.settings.stated)
-        self.free = []
-        for _ in range(READERS):
-            cursor = scratch.cursor()
-            still = Still(cursor, path)
-            of_each = {name: replace(alias, store=still) for name, alias in read.items()}
-            self.free.append(Reader(still, made_ms, of_each, self.known, clocks))
+    scratch: Scratch
+    """The DuckDB that has the copy open."""
+    made_ms: int
+    """When it was made, in milliseconds since 1970."""
+    made_s: float
+    """When it was made, as time.monotonic."""
+    signature: tuple[object, ...]
+    """The signature of the file that was copied."""
+    number: int
+    """The number of its last import."""
+    settings: Settings
+    """Its settings."""
+    secret: str
+    """The secret that its digests are made with."""
+    feeds: dict[str, Feed]
+    """Its feeds, by name."""
+    due_ms: int | None
+    """When the next alias takes effect, which makes another snapshot necessary; None: never."""
+    free: list[Reader]
+    """The readers that nobody uses."""
+    users: int = 0
+    """How many of its readers are in use."""
+    retired: bool = False
+    """Whether a newer snapshot answers new questions."""
 
     def close(self) -> None:
-        """Give back what the snapshot takes, the room of the copy too."""
+        """Close the copy, which also frees its disk space."""
         self.scratch.close()
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedStore:
+    """A copy of a store's file, not opened yet."""
+
+    file: Path
+    """The file of the copy."""
+    path: Path
+    """The path of the store."""
+    signature: tuple[object, ...]
+    """The signature of the store's file."""
+    made_ms: int
+    """When it was made, in milliseconds since 1970."""
+    made_s: float
+    """When it was made, as time.monotonic."""
+
+    def unlink(self) -> None:
+        """Remove the names of the copy. An open copy stays readable."""
+        for part in (self.file, self.file.with_name(self.file.name + ".wal")):
+            part.unlink(missing_ok=True)
+
+
+def open_copy(
+    scratch: Scratch, copied: CopiedStore, *, workspaces: Sequence[str], store_id: str
+) -> Snapshot:
+    """Open a copy as a snapshot. Raises OtherStore if its id is not `store_id`."""
+    scratch.run(attaching(copied.file, write=False))
+    known_version(scratch, copied.file)
+    copied.unlink()
+    _check(scratch, copied.path, store_id)
+    store = Still(scratch, copied.path)
+    settings, definitions = store.settings(), known_to(store)
+    read_models: dict[str, Profiles] = {}
+    for workspace in workspaces:
+        # UsageError: the store does not have this workspace, so nobody is in it.
+        with contextlib.suppress(UsageError):
+            read_models[workspace] = profiles_of(store, workspace=workspace, now_ms=copied.made_ms)
+    clocks = clocks_of(settings.stated)
+    free = []
+    for _ in range(READERS):
+        still = Still(scratch.cursor(), copied.path)
+        reader = Reader(
+            store=still,
+            made_ms=copied.made_ms,
+            profiles={name: replace(model, store=still) for name, model in read_models.items()},
+            definitions=definitions,
+            clocks=clocks,
+        )
+        free.append(reader)
+    return Snapshot(
+        scratch=scratch,
+        made_ms=copied.made_ms,
+        made_s=copied.made_s,
+        signature=copied.signature,
+        number=store.next_import()[0] - 1,
+        settings=settings,
+        secret=store.meta("secret"),
+        feeds={feed.name: feed for feed in store.feeds()},
+        due_ms=_next_alias_ms(read_models.values()),
+        free=free,
+    )
+
+
+def _next_alias_ms(read_models: Iterable[Profiles]) -> int | None:
+    """Return when the next alias takes effect; None if none is waiting."""
+    waiting = (
+        alias.due_ms for profiles in read_models for alias in profiles.aliases if not alias.in_force
+    )
+    return min(waiting, default=None)
+
+
 def _check(scratch: Scratch, path: Path, store_id: str) -> None:
-    """See that the attached store is the one with an id, and of this version. Raises OtherStore,
-    StoreUnusable."""
+    """Check the id and the version of the attached store. Raises OtherStore, StoreUnusable."""
     if version_of(scratch, path) == SCHEMA_VERSION:
         check_same(scratch, path, store_id)
     else:
@@ -186,9 +233,9 @@ def _check(scratch: Scratch, path: Path, store_id: str) -> None:
 
 
 class Snapshots:
-    """The newest snapshot of a store, taken anew when the store has changed.
+    """The newest snapshot of a store, made again when the store has changed.
 
-    `renew` is called by one thread at a time; all else in the thread of the event loop.
+    `renew` is called by one thread at a time, all other methods in the thread of the event loop.
     """
 
     def __init__(
@@ -204,23 +251,27 @@ class Snapshots:
         self.refresh_s, self.most_behind_s = refresh_s, most_behind_s
         self.now: Snapshot
         self.store_id = ""
-        """The id of the store that is served."""
+        """The id of the served store."""
         self.trouble: Trouble | None = None
-        """What was in the way when the store was looked at last."""
+        """The trouble at the last look at the store."""
         self.copies = 0
+        """How many copies were begun."""
         self.copy_s = 0.0
+        """The seconds that the last copy took."""
         self.checked_ms = 0
-        self.told_ms = 0
-        """What was in the store at this time is answered out of."""
+        """When the store was last the same as the snapshot, in milliseconds since 1970."""
+        self.answered_ms = 0
+        """The time up to which answers are complete, in milliseconds since 1970."""
         self.checked_s = 0.0
-        """When the store was seen to be what is answered out of, as time.monotonic."""
+        """When the store was last the same as the snapshot, as time.monotonic."""
         self._looked_at: tuple[object, ...] = ()
         self._next = 0.0
         self._leaving: list[Snapshot] = []
 
     def open(self, wait_s: float) -> None:
-        """Make the store where there is none, bring it up to this version, and take the first
-        snapshot. Raises StoreBusy, StoreUnusable.
+        """Take the first snapshot, of a store that is made or upgraded if necessary.
+
+        Raises StoreBusy, StoreUnusable.
         """
         with (
             contextlib.closing(Scratch(self.folder)) as scratch,
@@ -237,14 +288,15 @@ class Snapshots:
             ) from None
 
     def renew(self, *, at_once: bool = False) -> Snapshot | None:
-        """Return a new snapshot, where the store has changed since the last one and may be read
-        now. at_once: also where it was copied a moment ago. Raises whatever is in the way:
-        StoreUnusable, OSError, and all else.
+        """Return a new snapshot if the store has changed and may be read now, else None.
+
+        at_once: whether to copy also if the last copy was made a moment ago. Raises StoreUnusable,
+        OSError, and any other error of the copy.
         """
         began_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         due = self.now.due_ms is not None and self.now.due_ms <= now_ms  # an alias takes effect
-        was = signature_of(self.path)
-        if was == self.now.was and not due:
+        signature = signature_of(self.path)
+        if signature == self.now.signature and not due:
             self.checked_ms, self.checked_s, self.trouble = now_ms, began_s, None
             return None
         resting = (time.time_ns() - self.path.stat().st_mtime_ns) / 1e9
@@ -252,58 +304,65 @@ class Snapshots:
             return None
         try:
             if time.monotonic() < self._next and not at_once:
-                self._look(was)
+                self._look(signature)
                 return None
             return self._take(time.monotonic())
         except StoreBusy:
             return None
 
     def note(self, error: Exception) -> None:
-        """Note what was in the way of a look at the store."""
+        """Remember the trouble that an error of a look at the store shows."""
         self.trouble = trouble_of(error, self.path) or Trouble.FAILING
 
-    def _look(self, was: tuple[object, ...]) -> None:
-        """See that the store is still the one that is served, also where it is not copied yet. was:
-        its signature. Raises StoreBusy, OtherStore, StoreUnusable."""
-        if was == self._looked_at:
+    def _look(self, signature: tuple[object, ...]) -> None:
+        """Check that the store at the path is the served one, without copying it.
+
+        signature: of its file. Raises StoreBusy, OtherStore, StoreUnusable.
+        """
+        if signature == self._looked_at:
             return
         with contextlib.closing(Scratch(self.folder)) as scratch:
             attach(scratch, self.path, write=False, until=time.monotonic())
             _check(scratch, self.path, self.store_id)
-        self._looked_at, self.trouble = was, None
+        self._looked_at, self.trouble = signature, None
 
     def _take(self, until: float) -> Snapshot:
-        began = time.monotonic()
-        made_ms = time.time_ns() // 1_000_000
+        """Copy the store and open the copy. until: how long a busy store is waited for."""
         self.copies += 1
-        copied = self.folder / f"copy-{self.copies}"
+        copied = CopiedStore(
+            file=self.folder / f"copy-{self.copies}",
+            path=self.path,
+            signature=(),
+            made_ms=time.time_ns() // 1_000_000,
+            made_s=time.monotonic(),
+        )
         scratch = Scratch(self.folder, MEMORY_LIMIT)
         try:
             scratch.run(f"set threads = {READERS}")
-            was = copy_for_reading(scratch, self.path, copied, until=until)
-            snapshot = Snapshot(scratch, self.path, copied, self.workspaces, made_ms, self.store_id)
+            signature = copy_for_reading(scratch, self.path, copied.file, until=until)
+            snapshot = open_copy(
+                scratch,
+                replace(copied, signature=signature),
+                workspaces=self.workspaces,
+                store_id=self.store_id,
+            )
         except BaseException:
             scratch.close()
-            for part in (copied, copied.with_name(copied.name + ".wal")):
-                part.unlink(missing_ok=True)
+            copied.unlink()
             raise
-        snapshot.was, snapshot.made_s = was, began
-        self.copy_s = time.monotonic() - began
+        self.copy_s = time.monotonic() - copied.made_s
         self._next = time.monotonic() + max(self.refresh_s - self.copy_s, self.copy_s)
         return snapshot
 
     def _begin(self, snapshot: Snapshot) -> None:
-        self.now, self.checked_ms, self.checked_s, self.trouble = (
-            snapshot,
-            snapshot.made_ms,
-            snapshot.made_s,
-            None,
-        )
+        """Make a snapshot the newest one."""
+        self.now, self.trouble = snapshot, None
+        self.checked_ms, self.checked_s = snapshot.made_ms, snapshot.made_s
 
     def behind_s(self) -> float:
-        """Return how much older than promised that is which is told.
+        """Return how many seconds older than promised the answers are.
 
-        Both clocks are asked: each may stand still or jump.
+        The later of two clocks counts, because each of them may stand still or jump.
         """
         age_s = max(
             time.monotonic() - self.checked_s,
@@ -312,14 +371,14 @@ class Snapshots:
         return age_s - PROMISED_S - max(self.refresh_s, self.copy_s) - self.copy_s
 
     def silence(self) -> Trouble | None:
-        """Return why nothing is told; None where it is new enough to be told."""
+        """Return why no question is answered; None while the snapshot is new enough."""
         return (self.trouble or Trouble.BEHIND) if self.behind_s() > self.most_behind_s else None
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Lend a reader of the newest snapshot.
+        """Lend a reader of the newest snapshot; at most READERS are lent at a time.
 
-        At most READERS at a time. Raises Problem where it is too old to be told.
+        Raises Problem if the snapshot is too old.
         """
         if (silence := self.silence()) is not None:
             raise silence.of_question()
@@ -337,7 +396,7 @@ class Snapshots:
                 snapshot.close()
 
     def put(self, snapshot: Snapshot) -> None:
-        """Answer out of another snapshot from now on."""
+        """Answer new questions from a newer snapshot."""
         old = self.now
         self._begin(snapshot)
         old.retired = True
@@ -347,11 +406,14 @@ class Snapshots:
             old.close()
 
     def tells_since(self, when_s: float) -> bool:
-        """Say whether all that is told comes from a store as it was at a time (time.monotonic), or
-        later; or nothing is told."""
+        """Return whether every answer is at least as new as a time, or there are no answers.
+
+        when_s: that time, as time.monotonic.
+        """
         return not self._leaving and (
             self.checked_s >= when_s or (self.silence() is not None and not self.now.users)
         )
 
     def close(self) -> None:
+        """Close the newest snapshot."""
         self.now.close()

@@ -1,7 +1,7 @@
-"""Bearer tokens of clients: signed, so that none is kept, and not revocable (domain.md 9).
+"""Bearer tokens of clients: signed, so that none is stored, and not revocable (domain.md 9).
 
-A token says who and until when, under the signature of a key that this process made for itself: a
-restart ends all of them, and a client asks for another one, as it does when one has run out.
+A token has the client's name and the end of its life, signed with a key that this process made. A
+restart makes another key and so ends all tokens: clients ask for new ones, as after an expiry.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import secrets
 import time
 
 LIFE_S = 28_800
+"""The life of a token: eight hours."""
 
 
 class Tokens:
@@ -27,7 +28,7 @@ class Tokens:
         return f"{_text(payload)}.{_text(self._sign(payload))}"
 
     def client(self, token: str) -> str | None:
-        """Return the name of the client whose token this is; None: it is none, or ran out."""
+        """Return the name of the client whose token this is; None for an invalid or expired one."""
         payload, _, signature = token.partition(".")
         try:
             content, sign = _bytes(payload), _bytes(signature)
@@ -50,7 +51,7 @@ def _bytes(text: str) -> bytes:
     raw = base64.b64decode(
         text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
     )
-    # the last character has bits that say nothing: one token has one spelling
+    # The last character has unused bits: without this check a token would have several spellings.
     if _text(raw) != text:
         raise ValueError("not as it was written")
     return raw

@@ -1,7 +1,6 @@
-"""What is in the way of a server: its store is gone, another is in its place, it cannot be read.
+"""The troubles of a server: its store is gone, was replaced, or cannot be read.
 
-Each has a code for programs, which batches and questions are refused with, and the status that
-/healthz tells.
+Each has a code, with which batches and questions are refused, and a status, which /healthz shows.
 """
 
 from __future__ import annotations
@@ -14,10 +13,14 @@ from profilectl.server.gate import Problem
 
 
 class Trouble(enum.Enum):
-    """What is in the way: its code, the status of /healthz, and a sentence."""
+    """A trouble: its code, the status in /healthz, and a sentence."""
 
-    GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
-    OTHER = "OTHER_STORE", "other_store", "another store is at the path of the one that is served"
+    STORE_GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
+    OTHER_STORE = (
+        "OTHER_STORE",
+        "other_store",
+        "another store is at the path of the one that is served",
+    )
     UNUSABLE = (
         "STORE_UNUSABLE",
         "store_unusable",
@@ -36,23 +39,20 @@ class Trouble(enum.Enum):
         self.code, self.status, self.sentence = code, status, sentence
 
     def of_question(self) -> Problem:
-        """Return the answer to a question: what could be told is too old."""
-        return Problem(
-            503,
-            self.code,
-            f"{self.sentence}, and what could be told is too old; try again",
-            {"Retry-After": "1"},
-        )
+        """Return the answer to a question that could only be answered with old data."""
+        message = f"{self.sentence}, and the last copy is too old to answer from; try again"
+        return Problem(503, self.code, message, headers={"Retry-After": "1"})
 
     def of_batch(self) -> Problem:
-        """Return the answer to what would be written."""
-        return Problem(503, self.code, f"{self.sentence}; send it again", {"Retry-After": "1"})
+        """Return the answer to a batch that cannot be written."""
+        message = f"{self.sentence}; send it again"
+        return Problem(503, self.code, message, headers={"Retry-After": "1"})
 
 
 def trouble_of(error: BaseException, path: Path) -> Trouble | None:
-    """Return what a failure says of the store at a path; None where it says nothing of that."""
+    """Return the trouble that a failure shows; None if it has nothing to do with the store."""
     if isinstance(error, OtherStore):
-        return Trouble.OTHER
+        return Trouble.OTHER_STORE
     if isinstance(error, KeyMissing):
         return Trouble.NO_KEY
     if not isinstance(error, StoreUnusable | OSError):
@@ -60,9 +60,9 @@ def trouble_of(error: BaseException, path: Path) -> Trouble | None:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return Trouble.GONE
+        return Trouble.STORE_GONE
     except OSError:
         return Trouble.UNUSABLE
-    if isinstance(error, StoreGone | FileNotFoundError):  # it came back a moment later
-        return Trouble.GONE
+    if isinstance(error, StoreGone | FileNotFoundError):  # the store came back after the failure
+        return Trouble.STORE_GONE
     return Trouble.UNUSABLE if isinstance(error, StoreUnusable) else None

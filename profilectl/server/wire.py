@@ -1,12 +1,12 @@
-"""The connection of a client: what a request may take before anybody knows whose it is.
+"""The connection of a client, with limits that hold before the server knows who the client is.
 
-The parser has no limits, and uvicorn's protocol has one, of idle connections. This one counts the
-bytes and seconds of everything else: of a head, of a body with all that stands around it, of an
-answer that is not taken. The clock is the connection's own: a byte that comes does not set it back.
-What is refused here is refused in JSON, as everything else, where an answer can still be sent.
+The parser has no limits, and uvicorn's protocol has one, for idle connections. This protocol limits
+the bytes and seconds of everything else: of a head, of a body with its framing, of an answer that
+the client does not read. Arriving bytes do not reset a clock. A refusal is JSON, like every other
+answer, if an answer can still be sent.
 
-Requests that are sent ahead of an answer wait as they came, unread, up to a limit: each that was
-read would cost a hundred times its bytes.
+Requests that a client sends before it has its last answer wait as raw bytes, up to a limit: a
+parsed request takes a hundred times its bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import enum
 import functools
 import http
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,47 +22,48 @@ from typing import Any, cast
 
 import httptools
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from profilectl.server.gate import MOST_BYTES, REFUSED, Problem, line_of
+from profilectl.server.gate import MOST_BYTES, REFUSED, Problem, refused_line
 from profilectl.server.peers import Peers, address_of
 
 HEAD_PIECE, BODY_PIECE = 512, 2048
-"""So many bytes are read at once: all requests within them are begun."""
+"""The bytes of a head and of a body that are parsed at once. All requests within them are begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What a connection may take."""
+    """The limits of one connection."""
 
     head_bytes: int = 64 * 1024
     """Bytes of a request line and its headers."""
     head_s: float = 15
-    """Seconds for them: since the connection was made, or, after an answer, their first byte."""
+    """Seconds for a head, from the connection or, after an answer, from the head's first byte."""
     headers: int = 100
     """Headers of a request."""
     body_bytes: int = 2 * MOST_BYTES
-    """Bytes of a body as it is sent: with the sizes and extensions of its chunks, and trailers."""
+    """Bytes of a body as it is sent, with the sizes and extensions of its chunks, and trailers."""
     chunks: int = 4096
-    """Chunks of a body: each costs as much to read as a kilobyte."""
+    """Chunks of a body: to parse one takes as long as a kilobyte."""
     body_s: float = 30
-    """Seconds for it, since the end of the head."""
+    """Seconds for a body, from the end of the head."""
     unread_bytes: int = 8 * 1024 * 1024
-    """Bytes that are thrown away after an answer: who is still sending would not read it else."""
+    """Bytes that are read and dropped after an early answer: some clients send all, then read."""
     ahead_bytes: int = 512 * 1024
     """Bytes that may wait while an earlier request is answered."""
     work_s: float = 70
-    """Seconds in which an answer is made and sent; `serve --timeout` has ended it well before."""
+    """Seconds to make and send an answer; `serve --timeout` ends the work well before."""
     take_s: float = 30
-    """Seconds in which something of an answer must be taken."""
+    """Seconds in which the client must read some part of an answer."""
     idle_s: float = 30
-    """Seconds that a connection stays between two requests."""
+    """Seconds that a connection stays open between two requests."""
     linger_s: float = 2
-    """Seconds for the other side to read why it was refused."""
+    """Seconds for the client to read why it was refused."""
 
 
 class Phase(enum.Enum):
-    """What a connection waits for."""
+    """The states of a connection: which clock runs."""
 
     HEAD = enum.auto()
     BODY = enum.auto()
@@ -73,7 +73,7 @@ class Phase(enum.Enum):
 
 
 class _Stop(Exception):
-    """The parser shall not read on."""
+    """The parser must stop, because the request is refused."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -81,9 +81,9 @@ class _Stop(Exception):
 
 
 def config_of(
-    application: Any, limits: ConnectionLimits, peers: Peers, log: Callable[[str], None]
+    application: ASGIApp, limits: ConnectionLimits, peers: Peers, *, log: Callable[[str], None]
 ) -> uvicorn.Config:
-    """Return the configuration of a server whose connections have limits. log: takes a line."""
+    """Return the configuration of a server whose connections have limits. log: writes a line."""
     protocol = functools.partial(Wire, limits=limits, peers=peers, log=log)
     return uvicorn.Config(
         application,
@@ -116,19 +116,20 @@ class Wire(HttpToolsProtocol):
         self._phase = Phase.HEAD
         self._timer: asyncio.TimerHandle | None = None
         self._began = time.perf_counter()
-        self._in_head = True  # what comes next belongs to a head,
-        self._head_begun = False  # ... of which something has come
-        self._size = 0  # of the head or body that is being read
+        self._in_head = True  # the next bytes belong to a head
+        self._head_begun = False  # some bytes of the head have come
+        self._size = 0  # bytes of the head or body that is being read
         self._chunks = 0
         self._ahead = bytearray()
-        self._later: Problem | None = None  # what is answered after all that is being answered
-        self._deaf = False  # what comes is thrown away
-        self._thrown = 0
-        self._untaken = 0
+        self._later: Problem | None = None  # the answer to send after those under way
+        self._deaf = False  # arriving bytes are dropped
+        self._dropped = 0  # bytes that were dropped
+        self._unsent = 0  # bytes of the answer that the client has not read
 
-    # What the transport says.
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection, or refuse it if there are too many."""
         super().connection_made(transport)
         self._address = address_of(self.client[0]) if self.client else None
         allowed = self.peers.enter(self._address)
@@ -137,19 +138,20 @@ class Wire(HttpToolsProtocol):
             return
         self._deaf = True
         self._write(
-            Problem(503, "UNAVAILABLE", "too many connections", {"Retry-After": "1"})
+            Problem(503, "UNAVAILABLE", "too many connections", headers={"Retry-After": "1"})
             if allowed is None
             else Problem(
                 429,
                 "TOO_MANY_CONNECTIONS",
                 f"more than {self.peers.of_each} connections of one address",
-                {"Retry-After": "1"},
+                headers={"Retry-After": "1"},
             )
         )
         transport.close()
         self._expect(Phase.END, self.limits.linger_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection that has ended."""
         self.peers.leave(self._address)
         self._deaf = True
         if self._timer is not None:
@@ -157,10 +159,11 @@ class Wire(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Read bytes, or keep them until the request before them is answered."""
         self._unset_keepalive_if_required()
         if self._deaf:
-            self._thrown += len(data)
-            if self._thrown > self.limits.unread_bytes:
+            self._dropped += len(data)
+            if self._dropped > self.limits.unread_bytes:
                 self.transport.abort()
             return
         if self._ahead or self._is_busy():
@@ -174,8 +177,8 @@ class Wire(HttpToolsProtocol):
             if self._is_busy():
                 self._wait_with(data[place:])
                 return
-            left = self.limits.head_bytes - self._size if self._in_head else BODY_PIECE
-            if not left:
+            room = self.limits.head_bytes - self._size if self._in_head else BODY_PIECE
+            if not room:
                 self._refuse(
                     Problem(
                         431,
@@ -185,7 +188,7 @@ class Wire(HttpToolsProtocol):
                     )
                 )
                 return
-            piece = data[place : place + min(HEAD_PIECE if self._in_head else BODY_PIECE, left)]
+            piece = data[place : place + min(HEAD_PIECE if self._in_head else BODY_PIECE, room)]
             place += len(piece)
             self._read_piece(piece)
 
@@ -211,7 +214,7 @@ class Wire(HttpToolsProtocol):
             )
 
     def _is_busy(self) -> bool:
-        """Say whether a request has come whole and is not answered: the next waits."""
+        """Return whether a complete request is not answered yet, so that the next has to wait."""
         return self._in_head and self.cycle is not None and not self.cycle.response_complete
 
     def _wait_with(self, data: bytes) -> None:
@@ -220,15 +223,17 @@ class Wire(HttpToolsProtocol):
         if len(self._ahead) > self.limits.ahead_bytes:
             self.transport.abort()
 
-    # What the parser finds.
+    # Called by the parser
 
     def on_message_begin(self) -> None:
+        """Begin a request."""
         super().on_message_begin()
         self._head_begun = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; refuse a request that has too many."""
         if not self._in_head:
-            return  # a trailer is no header: nobody looked at it when the request was let through
+            return  # a trailer: it was not there when the request was checked, so it does not count
         if len(self.headers) >= self.limits.headers:
             raise _Stop(
                 Problem(
@@ -240,6 +245,7 @@ class Wire(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """End the head, and begin the body."""
         upgrade = self.parser.should_upgrade()
         if upgrade and any(
             name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
@@ -256,7 +262,7 @@ class Wire(HttpToolsProtocol):
         self._expect(Phase.BODY, self.limits.body_s)
 
     def on_chunk_header(self) -> None:
-        """Count a chunk. The parser calls it."""
+        """Count a chunk of the body."""
         self._chunks += 1
         if self._chunks > self.limits.chunks:
             raise _Stop(
@@ -266,6 +272,7 @@ class Wire(HttpToolsProtocol):
             )
 
     def on_message_complete(self) -> None:
+        """End a request: the next bytes belong to another one."""
         super().on_message_complete()
         self._in_head, self._size = True, 0
         if self.cycle.response_complete:
@@ -274,10 +281,11 @@ class Wire(HttpToolsProtocol):
             self._expect(Phase.WORK, self.limits.work_s)
 
     def on_response_complete(self) -> None:
+        """End an answer, and go on with the next request."""
         super().on_response_complete()
         self._began = time.perf_counter()
         if self.transport.is_closing():
-            self._untaken = self.transport.get_write_buffer_size()
+            self._unsent = self.transport.get_write_buffer_size()
             self._expect(Phase.END, self.limits.take_s)
         elif not self.cycle.response_complete:
             phase = Phase.WORK if self._in_head else Phase.BODY
@@ -286,11 +294,11 @@ class Wire(HttpToolsProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Read what comes after all that is answered."""
+        """Read the bytes after the last request that was answered."""
         if self._later is not None:
             self._end_with(self._later)
             return
-        self._untaken = self.transport.get_write_buffer_size()
+        self._unsent = self.transport.get_write_buffer_size()
         self._expect(Phase.IDLE, self.limits.idle_s)
         if self._head_begun:
             self._expect(Phase.HEAD, self.limits.head_s)
@@ -303,17 +311,18 @@ class Wire(HttpToolsProtocol):
         if not self._deaf:
             self._read(ahead)
 
-    # What the clock says.
+    # The clock
 
     def _expect(self, phase: Phase, within_s: float) -> None:
-        """Wait for something, for so long."""
+        """Enter a phase, and end the connection if it takes longer than `within_s` seconds."""
         if self._timer is not None:
             self._timer.cancel()
         self._phase = phase
         self._timer = self.loop.call_later(within_s, self._overdue)
 
     def _overdue(self) -> None:
-        left = self.transport.get_write_buffer_size()
+        """Refuse the request or end the connection, because a phase took too long."""
+        unsent = self.transport.get_write_buffer_size()
         if self._phase is Phase.HEAD:
             self._refuse(
                 Problem(
@@ -323,23 +332,23 @@ class Wire(HttpToolsProtocol):
                 )
             )
         elif self._phase is Phase.BODY and self.pipeline and not self.transport.is_closing():
-            self._expect(self._phase, self.limits.body_s)  # it is not read, until it is its turn
+            self._expect(self._phase, self.limits.body_s)  # its body is not read before its turn
         elif self._phase is Phase.BODY:
             self._refuse(
                 Problem(408, "REQUEST_TIMEOUT", f"a body takes at most {self.limits.body_s:g} s")
             )
-        elif self._phase is Phase.IDLE and not left:
+        elif self._phase is Phase.IDLE and not unsent:
             self.transport.close()
-        elif self._phase in (Phase.IDLE, Phase.END) and 0 < left < self._untaken:
-            self._untaken = left
+        elif self._phase in (Phase.IDLE, Phase.END) and 0 < unsent < self._unsent:
+            self._unsent = unsent
             self._expect(self._phase, self.limits.take_s)
         else:
             self.transport.abort()
 
-    # What is answered from here.
+    # Refusals
 
     def _refuse(self, problem: Problem) -> None:
-        """End the connection with an answer, where one can be sent."""
+        """End the connection, with an answer if one can be sent."""
         if self._deaf:
             return
         self._deaf = True
@@ -348,7 +357,7 @@ class Wire(HttpToolsProtocol):
         if cycle is None or (cycle.response_complete and self._in_head):
             self._end_with(problem)
         elif self._in_head:
-            self._later = problem  # those before it are answered first
+            self._later = problem  # the requests before this one are answered first
         elif cycle.response_started or self.pipeline:
             self.transport.abort()
         else:
@@ -358,7 +367,10 @@ class Wire(HttpToolsProtocol):
             self._end_with(problem, logged=False)
 
     def _end_with(self, problem: Problem, *, logged: bool = True) -> None:
-        """Answer, and let the other side read that: closed with something unread, it is lost."""
+        """Send an answer, and leave the client time to read it.
+
+        A connection that is closed with unread bytes is reset, and the answer lost.
+        """
         self._write(problem, logged=logged)
         self.transport.write_eof()
         self.flow.resume_reading()
@@ -377,4 +389,4 @@ class Wire(HttpToolsProtocol):
         head = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers)
         self.transport.write(f"HTTP/1.1 {problem.status} {phrase}\r\n{head}\r\n".encode() + body)
         if logged:
-            self.log(json.dumps(line_of("other", None, problem.status, self._began, None)))
+            self.log(refused_line(problem.status, self._began))

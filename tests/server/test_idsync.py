@@ -536,7 +536,9 @@ def test_a_feed_speaks_with_its_key_and_secret_or_a_signature(app: Room) -> None
         return {
             "x-mp-key": key,
             "date": date,
-            "x-mp-signature": signature_of(secret, method, date, target, of),
+            "x-mp-signature": signature_of(
+                secret, method=method, date=date, target=target, body=of
+            ),
         }
 
     for good in (
@@ -581,6 +583,12 @@ def test_the_signature_is_the_one_of_the_platforms_description() -> None:
     # Made with openssl: printf 'POST\n20170712T224127Z\n/v1/identify{"a":1}' | openssl dgst -sha256
     # -hmac secret
     assert (
-        signature_of("secret", "POST", "20170712T224127Z", "/v1/identify", b'{"a":1}')
+        signature_of(
+            "secret",
+            method="POST",
+            date="20170712T224127Z",
+            target="/v1/identify",
+            body=b'{"a":1}',
+        )
         == "82378628376b2a5e79395cb5ac9b6fee12035d30ec29a468579878820f48a164"
     )

@@ -144,7 +144,9 @@ def signed(service: Service, secret: str, key: str = "crm-key", peer: str = "192
         body=b"1",
         x_mp_key=key,
         date=date,
-        x_mp_signature=signature_of(secret, "POST", date, "/v1/search", b"1"),
+        x_mp_signature=signature_of(
+            secret, method="POST", date=date, target="/v1/search", body=b"1"
+        ),
     )[0]
 
 

@@ -30,7 +30,9 @@ class Served:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.peers = peers
         gate = Gate(application, timeout_s=limits.get("work_s", 5) - 0.5, log=self.log)
-        self.server = uvicorn.Server(config_of(gate, ConnectionLimits(**limits), peers, gate.write))
+        self.server = uvicorn.Server(
+            config_of(gate, ConnectionLimits(**limits), peers, log=gate.write)
+        )
         self.thread = threading.Thread(
             target=lambda: asyncio.run(self.server.serve([self.listening])), daemon=True
         )

@@ -1,4 +1,4 @@
-"""profilectl audiences: segments of users by rules."""
+"""profilectl audiences: segments of users, defined by rules."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from profilectl.rules.audience import KINDS
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Segments of users by rules: define, try, evaluate, compare and export them.",
+    help="Define, try, evaluate, compare and export segments of users.",
 )
 app.add_typer(group, name="audiences")
 
 KindName = enum.Enum("KindName", names_of(KINDS), type=str)  # type: ignore[misc]
-FormatName = enum.Enum("FormatName", {name: name for name in ("csv", "jsonl", "zip")}, type=str)  # type: ignore[misc]
+FormatName = enum.Enum(  # type: ignore[misc]
+    "FormatName", {name: name for name in ("csv", "jsonl", "zip")}, type=str
+)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The audience.")]
 CriteriaArgument = Annotated[
     str,
@@ -56,6 +58,7 @@ NowOption = Annotated[
 
 
 def _table(criteria: str, kind: KindName, lookback: str | None) -> dict[str, str]:
+    """Return a definition as a configuration file has it."""
     return {
         "criteria": criteria,
         "kind": kind.value,
@@ -65,7 +68,7 @@ def _table(criteria: str, kind: KindName, lookback: str | None) -> dict[str, str
 
 @group.command("list", epilog="Example: profilectl audiences list --json")
 def list_command(context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
-    """List the audiences of the store, with how many are in each."""
+    """List the audiences with their sizes."""
     from profilectl.audiences.actions import audiences_in
     from profilectl.render import audiences, screen
 
@@ -94,8 +97,9 @@ class AudienceAddOptions:
 )
 @with_options(AudienceAddOptions)
 def add_command(context: typer.Context, options: AudienceAddOptions) -> None:
-    """Define an audience and evaluate it for everybody (a standard one waits for `audiences
-    refresh`).
+    """Define an audience and evaluate it for everybody.
+
+    A standard audience is not evaluated before `audiences refresh`.
     """
     from profilectl.audiences.actions import add_audience
     from profilectl.render import audiences, screen
@@ -105,7 +109,7 @@ def add_command(context: typer.Context, options: AudienceAddOptions) -> None:
     added = add_audience(
         options_of(context).store, audience, replaces=options.replace, wait_s=options.wait
     )
-    tell_unknown(context, audience.tree, audience.workspace, options.wait)
+    tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
     screen.print_json(added) if options.as_json else audiences.print_audiences([added])
 
 
@@ -116,7 +120,7 @@ class AudiencePreviewOptions:
     criteria: CriteriaArgument
     kind: KindOption = KindName["real-time"]
     lookback: LookbackOption = None
-    now: NowOption = None
+    as_of: NowOption = None
     wait: WaitOption = 0
     as_json: JsonOption = False
 
@@ -126,7 +130,7 @@ class AudiencePreviewOptions:
 )
 @with_options(AudiencePreviewOptions)
 def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> None:
-    """Say how many users an audience would have, and show some of them; keep nothing."""
+    """Show how many users an audience would have, and some of them, without defining it."""
     from profilectl.audiences.actions import preview_audience
     from profilectl.reading.actions import stated_time
     from profilectl.render import audiences, screen
@@ -136,10 +140,10 @@ def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> 
     preview = preview_audience(
         options_of(context).store,
         audience,
-        now_ms=stated_time("--now", options.now),
+        now_ms=stated_time("--now", options.as_of),
         wait_s=options.wait,
     )
-    tell_unknown(context, audience.tree, audience.workspace, options.wait)
+    tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
     screen.print_json(preview) if options.as_json else audiences.print_preview(preview)
 
 
@@ -149,17 +153,17 @@ def refresh_command(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="The audiences (default: all).")
     ] = None,
-    now: NowOption = None,
+    as_of: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate audiences for everybody, and say who entered and left."""
+    """Evaluate audiences for everybody, and show how many users entered and left."""
     from profilectl.audiences.actions import refresh_audiences
     from profilectl.reading.actions import stated_time
     from profilectl.render import audiences, screen
 
     refreshed = refresh_audiences(
-        options_of(context).store, names or (), now_ms=stated_time("--now", now), wait_s=wait
+        options_of(context).store, names or (), now_ms=stated_time("--now", as_of), wait_s=wait
     )
     screen.print_json(refreshed) if as_json else audiences.print_audiences(refreshed)
 
@@ -168,7 +172,7 @@ def refresh_command(
 def show_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Show one: its criteria, kind and size, and when it was last evaluated."""
+    """Show one audience: its criteria, kind and size, and when it was last evaluated."""
     from profilectl.audiences.actions import audience_named
     from profilectl.render import audiences, screen
 
@@ -187,7 +191,7 @@ def members_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List who is in an audience; with --json one JSON document a line."""
+    """List the members of an audience; with --json one JSON document a line."""
     from profilectl.audiences.actions import members_of
     from profilectl.render import audiences
 
@@ -211,7 +215,10 @@ def diff_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List who entered and left an audience, and when; with --json one JSON document a line."""
+    """List the users that entered or left an audience, and when.
+
+    With --json one JSON document a line.
+    """
     from profilectl.audiences.actions import changes_of
     from profilectl.reading.actions import stated_time
     from profilectl.render import audiences
@@ -246,15 +253,15 @@ def export_command(
         typer.Option(
             "--format",
             help=(
-                "csv (a row an identity, as the platform's download), jsonl (a document a"
-                " user) or zip (the CSV with its manifest.json); default: by the name of the"
-                " output, else csv."
+                "csv (a row for each identity, as in the platform's download), jsonl (a document"
+                " for each user) or zip (the CSV with its manifest.json); default: by the name"
+                " of the output, else csv."
             ),
         ),
     ] = None,
     wait: WaitOption = 0,
 ) -> None:
-    """Export who is in an audience, with all identities."""
+    """Export the members of an audience with all their identities."""
     from profilectl.audiences.download import export_audience
     from profilectl.render import screen
 
@@ -263,7 +270,7 @@ def export_command(
     chosen = format.value if format else suffix if suffix in ("csv", "jsonl", "zip") else "csv"
     if chosen == "zip" and output is None:
         raise UsageError("a zip goes into a file", "name it with -o")
-    count = export_audience(options_of(context).store, name, output, chosen, wait_s=wait)
+    count = export_audience(options_of(context).store, name, output, form=chosen, wait_s=wait)
     if not options_of(context).quiet:
         screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
 

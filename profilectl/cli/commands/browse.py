@@ -1,4 +1,4 @@
-"""profilectl browse: the activity view with the keyboard."""
+"""profilectl browse: search and the activity view, with the keyboard."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from profilectl.codes import UsageError
 def browse_command(
     context: typer.Context,
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="What to search for first.", show_default=False)
+        str, typer.Argument(metavar="TEXT", help="The first search.", show_default=False)
     ] = "",
 ) -> None:
-    """Look around with the keyboard: search, the activity view, and why each value is what it is.
+    """Search and look at profiles with the keyboard, with an explanation of each value.
 
     Needs the extra: pip install 'profilectl[browse]'.
     """

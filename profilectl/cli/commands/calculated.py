@@ -16,7 +16,7 @@ from profilectl.rules.event.event import EVENT_TYPES
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Attributes that are computed from events: define, try and compute them.",
+    help="Define, try and compute attributes that are computed from events.",
 )
 app.add_typer(group, name="calculated")
 
@@ -68,13 +68,13 @@ NowOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class DefinitionOptions:
-    """What a calculated attribute computes, and of which events."""
+    """The options that define a calculated attribute."""
 
     kind: TypeOption = None
     event: EventOption = None
     event_type: EventTypeOption = None
     of: OfOption = None
-    where: WhereOption = None
+    condition: WhereOption = None
     within: WithinOption = None
     since: SinceOption = None
 
@@ -85,13 +85,15 @@ class DefinitionOptions:
     def definition(self, name: str, *, draft: bool = False) -> Definition:
         """Return the definition. Raises UsageError without --type, and for a wrong one."""
         if self.kind is None:
-            raise UsageError("--type says what is computed", "it is one of " + ", ".join(TYPES))
+            raise UsageError(
+                "--type is missing: what to compute", "it is one of " + ", ".join(TYPES)
+            )
         table = {
             "type": self.kind.value,
             "event": self.event,
             "event_type": value_of(self.event_type),
             "of": self.of,
-            "where": self.where,
+            "where": self.condition,
             "within": self.within,
             "since": self.since,
             "draft": draft or None,
@@ -154,7 +156,7 @@ def add_command(context: typer.Context, options: CalculatedAddOptions) -> None:
     computed = add_calculated(
         options_of(context).store, definition, replaces=options.replace, wait_s=options.wait
     )
-    tell_unknown(context, definition, definition.workspace, options.wait)
+    tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
     screen.print_json(computed) if options.as_json else audiences.print_calculation(computed)
 
 
@@ -164,7 +166,7 @@ class CalculatedPreviewOptions:
 
     name: NameArgument
     what: DefinitionOptions
-    now: NowOption = None
+    as_of: NowOption = None
     wait: WaitOption = 0
     as_json: JsonOption = False
 
@@ -174,18 +176,19 @@ class CalculatedPreviewOptions:
 )
 @with_options(CalculatedPreviewOptions)
 def preview_command(context: typer.Context, options: CalculatedPreviewOptions) -> None:
-    """Compute a definition for everybody and show what comes out, keeping nothing; without --type
-    one that is defined.
+    """Compute a definition for everybody and show the result, without storing anything.
+
+    Without --type it computes the attribute of this name.
     """
     from profilectl.audiences.calculated_actions import preview_calculated
     from profilectl.reading.actions import stated_time
     from profilectl.render import audiences, screen
 
-    store, now_ms = options_of(context).store, stated_time("--now", options.now)
+    store, now_ms = options_of(context).store, stated_time("--now", options.as_of)
     if options.what.is_given():
         definition = options.what.definition(options.name)
         preview = preview_calculated(store, definition, now_ms=now_ms, wait_s=options.wait)
-        tell_unknown(context, definition, definition.workspace, options.wait)
+        tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
     else:
         preview = preview_calculated(store, options.name, now_ms=now_ms, wait_s=options.wait)
     screen.print_json(preview) if options.as_json else audiences.print_calculation(preview)
@@ -196,24 +199,27 @@ def activate_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
     """Compute a draft for everybody, and keep it up to date from now on."""
-    _set_state(context, name, wait, as_json, active=True)
+    _set_state(context, name, wait_s=wait, as_json=as_json, active=True)
 
 
 @group.command("deactivate", epilog="Example: profilectl calculated deactivate spent")
 def deactivate_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Make it a draft: its values go, and the attribute that it masked shows again."""
-    _set_state(context, name, wait, as_json, active=False)
+    """Make a calculated attribute a draft.
+
+    Its values are removed, and the attribute that it masked shows again.
+    """
+    _set_state(context, name, wait_s=wait, as_json=as_json, active=False)
 
 
 def _set_state(
-    context: typer.Context, name: str, wait: float, as_json: bool, *, active: bool
+    context: typer.Context, name: str, *, wait_s: float, as_json: bool, active: bool
 ) -> None:
     from profilectl.audiences.calculated_actions import set_state
     from profilectl.render import audiences, screen
 
-    computed = set_state(options_of(context).store, name, active=active, wait_s=wait)
+    computed = set_state(options_of(context).store, name, active=active, wait_s=wait_s)
     screen.print_json(computed) if as_json else audiences.print_calculation(computed)
 
 
@@ -224,17 +230,20 @@ def recalculate_command(
         list[str] | None,
         typer.Argument(metavar="NAME", help="The calculated attributes (default: all)."),
     ] = None,
-    now: NowOption = None,
+    as_of: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute for everybody again; an import does it for the profiles it touches."""
+    """Compute calculated attributes again for everybody.
+
+    An import does so for the profiles it touches.
+    """
     from profilectl.audiences.calculated_actions import recalculate
     from profilectl.reading.actions import stated_time
     from profilectl.render import audiences, screen
 
     attributes = recalculate(
-        options_of(context).store, names or (), now_ms=stated_time("--now", now), wait_s=wait
+        options_of(context).store, names or (), now_ms=stated_time("--now", as_of), wait_s=wait
     )
     screen.print_json(attributes) if as_json else audiences.print_calculated(attributes)
 
@@ -243,7 +252,7 @@ def recalculate_command(
 def show_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Show one: its definition, its most frequent values, and some profiles that have a value."""
+    """Show one calculated attribute: its definition, frequent values, and some profiles."""
     from profilectl.audiences.calculated_actions import calculated_named
     from profilectl.render import audiences, screen
 
@@ -253,7 +262,10 @@ def show_command(
 
 @group.command("remove", epilog="Example: profilectl calculated remove spent")
 def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
-    """Remove it: its values go, and the attribute that it masked shows again."""
+    """Remove a calculated attribute with its values.
+
+    The attribute that it masked shows again.
+    """
     from profilectl.audiences.calculated_actions import remove_calculated
 
     remove_calculated(options_of(context).store, name, wait_s=wait)

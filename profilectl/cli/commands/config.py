@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,10 @@ from profilectl.cli.options import WaitOption
 config_app = typer.Typer(help="Apply or write the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 DEFINED = ("calculated", "audiences", "outputs", "connections")
-"""Sections of which what is not declared goes; of all else the default comes back."""
+"""The sections whose entries are removed if the file leaves them out.
+
+In all other sections an entry that is left out gets its default back.
+"""
 
 
 @config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
@@ -24,15 +27,15 @@ def apply_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
     wait: WaitOption = 0,
 ) -> None:
-    """Make a configuration the store's own: shows the difference, then applies it."""
+    """Apply a configuration to the store, and show what changes."""
     from profilectl.configuration import apply_file
     from profilectl.render import screen
 
     changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
     for change in () if options_of(context).quiet else changes:
-        before = "" if change.before is None else f"{_said(change.before)} -> "
+        before = "" if change.before is None else f"{_shown(change.before)} -> "
         absent = "gone" if change.name.partition(".")[0] in DEFINED else "default"
-        after = absent if change.after is None else _said(change.after)
+        after = absent if change.after is None else _shown(change.after)
         screen.notice(f"{change.name}: {before}{after}")
     if not options_of(context).quiet:
         verb = "would change" if dry_run else "changed"
@@ -43,7 +46,7 @@ def apply_command(
         )
 
 
-def _said(value: Any) -> str:
+def _shown(value: object) -> str:
     return (
         ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
         if isinstance(value, dict)
@@ -51,7 +54,7 @@ def _said(value: Any) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -1,4 +1,4 @@
-"""profilectl set, modify, alias and identify: one user corrected, one user found."""
+"""profilectl set, modify, alias and identify: correct one user, or find one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from profilectl.cli.who import (
 from profilectl.codes import Exit, NobodyFound, UsageError
 
 if TYPE_CHECKING:
-    from typing import Any as Json
+    from profilectl.rules.text.values import Value
 
 SET = "Example: profilectl set --email john.smith@example.com tier=gold visits:=3 --delete color"
 MODIFY = (
@@ -47,12 +47,14 @@ CorrectionFeedOption = Annotated[
         autocompletion=complete.feeds,
     ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionOptions:
-    """Where a correction goes: the options that `set` and `modify` share."""
+    """The options that `set` and `modify` share."""
 
     feed: CorrectionFeedOption = None
     source: SourceOption = None
@@ -91,9 +93,9 @@ class SetOptions:
 @app.command("set", epilog=SET)
 @with_options(SetOptions)
 def set_command(context: typer.Context, options: SetOptions) -> None:
-    """Set and delete attributes of one person, as an import of one batch: same rules, history and
-    undo.
+    """Set and delete attributes of one person.
 
+    A correction is an import of one batch: it has the same rules and history, and can be undone.
     KEY=VALUE is a text; KEY:=JSON is a number, true, false, a list or null (a tag). Exits with 3 if
     a value is refused.
     """
@@ -104,13 +106,13 @@ def set_command(context: typer.Context, options: SetOptions) -> None:
     sets = _assigned(options.assignments or ())
     deletes = options.delete or []
     if not sets and not deletes:
-        raise UsageError("say what to set or delete", SET.removeprefix("Example: "))
+        raise UsageError("name an attribute to set or delete", SET.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
     report = correct(
         common.store,
         who_is_meant(options.person, SET),
-        sets,
-        deletes,
+        sets=sets,
+        deletes=deletes,
         feed=correction.feed or CORRECTIONS,
         source=value_of(correction.source),
         pick=correction.pick,
@@ -127,11 +129,11 @@ def set_command(context: typer.Context, options: SetOptions) -> None:
     raise typer.Exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
 
 
-def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Json]:
-    """Return the values by key. Raises UsageError where a key is set twice."""
+def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Value]:
+    """Return the values by key. Raises UsageError if a key is set twice."""
     from profilectl.importing.corrections.attributes import assignment
 
-    sets: dict[str, Json] = {}
+    sets: dict[str, Value] = {}
     for text in assignments:
         key, value = assignment(text)
         if key in sets:
@@ -169,11 +171,11 @@ class ModifyOptions:
 @app.command("modify", epilog=MODIFY)
 @with_options(ModifyOptions)
 def modify_command(context: typer.Context, options: ModifyOptions) -> None:
-    """Add, remove and replace identities of one person: all of it or nothing, as an import that can
-    be undone.
+    """Add, remove and replace identities of one person: all changes are made, or none.
 
-    An identity that is added replaces one of the same type that is removed. A unique identity is
-    taken from the profile that has it; an immutable one never changes.
+    The change is an import, so it can be undone. An added identity replaces a removed one of the
+    same type. A unique identity is taken from the profile that has it; an immutable one never
+    changes.
     """
     from profilectl.importing.corrections.as_import import CORRECTIONS
     from profilectl.importing.corrections.identities import changes_of, modify_identities
@@ -182,7 +184,7 @@ def modify_command(context: typer.Context, options: ModifyOptions) -> None:
     adds = [typed_identity(text, "--add", mpid=False) for text in options.add or ()]
     removes = [typed_identity(text, "--remove", mpid=False) for text in options.remove or ()]
     if not adds and not removes:
-        raise UsageError("say what to add or remove", MODIFY.removeprefix("Example: "))
+        raise UsageError("name an identity to add or remove", MODIFY.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
     report = modify_identities(
         common.store,
@@ -226,16 +228,16 @@ class AliasOptions:
             "--end", metavar="TIME", help="Carry events over until this time (default: now)."
         ),
     ] = None
-    now: Annotated[bool, typer.Option("--now", help="Take effect at once, not after 24 hours.")] = (
-        False
-    )
+    at_once: Annotated[
+        bool, typer.Option("--now", help="Take effect at once, not after 24 hours.")
+    ] = False
     environment: Annotated[
         EnvironmentName | None,
         typer.Option("--environment", help="The environment of the MPIDs, if they are in both."),
     ] = None
     feed: CorrectionFeedOption = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say whether the alias is allowed.")
+        bool, typer.Option("--dry-run", help="Only check whether the alias is allowed.")
     ] = False
     wait: WaitOption = 0
     as_json: JsonOption = False
@@ -244,7 +246,7 @@ class AliasOptions:
 @app.command("alias", epilog=ALIAS)
 @with_options(AliasOptions)
 def alias_command(context: typer.Context, options: AliasOptions) -> None:
-    """Carry the past of one profile over to another: its first-seen date and install attribution.
+    """Carry the past of a profile over to another: its first-seen date and install attribution.
 
     Profiles are never merged: identities, attributes and consent stay where they are. An alias is
     an import, so it can be undone.
@@ -260,7 +262,7 @@ def alias_command(context: typer.Context, options: AliasOptions) -> None:
         mpid_of(options.destination),
         start=options.start,
         end=options.end,
-        at_once=options.now,
+        at_once=options.at_once,
         feed=options.feed or CORRECTIONS,
         environment=value_of(options.environment),
         dry_run=options.dry_run,
@@ -269,7 +271,7 @@ def alias_command(context: typer.Context, options: AliasOptions) -> None:
     if options.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:
-        imports.print_alias(report, options.source, options.destination, at_once=options.now)
+        imports.print_alias(report, options.source, options.destination, at_once=options.at_once)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,9 +289,9 @@ class IdentifyOptions:
 @app.command("identify", epilog=IDENTIFY)
 @with_options(IdentifyOptions)
 def identify_command(context: typer.Context, options: IdentifyOptions) -> None:
-    """Say whom a batch with these identities would find, step by step, changing nothing.
+    """Show step by step which profile a batch with these identities would find.
 
-    Exits with 7 if it would find nobody.
+    Nothing changes. Exits with 7 if it would find nobody.
     """
     from profilectl.reading.actions import identify_user
     from profilectl.render import explain, screen

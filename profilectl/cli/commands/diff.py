@@ -1,4 +1,4 @@
-"""profilectl diff: what an import changed, or what lies between two."""
+"""profilectl diff: the changes of an import, or between two imports."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ CHANGES = (
     "changed",
     "deleted",
 )
-ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]
+ChangeName = enum.Enum(  # type: ignore[misc]
+    "ChangeName", {name: name for name in CHANGES}, type=str
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffOptions:
-    """The options of `profilectl diff diff`."""
+    """The options of `profilectl diff`."""
 
     older: Annotated[
         int | None,
@@ -47,7 +49,7 @@ class DiffOptions:
             metavar="M",
             min=0,
             help=(
-                "A second import: show what leads from the state after N to the state after M."
+                "A second import: show the changes from the state after N to the state after M."
                 " M may be the earlier one; 0 is the empty store."
             ),
             autocompletion=complete.imports_in_force,
@@ -87,9 +89,7 @@ class DiffOptions:
 @app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
 @with_options(DiffOptions)
 def diff_command(context: typer.Context, options: DiffOptions) -> None:
-    """Show what an import changed, or what lies between two, profile by profile and attribute by
-    attribute.
-    """
+    """Show the changes of an import, or between two imports, for each profile and attribute."""
     from profilectl.reading.actions import changes_of
     from profilectl.render import imports, screen
 

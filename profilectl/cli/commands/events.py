@@ -1,4 +1,4 @@
-"""profilectl events and stream: what users did, and what comes in."""
+"""profilectl events and stream: the events of users, and arriving batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVENTS_EXAMPLE = (
     " --since 2026-01-01 --type commerce_event"
 )
 FOLLOW_S = 0.5
-"""How often a store is looked at for new batches."""
+"""The seconds between two looks for new batches."""
 OnlyFeedOption = Annotated[
     str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.feeds)
 ]
@@ -84,10 +84,10 @@ class EventsOptions:
 @app.command("events", epilog=EVENTS_EXAMPLE)
 @with_options(EventsOptions)
 def events_command(context: typer.Context, options: EventsOptions) -> None:
-    """List events, newest first: of one user, or of everybody.
+    """List the events of one user or of everybody, newest first.
 
-    With --json one JSON document a line, each event whole, as it came; oldest first, as every
-    history in JSON.
+    With --json one JSON document a line: each event as it came, oldest first, as in every history
+    in JSON.
     """
     from profilectl.reading.actions import read_events, stated_time
     from profilectl.reading.stream import EventFilter
@@ -135,7 +135,7 @@ class StreamOptions:
     follow: Annotated[
         bool,
         typer.Option(
-            "--follow", "-f", help="Go on and show what others import, until you stop it."
+            "--follow", "-f", help="Go on and show new batches as they arrive, until you stop it."
         ),
     ] = False
     wait: WaitOption = 0
@@ -145,10 +145,10 @@ class StreamOptions:
 @app.command("stream", epilog="Example: profilectl stream --environment development --follow")
 @with_options(StreamOptions)
 def stream_command(context: typer.Context, options: StreamOptions) -> None:
-    """Show the latest batches with what each did, newest last; --follow shows more as they come in.
+    """Show the latest batches with their effects, newest last; --follow shows new ones.
 
-    Each names its user: profilectl show --mpid=MPID opens the activity view. A batch of nobody says
-    why: its feed only reads, or may only update and nobody matched.
+    Each batch names its user: profilectl show --mpid=MPID opens the activity view. A batch without
+    a user says why: its feed may only read, or may only update and nobody matched.
     """
     store = options_of(context).store
     end, stamp = _print_stream(store, options, after=None, stamp=None)
@@ -160,11 +160,10 @@ def stream_command(context: typer.Context, options: StreamOptions) -> None:
 def _print_stream(
     store: Path, options: StreamOptions, *, after: int | None, stamp: int | None
 ) -> tuple[int | None, int | None]:
-    """Print the batches that came in since an arrival.
+    """Print the batches since an arrival, and return the new `after` and `stamp`.
 
-    after: the last arrival that was printed; None: nothing was printed yet. stamp: the time of the
-    store's file then, in nanoseconds: a file that has not changed is not opened again. Return both
-    as they are now.
+    after: the last arrival that was printed; None: nothing was printed yet.
+    stamp: the time of the store's file then, in nanoseconds. An unchanged file is not opened again.
     """
     from profilectl.reading.actions import read_batches
     from profilectl.render import events, screen
@@ -183,11 +182,11 @@ def _print_stream(
             wait_s=options.wait,
         )
     except (StoreBusy, StoreUnusable):
-        # An import writes just now; or, once something was printed, a store is being put in place.
+        # An import is writing, or another store is just being put in place.
         if not options.follow or after is None:
             raise
         return after, stamp
-    except NobodyFound:  # who follows may wait for somebody to come
+    except NobodyFound:  # somebody may come later
         if not options.follow:
             raise
         return after, changed

@@ -1,4 +1,4 @@
-"""profilectl explain: why a value, a profile, a row is what it is."""
+"""profilectl explain: the reasons behind values, profiles and rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from profilectl.codes import InputRefused, NobodyFound, UsageError
 
 
 class _ExplainGroup(GroupWithDefault):
-    """`explain --email x` explains attributes; the other kinds have a name."""
+    """`explain --email x` explains attributes; all other explanations have a name."""
 
     default = "attribute"
 
 
 explain_app = typer.Typer(
-    help="Say why: profilectl explain --email x [--attribute tier], or one of the commands.",
+    help=(
+        "Explain attributes: profilectl explain --email x [--attribute tier]; or use a command"
+        " below."
+    ),
     no_args_is_help=True,
     cls=_ExplainGroup,
 )
@@ -34,7 +37,7 @@ IDENTITY = (
     " --and customer_id=JohnSmith911"
 )
 LONGEST_LINE = 15
-"""The most digits of a line number; a longer one is of no line."""
+"""The most digits of a line number; no file has a line with a longer one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ class ExplainAttributeOptions:
 @explain_app.command("attribute", epilog=ATTRIBUTE)
 @with_options(ExplainAttributeOptions)
 def attribute_command(context: typer.Context, options: ExplainAttributeOptions) -> None:
-    """Say which row decided each attribute of a person, and what every other value lost to."""
+    """Show which row decided each attribute of a person, and why every other value lost."""
     from profilectl.reading.actions import explain_person
     from profilectl.render import explain, screen
 
@@ -76,7 +79,7 @@ def attribute_command(context: typer.Context, options: ExplainAttributeOptions) 
         options_of(context).store,
         kind,
         value,
-        options.attribute or (),
+        keys=options.attribute or (),
         as_of=options.as_of,
         wait_s=options.wait,
     )
@@ -99,7 +102,7 @@ class ExplainIdentityOptions:
         typer.Option(
             "--and",
             metavar="TYPE=VALUE",
-            help="Another identity: why is it not the same profile?",
+            help="Explain why this identity is not of the same profile.",
             show_default=False,
             autocompletion=complete.typed,
         ),
@@ -111,8 +114,9 @@ class ExplainIdentityOptions:
 @explain_app.command("identity", epilog=IDENTITY)
 @with_options(ExplainIdentityOptions)
 def identity_command(context: typer.Context, options: ExplainIdentityOptions) -> None:
-    """Say which rows joined the identities of a profile; with --and, why two values are not one
-    profile.
+    """Show which rows joined the identities of a profile.
+
+    With --and it shows why two identities are not of one profile.
     """
     from profilectl.reading.actions import explain_chains, explain_identities
     from profilectl.render import explain, screen
@@ -138,7 +142,7 @@ def identity_command(context: typer.Context, options: ExplainIdentityOptions) ->
 
 
 def _named(kind: str) -> str:
-    """Return what an identity type is called in a message."""
+    """Return the name of an identity type in a message."""
     return "identity or MPID" if kind == "any" else kind
 
 
@@ -148,13 +152,13 @@ def row_command(
     row: Annotated[
         str,
         typer.Argument(
-            metavar="FILE:LINE", help="The line (of Parquet: the row), as in a report or in show."
+            metavar="FILE:LINE", help="A line, or a row of Parquet, as reports and show name it."
         ),
     ],
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what became of one row of a file, in every import that read it."""
+    """Show the fate of one row of a file, in every import that read it."""
     from profilectl.reading.actions import explain_one_row
     from profilectl.render import explain, screen
 
@@ -174,9 +178,7 @@ def row_command(
 def rules_command(
     context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Print the rules in force: identity strategy and flags, priorities, protections, feeds,
-    limits.
-    """
+    """Show the rules in force: identity flags, priorities, protection levels, feeds, limits."""
     from profilectl.reading.actions import explain_rules
     from profilectl.render import explain, screen
 

@@ -1,4 +1,4 @@
-"""profilectl export: what the store holds leaves it."""
+"""profilectl export: profiles, identities, values, batches and imports as files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from profilectl.codes import UsageError
 if TYPE_CHECKING:
     from profilectl.reading.export import Wanted
 
-export_app = typer.Typer(help="Write what the store holds.", no_args_is_help=True)
+export_app = typer.Typer(help="Write the data of the store to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 
 FORMATS = ("jsonl", "parquet", "csv")
 COMPRESSIONS = ("none", "gzip", "zstd")
 ExportFormat = enum.Enum("ExportFormat", names_of(FORMATS), type=str)  # type: ignore[misc]
-CompressionName = enum.Enum("CompressionName", names_of(COMPRESSIONS), type=str)  # type: ignore[misc]
+CompressionName = enum.Enum(  # type: ignore[misc]
+    "CompressionName", names_of(COMPRESSIONS), type=str
+)
 OptOutsName = enum.Enum("OptOutsName", names_of(("event", "none")), type=str)  # type: ignore[misc]
 
 FormatOption = Annotated[
@@ -104,8 +106,8 @@ CompressionOption = Annotated[
     typer.Option(
         "--compression",
         help=(
-            "How to compress: the whole file of text (default: none), the pages of Parquet"
-            " (default: zstd), or as the name of FILE says."
+            "The compression of a text file (default: by its name, else none) or of the pages of"
+            " Parquet (default: zstd)."
         ),
     ),
 ]
@@ -114,8 +116,8 @@ OptOutsOption = Annotated[
     typer.Option(
         "--opt-outs",
         help=(
-            "Whether people who opted out, or in again, leave with an opt_out event (event) or"
-            " without (none)."
+            "Write an opt_out event for people who opted out, or in again (event), or write none"
+            " (none)."
         ),
     ),
 ]
@@ -123,9 +125,9 @@ OptOutsOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions:
-    """What of the store is exported, and into how many files."""
+    """The options that choose what is exported, and into how many files."""
 
-    where: WhereOption = None
+    condition: WhereOption = None
     fields: FieldsOption = None
     environment: OnlyEnvironmentOption = None
     since: SinceOption = None
@@ -204,7 +206,7 @@ AnyExportOptions = (
 
 
 def _form_of(options: AnyExportOptions) -> str:
-    """Return the format that is written: as --format says, else as the name of the file does."""
+    """Return the format: of --format, else of the file's name."""
     from profilectl.files.sinks import format_named
 
     if isinstance(options, ExportBatchesOptions):
@@ -214,8 +216,8 @@ def _form_of(options: AnyExportOptions) -> str:
     return format_named(file_or_stdout(options.output))
 
 
-def _wanted(kind: str, options: AnyExportOptions, selection: SelectionOptions) -> Wanted:
-    """Return what is exported, as far as all kinds of export have it.
+def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) -> Wanted:
+    """Return the request of an export, with the options that all exports have.
 
     Raises UsageError for an empty list of fields.
     """
@@ -231,7 +233,7 @@ def _wanted(kind: str, options: AnyExportOptions, selection: SelectionOptions) -
     return Wanted(
         kind=kind,
         format=form,
-        where=selection.where,
+        where=selection.condition,
         fields=tuple(name.strip() for name in (fields or "").split(",") if name.strip()),
         environment=value_of(selection.environment),
         since=selection.since,
@@ -243,16 +245,19 @@ def _wanted(kind: str, options: AnyExportOptions, selection: SelectionOptions) -
     )
 
 
-def _export(context: typer.Context, wanted: Wanted, noun: str, options: AnyExportOptions) -> None:
+def _export(
+    context: typer.Context, request: Wanted, *, noun: str, options: AnyExportOptions
+) -> None:
+    """Write an export, and print how many it has. noun: for one of them."""
     from profilectl.reading.actions import export_store
     from profilectl.render import screen
 
     common, output = options_of(context), file_or_stdout(options.output)
-    # A bar of progress does not stand between rows on a terminal.
+    # Without a file the rows go to the terminal, and a progress bar would stand between them.
     with screen.progress_bar(quiet=common.quiet or output is None) as progress:
         count = export_store(
             common.store,
-            wanted,
+            request,
             output or sys.stdout.buffer,
             wait_s=options.wait,
             memory_limit=check_memory_limit(options.memory_limit),
@@ -268,14 +273,14 @@ def _export(context: typer.Context, wanted: Wanted, noun: str, options: AnyExpor
 @with_options(ExportProfilesOptions)
 def export_profiles_command(context: typer.Context, options: ExportProfilesOptions) -> None:
     """Write every profile: one JSON document a line, or one row a profile."""
-    wanted = replace(
-        _wanted("profiles", options, options.selection),
+    request = replace(
+        _request("profiles", options, options.selection),
         in_order=options.in_order,
         provenance=options.provenance,
         whole=options.whole,
         safe=options.safe,
     )
-    _export(context, wanted, "profile", options)
+    _export(context, request, noun="profile", options=options)
 
 
 @export_app.command(
@@ -283,10 +288,10 @@ def export_profiles_command(context: typer.Context, options: ExportProfilesOptio
 )
 @with_options(ExportRowsOptions)
 def export_identities_command(context: typer.Context, options: ExportRowsOptions) -> None:
-    """Write every identity: one line each, with when and by which import it came."""
-    wanted = _wanted("identities", options, options.selection)
-    wanted = replace(wanted, in_order=options.in_order, safe=options.safe)
-    _export(context, wanted, "identity", options)
+    """Write every identity, one a line, with the time and the import it came with."""
+    request = _request("identities", options, options.selection)
+    request = replace(request, in_order=options.in_order, safe=options.safe)
+    _export(context, request, noun="identity", options=options)
 
 
 @export_app.command(
@@ -295,25 +300,26 @@ def export_identities_command(context: typer.Context, options: ExportRowsOptions
 )
 @with_options(ExportRowsOptions)
 def export_attributes_command(context: typer.Context, options: ExportRowsOptions) -> None:
-    """Write every value: one line each, with its source, feed, import, file and line."""
-    wanted = _wanted("attributes", options, options.selection)
-    wanted = replace(wanted, in_order=options.in_order, safe=options.safe)
-    _export(context, wanted, "value", options)
+    """Write every value, one a line, with its source, feed, import, file and line."""
+    request = _request("attributes", options, options.selection)
+    request = replace(request, in_order=options.in_order, safe=options.safe)
+    _export(context, request, noun="value", options=options)
 
 
 @export_app.command("batches", epilog="Example: profilectl export batches -o batches.jsonl.gz")
 @with_options(ExportBatchesOptions)
 def export_batches_command(context: typer.Context, options: ExportBatchesOptions) -> None:
-    """Write the state as the platform's batches, each of one device, which make the same profiles
-    again when they are imported.
+    """Write the profiles as batches of the platform, each of one device.
+
+    An import of the batches makes the same profiles again.
     """
-    wanted = replace(
-        _wanted("batches", options, options.selection),
+    request = replace(
+        _request("batches", options, options.selection),
         in_order=options.in_order,
         with_mpid=not options.no_mpid,
         opt_outs=options.opt_outs.value == "event",
     )
-    _export(context, wanted, "batch", options)
+    _export(context, request, noun="batch", options=options)
 
 
 @export_app.command(
@@ -323,5 +329,5 @@ def export_batches_command(context: typer.Context, options: ExportBatchesOptions
 def export_imports_command(context: typer.Context, options: ExportImportsOptions) -> None:
     """Write the history: one line for each import."""
     selection = SelectionOptions(since=options.since, compression=options.compression)
-    wanted = replace(_wanted("imports", options, selection), safe=options.safe)
-    _export(context, wanted, "import", options)
+    request = replace(_request("imports", options, selection), safe=options.safe)
+    _export(context, request, noun="import", options=options)

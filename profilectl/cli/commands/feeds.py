@@ -1,4 +1,4 @@
-"""profilectl feeds: the inputs, their sources and protection levels."""
+"""profilectl feeds: the inputs of the store, with their sources and protection levels."""
 
 from __future__ import annotations
 
@@ -78,7 +78,14 @@ def add_feed(
     from profilectl.store.feeds import add_feed as add
 
     ranked_as = str(source.value) if source else source_named_by(name)
-    add(options_of(context).store, name, ranked_as, protection.value, partner, wait_s=wait)
+    add(
+        options_of(context).store,
+        name,
+        source=ranked_as,
+        protection=protection.value,
+        partner=partner,
+        wait_s=wait,
+    )
     if not options_of(context).quiet:
         screen.notice(
             f"registered the feed {name}: source {ranked_as}, protection {protection.value}"
@@ -106,14 +113,14 @@ def set_feed(
 ) -> None:
     """Change a feed's protection level."""
     from profilectl.render import screen
-    from profilectl.store.feeds import set_feed as set_it
+    from profilectl.store.feeds import set_feed as change_feed
 
-    after = set_it(
+    after = change_feed(
         options_of(context).store,
         name,
-        protection.value if protection else None,
-        source.value if source else None,
-        partner,
+        protection=protection.value if protection else None,
+        source=source.value if source else None,
+        partner=partner,
         wait_s=wait,
     )
     if not options_of(context).quiet:

@@ -1,4 +1,4 @@
-"""profilectl import: files become profiles."""
+"""profilectl import: make profiles from files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImportOptions:
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Say what would happen, with examples; write nothing to the store."
+            "--dry-run", help="Show what would happen, with examples; write nothing to the store."
         ),
     ] = False
     detailed_exitcode: DetailedOption = False
@@ -70,7 +70,9 @@ def import_command(context: typer.Context, options: ImportOptions) -> None:
     common = options_of(context)
     with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
         request = replace(
-            import_request(options.files, options.feed, options.reading, options.limits),
+            import_request(
+                options.files, options.feed, reading=options.reading, limits=options.limits
+            ),
             rejects=options.rejects,
             rejects_as_input=options.rejects_as_input,
             explain_rows=options.explain_rows,
@@ -93,7 +95,7 @@ def exit_of(report: ImportReport, *, detailed: bool = False) -> Exit:
 
 
 def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
-    """Print the report on stdout, and what a person should know beside it on stderr."""
+    """Print the report on stdout, and notices on stderr."""
     from profilectl.render import imports, screen
 
     if as_json:
@@ -110,7 +112,7 @@ def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
 
 
 def _print_notices(report: ImportReport, *, as_json: bool) -> None:
-    """Print on stderr what a person should know beside the report."""
+    """Print the notices of an import on stderr."""
     from profilectl.render import imports, screen
 
     for file in report.files:

@@ -1,4 +1,4 @@
-"""profilectl imports: the history of a store, and taking imports back."""
+"""profilectl imports: the history of a store, and undoing imports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ UndoneArgument = Annotated[
 
 @imports_app.command("list", epilog="Example: profilectl imports list --json")
 def list_command(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
-    """List all imports, undone ones too."""
+    """List all imports, also undone ones."""
     from profilectl.importing.undo import imports_of
     from profilectl.render import imports, screen
 
@@ -53,7 +53,7 @@ def show_command(
     as_json: JsonOption = False,
     wait: WaitOption = 0,
 ) -> None:
-    """Show one import: feed, files with their hashes, who and when, and its counts."""
+    """Show one import: its feed, files with hashes, user, time and counts."""
     from profilectl.importing.undo import import_of
     from profilectl.render import imports, screen
 
@@ -87,7 +87,7 @@ class ImportsUndoOptions:
 @imports_app.command("undo", epilog="Example: profilectl imports undo 3 --yes")
 @with_options(ImportsUndoOptions)
 def undo_command(context: typer.Context, options: ImportsUndoOptions) -> None:
-    """Take an import back.
+    """Undo an import.
 
     It stays in the history as undone, and its files may be imported again.
     """
@@ -126,7 +126,7 @@ def undo_command(context: typer.Context, options: ImportsUndoOptions) -> None:
 
 
 def _ask(store: Path, options: ImportsUndoOptions) -> None:
-    """Show what goes, and ask. Raises InputRefused where the answer is no."""
+    """Show the imports that would be undone, and ask. Raises InputRefused if the answer is no."""
     from profilectl.importing.undo import going
     from profilectl.render import screen
 

@@ -1,4 +1,4 @@
-"""profilectl enrich, forward, outbox and usage: what leaves for the outputs, and what is billed."""
+"""profilectl enrich, forward, outbox and usage: batches for the outputs, and what is billed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.import_options import (
     DelimiterOption,
+    EmptyName,
     EmptyOption,
     EncodingOption,
     EnvironmentOption,
@@ -26,7 +27,6 @@ from profilectl.cli.import_options import (
     SourceOption,
     UnpackedOption,
 )
-from profilectl.cli.import_options import EmptyName as Empty
 from profilectl.cli.options import (
     JsonOption,
     WaitOption,
@@ -45,14 +45,14 @@ OutputOption = Annotated[
     str | None, typer.Option("--output", metavar="NAME", help="Only this output.")
 ]
 outbox_app = typer.Typer(
-    help="Batches that wait to leave, and those that could not.", no_args_is_help=True
+    help="List, retry and drop batches that wait to leave or could not.", no_args_is_help=True
 )
 app.add_typer(outbox_app, name="outbox")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichOptions:
-    """The options of `profilectl outputs enrich`."""
+    """The options of `profilectl enrich`."""
 
     files: FilesArgument
     feed: Annotated[
@@ -71,7 +71,7 @@ class EnrichOptions:
     delimiter: DelimiterOption = None
     encoding: EncodingOption = None
     max_unpacked: UnpackedOption = None
-    empty: EmptyOption = Empty["ignore"]
+    empty: EmptyOption = EmptyName["ignore"]
     event: EventOption = None
     environment: EnvironmentOption = None
     wait: WaitOption = 0
@@ -81,10 +81,9 @@ class EnrichOptions:
 @app.command("enrich", epilog="Example: profilectl enrich views.jsonl --feed web --json")
 @with_options(EnrichOptions)
 def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
-    """Show what would leave for each batch of files: completed with its profile, and for each
-    output, filtered. Nothing is stored or sent.
+    """Show how each batch of files would leave: with its profile, and filtered for each output.
 
-    With --json one JSON line a row.
+    Nothing is stored or sent. With --json one JSON line a row.
     """
     import sys
 
@@ -129,7 +128,7 @@ def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardOptions:
-    """The options of `profilectl outputs forward`."""
+    """The options of `profilectl forward`."""
 
     output: OutputOption = None
     limit: Annotated[
@@ -171,7 +170,7 @@ class ForwardOptions:
             metavar="SECONDS",
             min=0,
             help=(
-                "If a receiver asks for a longer pause, end with exit 9 and say when to come back."
+                "If a receiver asks for a longer pause, exit with 9 and print when to come back."
             ),
         ),
     ] = MAX_WAIT_S
@@ -215,12 +214,13 @@ class ForwardOptions:
 @app.command("forward", epilog="Example: profilectl forward --output lake")
 @with_options(ForwardOptions)
 def forward_command(context: typer.Context, options: ForwardOptions) -> None:
-    """Deliver what waits: each batch with its profile as it was after it, and who enters or leaves
-    an audience that is connected; in order for each person, at least once, always under the same
-    id.
+    """Deliver waiting batches, and the changes of connected audiences, to the outputs.
+
+    Each batch leaves with its profile as it was after the batch. Deliveries are in order for each
+    person, happen at least once, and repeat under the same id.
 
     Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks
-    credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
+    credentials, takes nothing, or asks for a longer pause than --max-wait; the rest still waits.
     """
     from profilectl.outputs.delivery.parcel import DeliveryManner
     from profilectl.outputs.delivery.run import ForwardRequest, forward
@@ -290,7 +290,7 @@ def list_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List what waits, by output and feed, what has left, and the dead-letter list."""
+    """List waiting batches by output and feed, delivered ones, and the dead-letter list."""
     from profilectl.outputs.delivery.letters import outbox_of
     from profilectl.render import outputs, screen
 
@@ -305,9 +305,9 @@ def retry_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Let what is on the dead-letter list wait again, for the next forward.
+    """Move the dead-letter list back to the waiting batches, for the next forward.
 
-    It leaves as it would have then: a receiver may have later batches.
+    The batches leave unchanged, perhaps after later ones that the receiver has already.
     """
     from profilectl.outputs.delivery.letters import retry
     from profilectl.render import outputs, screen
@@ -323,14 +323,14 @@ def retry_command(
 
 @dataclass(frozen=True, kw_only=True)
 class DropOptions:
-    """The options of `profilectl outputs drop`."""
+    """The options of `profilectl outbox drop`."""
 
     output: OutputOption = None
     waiting: Annotated[
         bool,
         typer.Option("--waiting", help="Drop the batches that wait, instead of the dead ones."),
     ] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many; change nothing.")] = (
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how many; change nothing.")] = (
         False
     )
     yes: YesOption = False
@@ -341,8 +341,7 @@ class DropOptions:
 @outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
 @with_options(DropOptions)
 def drop_command(context: typer.Context, options: DropOptions) -> None:
-    """Take what is on the dead-letter list out of the outbox for good: it never leaves."""
-
+    """Remove the dead-letter list from the outbox for good: it never leaves."""
     from profilectl.outputs.delivery.letters import drop
     from profilectl.render import outputs, screen
 
@@ -380,9 +379,7 @@ def usage_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what was processed, how much of it is billable, and how many users were tracked, by
-    month, feed and import.
-    """
+    """Show processed and billable batches, and tracked users, by month, feed and import."""
     from profilectl.reading.usage import usage, usage_rows
     from profilectl.render import outputs, screen
 

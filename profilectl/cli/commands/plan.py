@@ -1,4 +1,4 @@
-"""profilectl plan and apply: an import that is looked at first, then made as it was looked at."""
+"""profilectl plan and apply: plan an import, look at it, and make exactly that import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLE = "Example: profilectl plan legacy.csv --feed warehouse -o load.plan"
 
 
 class _PlanGroup(GroupWithDefault):
-    """`plan FILE...` makes a plan; `plan show FILE` prints one."""
+    """`plan FILE...` makes a plan; `plan show FILE` shows one."""
 
     default = "make"
 
@@ -43,7 +43,7 @@ plan_app = typer.Typer(
 app.add_typer(plan_app, name="plan")
 
 PlanArgument = Annotated[
-    Path, typer.Argument(metavar="PLAN", help="A file that `profilectl plan` has written.")
+    Path, typer.Argument(metavar="PLAN", help="A file that `profilectl plan` wrote.")
 ]
 
 
@@ -74,7 +74,7 @@ class MakeOptions:
 @plan_app.command("make", epilog=EXAMPLE)
 @with_options(MakeOptions)
 def make_command(context: typer.Context, options: MakeOptions) -> None:
-    """Say what an import would do, and write it down as a plan that `apply` makes.
+    """Show what an import would do, and write a plan that `apply` carries out.
 
     The word `make` may be left out. The plan is bound to the content of the files, the feed, the
     rules in force and the state of the store.
@@ -85,7 +85,9 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     common = options_of(context)
     with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
         request = replace(
-            import_request(options.files, options.feed, options.reading, options.limits),
+            import_request(
+                options.files, options.feed, reading=options.reading, limits=options.limits
+            ),
             rejects=options.rejects,
             explain_rows=options.explain_rows,
             wait_s=options.wait,
@@ -109,7 +111,7 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
 def show_command(
     context: typer.Context, plan: PlanArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Print a plan again, and whether the store vouches that it is as it was made."""
+    """Show a plan, and whether the store vouches that it is unchanged."""
     from profilectl.importing.plan import read_plan
     from profilectl.render import imports, screen
 
@@ -125,7 +127,7 @@ def show_command(
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyOptions:
-    """The options of `profilectl plan apply`."""
+    """The options of `profilectl apply`."""
 
     plan: PlanArgument
     rejects: RejectsOption = None
@@ -139,7 +141,7 @@ class ApplyOptions:
 @app.command("apply", epilog="Example: profilectl apply load.plan")
 @with_options(ApplyOptions)
 def apply_command(context: typer.Context, options: ApplyOptions) -> None:
-    """Make the import of a plan, exactly; or refuse with exit 8 and what has moved since."""
+    """Make exactly the import of a plan, or exit with 8 and show what has changed since."""
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plan import apply_plan
     from profilectl.render import screen

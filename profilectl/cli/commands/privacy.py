@@ -1,12 +1,10 @@
-"""profilectl access, forget and privacy: what is held about a person, a person erased, requests for
-both.
-"""
+"""profilectl access, forget and privacy: show or erase a person's data, on request or at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,11 +28,13 @@ from profilectl.files.whole_file import check_apart, whole_file
 
 if TYPE_CHECKING:
     from profilectl.privacy.forget import ForgetRequest
+    from profilectl.privacy.requests import Record
+    from profilectl.render.screen import Document
 
 FORGET = "Example: profilectl forget --customer-id JohnSmith911 --dry-run"
 ACCESS = "Example: profilectl access --customer-id JohnSmith911 -o john.json --html john.html"
 privacy_app = typer.Typer(
-    help="Requests of people (OpenDSR): take them in, carry them out, show them.",
+    help="Record, carry out and show the requests of people (OpenDSR).",
     no_args_is_help=True,
 )
 app.add_typer(privacy_app, name="privacy")
@@ -51,8 +51,8 @@ class ForgetOptions:
             "--file",
             metavar="FILE",
             help=(
-                "The people to forget: CSV with identity columns, JSON lines, or with --type a"
-                " list, one a line."
+                "The people to forget: CSV with identity columns, JSON lines, or with --type one"
+                " identity a line."
             ),
         ),
     ] = None
@@ -72,11 +72,11 @@ class ForgetOptions:
         bool,
         typer.Option(
             "--allow-return",
-            help="Let them come back with later imports, also if they were erased before.",
+            help="Let them come back with later imports, also people erased before.",
         ),
     ] = False
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be erased; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be erased; change nothing.")
     ] = False
     yes: YesOption = False
     wait: WaitOption = 0
@@ -84,7 +84,7 @@ class ForgetOptions:
     as_json: JsonOption = False
 
     def request(self) -> ForgetRequest:
-        """Return who is to be forgotten. Raises UsageError for options that do not go together."""
+        """Return the people to forget. Raises UsageError for options that exclude each other."""
         from profilectl.privacy.forget import ForgetRequest
 
         if self.file is None:
@@ -112,10 +112,9 @@ class ForgetOptions:
 @app.command("forget", epilog=FORGET)
 @with_options(ForgetOptions)
 def forget_command(context: typer.Context, options: ForgetOptions) -> None:
-    """Erase people: profile, identities, history and what else the store keeps of them, so that
-    nothing of it is left in its file.
+    """Erase people with all their data, so that nothing of it is left in the store's file.
 
-    They stay out: later imports drop their rows. Nothing brings them back, also not imports undo.
+    Later imports drop their rows. Nothing brings them back, not even imports undo.
     """
     from profilectl.privacy.forget import forget
     from profilectl.render import privacy, screen
@@ -158,7 +157,7 @@ class AccessOptions:
     ] = None
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page, all in one file."),
+        typer.Option("--html", metavar="FILE", help="Write a page, as one file."),
     ] = None
     pick: PickOption = None
     every: EveryOption = False
@@ -168,10 +167,9 @@ class AccessOptions:
 @app.command("access", epilog=ACCESS)
 @with_options(AccessOptions)
 def access_command(context: typer.Context, options: AccessOptions) -> None:
-    """Write down everything the store holds about one person: as JSON for a machine, as a page for
-    the person.
+    """Write everything the store holds about one person: JSON for a machine, a page for the person.
 
-    It shows what forget takes away. Only their owner can read the files.
+    These are the data that forget would erase. Only their owner can read the files.
     """
     from profilectl.privacy.requests import access
     from profilectl.render import screen
@@ -198,7 +196,7 @@ def access_command(context: typer.Context, options: AccessOptions) -> None:
                 screen.notice(f"what is held is in {path}")
 
 
-def _page(document: Any) -> str:
+def _page(document: Document) -> str:
     from profilectl.render.access import page
 
     return page(document)
@@ -221,7 +219,7 @@ def request_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a request in. An erasure waits 7 days, and may be cancelled, unless it skips that."""
+    """Record a request. An erasure waits 7 days, and can be cancelled, unless it skips that."""
     from profilectl.privacy.requests import submit
 
     _print_records(
@@ -238,7 +236,7 @@ def requests_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the requests, and how far they are."""
+    """List the requests with their status."""
     from profilectl.privacy.requests import records
 
     _print_records(
@@ -289,7 +287,7 @@ def run_command(
             help="The folder for the answers; made if it does not exist.",
         ),
     ] = Path("privacy-results"),
-    now: Annotated[
+    as_of: Annotated[
         str | None,
         typer.Option(
             "--now",
@@ -301,8 +299,9 @@ def run_command(
     wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry out the requests that are due: erase people, write down what is held. Run again, it
-    goes on where it stopped.
+    """Carry out the requests that are due: erase people, and write access answers.
+
+    After an interruption, run it again: it goes on where it stopped.
     """
     from profilectl.privacy.requests import carry_out
 
@@ -314,7 +313,7 @@ def run_command(
             _answers,
             wait_s=wait,
             servers_s=wait_servers,
-            now=now,
+            now=as_of,
         ),
         as_json=as_json,
     )
@@ -327,11 +326,11 @@ def lift_all_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Let everybody in again who was erased.
+    """Let all erased people in again.
 
-    It needs no key: for a store whose key is lost for good.
+    It needs no key, so it works for a store whose key is lost for good.
 
-    What was erased stays erased; later imports may bring them back.
+    Their old data stay erased; later imports may bring the people back.
     """
     from profilectl.privacy.forget import lift_all
     from profilectl.render import screen
@@ -340,10 +339,10 @@ def lift_all_command(
     if not yes:
         if not is_terminal():
             raise UsageError(
-                "lift-all lets everybody in again who was erased, and cannot be taken back",
-                "where that is meant: profilectl privacy lift-all --yes",
+                "lift-all lets all erased people in again, and cannot be taken back",
+                "to do so without a question: profilectl privacy lift-all --yes",
             )
-        if not typer.confirm("Let everybody in again who was erased?", err=True):
+        if not typer.confirm("Let all erased people in again?", err=True):
             raise InputRefused("nobody was let in")
     count = lift_all(options.store, wait_s=wait)
     if as_json:
@@ -354,7 +353,7 @@ def lift_all_command(
         )
 
 
-def _answers(folder: Path, name: str, document: Any) -> list[Path]:
+def _answers(folder: Path, name: str, document: Document) -> list[Path]:
     """Write the files that answer a request."""
     from profilectl.rules.text.values import to_json
 
@@ -365,9 +364,9 @@ def _answers(folder: Path, name: str, document: Any) -> list[Path]:
 
 
 def _print_records(
-    context: typer.Context, records: list[Any], *, as_json: bool, alone: bool = False
+    context: typer.Context, records: list[Record], *, as_json: bool, alone: bool = False
 ) -> None:
-    """Print requests; alone: the command is about one of them, and JSON is its document."""
+    """Print requests. alone: whether the command is about one request, whose document JSON is."""
     from profilectl.render import privacy, screen
 
     if as_json:

@@ -1,4 +1,4 @@
-"""profilectl push: what the store holds goes to the platform."""
+"""profilectl push: send profiles to the platform."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PushOptions:
-    """The options of `profilectl push push`."""
+    """The options of `profilectl push`."""
 
     file: Annotated[
         Path | None,
         typer.Argument(
             metavar="FILE",
             help=(
-                "A file of batches to send instead, as export batches writes them: .jsonl or .json."
+                "Send this file of batches instead, as export batches writes it: .jsonl or .json."
             ),
         ),
     ] = None
@@ -60,8 +60,8 @@ class PushOptions:
             "--credentials",
             metavar="FILE",
             help=(
-                "A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and"
-                " PROFILECTL_PUSH_SECRET."
+                "A file of mode 0600 with key and secret (default: PROFILECTL_PUSH_KEY and"
+                " PROFILECTL_PUSH_SECRET)."
             ),
         ),
     ] = None
@@ -71,10 +71,10 @@ class PushOptions:
             "--import",
             metavar="N",
             min=1,
-            help="Send only profiles that this import touched, with what it deleted.",
+            help="Send only profiles that this import touched, with its deletions.",
         ),
     ] = None
-    where: Annotated[
+    condition: Annotated[
         str | None,
         typer.Option(
             "--where",
@@ -88,13 +88,16 @@ class PushOptions:
     ] = None
     environment: OnlyEnvironmentOption = None
     with_mpid: Annotated[
-        bool, typer.Option("--with-mpid", help="Send our MPIDs, to a platform that knows them.")
+        bool,
+        typer.Option(
+            "--with-mpid", help="Send the MPIDs of the store, to a platform that knows them."
+        ),
     ] = False
     with_times: Annotated[
         bool,
         typer.Option(
             "--with-times",
-            help="Send timestamp_unixtime_ms, which the platform sets itself otherwise.",
+            help="Send timestamp_unixtime_ms, which the platform otherwise sets itself.",
         ),
     ] = False
     events: Annotated[
@@ -108,7 +111,7 @@ class PushOptions:
         typer.Option(
             "--since",
             metavar="TIME",
-            help="With --events: only events from this time on: a day, a time, or 30d, 12h ago.",
+            help="With --events, send only events from this time on: a day, a time, or 30d ago.",
         ),
     ] = None
     historical_after: Annotated[
@@ -117,7 +120,7 @@ class PushOptions:
             "--historical-after",
             metavar="HOURS",
             min=0,
-            help="Send older events to the historical endpoint, those of a file as well.",
+            help="Send events of more hours ago to the historical endpoint.",
         ),
     ] = HISTORICAL_AFTER_H
     opt_outs: OptOutsOption = OptOutsName["event"]
@@ -149,7 +152,7 @@ class PushOptions:
             "--give-up",
             metavar="SECONDS",
             min=0,
-            help="Stop if the platform accepts nothing for so long.",
+            help="Stop if the platform accepts nothing for this long.",
         ),
     ] = 300
     max_wait: Annotated[
@@ -159,8 +162,7 @@ class PushOptions:
             metavar="SECONDS",
             min=0,
             help=(
-                "If the platform asks for a longer pause, end with exit 9 and say when to come"
-                " back."
+                "If the platform asks for a longer pause, exit with 9 and print when to come back."
             ),
         ),
     ] = MAX_WAIT_S
@@ -184,14 +186,14 @@ class PushOptions:
         bool,
         typer.Option(
             "--estimate",
-            help="Say how many batches and requests, and how long they take; send nothing.",
+            help="Show how many batches and requests, and the time they take; send nothing.",
         ),
     ] = False
     again: Annotated[
         bool,
         typer.Option(
             "--again",
-            help="Send everything, also what was pushed before and has not changed since.",
+            help="Send everything, also unchanged profiles that were pushed before.",
         ),
     ] = False
     memory_limit: MemoryOption = None
@@ -200,7 +202,7 @@ class PushOptions:
 
 
 def _check_together(options: PushOptions) -> None:
-    """Refuse options that do not go together. Raises UsageError."""
+    """Check that the options go together. Raises UsageError."""
     if options.file is None and options.by_import is not None and options.events:
         raise UsageError(
             "--events and --import do not go together",
@@ -213,7 +215,7 @@ def _check_together(options: PushOptions) -> None:
             "--estimate and --dry-run do not go together",
             "--dry-run says how many as well; --estimate writes nothing",
         )
-    chooses = (options.by_import, options.where, options.audience, options.environment)
+    chooses = (options.by_import, options.condition, options.audience, options.environment)
     if options.file is not None and (
         options.events or options.with_mpid or any(value is not None for value in chooses)
     ):
@@ -237,7 +239,7 @@ def _request_of(options: PushOptions) -> PushRequest:
     return PushRequest(
         file=options.file,
         by_import=options.by_import,
-        where=options.where,
+        where=options.condition,
         environment=value_of(options.environment),
         with_mpid=options.with_mpid,
         with_times=options.with_times,
@@ -269,11 +271,10 @@ def _pace_of(options: PushOptions) -> SendingPace:
 )
 @with_options(PushOptions)
 def push_command(context: typer.Context, options: PushOptions) -> None:
-    """Send profiles, the changes of an import, stored events, or a file of batches to the
-    platform's Events API.
+    """Send profiles, the changes of an import, stored events or a file of batches to the platform.
 
-    Run again after an interruption, the same push goes on where it stopped. Nothing is lost, and
-    what is sent twice has the same source_request_id.
+    After an interruption, run it again: it goes on where it stopped. Nothing is lost, and a batch
+    that is sent twice has the same source_request_id.
     """
     from profilectl.files.secrets import credentials_of
     from profilectl.outputs.push.run import push

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import JsonOption, ServersOption, WaitOption, with_options
 from profilectl.codes import UsageError
+
+if TYPE_CHECKING:
+    from profilectl.render.screen import Document
 
 retention_app = typer.Typer(
     help="Show, set and apply how long profiles are kept.", no_args_is_help=True
@@ -19,10 +22,10 @@ app.add_typer(retention_app, name="retention")
 
 @retention_app.command("show", epilog="Example: profilectl retention show")
 def show_command(context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
-    """Show the two clocks, and when they were applied."""
+    """Show how long profiles are kept, and when that was last applied."""
     from profilectl.privacy.retention import retention_of
 
-    _told(retention_of(options_of(context).store, wait_s=wait), as_json=as_json)
+    _print(retention_of(options_of(context).store, wait_s=wait), as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class RetentionSetOptions:
 )
 @with_options(RetentionSetOptions)
 def set_command(context: typer.Context, options: RetentionSetOptions) -> None:
-    """Set the clocks. Nothing goes before they are applied."""
+    """Set how long profiles are kept. Nothing is removed before `retention apply`."""
     from profilectl.privacy.retention import set_retention
 
     changes: dict[str, int | bool | None] = {
@@ -80,10 +83,10 @@ def set_command(context: typer.Context, options: RetentionSetOptions) -> None:
         changes["retention.lifetime_profiles"] = options.keep
     if not changes:
         raise UsageError(
-            "say which clock to set",
+            "name a period to set",
             "profilectl retention set --lifetime-days 90 --retention-days 730",
         )
-    _told(
+    _print(
         set_retention(options_of(context).store, changes, wait_s=options.wait),
         as_json=options.as_json,
     )
@@ -92,7 +95,7 @@ def set_command(context: typer.Context, options: RetentionSetOptions) -> None:
 @retention_app.command("apply", epilog="Example: profilectl retention apply --dry-run")
 def apply_command(
     context: typer.Context,
-    now: Annotated[
+    as_of: Annotated[
         str | None,
         typer.Option(
             "--now",
@@ -101,21 +104,21 @@ def apply_command(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be removed; change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")
     ] = False,
     wait: WaitOption = 0,
     wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away what is beyond its clock, so that nothing of it is left in the file.
+    """Remove data that are older than set, so that nothing of them is left in the store's file.
 
-    It cannot be undone.
+    This cannot be undone.
     """
     from profilectl.privacy.retention import apply_retention
     from profilectl.render import privacy, screen
 
     applied = apply_retention(
-        options_of(context).store, now=now, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
+        options_of(context).store, now=as_of, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
     )
     if as_json:
         screen.print_json(applied.as_json())
@@ -123,7 +126,7 @@ def apply_command(
         privacy.print_aged(applied)
 
 
-def _told(clocks: dict[str, Any], *, as_json: bool) -> None:
+def _print(clocks: Document, *, as_json: bool) -> None:
     from profilectl.render import privacy, screen
 
     if as_json:

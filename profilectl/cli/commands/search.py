@@ -1,4 +1,4 @@
-"""profilectl search and lookup: who is it, for one text and for a file of them."""
+"""profilectl search and lookup: find people by one text, or by a file of identities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SearchOptions:
 
     text: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="How an identity begins.", show_default=False),
+        typer.Argument(metavar="TEXT", help="The beginning of an identity.", show_default=False),
     ] = None
     kinds: Annotated[
         list[str] | None,
@@ -52,7 +52,7 @@ class SearchOptions:
         bool, typer.Option("--substring", help="TEXT is any part of an identity.")
     ] = False
     regex: Annotated[bool, typer.Option("--regex", help="TEXT is a regular expression.")] = False
-    where: Annotated[
+    condition: Annotated[
         str | None,
         typer.Option(
             "--where",
@@ -68,7 +68,7 @@ class SearchOptions:
     as_json: JsonOption = False
 
     def way(self) -> str:
-        """Return how the text is looked for. Raises UsageError for two ways at once."""
+        """Return the way to search for the text. Raises UsageError for two ways at once."""
         ways = {"exact": self.exact, "substring": self.substring, "regex": self.regex}
         chosen = [way for way, is_chosen in ways.items() if is_chosen]
         if len(chosen) > 1:
@@ -81,7 +81,7 @@ class SearchOptions:
 )
 @with_options(SearchOptions)
 def search_command(context: typer.Context, options: SearchOptions) -> None:
-    """Find people: identities by how they begin, by any part or a pattern; profiles by a condition.
+    """Find identities by their beginning, any part or a pattern, and profiles by a condition.
 
     Exits with 7 if nobody is found.
     """
@@ -90,15 +90,15 @@ def search_command(context: typer.Context, options: SearchOptions) -> None:
     from profilectl.render import answers, screen
 
     if options.text is not None and not options.text.strip() and not options.kinds:
-        raise UsageError(  # of a type, an empty text lists all
+        raise UsageError(  # with --type, an empty text lists all
             "TEXT is empty",
-            'say how an identity begins; search "" --type email lists all of a type',
+            'give the beginning of an identity; search "" --type email lists all of a type',
         )
     request = SearchRequest(
         text=options.text,
         way=options.way(),
         types=[typed(kind) for kind in options.kinds or ()],
-        where=options.where,
+        where=options.condition,
         environment=value_of(options.environment),
         limit=options.limit,
     )
@@ -124,8 +124,8 @@ class LookupOptions:
         typer.Argument(
             metavar="FILE",
             help=(
-                "CSV with identity columns, JSON lines (.jsonl), or with --type a list, one a"
-                " line; - for standard input."
+                "CSV with identity columns, JSON lines (.jsonl), or with --type one identity a"
+                " line; - is standard input."
             ),
         ),
     ]
@@ -158,7 +158,7 @@ class LookupOptions:
         typer.Option(
             "--format",
             help=(
-                "jsonl (a JSON document a line) or csv (default: by the name of the output,"
+                "jsonl (one JSON document a line) or csv (default: by the name of the output,"
                 " else jsonl)."
             ),
         ),
@@ -178,9 +178,9 @@ class LookupOptions:
 @app.command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
 @with_options(LookupOptions)
 def lookup_command(context: typer.Context, options: LookupOptions) -> None:
-    """Look up many identities at once: a line for each line of FILE, in its order.
+    """Look up many identities at once, and write a line for each line of FILE, in its order.
 
-    Each line gives the MPID, or why there is none. Unknown identities are no failure.
+    Each line has the MPID, or says why there is none. Unknown identities are no failure.
     """
     from profilectl.files.sinks import format_named
     from profilectl.files.whole_file import check_apart
@@ -196,12 +196,12 @@ def lookup_command(context: typer.Context, options: LookupOptions) -> None:
         )
     check_apart([("-o", output)], [options.file])
     lookup = Lookup(
-        options.kind if any_type else typed(str(options.kind), ("any", "mpid")),
-        options.environment.value,
-        list(dict.fromkeys(options.fields or ())),
-        form,
-        options.delimiter,
-        options.encoding,
+        kind=options.kind if any_type else typed(str(options.kind), ("any", "mpid")),
+        environment=options.environment.value,
+        fields=list(dict.fromkeys(options.fields or ())),
+        format=form,
+        delimiter=options.delimiter,
+        encoding=options.encoding,
         piped=options.file == "-",
         max_unpacked=options.max_unpacked,
     )
@@ -219,13 +219,15 @@ def _input_of(file: str, folder: Path) -> Path:
         return folder / "stdin"
     path = Path(file)
     if not path.is_file():
-        there = "is not a file" if path.exists() else "there is no such file"
-        raise InputRefused(f"{file} {there}" if path.exists() else f"{file}: {there}")
+        is_folder = path.exists()
+        raise InputRefused(
+            f"{file} is not a file" if is_folder else f"{file}: there is no such file"
+        )
     return path
 
 
 def _write(blocks: Iterable[bytes], output: Path | None, form: str) -> None:
-    """Write the answers to a file, packed as its name says, or to standard output."""
+    """Write the answers to standard output or to a file, which is packed if its name says so."""
     from profilectl.files.sinks import ENDINGS, packed
     from profilectl.files.whole_file import whole_file
 

@@ -1,4 +1,4 @@
-"""profilectl serve, credentials: the Profile API, the Events API and IDSync over the store."""
+"""profilectl serve and credentials: the Profile API, the Events API and IDSync."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import UsageError
 
 credentials_app = typer.Typer(
-    help="The clients that may ask `profilectl serve`, and the feeds that may send.",
+    help="Make credentials for the clients and feeds of `profilectl serve`.",
     no_args_is_help=True,
 )
 app.add_typer(credentials_app, name="credentials")
@@ -30,7 +30,7 @@ class ServeOptions:
             "--credentials",
             envvar="PROFILECTL_CREDENTIALS",
             metavar="FILE",
-            help="The file that says who may ask and who may send: TOML, mode 0600.",
+            help="The credentials of clients and feeds: a TOML file of mode 0600.",
         ),
     ] = None
     host: Annotated[
@@ -66,7 +66,7 @@ class ServeOptions:
             "--refresh-every",
             metavar="SECONDS",
             min=0,
-            help="Copy the store at most every so many seconds, if it is very large.",
+            help="Copy a very large store at most this often.",
         ),
     ] = 0
     timeout: Annotated[
@@ -75,7 +75,7 @@ class ServeOptions:
             "--timeout",
             metavar="SECONDS",
             min=0.1,
-            help="Answer a request with 503 after so long.",
+            help="Answer a request with 503 after this long.",
         ),
     ] = 60
     connections_per_peer: Annotated[
@@ -85,7 +85,7 @@ class ServeOptions:
             metavar="N",
             min=1,
             help=(
-                "Connections for one address, or for one /64 of IPv6; all together may have 1,000."
+                "Connections of one address, or of one /64 of IPv6; all together may have 1,000."
             ),
         ),
     ] = 200
@@ -95,8 +95,8 @@ class ServeOptions:
             "--proxy",
             metavar="ADDRESS",
             help=(
-                "The address of a proxy before the server: the last address in its"
-                " X-Forwarded-For is taken for the client's; repeatable."
+                "The address of a proxy before the server; the last address in its"
+                " X-Forwarded-For is the client's; repeatable."
             ),
         ),
     ] = None
@@ -106,7 +106,7 @@ class ServeOptions:
             "--most-behind",
             metavar="SECONDS",
             min=0,
-            help="How much older than promised an answer may be; beyond that, answer 503.",
+            help="Answer 503 if an answer would be this much older than promised.",
         ),
     ] = 30
     openapi: Annotated[
@@ -119,9 +119,9 @@ class ServeOptions:
 @app.command("serve", epilog="Example: profilectl serve --credentials api.toml --port 8080")
 @with_options(ServeOptions)
 def serve_command(context: typer.Context, options: ServeOptions) -> None:
-    """Serve the Profile API and IDSync, and take batches in by the Events API, until Ctrl-C.
+    """Serve the Profile API, the Events API and IDSync until Ctrl-C.
 
-    Answers come from a snapshot: imports go on meanwhile, and what they bring is there within a
+    Answers come from a snapshot, so imports can go on; their data are in the answers within a
     second.
     """
     from profilectl.render import screen
@@ -132,7 +132,7 @@ def serve_command(context: typer.Context, options: ServeOptions) -> None:
         return
     if options.credentials is None:
         raise UsageError(
-            "name who may ask and send: --credentials FILE",
+            "the server needs the credentials of clients and feeds: --credentials FILE",
             "profilectl credentials new api.toml --client NAME --feed NAME makes one",
         )
     from profilectl.server.credentials import read_credentials
@@ -165,7 +165,7 @@ def serve_command(context: typer.Context, options: ServeOptions) -> None:
         proxies=proxies,
         most_behind_s=options.most_behind,
     )
-    serve(common.store, credentials, serving, ready)
+    serve(common.store, credentials, serving, ready=ready)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +209,7 @@ class CredentialsNewOptions:
 )
 @with_options(CredentialsNewOptions)
 def credentials_new_command(context: typer.Context, options: CredentialsNewOptions) -> None:
-    """Write a credentials file with fresh secrets. It is never printed: open it to read them."""
+    """Write a credentials file with fresh secrets. They are only in the file, not printed."""
     from profilectl.render import screen
     from profilectl.server.credentials import new_credentials
 
@@ -245,6 +245,6 @@ def credentials_new_command(context: typer.Context, options: CredentialsNewOptio
         )
         if not options.client and not options.feed:
             screen.notice(
-                "nobody can ask or send with it: --client NAME is somebody who asks,"
+                "nobody can ask or send with it: --client NAME adds a client that asks,"
                 " --feed NAME a feed that sends"
             )

@@ -1,4 +1,4 @@
-"""profilectl show: one person, by any identity."""
+"""profilectl show: the activity view of one person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: profilectl show --email john.smith@example.com"
 SectionName = enum.Enum("SectionName", names_of(SECTIONS), type=str)  # type: ignore[misc]
 IN_JSON = ("devices", "consent", "attribution", "timeline")
-"""The sections that the JSON document has only where --section names them."""
+"""The sections that the JSON document has only if --section names them."""
 Profile = TypeVar("Profile")
 
 
@@ -75,22 +75,21 @@ class ShowOptions:
     as_json: JsonOption = False
 
     def sections(self) -> list[str]:
-        """Return the sections that were named; none means all."""
+        """Return the sections to show; an empty list means all."""
         return [section.value for section in self.section or ()]
 
     def saves(self) -> bool:
-        """Return whether the view goes to a file."""
+        """Return whether the view is saved to a file."""
         return self.save_svg is not None or self.save_html is not None
 
 
 @app.command("show", epilog=EXAMPLE)
 @with_options(ShowOptions)
 def show_command(context: typer.Context, options: ShowOptions) -> None:
-    """Show a person's activity: the profile, where each value comes from, and the batches that made
-    it.
+    """Show a person's profile, the origin of each value, and the batches that made it.
 
-    VALUE is looked for among all identities and MPIDs; an option such as --email looks among one
-    type. Exits with 7 if nobody has it.
+    VALUE is any identity or an MPID; an option such as --email is an identity of one type. Exits
+    with 7 if nobody has it.
     """
     kind, value = who_is_meant(options.person, EXAMPLE)
     common = options_of(context)
@@ -100,7 +99,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
                 "--json goes without --save-svg and --save-html",
                 "the picture is of what a person sees",
             )
-        _print_json(common.store, kind, value, options)
+        _print_json(common.store, kind, value, options=options)
         return
     from profilectl.reading.actions import read_activities
     from profilectl.render import activity, screen
@@ -114,7 +113,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
     if len(activities) > 1 and options.pick is None and options.saves():
         raise UsageError(
             f"{len(activities)} profiles have the {_named(kind)} {value}",
-            "--pick N says which is to be saved",
+            "--pick N chooses the one to save",
         )
     view = ActivityView(
         now_ms=screen.now_ms(),
@@ -130,12 +129,13 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
         activity.print_activity(chosen, view)
     for path, form in ((options.save_svg, "svg"), (options.save_html, "html")):
         if path is not None:
-            activity.save(path, form, chosen, view)
+            activity.save(path, form, activity=chosen, view=view)
             if not common.quiet:
                 screen.notice(f"the activity view is in {path}")
 
 
-def _print_json(store: Path, kind: str, value: str, options: ShowOptions) -> None:
+def _print_json(store: Path, kind: str, value: str, *, options: ShowOptions) -> None:
+    """Print the profiles with an identity as JSON. Raises NobodyFound if there are none."""
     from json import dumps
 
     from profilectl.reading.actions import read_profiles
@@ -159,12 +159,12 @@ def _print_json(store: Path, kind: str, value: str, options: ShowOptions) -> Non
 
 
 def _named(kind: str) -> str:
-    """Return what an identity type is called in a message."""
+    """Return the name of an identity type in a message."""
     return "identity or MPID" if kind == "any" else kind
 
 
 def _chosen(activities: list[Activity], pick: int | None, view: View) -> Activity | None:
-    """Return the one profile to show; None where there are several and nobody is there to ask."""
+    """Return the profile to show; None if there are several and nobody to ask which."""
     from profilectl.render import activity, screen
 
     if pick is not None:

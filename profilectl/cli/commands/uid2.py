@@ -1,4 +1,4 @@
-"""profilectl uid2: raw UIDs for an audience, from an operator."""
+"""profilectl uid2: get UID2s for an audience from an operator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Uid2RunOptions:
         typer.Option(
             "--audience",
             metavar="NAME",
-            help="Ask for members of this audience (default: for everybody).",
+            help="Ask only for members of this audience (default: everybody).",
         ),
     ] = None
     older_than: Annotated[
@@ -41,11 +41,11 @@ class Uid2RunOptions:
             metavar="DAYS",
             min=0,
             max=36_500,
-            help="Ask for people who were not enriched for N days; 0 asks for all.",
+            help="Ask only for people who were not enriched for N days; 0 asks for all.",
         ),
     ] = 30
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how much would be asked; send nothing.")
+        bool, typer.Option("--dry-run", help="Show how much would be asked; send nothing.")
     ] = False
     feed: Annotated[
         str,
@@ -78,8 +78,7 @@ class Uid2RunOptions:
             metavar="SECONDS",
             min=0,
             help=(
-                "If the operator asks for a longer pause, end with exit 9 and say when to come"
-                " back."
+                "If the operator asks for a longer pause, exit with 9 and print when to come back."
             ),
         ),
     ] = MAX_WAIT_S
@@ -104,7 +103,7 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
     common = options_of(context)
     address = address_of(options.operator)
 
-    def asked() -> Uid2Operator:
+    def operator() -> Uid2Operator:
         return Uid2Operator(
             address,
             operator_credentials(options.credentials, os.environ),
@@ -122,5 +121,5 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
             wait_s=options.wait,
             progress=progress,
         )
-        outcome = enrich(common.store, enrichment, asked)
+        outcome = enrich(common.store, enrichment, operator)
     screen.print_json(outcome.as_json()) if options.as_json else print_outcome(outcome)

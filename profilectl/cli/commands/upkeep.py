@@ -1,4 +1,4 @@
-"""profilectl check, backup, restore, compact, stats: looking after a store."""
+"""profilectl check, backup, restore, compact and stats: the care of a store."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import Exit, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from profilectl.files.encryption import Keys
-    from profilectl.reading.check import Breach
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """The options of `profilectl upkeep check`."""
+    """The options of `profilectl check`."""
 
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make again what can be computed from the rows.")
+        bool, typer.Option("--repair", help="Compute again what follows from the rows.")
     ] = False
     backup: Annotated[
         Path | None,
         typer.Option(
             "--backup",
             metavar="FILE",
-            help="Instead, say whether a backup of this store is as it was made.",
+            help="Check instead whether a backup of this store is unchanged.",
         ),
     ] = None
     seal: Annotated[
@@ -49,10 +46,10 @@ class CheckOptions:
 @app.command("check", epilog="Example: profilectl check --repair")
 @with_options(CheckOptions)
 def check_command(context: typer.Context, options: CheckOptions) -> None:
-    """Verify what the store promises; exit with 6 if a promise is broken."""
+    """Check the promises of the store, and exit with 6 if one is broken."""
     from profilectl.reading.backups import vouch
     from profilectl.reading.upkeep import check_store
-    from profilectl.render import imports
+    from profilectl.render import answers, imports, screen
 
     common = options_of(context)
     if options.seal is not None and options.backup is None:
@@ -68,33 +65,17 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
     else:
         breaches = check_store(common.store, repair=options.repair, wait_s=options.wait)
         sound = f"{common.store} is sound"
-    _print_breaches(
-        breaches, options, sound=sound, checked=options.backup or common.store, quiet=common.quiet
-    )
-    broken = any(not breach.repaired for breach in breaches)
-    raise typer.Exit(Exit.UNUSABLE if broken else Exit.DONE)
-
-
-def _print_breaches(
-    breaches: Sequence[Breach], options: CheckOptions, *, sound: str, checked: Path, quiet: bool
-) -> None:
-    """Print the promises that are broken; sound: the notice where none is."""
-    from profilectl.render import screen
-
     broken = sum(not breach.repaired for breach in breaches)
     if options.as_json:
         documents = [breach.as_json() for breach in breaches]
         screen.print_json({"sound": not broken, "breaches": documents})
-        return
-    for breach in breaches:
-        repair = " (check --repair mends it)" if breach.repairable else ""
-        screen.print_line(
-            f"{breach.promise}: {breach.message}{' (repaired)' if breach.repaired else repair}"
-        )
-    if not quiet:
-        screen.notice(
-            f"{screen.counted(broken, 'broken promise')} in {checked}" if broken else sound
-        )
+    else:
+        answers.print_breaches(breaches)
+        if not common.quiet:
+            promises = screen.counted(broken, "broken promise")
+            checked = options.backup or common.store
+            screen.notice(f"{promises} in {checked}" if broken else sound)
+    raise typer.Exit(Exit.UNUSABLE if broken else Exit.DONE)
 
 
 PassphraseOption = Annotated[
@@ -112,7 +93,7 @@ PassphraseOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class BackupOptions:
-    """The options of `profilectl upkeep backup`."""
+    """The options of `profilectl backup`."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file for the copy.")]
     encrypt: Annotated[
@@ -128,7 +109,7 @@ class BackupOptions:
             "-r",
             metavar="age1...",
             help=(
-                "Who can open the copy: a key as age-keygen prints it, or an SSH public key;"
+                "A key that can open the copy: as age-keygen prints it, or an SSH public key;"
                 " repeatable."
             ),
         ),
@@ -148,54 +129,49 @@ class BackupOptions:
 def backup_command(context: typer.Context, options: BackupOptions) -> None:
     """Copy the store, also while others read it, and read the copy back.
 
-    The copy is a store, unless it is encrypted.
+    The copy is a store, unless it is encrypted. profilectl restore puts it back.
 
-    FILE.seal says later, with this store, whether the copy was changed (check --backup). profilectl
-    restore puts a copy back.
+    With FILE.seal, check --backup can tell later whether the copy was changed.
     """
     from profilectl.reading.backups import backup_store
     from profilectl.render import screen
 
     common = options_of(context)
-    keys = _locking(
-        options.encrypt, options.recipients or [], options.recipients_file, options.passphrase_file
-    )
-    made = backup_store(
+    keys = _keys_of(options)
+    backup = backup_store(
         common.store, options.file, keys=keys, force=options.force, wait_s=options.wait
     )
-    key = made.key
+    key = backup.key
     if key and not common.quiet:
-        where = (
+        advice = (
             "keep a copy of it elsewhere"
             if key.exists()
             else "it is not there: put it back, or name it with --suppression-key FILE"
         )
-        screen.notice(
-            f"not in the backup: {key}, the key that keeps out whoever was erased; {where}"
-        )
+        screen.notice(f"not in the backup: {key}, the key that keeps erased people out; {advice}")
     if options.as_json:
         screen.print_json(
             {
                 "file": str(options.file),
-                "bytes": made.bytes,
+                "bytes": backup.bytes,
                 "encrypted": keys is not None,
-                "seal": str(made.seal),
+                "seal": str(backup.seal),
                 "suppression_key": str(key) if key else None,
             }
         )
     elif not common.quiet:
         screen.notice(
-            f"{common.store} is in {options.file}: {made.bytes:,} bytes,"
-            f" {'encrypted, ' if keys else ''}read back; its seal is in {made.seal}"
+            f"{common.store} is in {options.file}: {backup.bytes:,} bytes,"
+            f" {'encrypted, ' if keys else ''}read back; its seal is in {backup.seal}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOptions:
-    """The options of `profilectl upkeep restore`."""
+    """The options of `profilectl restore`."""
 
     backup: Annotated[
-        Path, typer.Argument(metavar="BACKUP", help="A file that `profilectl backup` has written.")
+        Path, typer.Argument(metavar="BACKUP", help="A file that `profilectl backup` wrote.")
     ]
     identities: Annotated[
         list[Path] | None,
@@ -217,7 +193,7 @@ class RestoreOptions:
 )
 @with_options(RestoreOptions)
 def restore_command(context: typer.Context, options: RestoreOptions) -> None:
-    """Make the store of a backup, plain or encrypted, once it is seen to be sound."""
+    """Make the store from a backup, plain or encrypted, after checking that it is sound."""
     from profilectl.files.encryption import Keys
     from profilectl.reading.backups import is_locked, restore_store
     from profilectl.render import screen
@@ -252,39 +228,46 @@ def restore_command(context: typer.Context, options: RestoreOptions) -> None:
         )
         if restored.no_key:
             screen.notice(restored.no_key)
-    if restored.erased_since is None:
+    _warn_of_erased(restored.erased_since)
+
+
+def _warn_of_erased(erased_since: int | None) -> None:
+    """Print that people who were erased after the backup are in the store again.
+
+    erased_since: how many; None: the store before could not be read.
+    """
+    from profilectl.render import screen
+
+    if erased_since is None:
         screen.notice(
-            "the store that was there could not be read: whoever was erased from it after"
-            " the backup was made is back"
+            "the store that was there could not be read: people who were erased from it after"
+            " the backup was made are back"
         )
-    elif restored.erased_since:
-        erased = (
-            "1 person was"
-            if restored.erased_since == 1
-            else f"{restored.erased_since:,} people were"
-        )
+    elif erased_since:
+        erased = "1 person was" if erased_since == 1 else f"{erased_since:,} people were"
         screen.notice(
             f"{erased} erased after the backup was made, and in the store again: give"
             " profilectl forget again"
         )
 
 
-def _locking(
-    encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None
-) -> Keys | None:
-    """Return whom a backup is encrypted for; None: it is not."""
+def _keys_of(options: BackupOptions) -> Keys | None:
+    """Return the keys that a backup is encrypted for; None if it is not encrypted."""
     from profilectl.files.encryption import Keys, recipients_in
+
+    recipients, recipients_file = options.recipients or [], options.recipients_file
+    passphrase_file = options.passphrase_file
 
     for option, value in (
         ("--recipient", recipients),
         ("--recipients-file", recipients_file),
         ("--passphrase-file", passphrase_file),
     ):
-        if value and not encrypt:
+        if value and not options.encrypt:
             raise UsageError(
                 f"{option} goes with --encrypt", "without it the copy is not encrypted"
             )
-    if not encrypt:
+    if not options.encrypt:
         return None
     named = [*recipients, *(recipients_in(recipients_file) if recipients_file else [])]
     if named and passphrase_file:
@@ -295,8 +278,9 @@ def _locking(
 
 
 def _passphrase(file: Path | None, *, again: bool) -> str:
-    """Return the passphrase, from where it is: never from the command line, which others see.
-    again: have it typed twice.
+    """Return the passphrase from a file, the environment or a prompt.
+
+    Never from the command line, which other users can see. again: whether to ask for it twice.
     """
     from profilectl.files.encryption import PASSPHRASE, passphrase_in
 
@@ -333,7 +317,7 @@ def compact_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Lay the tables of older imports together, and give back the room that is free in the file."""
+    """Merge the tables of older imports, and free the unused space in the file."""
     from profilectl.reading.upkeep import compact_store
     from profilectl.render import screen
 
@@ -353,7 +337,7 @@ def compact_command(
 def stats_command(
     context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Say how many profiles, identities and values the store holds, and how large it is."""
+    """Show how many profiles, identities and values the store has, and its size."""
     from profilectl.reading.upkeep import stats
     from profilectl.render import answers, screen
 

@@ -1,8 +1,8 @@
-"""IDSync as the platform's HTTP API speaks it: what a request says, and what is answered.
+"""The requests and answers of IDSync, as the platform's HTTP API has them.
 
-Source: domain.md 4.3. identify, login and logout are batches of their feed that say nothing but
-identities: the rules that resolve them are those of an import, and so are the history and the way
-back. search, and what only reads, looks into the newest copy of the store.
+Source: domain.md 4.3. identify, login and logout are imported as batches that have only identities:
+the rules of an import resolve them, they are in the history, and they can be undone. search, and
+every request with read_only, is answered from the newest copy of the store.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from profilectl.codes import sentence
@@ -33,11 +32,11 @@ MOST_CHANGES = 100
 LONGEST_ID = 256
 """The longest request_id, in characters."""
 NOBODY = "NOT_FOUND_ERROR"
-"""The code of a search that finds nobody, as the platform's own client knows it."""
+"""The code of a search that finds nobody: the platform's own client expects it."""
 
 # fmt: off
 REFUSALS: dict[str, str] = {
-    # what stands in the way of a change, where codes.py has no sentence for it
+    # Reasons to refuse a change for which codes.py has no sentence.
     "OLD_VALUE_MISMATCH": "the profile does not have an old value",
     "IMMUTABLE":          "an immutable identity cannot be changed or removed",
     "IMMUTABLE_CONFLICT": "another profile has the new value, and its type is immutable",
@@ -51,29 +50,43 @@ REFUSALS: dict[str, str] = {
 
 @dataclass(slots=True)
 class UserRequest:
-    """What a request says of a user."""
+    """A request about a user: identify, login, logout or search."""
 
     environment: str
-    """Where the user is looked for."""
-    identities: dict[str, str]
-    """What is known of the user: type -> value."""
-    names: dict[str, str]
-    """How the request calls each type."""
+    """The environment in which the user is looked for."""
     request: str | None = None
     """The id of the request, or None."""
     previous: Number | None = None
     """The MPID that the application had before, or None."""
+    identities: dict[str, str] = field(default_factory=dict)
+    """The known identities: type -> value."""
+    names: dict[str, str] = field(default_factory=dict)
+    """The name of each type in the request."""
     usable: dict[str, Usable] = field(default_factory=dict)
-    """Those of the identities that may be used."""
+    """The identities that may be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesRequest:
+    """A request to modify identities."""
+
+    environment: str
+    """The environment of the profile."""
+    request: str | None
+    """The id of the request, or None."""
+    changes: list[Change]
+    """The changes."""
+    names: list[str]
+    """The name of each change's type in the request."""
 
 
 def read_call(body: dict[str, Value], rules: Rules, call: str) -> UserRequest:
-    """Read a request. call: of identity.CALLS, or "search". Raises Problem."""
+    """Return a request from its body. call: of identity.CALLS, or "search". Raises Problem."""
     environment, request = _envelope(body)
     known_identities = body.get("known_identities")
     if not isinstance(known_identities, dict) or not known_identities:
         raise _bad("known_identities must be an object with at least one identity", "NO_IDENTITY")
-    user = UserRequest(environment, {}, {}, request, _previous(body.get("previous_mpid")))
+    user = UserRequest(environment, request, _previous(body.get("previous_mpid")))
     skipped = []
     for name, value in known_identities.items():
         kind = _type(name)
@@ -102,14 +115,14 @@ def read_call(body: dict[str, Value], rules: Rules, call: str) -> UserRequest:
     return user
 
 
-def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change], list[str]]:
-    """Read a request to modify: the environment, the id of the request, the changes, and how it
-    calls their types. Raises Problem."""
+def read_changes(body: dict[str, Value]) -> ChangesRequest:
+    """Return a request to modify from its body. Raises Problem."""
     environment, request = _envelope(body)
     listed = body.get("identity_changes")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_CHANGES:
         raise _bad(f"identity_changes must be a list of 1 to {MOST_CHANGES}")
-    changes, names = [], []
+    changes: list[Change] = []
+    names: list[str] = []
     for change in listed:
         if (
             not isinstance(change, dict)
@@ -126,24 +139,18 @@ def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change],
             raise _bad(f"a change of {kind} has neither an old value nor a new one")
         changes.append((kind, old, new))
         names.append(str(name))
-    return environment, request, changes, names
+    return ChangesRequest(environment=environment, request=request, changes=changes, names=names)
 
 
 def _envelope(body: dict[str, Value]) -> tuple[str, str | None]:
-    """Check what every request has around it; return the environment and the id of the request.
-    Raises Problem."""
+    """Check the fields that every request has; return the environment and the id of the request.
+
+    Raises Problem.
+    """
     environment = body.get("environment")
     if not isinstance(environment, str) or environment not in ENVIRONMENTS:
         raise _bad("environment must be production or development", "ENVIRONMENT_INVALID")
-    sdk = body.get("client_sdk")
-    if sdk is not None:
-        if not isinstance(sdk, dict):
-            raise _bad("client_sdk must be an object")
-        if sdk.get("platform") not in (None, *PLATFORMS):
-            raise _bad(f"client_sdk.platform must be one of {', '.join(PLATFORMS)}")
-        for name in ("sdk_vendor", "sdk_version"):
-            if sdk.get(name) is not None:
-                _text(sdk[name], f"client_sdk.{name}")
+    _check_sdk(body.get("client_sdk"))
     if body.get("context") is not None:
         _text(body["context"], "context")
     at_ms = body.get("request_timestamp_ms")
@@ -157,6 +164,18 @@ def _envelope(body: dict[str, Value]) -> tuple[str, str | None]:
     if request is not None and not 0 < len(_text(request, "request_id")) <= LONGEST_ID:
         raise _bad(f"request_id must have 1 to {LONGEST_ID} characters")
     return environment, str(request) if request is not None else None
+
+
+def _check_sdk(sdk: Value) -> None:
+    if sdk is None:
+        return
+    if not isinstance(sdk, dict):
+        raise _bad("client_sdk must be an object")
+    if sdk.get("platform") not in (None, *PLATFORMS):
+        raise _bad(f"client_sdk.platform must be one of {', '.join(PLATFORMS)}")
+    for name in ("sdk_vendor", "sdk_version"):
+        if sdk.get(name) is not None:
+            _text(sdk[name], f"client_sdk.{name}")
 
 
 def _type(name: str) -> str:
@@ -189,8 +208,10 @@ def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
 
 
 def request_key(secret: str, call: str, user: UserRequest) -> str | None:
-    """Return what a request is known again by: its id, and all that it asks for. Whoever reads it
-    learns neither."""
+    """Return the digest by which the same request is recognized: of its id and its content.
+
+    The digest reveals neither. None if the request has no id.
+    """
     identities: dict[str, Value] = {
         kind: _key(kind, value) for kind, value in sorted(user.identities.items())
     }
@@ -201,12 +222,12 @@ def request_key(secret: str, call: str, user: UserRequest) -> str | None:
     )
 
 
-def change_key(
-    secret: str, mpid: str, environment: str, request: str | None, changes: Collection[Change]
-) -> str | None:
-    """Return what a request to modify is known again by."""
-    listed: list[Value] = [list(change) for change in changes]
-    return _digest(secret, ["modify", request, environment, mpid, listed]) if request else None
+def change_key(secret: str, mpid: str, changing: ChangesRequest) -> str | None:
+    """Return the digest by which the same request to modify is recognized; None without an id."""
+    if not changing.request:
+        return None
+    listed: list[Value] = [list(change) for change in changing.changes]
+    return _digest(secret, ["modify", changing.request, changing.environment, mpid, listed])
 
 
 def _digest(secret: str, parts: list[Value]) -> str:
@@ -216,24 +237,26 @@ def _digest(secret: str, parts: list[Value]) -> str:
     )
 
 
-def batch_of(asked: UserRequest, call: str, rules: Rules, secret: str) -> str:
-    """Return a request as the batch that is imported. A new user that signs in remembers whom the
-    application had before (domain.md 4.3 n.6)."""
+def batch_of(user: UserRequest, call: str, *, rules: Rules, secret: str) -> str:
+    """Return the batch that is imported for a request.
+
+    A new user that signs in keeps the MPID that the application had before (domain.md 4.3 n.6).
+    """
     of_user: dict[str, Value] = {
-        kind: value for kind, value in asked.identities.items() if not BY_NAME[kind].device
+        kind: value for kind, value in user.identities.items() if not BY_NAME[kind].device
     }
     of_device: dict[str, Value] = {
-        kind: value for kind, value in asked.identities.items() if BY_NAME[kind].device
+        kind: value for kind, value in user.identities.items() if BY_NAME[kind].device
     }
     stamp = of_device.pop("mp_deviceid", None)
-    signs_in = call != "logout" and bool(asked.usable.keys() & rules.login)
+    signs_in = call != "logout" and bool(user.usable.keys() & rules.login)
     batch: dict[str, Value] = {
-        "environment": asked.environment,
+        "environment": user.environment,
         "user_identities": of_user,
         "device_info": of_device,
         "mp_deviceid": stamp,
-        "source_request_id": request_key(secret, call, asked),
-        "origin_mpid": asked.previous if rules.strategy == "link" and signs_in else None,
+        "source_request_id": request_key(secret, call, user),
+        "origin_mpid": user.previous if rules.strategy == "link" and signs_in else None,
     }
     return to_json(
         {
@@ -244,47 +267,53 @@ def batch_of(asked: UserRequest, call: str, rules: Rules, secret: str) -> str:
     )
 
 
-def look(reader: Reader, asked: UserRequest, call: str) -> RowOutcome | None:
-    """Return whom a request finds, changing nothing, or None."""
-    found = whom(reader.everybody, asked.environment, asked.usable.values(), call)
-    if found is None:
+def look(reader: Reader, user: UserRequest, call: str) -> RowOutcome | None:
+    """Return what a request finds, without changing anything; None if it finds nobody."""
+    profile = whom(reader.everybody, user.environment, user.usable.values(), call=call)
+    if profile is None:
         return None
-    (one,) = activities(reader.everybody, [found], placed=False)
-    has = {(held.type, _key(held.type, held.value)) for held in one.identities}
-    matched = tuple(kind for kind, value in asked.usable.items() if (kind, value.key) in has)
+    (activity,) = activities(reader.everybody, [profile], placed=False)
+    keys = {
+        (identity.type, _key(identity.type, identity.value)) for identity in activity.identities
+    }
+    matched = tuple(kind for kind, value in user.usable.items() if (kind, value.key) in keys)
     return RowOutcome(
-        0, None, one.mpid, matched, matched, frozenset(held.type for held in one.identities)
+        row=0,
+        code=None,
+        mpid=activity.mpid,
+        matched=matched,
+        held=matched,
+        holds=frozenset(identity.type for identity in activity.identities),
     )
 
 
 def answer_of(
-    asked: UserRequest, outcome: RowOutcome, rules: Rules, *, matches: bool
+    user: UserRequest, outcome: RowOutcome, rules: Rules, *, matches: bool
 ) -> dict[str, Value]:
-    """Return the body of an answer. matches: with the identities that matched."""
+    """Return the body of an answer. matches: whether it has the identities that matched."""
     mpid = str(outcome.mpid)
     context = base64.b64encode(to_json({"mpid": mpid}).encode()).decode()
-    told: dict[str, Value] = {"context": context, "mpid": mpid}
+    body: dict[str, Value] = {"context": context, "mpid": mpid}
     if matches:
-        told["matched_identities"] = {
-            asked.names[kind]: asked.identities[kind] for kind in outcome.matched
+        body["matched_identities"] = {
+            user.names[kind]: user.identities[kind] for kind in outcome.matched
         }
     return {
-        **told,
+        **body,
         "is_ephemeral": not outcome.holds & rules.login,
         "is_logged_in": bool(rules.login.intersection(outcome.held)),
     }
 
 
 def nobody(code: str | None) -> Problem:
-    """Return the answer where there is nobody. code: why, where a rule is in the way."""
+    """Return the answer to a request that finds nobody. code: of the rule that hid somebody."""
     if code is None:
         return Problem(404, NOBODY, "no user has these identities")
     return Problem(404, code, sentence(code))
 
 
 def refusal(code: str) -> Problem:
-    """Return the answer to a change that is not made."""
-    told = REFUSALS.get(code) or sentence(code).removesuffix(
-        " and was skipped"
-    )  # skipped in a batch, refused here
-    return Problem(400, code, told)
+    """Return the answer to a refused change."""
+    # An import skips what this refuses, so the end of the sentence would be wrong.
+    message = REFUSALS.get(code) or sentence(code).removesuffix(" and was skipped")
+    return Problem(400, code, message)

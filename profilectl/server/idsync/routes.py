@@ -1,4 +1,4 @@
-"""The requests of IDSync: who asks, what is done, what goes out."""
+"""The requests of IDSync."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from profilectl.server.idsync.requests import (
     read_changes,
     refusal,
 )
-from profilectl.server.intake import BatchesRefused, Later
+from profilectl.server.intake import BatchesRefused, Later, ModifyRequest
 from profilectl.server.parameters import Mpid
 from profilectl.server.service import Service, service_of
 
@@ -44,10 +44,10 @@ SUMMARIES = {
 
 @dataclass(frozen=True)
 class IDSync:
-    """What the requests do."""
+    """Answers the requests of IDSync."""
 
     service: Service
-    """What they work with."""
+    """The parts that it works with."""
 
     @property
     def rules(self) -> Rules:
@@ -55,7 +55,7 @@ class IDSync:
         return self.service.desk.snapshots.now.settings.rules
 
     def reads_only(self, feed: str) -> bool:
-        """Say whether a feed may change nothing."""
+        """Return whether a feed may change nothing."""
         state = self.service.desk.snapshots.now.feeds.get(feed)
         return state is not None and PROTECTIONS[state.protection].known_user is Effect.PASS_BY
 
@@ -68,18 +68,18 @@ class IDSync:
         outcome: RowOutcome | None = None
         if call != "search" and not read_only and not self.reads_only(sender.name):
             outcome = await self._resolve(sender.name, user, call)
-        if (
-            outcome is None or outcome.code == "READ_ONLY"
-        ):  # ... of a feed that was changed a moment ago
+        # READ_ONLY: the feed became read-only a moment ago, which the snapshot does not know yet.
+        if outcome is None or outcome.code == "READ_ONLY":
             outcome = await self._look(user, call)
         if outcome is None or outcome.mpid is None:
             raise nobody(outcome.code if outcome else None)
         return answered(to_json(answer_of(user, outcome, self.rules, matches=matches)))
 
     async def _resolve(self, feed: str, user: UserRequest, call: str) -> RowOutcome:
-        line = batch_of(user, call, self.rules, self.service.desk.snapshots.now.secret)
+        """Import a request as a batch, and return its outcome. Raises Problem."""
+        line = batch_of(user, call, rules=self.rules, secret=self.service.desk.snapshots.now.secret)
         try:
-            (outcome,) = await _done(self.service.intake.take(feed, [line], call))
+            (outcome,) = await _finished(self.service.intake.take(feed, [line], call))
         except BatchesRefused as error:
             raise refusal(error.code) from None
         if outcome is None or (outcome.mpid is None and outcome.code is None):
@@ -87,36 +87,40 @@ class IDSync:
         return outcome
 
     async def _look(self, user: UserRequest, call: str) -> RowOutcome | None:
+        """Return what a request would find, without changing anything."""
         await self.service.desk.caught_up(self.service.intake.last_ms)
         as_call = call if call in CALLS else "identify"
         return await self.service.desk.read(lambda reader: look(reader, user, as_call))
 
     async def modify(self, request: Request, mpid: str, *, read_only: bool) -> Response:
-        """Change the identities of a profile: all that is asked for, or nothing."""
+        """Make all changes to the identities of a profile, or none."""
         sender, raw = await self.service.caller(request)
         if mpid_of(mpid) is None:
             raise bad("an MPID is a whole number of 64 bits", "MPID_INVALID")
-        environment, identities, changes, names = read_changes(an_object(parsed(raw)))
+        changing = read_changes(an_object(parsed(raw)))
         if self.reads_only(sender.name):
             raise Problem(403, "READ_ONLY", "the feed may only read")
         number = str(int(mpid))
-        key = change_key(
-            self.service.desk.snapshots.now.secret, number, environment, identities, changes
+        change = ModifyRequest(
+            feed=sender.name,
+            environment=changing.environment,
+            mpid=number,
+            changes=changing.changes,
+            key=change_key(self.service.desk.snapshots.now.secret, number, changing),
+            dry_run=read_only,
         )
         try:
-            await _done(
-                self.service.intake.modify(
-                    sender.name, environment, number, changes, key, dry_run=read_only
-                )
-            )
+            await _finished(self.service.intake.modify(change))
         except BatchesRefused as error:
             raise refusal(error.code) from None
-        results: list[Value] = [{"identity_type": name, "modified_mpid": number} for name in names]
+        results: list[Value] = [
+            {"identity_type": name, "modified_mpid": number} for name in changing.names
+        ]
         return answered(to_json({"change_results": results}))
 
 
-async def _done(work: Awaitable[T]) -> T:
-    """Wait for what the process of imports does. Raises Problem, Refused."""
+async def _finished(work: Awaitable[T]) -> T:
+    """Return the result of the process of imports. Raises Problem, BatchesRefused."""
     try:
         return await work
     except Later as later:
@@ -124,7 +128,7 @@ async def _done(work: Awaitable[T]) -> T:
 
 
 def add_idsync(application: FastAPI) -> None:
-    """Add the requests to the application."""
+    """Register the requests of IDSync in the application."""
     for call in SUMMARIES:
         _add_call(application, call)
 
