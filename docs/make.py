@@ -30,11 +30,11 @@ import typer
 from profilectl import codes
 from profilectl.cli.app import app
 from profilectl.codes import CODES, CodeEffect, Exit
-from profilectl.configuration import CHOICES, SETTINGS
 from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act
 from profilectl.reading.check import PROMISES
-from profilectl.rules.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.rules.batch_fields import KEPT_FIELDS, RESERVED_KEYS
+from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.calculated import TYPES as CALCULATED
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.feed import PROTECTIONS, Effect
@@ -47,6 +47,7 @@ from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
 from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES, DeliveryFate
 from profilectl.rules.leaving.output import TYPES as OUTPUTS
 from profilectl.rules.priority import OVERWRITE, SOURCES
+from profilectl.rules.settings import CHOICES, SETTINGS
 from profilectl.rules.text.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -183,7 +183,7 @@ class CodeEffect(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class CodeMeaning:
     """The meaning of a code."""
 
     fate: CodeEffect
@@ -284,8 +284,8 @@ _SENTENCES: tuple[tuple[CodeEffect, dict[str, str]], ...] = (
     }),
 )
 # fmt: on
-CODES: dict[str, Meaning] = {
-    code: Meaning(effect, sentence)
+CODES: dict[str, CodeMeaning] = {
+    code: CodeMeaning(effect, sentence)
     for effect, sentences in _SENTENCES
     for code, sentence in sentences.items()
 }

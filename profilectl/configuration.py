@@ -16,7 +16,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
 
-from profilectl.audiences.outbox import align, has_traces, leave_no_trace
+from profilectl.audiences.identity_traces import has_traces, leave_no_trace
+from profilectl.audiences.outbox import align
 from profilectl.audiences.refresh import refresh_once_done
 from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.audience import Audience, audience_of
@@ -39,7 +40,7 @@ from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.output import FILES, Output, output_of
 from profilectl.rules.priority import FEED_SOURCES
-from profilectl.rules.settings import CHOICES, SECTIONS, SETTINGS, settings_in
+from profilectl.rules.settings import SECTIONS, SETTINGS, settings_in
 from profilectl.rules.text.naming import advice
 from profilectl.store.definitions import (
     audience_connections,
@@ -60,18 +61,6 @@ from profilectl.store.feeds import open_feeds
 from profilectl.store.opening import open_store, store_in_memory
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
-
-# CHOICES and SETTINGS moved, until the import of docs/make.py follows (/tmp/renames/rules.tsv).
-__all__ = [
-    "CHOICES",
-    "SETTINGS",
-    "apply_config",
-    "apply_file",
-    "config_text",
-    "difference",
-    "export_text",
-    "read_config",
-]
 
 FEED_KEYS = ("source", "protection", "partner", "workspace")
 NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")

@@ -179,12 +179,14 @@ class Store:
         import pyarrow.parquet
 
         from profilectl.reading.actions import export_store
-        from profilectl.reading.export import Wanted
+        from profilectl.reading.export import ExportRequest
 
         _check_names(options)
         out = io.BytesIO()
         with in_workspace(self.workspace):
-            export_store(self.path, Wanted(kind, "parquet", **options), out, wait_s=self.wait_s)
+            export_store(
+                self.path, ExportRequest(kind, "parquet", **options), out, wait_s=self.wait_s
+            )
         # A pool of threads may not outlive a short program.
         return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()), use_threads=False)
 

@@ -11,19 +11,20 @@ from typing import Any, cast
 
 from profilectl.audiences.barred import in_force, lively
 from profilectl.audiences.identity_traces import leave_no_trace
-from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, members, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, members, needs
 from profilectl.audiences.people import (
     awake_only,
     event_relation,
     people_of,
     person_relations,
 )
-from profilectl.audiences.refresh import RefreshRequest, refresh_once_done, refresh_store
+from profilectl.audiences.refresh import refresh_once_done, refresh_store
 from profilectl.audiences.refresh_marks import evaluated_ms
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import parse_json
 from profilectl.store.definitions import (
@@ -216,8 +217,8 @@ def make_members(
     event, happened = event_relation(audience), profiles.happened(awake)
     events = profiles.counted if event == "event" else profiles.events
     scratch.make(event, events(happened, MEMBER_EVENTS), keep=False)
-    by_name = {fold(each.name): each for each in audiences(store)}
-    referred = [by_name[fold(name)] for name in read.audiences if fold(name) in by_name]
+    by_name = {caseless(each.name): each for each in audiences(store)}
+    referred = [by_name[caseless(name)] for name in read.audiences if caseless(name) in by_name]
     clause = both("", is_in("audience", numbers(each.number for each in referred)))
     held = in_force(profiles, at_ms, clause, wanted=referred)
     scratch.make("member", reading(MEMBER, membership=held))
@@ -229,7 +230,7 @@ def make_members(
         rest=read.rest,
         devices=bool(read.device),
     )
-    chosen = members(evaluated, at_ms, Relations(event=event))
+    chosen = members(evaluated, at_ms, PeopleRelations(event=event))
     scratch.make(into, select("profile", f"({chosen})"))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from profilectl.audiences.audience_routes import Route, audience_routes
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.identity import BY_NAME, key_of
-from profilectl.rules.leaving.audience_connection import DELETE, identities_told
+from profilectl.rules.leaving.audience_connection import DELETE, identities_sent
 from profilectl.rules.leaving.output import WAITING
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.store.scratch import Bound
@@ -110,7 +110,7 @@ class Removal(NamedTuple):
     """When it failed."""
 
 
-class _Identities(NamedTuple):
+class _RemovedIdentities(NamedTuple):
     """The identities of a profile."""
 
     environment: int
@@ -177,7 +177,7 @@ def removals(
 def _told(route: Route, identities: dict[str, list[str]]) -> str:
     """Return identities as a connection tells them, as JSON; a whole list needs none."""
     identities_at_output = (
-        [] if route.output.content == "full" else identities_told(route.connection, identities)
+        [] if route.output.content == "full" else identities_sent(route.connection, identities)
     )
     return json.dumps(identities_at_output, ensure_ascii=False)
 
@@ -212,7 +212,7 @@ def identities_there(
 
 
 def _lost(
-    secret: str, ever: dict[int, _Identities], current: dict[int, dict[str, list[str]]]
+    secret: str, ever: dict[int, _RemovedIdentities], current: dict[int, dict[str, list[str]]]
 ) -> dict[int, list[_Lost]]:
     """Return the identities that profiles had and do not have any more, by their hashes."""
     lost: dict[int, list[_Lost]] = {}
@@ -241,7 +241,7 @@ def _held_there(
     return {int(digest) for (digest,) in rows}
 
 
-def _identities(profiles: Profiles, leaving: str) -> dict[int, _Identities]:
+def _identities(profiles: Profiles, leaving: str) -> dict[int, _RemovedIdentities]:
     """Return the environment and the identities of profiles."""
     if not profiles.identities:
         return {}
@@ -251,7 +251,7 @@ def _identities(profiles: Profiles, leaving: str) -> dict[int, _Identities]:
         select(f"profile, environment, [{columns}]::varchar[][]", f"({folded})")
     )
     return {
-        profile: _Identities(
+        profile: _RemovedIdentities(
             code,
             {kind: held for kind, held in zip(profiles.identities, values, strict=True) if held},
         )

@@ -20,7 +20,7 @@ from profilectl.audiences.event_counts_sql import opted_out
 from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import reads
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import clocks_of
@@ -165,13 +165,13 @@ def _of_consent(profiles: Profiles, defined: Sequence[Defined]) -> dict[str, str
     `by_way` about those that do; both have profile, audience, sure. There is no query where no
     criterion asks for consent.
     """
-    by_name = {fold(audience.name): audience for audience in audiences(profiles.store)}
+    by_name = {caseless(audience.name): audience for audience in audiences(profiles.store)}
     read = {audience.name: reads(audience.audience.tree) for audience in by_name.values()}
     referred = [
-        by_name[fold(name)]
+        by_name[caseless(name)]
         for audience in defined
         for name in read[audience.name].audiences
-        if fold(name) in by_name
+        if caseless(name) in by_name
     ]
     every = {audience.name: audience for audience in (*defined, *referred)}.values()
     plain = [
@@ -179,14 +179,14 @@ def _of_consent(profiles: Profiles, defined: Sequence[Defined]) -> dict[str, str
         for audience in every
         if read[audience.name].consents and not read[audience.name].audiences
     ]
-    asking = {fold(audience.name) for audience in plain}
+    asking = {caseless(audience.name) for audience in plain}
     by_way = [
         audience
         for audience in every
         if read[audience.name].audiences
         and (
             read[audience.name].consents
-            or asking.intersection(map(fold, read[audience.name].audiences))
+            or asking.intersection(map(caseless, read[audience.name].audiences))
         )
     ]
     # the relations of other fields are numbered by workspace

@@ -10,9 +10,10 @@ from typing import Any
 
 from profilectl.audiences.calculated_sql import compute
 from profilectl.audiences.people import awake_only, people_of
-from profilectl.audiences.refresh import RefreshRequest, refresh_once_done, refresh_store
+from profilectl.audiences.refresh import refresh_once_done, refresh_store
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import InputRefused
-from profilectl.rules.batch import attribute_key
+from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.calculated import NOTHING, TYPES, Definition
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import held_json, parse_json, to_json

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from profilectl.rules.calculated import Definition
-from profilectl.rules.event.field import Path, fold
+from profilectl.rules.event.field import Path, caseless
 from profilectl.rules.sql.events import (
     PLAIN,
     EventSql,
@@ -130,7 +130,9 @@ class EventReading:
     @property
     def _alike(self) -> bool:
         """Whether all definitions are about the same events."""
-        kinds = {(each.event_type, each.event and fold(each.event)) for each in self.definitions}
+        kinds = {
+            (each.event_type, each.event and caseless(each.event)) for each in self.definitions
+        }
         return len(kinds) == 1
 
     def match(self, definition: Definition) -> str:
@@ -138,7 +140,7 @@ class EventReading:
         # if all are alike, `_wanted` has asked that
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
-            parts.append(f"coalesce(lower(name) = {quote_text(fold(definition.event))}, false)")
+            parts.append(f"coalesce(lower(name) = {quote_text(caseless(definition.event))}, false)")
         if definition.condition is not None:
             parts.append(self.event.condition(definition.condition))
         return self.matches.setdefault(" and ".join(parts) or "true", f"m{len(self.matches)}")
@@ -216,7 +218,7 @@ class EventReading:
             if definition.event is None:
                 named[definition.event_type] = None
             elif names is not None:
-                names.add(fold(definition.event))
+                names.add(caseless(definition.event))
         kinds = []
         for kind, names in named.items():
             is_kind = f"type = {quote_text(kind)}"

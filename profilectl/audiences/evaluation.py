@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from profilectl.audiences.barred import barred, lively
 from profilectl.audiences.calculated_sql import compute
-from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, changes, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, changes, needs
 from profilectl.audiences.people import awake_only, event_relation, person_relations
 from profilectl.audiences.refresh_plan import RefreshPlan, refers
 from profilectl.audiences.touched_sql import arrived_since, touched
@@ -262,7 +262,7 @@ class Evaluator:
             for each in audiences
         ]
         self._make_relations(evaluated, touched)
-        relations = Relations(event=event, touched=touched)
+        relations = PeopleRelations(event=event, touched=touched)
         changed = changes(evaluated, self.now_ms if at_ms is None else at_ms, relations)
         self.scratch.make("wave", select("*", f"({changed})", both("", only)))
         self.scratch.run(NOTE_CHANGES)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from profilectl.rules.criteria.tree import EventCount
 from profilectl.rules.event.condition import Compared, Node, condition_read
-from profilectl.rules.event.field import Path, fold
+from profilectl.rules.event.field import Path, caseless
 from profilectl.rules.sql.events import EventSql, json_path, number_compared
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import by_double, time_passes
@@ -116,7 +116,7 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     if kind.type is not None:
         tests.append(f"type = {quote_text(kind.type)}")
     if kind.name is not None:
-        tests.append(f"coalesce(lower(name) = {quote_text(fold(kind.name))}, false)")
+        tests.append(f"coalesce(lower(name) = {quote_text(caseless(kind.name))}, false)")
     if kind.when:
         tests.append(
             time_passes(

@@ -35,7 +35,7 @@ from profilectl.rules.criteria.tree import (
     Not,
     Reads,
 )
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import compared, passes, passes_held, time_passes
@@ -89,7 +89,7 @@ class AudienceToEvaluate:
 
 
 @dataclass(frozen=True, slots=True)
-class Relations:
+class PeopleRelations:
     """The relations to read, by name; each profile is one row of person."""
 
     person: str = "person"
@@ -122,25 +122,25 @@ def needs(audiences: Iterable[AudienceToEvaluate]) -> Reads:
 
 
 def members(
-    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations | None = None
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: PeopleRelations | None = None
 ) -> str:
     """Return the SELECT of who is in which audience: audience (its name), profile.
 
     An audience that refers to others reads their memberships from the member relation: evaluate
     those first (criteria.order_of_evaluation). An opted-out profile is in none.
     """
-    return _writer_of(audiences, now_ms, relations or Relations()).members()
+    return _writer_of(audiences, now_ms, relations or PeopleRelations()).members()
 
 
 def changes(
-    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations | None = None
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: PeopleRelations | None = None
 ) -> str:
     """Return the SELECT of what changed against the member relation: audience, profile, change.
 
     The change is entered or left. Only these audiences are looked at, and only the touched
     profiles, if there are such; a profile that is gone has left.
     """
-    read = relations or Relations()
+    read = relations or PeopleRelations()
     names = both("", is_in("audience", texts(audience.name for audience in audiences)))
     return stepwise(
         CHANGES,
@@ -186,7 +186,7 @@ def _flags(reads: Reads) -> list[str]:
     """Return the columns that say from which audiences a profile is barred, and if that is sure."""
     flags = []
     for place, name in enumerate(reads.audiences):
-        is_it = f"lower(audience) = {quote_text(fold(name))}"
+        is_it = f"lower(audience) = {quote_text(caseless(name))}"
         flags += [f"bool_or({is_it} and sure) as s{place}", f"bool_or({is_it}) as d{place}"]
     return flags
 
@@ -250,7 +250,7 @@ class _MembershipWriter:
     """The audiences to evaluate."""
     now_ms: int
     """The time they are evaluated as of."""
-    relations: Relations
+    relations: PeopleRelations
     """The relations to read."""
     reads: Reads
     """What the criteria of all of them read."""
@@ -315,7 +315,7 @@ class _MembershipWriter:
 
     def _joined(self) -> str:
         columns = ", ".join(
-            f"bool_or(lower(audience) = {quote_text(fold(name))}) as m{place}"
+            f"bool_or(lower(audience) = {quote_text(caseless(name))}) as m{place}"
             for place, name in enumerate(self.reads.audiences)
         )
         member = select("*", self.relations.of(self.relations.member))
@@ -374,7 +374,7 @@ class _MembershipWriter:
 
 
 def _writer_of(
-    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: PeopleRelations
 ) -> _MembershipWriter:
     leaves = [
         (leaf, audience.lookback)

@@ -15,7 +15,7 @@ from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.identity import BY_NAME
-from profilectl.rules.membership import PersonFacts, Rest, barred, expires_ms
+from profilectl.rules.membership import OtherFields, PersonFacts, barred, expires_ms
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.rules.text.values import Value
@@ -269,7 +269,7 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFa
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     batches = [
-        Rest(
+        OtherFields(
             touch.origin.arrival,
             touch.origin.at_ms,
             document,

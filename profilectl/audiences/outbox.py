@@ -23,23 +23,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profilectl.audiences.audience_messages import (
-    Message,
-    begin,
-    drop_messages,
-    record_messages,
-    waiting_messages,
-)
-from profilectl.audiences.audience_removals import (
-    COLUMNS,
-    identities_there,
-    removals,
-    remove_before_undo,
-)
 from profilectl.audiences.audience_routes import Route, audience_routes, people_of_audience
 from profilectl.audiences.barred import in_force, rest_rows
 from profilectl.audiences.batch_fields_sql import consent_holds, said
-from profilectl.audiences.identity_traces import has_traces, leave_no_trace, meta_with_traces
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Consent, Reads
 from profilectl.rules.leaving.audience_connection import AudienceConnection
@@ -47,28 +33,6 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import both, known_mpids
 from profilectl.store.statements import among, is_in, numbers, reading, select
 from profilectl.store.store import OpenStore
-
-# other packages import some of these from here
-__all__ = [
-    "COLUMNS",
-    "MAYBE",
-    "Members",
-    "Message",
-    "Route",
-    "align",
-    "audience_routes",
-    "begin",
-    "drop_messages",
-    "has_traces",
-    "identities_there",
-    "leave_no_trace",
-    "meta_with_traces",
-    "people_of_audience",
-    "record_messages",
-    "removals",
-    "remove_before_undo",
-    "waiting_messages",
-]
 
 MAYBE = "?"
 """The fingerprint of an attribute of which an output may or may not have a value."""

@@ -17,14 +17,9 @@ import time
 from pathlib import Path
 
 from profilectl.audiences.evaluation import decide
-from profilectl.audiences.people import people_of
 from profilectl.audiences.refresh_marks import (
     Stamp,
-    evaluated_ms,
-    is_up_to_date,
-    refreshed_ms,
     stamp_of,
-    unseen,
 )
 from profilectl.audiences.refresh_plan import (
     RefreshPlan,
@@ -38,20 +33,6 @@ from profilectl.rules.counts import ImportReport
 from profilectl.store.opening import UNREFRESHED, once_done, open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.store import State
-
-# other packages import some of these from here
-__all__ = [
-    "RefreshRequest",
-    "Refreshed",
-    "evaluated_ms",
-    "is_up_to_date",
-    "people_of",
-    "refresh_after_change",
-    "refresh_once_done",
-    "refresh_store",
-    "refreshed_ms",
-    "unseen",
-]
 
 WRITE_WAIT_S = 10
 """How long a refresh waits at least until it may write, in seconds."""

@@ -14,7 +14,7 @@ from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.calculated import Definition
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import Criterion
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.text.naming import nearest
 from profilectl.store.definitions import workspace_for
 from profilectl.store.opening import open_store
@@ -53,9 +53,9 @@ def _events(profiles: Profiles, names: Sequence[str]) -> Iterator[str]:
     happened = profiles.events(profiles.happened(), ("name", "type", "feed"))
     rows = profiles.store.scratch.rows(reading(EVENT_NAMES, happened=happened))
     event_names = [name for (name,) in rows]
-    folded_names = {fold(name) for name in event_names}
+    folded_names = {caseless(name) for name in event_names}
     for name in dict.fromkeys(names):
-        if event_names and fold(name) not in folded_names:
+        if event_names and caseless(name) not in folded_names:
             yield f"there was never an event {name}{_near(name, event_names)}"
 
 

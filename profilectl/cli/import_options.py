@@ -226,7 +226,7 @@ DetailedOption = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingOptions:
+class ReadingFlags:
     """The options for reading files, which `import` and `plan` share."""
 
     protection: ProtectionOption = None
@@ -265,7 +265,7 @@ class LimitOptions:
 
 
 def import_request(
-    files: Sequence[str], feed: str, *, reading: ReadingOptions, limits: LimitOptions
+    files: Sequence[str], feed: str, *, reading: ReadingFlags, limits: LimitOptions
 ) -> ImportRequest:
     """Return the request that these options make. Raises UsageError for a wrong memory limit."""
     from profilectl.importing.request import ImportRequest

@@ -16,7 +16,7 @@ import typer
 from profilectl.cli import complete
 from profilectl.cli.options import parameter
 from profilectl.codes import UsageError
-from profilectl.rules.fields import Unusable, whole_number
+from profilectl.rules.fields import UnusableRow, whole_number
 from profilectl.rules.identity import TYPES, IdentityType, no_type, type_named
 
 ValueArgument = Annotated[
@@ -165,7 +165,7 @@ def mpid_of(value: str) -> str:
     """Return an MPID in its usual form. Raises UsageError if the text is no MPID."""
     try:
         number = whole_number(value, "MPID_INVALID")
-    except Unusable:
+    except UnusableRow:
         number = None
     if number is None:
         raise UsageError(

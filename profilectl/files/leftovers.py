@@ -40,7 +40,7 @@ _LOCK = re.compile(r"\..+\.forward", re.DOTALL)
 _LINK = re.compile(r"profilectl-[a-z0-9_]{8}")
 
 IN_USE = "a command that still runs is at it"
-OTHERS = "it belongs to another user"
+ANOTHER_USERS = "it belongs to another user"
 UNKNOWN = "it is not known to be of profilectl"
 NO_LOCKS = "this file system has no locks, so a command may still be at it"
 
@@ -333,11 +333,11 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
         return None
     except OSError:
         with contextlib.suppress(OSError):
-            return OTHERS if path.lstat().st_uid != os.geteuid() else UNKNOWN
+            return ANOTHER_USERS if path.lstat().st_uid != os.geteuid() else UNKNOWN
         return None
     try:
         if os.fstat(handle).st_uid != os.geteuid():
-            return OTHERS
+            return ANOTHER_USERS
         # The lock goes with its process: nobody has that of a killed command.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

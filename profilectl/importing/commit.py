@@ -18,8 +18,7 @@ import orjson
 from profilectl.importing.known import know_event_names
 from profilectl.importing.leaving import Leaves, Leaving, prepare_outgoing, write_outgoing
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
-from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import Rejects, StagedFile
+from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
 from profilectl.importing.suppression import Guard, clear_rejects
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning

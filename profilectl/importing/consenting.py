@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profilectl.importing.relations import Relations
 from profilectl.importing.sift import Frame
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.importing.trace import example_rows
 from profilectl.rules.consent import STATED_MS
 from profilectl.rules.counts import Counts

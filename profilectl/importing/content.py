@@ -12,7 +12,7 @@ from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.suppression import guard_of
 from profilectl.rules.counts import Counts, FileReport, ImportReport
 from profilectl.rules.feed import Feed
-from profilectl.rules.reimport import ImportedContent, known_content, way_of
+from profilectl.rules.reimport import ImportedContent, content_status, way_of
 from profilectl.store.store import OpenStore
 
 
@@ -81,7 +81,7 @@ def _content_of(
         for content in brought
         if said_by_path(content.path, folders=request.path_columns) == from_path
     ]
-    return known_content(way, same)
+    return content_status(way, same)
 
 
 def check_overtaken(

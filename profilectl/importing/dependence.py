@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from profilectl.importing.known import Trace, left_trace
 from profilectl.importing.relations import Relations, fill
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.store.segments import Segment
 
 EXAMINED_PROFILE = """

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from profilectl.importing.relations import Relations
 from profilectl.importing.sift import Frame
-from profilectl.rules.identity import CODE, NAME, Rules, Usable
+from profilectl.rules.identity import CODE, NAME, Rules, UsableIdentity
 from profilectl.rules.resolution import Claim, Decision, Records, decide
 from profilectl.rules.sql.identities import MPID_TYPE
 
@@ -182,9 +182,9 @@ def _claims(relations: Relations, first_arrival: int) -> Iterable[Claim]:
     A hash takes the place of the key: it names type, environment and value at once. Of an MPID
     too: a block has rows of both environments, and the number names one profile in each.
     """
-    identities: dict[int, list[Usable]] = {seq: [] for (seq,) in relations.rows(BLOCK_ROWS)}
+    identities: dict[int, list[UsableIdentity]] = {seq: [] for (seq,) in relations.rows(BLOCK_ROWS)}
     for seq, kind, digest in relations.rows(BLOCK_CLAIMS):
-        identities[seq].append(Usable(NAME[kind], "", digest))
+        identities[seq].append(UsableIdentity(NAME[kind], "", digest))
     mpids: dict[int, int] = dict(relations.rows(BLOCK_MPIDS))
     return [
         Claim(seq + first_arrival, tuple(claimed), mpids.get(seq))

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import orjson
 
 from profilectl.importing.relations import Relations, fill, only_row, union_of
-from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import Rejects, place_of
+from profilectl.importing.stage.staged import Rejects, Staged, place_of
 from profilectl.importing.trace import example_rows, make_row_codes
-from profilectl.rules.counts import Shared
+from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import DELETED, held_json
@@ -132,7 +131,7 @@ class Decided:
     """The arrival of the first row."""
     rejects: Rejects
     """The rows that could not be used."""
-    shared: list[Shared]
+    shared: list[SharedIdentity]
     """Identities that many rows and profiles have."""
 
 

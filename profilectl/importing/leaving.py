@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.relations import Relations, fill, make_empty, union_of
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.leaving.output import WAITING

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from profilectl.importing.known import know_cells, know_loose_cells
 from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.sift import Frame, environment_of
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import Feed
 from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, verdict

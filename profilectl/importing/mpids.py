@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profilectl.importing.relations import Relations, make_empty
 from profilectl.importing.sift import Frame, environment_of
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.sql.identities import MPID_TYPE, mpid_hash
 from profilectl.rules.sql.quoting import quote_text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from profilectl.importing.known import rows_with_arrivals
 from profilectl.importing.relations import Relations
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.rules.identity import CODE, NAME
 from profilectl.store.segments import Segment
 

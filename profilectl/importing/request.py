@@ -14,9 +14,8 @@ from profilectl.files.whole_file import check_apart, check_target
 from profilectl.importing.outcomes import RowOutcome
 from profilectl.importing.relations import Relations
 from profilectl.importing.stage.mendable import Mendable
-from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.source.files import InputFile
-from profilectl.importing.stage.staged import Rejects
+from profilectl.importing.stage.staged import Rejects, Staged
 from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.scratch import Scratch

@@ -15,7 +15,7 @@ from profilectl.importing.entangled import decide_entangled, load_decisions
 from profilectl.importing.mpids import give_mpids, name_mpids
 from profilectl.importing.relations import Relations, make_empty, only_row, union_of
 from profilectl.importing.sift import Frame
-from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import PROTECTIONS, Effect
 from profilectl.rules.identity import CODE, Rules

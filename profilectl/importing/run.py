@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.codes import ProfilectlError
-from profilectl.files.leftovers import private_files
+from profilectl.files.leftovers import private_files, unwritable
 from profilectl.files.whole_file import LOG
 from profilectl.importing.commit import Prepared, prepare, warn_of_names, write
 from profilectl.importing.content import (
@@ -36,7 +36,8 @@ from profilectl.importing.relations import ListedRelations
 from profilectl.importing.request import ImportJob, ImportRequest, check_options
 from profilectl.importing.stage.columns import Manifest, read_manifest, read_map
 from profilectl.importing.stage.mendable import Mendable, mendable
-from profilectl.importing.stage.run import ReadingOptions, head_of, stage_files
+from profilectl.importing.stage.options import ReadingOptions
+from profilectl.importing.stage.run import head_of, stage_files
 from profilectl.importing.stage.source.files import (
     InputFile,
     Named,
@@ -46,7 +47,7 @@ from profilectl.importing.stage.source.files import (
 )
 from profilectl.importing.stage.staged import Rejects
 from profilectl.importing.suppression import guard_of
-from profilectl.rules.batch import BatchField
+from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import added_event
 from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
@@ -56,7 +57,7 @@ from profilectl.store.compaction import compact, compaction_due
 from profilectl.store.history import rejects_again
 from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.store.same_store import is_held
-from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside, unwritable
+from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside
 from profilectl.store.settings import Settings
 from profilectl.store.store import OpenStore, State
 
@@ -427,7 +428,7 @@ def _caught_up(
     scratch: Scratch, store_path: Path, report: ImportReport, *, request: ImportRequest
 ) -> ImportReport:
     """Make up for a refresh that an import before did not come to, killed after its commit."""
-    from profilectl.audiences.refresh import unseen
+    from profilectl.audiences.refresh_marks import unseen
 
     if not request.dry_run and store_path.exists():
         with open_store(scratch, store_path, wait_s=request.wait_s) as store:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.importing.relations import Relations
-from profilectl.rules.counts import Shared
+from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME, looks_like_nothing
 
 SHARED_BY_MANY = 10
@@ -53,7 +53,7 @@ limit $most
 TEXTS = "select seq, {columns} from staged where seq in (select unnest($seqs::bigint[]))"
 
 
-def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[Shared]:
+def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[SharedIdentity]:
     """Return the most shared identities, those that look like a mark of nothing first.
 
     max_shared: if more share one, that counts too, however few they are. The relations
@@ -72,7 +72,7 @@ def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[
         select = TEXTS.format(columns=f"i_{NAME[kind]}")
         texts |= {(kind, seq): text for seq, text in relations.rows(select, {"seqs": seqs})}
     shared = [
-        Shared(NAME[kind], texts[kind, seq], rows=rows, profiles=profiles)
+        SharedIdentity(NAME[kind], texts[kind, seq], rows=rows, profiles=profiles)
         for kind, seq, rows, profiles in most_shared
     ]
     return sorted(

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from profilectl.importing.known import know_erased, know_suppressed
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
-from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import StagedFile
+from profilectl.importing.stage.staged import Staged, StagedFile
 from profilectl.importing.suppression import Guard
 from profilectl.rules.batch_members import TIMES, WHOLE
 from profilectl.rules.counts import Counts

@@ -45,8 +45,6 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.spelling import ANY, MPID, phones_in_text, words_in
 from profilectl.store.store import OpenStore
 
-__all__ = ["store_suppresses"]  # ... of known.py, which other packages look for here
-
 NOTE = "(erased)"
 """What takes the place of the text of a reject that names somebody erased."""
 FINGERPRINT = "suppression_key"

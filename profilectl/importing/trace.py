@@ -16,8 +16,7 @@ import orjson
 from profilectl.codes import CODES, sentence
 from profilectl.importing.commit import make_remarks
 from profilectl.importing.relations import Relations, fill, union_of
-from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import Rejects, place_of
+from profilectl.importing.stage.staged import Rejects, Staged, place_of
 from profilectl.rules.identity import NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch

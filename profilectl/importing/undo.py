@@ -18,7 +18,7 @@ from profilectl.importing.corrections.identities import modify_again
 from profilectl.importing.request import ImportRequest, request_of
 from profilectl.importing.run import import_files
 from profilectl.importing.suppression import Guard, guard_of
-from profilectl.rules.counts import ImportReport, Past
+from profilectl.rules.counts import ImportReport, PastImport
 from profilectl.store.copies import copy_store, put_in_place
 from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_store
@@ -83,13 +83,13 @@ class Undone:
     """Which of them were made again: old number, new number."""
 
 
-def imports_of(path: Path, *, wait_s: float = 0) -> list[Past]:
+def imports_of(path: Path, *, wait_s: float = 0) -> list[PastImport]:
     """Return the history of a store, oldest first. Raises StoreBusy, StoreUnusable."""
     with _opened(path, wait_s) as store:
         return history_of(store)
 
 
-def import_of(path: Path, number: int, *, wait_s: float = 0) -> Past:
+def import_of(path: Path, number: int, *, wait_s: float = 0) -> PastImport:
     """Return one import. Raises InputRefused if there is none of that number."""
     with _opened(path, wait_s) as store:
         past = import_numbered(store, number)
@@ -98,7 +98,9 @@ def import_of(path: Path, number: int, *, wait_s: float = 0) -> Past:
         return replace(past, kept_out=kept_out_of(store, number))
 
 
-def going(path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0) -> list[Past]:
+def going(
+    path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0
+) -> list[PastImport]:
     """Return what an undo would take back, newest first.
 
     Raises InputRefused if it would refuse.
@@ -176,7 +178,7 @@ def _replay(
     return Undone([past.number for past in pasts], replayed)
 
 
-def _is_erased(past: Past) -> bool:
+def _is_erased(past: PastImport) -> bool:
     """Return whether a correction was of somebody who was erased since.
 
     Then nothing is left of it to make again.
@@ -197,7 +199,7 @@ class _Again:
     guard: Guard | None
     """What keeps out who was erased; None if nobody was."""
 
-    def make(self, past: Past) -> tuple[int, int]:
+    def make(self, past: PastImport) -> tuple[int, int]:
         """Make an import again; return its old and its new number."""
         assert past.request is not None
         for kind, make in BY_HAND.items():
@@ -220,7 +222,7 @@ class _Again:
             raise _cannot(past, error) from None
         return past.number, report.number or 0
 
-    def _request(self, past: Past, document: dict[str, Any]) -> ImportRequest:
+    def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
         has_files = document.get("content") is None
         if not has_files:
@@ -246,7 +248,7 @@ class _Again:
             opened=opened,
         )
 
-    def _check_files(self, past: Past, report: ImportReport) -> None:
+    def _check_files(self, past: PastImport, report: ImportReport) -> None:
         """Refuse files that are not what they were.
 
         Of a file of which a row was erased since, the hash was made with the key of those who stay
@@ -268,14 +270,14 @@ class _Again:
             raise InputRefused(f"{', '.join(changed)} is not what it was")
 
 
-def _cannot(past: Past, error: ProfilectlError) -> InputRefused:
+def _cannot(past: PastImport, error: ProfilectlError) -> InputRefused:
     return InputRefused(
         f"import {past.number} cannot be made again: {error.message}",
         "the store is as before; undo with --cascade, or put the files back where they were",
     )
 
 
-def to_undo(store: OpenStore, number: int, *, cascade: bool) -> list[Past]:
+def to_undo(store: OpenStore, number: int, *, cascade: bool) -> list[PastImport]:
     """Return the imports that must go for one to be taken back, newest first.
 
     Raises InputRefused if it cannot be taken back, or others rest on it and cascade is not given.
@@ -302,12 +304,12 @@ def to_undo(store: OpenStore, number: int, *, cascade: bool) -> list[Past]:
     return [*reversed(resting), past]
 
 
-def _resting_on(store: OpenStore, number: int) -> list[Past]:
+def _resting_on(store: OpenStore, number: int) -> list[PastImport]:
     """Return the imports in force that rest on one, or on others that do; oldest first.
 
     One of which nobody knows what it rests on may rest on any.
     """
-    resting: list[Past] = []
+    resting: list[PastImport] = []
     going_numbers = {number}
     for past in history_of(store):
         if past.number <= number or past.undone_ms is not None:
@@ -318,7 +320,7 @@ def _resting_on(store: OpenStore, number: int) -> list[Past]:
     return resting
 
 
-def to_replay(store: OpenStore, number: int) -> list[Past]:
+def to_replay(store: OpenStore, number: int) -> list[PastImport]:
     """Return all imports in force from one on, newest first.
 
     Raises InputRefused if one cannot go, or what it was made of was not written down.
@@ -339,13 +341,13 @@ def to_replay(store: OpenStore, number: int) -> list[Past]:
     return later[::-1]
 
 
-def undo(store: OpenStore, pasts: list[Past], *, now_ms: int | None = None) -> None:
+def undo(store: OpenStore, pasts: list[PastImport], *, now_ms: int | None = None) -> None:
     """Take imports back, in one transaction.
 
     They stay in the history; their content may be imported again.
     """
     # Only an undo needs it, not the history.
-    from profilectl.audiences.outbox import remove_before_undo
+    from profilectl.audiences.audience_removals import remove_before_undo
 
     segments = {
         segment.first_import: segment
@@ -359,7 +361,7 @@ def undo(store: OpenStore, pasts: list[Past], *, now_ms: int | None = None) -> N
             _take_back(store, past, segments.get(past.number), at_ms=at_ms)
 
 
-def _take_back(store: OpenStore, past: Past, segment: Segment | None, *, at_ms: int) -> None:
+def _take_back(store: OpenStore, past: PastImport, segment: Segment | None, *, at_ms: int) -> None:
     """Remove what one import left in the store; its entry in the history says so."""
     scratch, number = store.scratch, {"number": past.number}
     if store.has_definitions():

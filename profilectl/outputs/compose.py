@@ -18,19 +18,19 @@ from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import account_profiles, profiles_of
 from profilectl.rules.batch import Reading
 from profilectl.rules.calculated import Definition
-from profilectl.rules.consent import Purpose, Said, replaces, statements_of
+from profilectl.rules.consent import Purpose, Statement, replaces, statements_of
 from profilectl.rules.event.event import Occurred, opted_out
 from profilectl.rules.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
-from profilectl.rules.identity import BY_NAME, Usable, display, usable
+from profilectl.rules.identity import BY_NAME, UsableIdentity, display, usable
 from profilectl.rules.leaving.connection import filtered, refusal
 from profilectl.rules.leaving.enrichment import (
     Holding,
+    IdMaker,
+    LeavingEvent,
     MembershipSince,
-    Naming,
     Outgoing,
     ProfileThen,
-    Received,
-    Sent,
+    ReceivedBatch,
     addressed,
     as_received,
     calculated_at,
@@ -63,7 +63,7 @@ ARRIVED_COLUMNS = (
     ("workspace", "VARCHAR"),
 )
 
-Consents = list[dict[Purpose, Said]]
+Consents = list[dict[Purpose, Statement]]
 """The consent in force in each workspace."""
 
 
@@ -75,9 +75,9 @@ class _State:
     """The held values of its attributes."""
     deleted: dict[str, int] = field(default_factory=dict)
     """The attributes that are deleted, and the arrival that deleted each."""
-    consent: dict[Purpose, Said] = field(default_factory=dict)
+    consent: dict[Purpose, Statement] = field(default_factory=dict)
     """The consent in force."""
-    consent_before: dict[Purpose, Said] = field(default_factory=dict)
+    consent_before: dict[Purpose, Statement] = field(default_factory=dict)
     """The consent in force before the batch that was applied last."""
     attributions: list[tuple[int, dict[str, Value]]] = field(default_factory=list)
     """The attributions that it had, and from when on each holds."""
@@ -140,7 +140,7 @@ class Composer:
 
     store: OpenStore
     """The store."""
-    naming: Naming
+    naming: IdMaker
     """Names what leaves."""
     lifetime: bool
     """Whether there are Lifetime Profiles."""
@@ -291,15 +291,15 @@ class Composer:
                     )
         return consents
 
-    def _received(self, touch: Touch, batch: WaitingBatch, environment: str) -> Received:
+    def _received(self, touch: Touch, batch: WaitingBatch, environment: str) -> ReceivedBatch:
         origin = touch.origin
-        return Received(
+        return ReceivedBatch(
             feed=origin.feed,
             arrival=origin.arrival,
             environment=environment,
             at_ms=origin.at_ms,
             received_ms=batch.received_ms,
-            events=[Sent(event.at_ms, _object(event.document)) for event in touch.events],
+            events=[LeavingEvent(event.at_ms, _object(event.document)) for event in touch.events],
             rest=touch.rest,
             deleted=[entry.key for entry in touch.entries if entry.kind == "deleted"],
             devices=_devices(self._usable(json.loads(batch.devices or "{}"))),
@@ -317,10 +317,10 @@ class Composer:
         return {
             kind: identity.value
             for kind, identity in judged.items()
-            if isinstance(identity, Usable)
+            if isinstance(identity, UsableIdentity)
         }
 
-    def _nobodys(self, batch: WaitingBatch) -> Received:
+    def _nobodys(self, batch: WaitingBatch) -> ReceivedBatch:
         """Read a batch of a feed that only reads, which the outbox has whole."""
         document = _object(parse_json(batch.content or "{}"))
         identities = self._usable(_object(document.get("identities")))
@@ -329,7 +329,7 @@ class Composer:
             _sent(_object(event), batch.at_ms)
             for event in (events if isinstance(events, list) else ())
         ]
-        return Received(
+        return ReceivedBatch(
             feed=self.feeds[batch.feed],
             arrival=batch.arrival,
             environment=str(document["environment"]),
@@ -349,7 +349,7 @@ def composer_of(store: OpenStore) -> Composer:
     settings = store.settings()
     return Composer(
         store=store,
-        naming=Naming(store.meta("secret")),
+        naming=IdMaker(store.meta("secret")),
         lifetime=bool(settings.stated.get("retention.lifetime_profiles")),
         reading=settings.reading,
         definitions=[calculation.definition for calculation in calculations(store)],
@@ -417,10 +417,12 @@ def _holdings(activity: Activity, arrival: int, passing: str | None) -> list[Hol
     return [holding for _, holding in sorted(holdings, key=lambda since_holding: since_holding[0])]
 
 
-def _sent(event: Mapping[str, Value], batch_ms: int) -> Sent:
+def _sent(event: Mapping[str, Value], batch_ms: int) -> LeavingEvent:
     """Return an event of a batch that the outbox has whole. batch_ms: the time of the batch."""
     at_ms = event.get("at_ms")
-    return Sent(int(str(at_ms)) if at_ms is not None else batch_ms, _object(event.get("event")))
+    return LeavingEvent(
+        int(str(at_ms)) if at_ms is not None else batch_ms, _object(event.get("event"))
+    )
 
 
 def _devices(identities: Mapping[str, str]) -> dict[str, str]:

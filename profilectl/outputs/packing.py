@@ -12,16 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from profilectl.rules.batch import (
-    LIMITS,
-    Reading,
-    attribute_key,
-    deleted_keys,
-    has_value_type,
-    is_batch,
-    read_batch,
-)
-from profilectl.rules.fields import Unusable, json_type, whole_number
+from profilectl.rules.batch import Reading, deleted_keys, is_batch, read_batch
+from profilectl.rules.batch_fields import attribute_key
+from profilectl.rules.batch_limits import LIMITS, has_value_type
+from profilectl.rules.fields import UnusableRow, json_type, whole_number
 from profilectl.rules.identity import NO_JUDGING, type_named
 from profilectl.rules.text.values import Number, Value, as_text, to_json
 
@@ -120,9 +114,9 @@ def parcels_of(
     (BATCH_TOO_LARGE).
     """
     if not isinstance(document, dict):
-        raise Unusable("JSON_NOT_OBJECT", json_type(document))
+        raise UnusableRow("JSON_NOT_OBJECT", json_type(document))
     if not is_batch(document):
-        raise Unusable("BATCH_INVALID", "it has none of the fields that make a batch")
+        raise UnusableRow("BATCH_INVALID", "it has none of the fields that make a batch")
     read = read_batch(document, OF_A_FILE)
     names = [f"{identity.type}:{identity.key}" for identity in read.identities]
     if read.mpid is not None:
@@ -174,7 +168,7 @@ def _leaving_field(field: str, value: Value) -> Value:
     if field == "user_attributes" and isinstance(value, dict):
         for key, attribute in value.items():
             if not has_value_type(attribute):
-                raise Unusable("UA_UNSUPPORTED_TYPE", key)
+                raise UnusableRow("UA_UNSUPPORTED_TYPE", key)
         return {attribute_key(key): as_text(attribute) for key, attribute in value.items()}
     return list(deleted_keys(value)) if field == "deleted_user_attributes" else value
 
@@ -207,7 +201,7 @@ def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) 
         size = _size(members) + (ID_BYTES if parts else id_bytes)
         count, size = _fitting(waiting, size, limits)
         if size > limits.batch_bytes or (parts and not count):
-            raise Unusable("BATCH_TOO_LARGE", f"more than {limits.batch_bytes:,} bytes")
+            raise UnusableRow("BATCH_TOO_LARGE", f"more than {limits.batch_bytes:,} bytes")
         parts.append([*members, f'"user_attributes":{{{",".join(waiting[:count])}}}'])
         del waiting[:count]
     return parts

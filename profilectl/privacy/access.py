@@ -21,7 +21,7 @@ from profilectl.profiles.read_model import Profiles, account_profiles, profiles_
 from profilectl.reading.statements import kind_of, over, rows_of
 from profilectl.rules.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.rules.identity import NAME
-from profilectl.rules.text.spelling import MPID, Sought
+from profilectl.rules.text.spelling import MPID, SoughtValues
 from profilectl.rules.text.values import Number, Value, parse_json, whole
 from profilectl.store.store import OpenStore, columns_of
 
@@ -294,7 +294,7 @@ def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]
 
 
-def _sought(profiles: Profiles, people: Sequence[Activity]) -> Sought:
+def _sought(profiles: Profiles, people: Sequence[Activity]) -> SoughtValues:
     """Return what texts are looked through for that are of these people."""
     identities = [
         (identity.type, identity.value)
@@ -302,4 +302,4 @@ def _sought(profiles: Profiles, people: Sequence[Activity]) -> Sought:
         for identity in (*person.identities, *person.lost)
     ]
     mpids = mpids_alone(profiles, [person.profile for person in people])
-    return Sought([*identities, *((MPID, mpid) for mpid in mpids)])
+    return SoughtValues([*identities, *((MPID, mpid) for mpid in mpids)])

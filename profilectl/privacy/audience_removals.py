@@ -10,10 +10,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
-from profilectl.audiences.outbox import COLUMNS, removals
+from profilectl.audiences.audience_removals import COLUMNS, removals
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.stays import Stays
-from profilectl.rules.leaving.audience_connection import are_told
+from profilectl.rules.leaving.audience_connection import mention_any
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 
 MESSAGES = [("message", "VARCHAR")]
@@ -94,7 +94,7 @@ def _nobodys(erased: Erased) -> list[Stays]:
         for message, output, mpid, environment, identities in erased.scratch.rows(
             REMOVALS_OF_OTHERS
         )
-        if are_told(json.loads(identities), erased.values)
+        if mention_any(json.loads(identities), erased.values)
         or (mpid, ENVIRONMENT_NAME[environment]) in erased.mpids
     ]
     if not naming:

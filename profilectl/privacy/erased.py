@@ -26,7 +26,7 @@ from profilectl.reading.statements import over, over_each, rows_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, MPID_TYPE, hash_of, mpid_hash_of
-from profilectl.rules.text.spelling import ANY, MPID, Sought, phone_in
+from profilectl.rules.text.spelling import ANY, MPID, SoughtValues, phone_in
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import IMPORT_FILES, Segment
 from profilectl.store.store import OpenStore, columns_of, who
@@ -160,7 +160,7 @@ class Erased:
     """The hashes of their identities that nobody who stays has."""
     values: dict[str, None] = field(default_factory=dict)
     """The texts of their identities."""
-    sought: Sought = field(default_factory=lambda: Sought([]))
+    sought: SoughtValues = field(default_factory=lambda: SoughtValues([]))
     """What texts are looked through for."""
     outcome: Erasure = field(default_factory=Erasure)
     """What is reported; each part fills in its own fields."""
@@ -232,7 +232,7 @@ def erased_of(
     _collect_named(erased, identities, named_by)
     erased.values = {value: None for _, value in identities.texts}
     lone_mpids = mpids_alone(profiles, [profile for profile, _, _ in erased.people])
-    erased.sought = Sought([*identities.texts, *((MPID, mpid) for mpid in lone_mpids)])
+    erased.sought = SoughtValues([*identities.texts, *((MPID, mpid) for mpid in lone_mpids)])
     _make_identities(erased, identities)
     _make_suppressed(erased, identities, allow_return=allow_return)
     _make_rows(erased)

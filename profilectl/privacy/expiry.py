@@ -16,7 +16,8 @@ from profilectl.privacy.erasure import PreparedErasure, what_stays
 from profilectl.privacy.meant import Meant, name_relations
 from profilectl.privacy.profile_tables import computed_anew
 from profilectl.privacy.stays import Rewriting, Stays
-from profilectl.profiles.read_model import FORGOTTEN, Profiles, retired
+from profilectl.profiles.ended_lifetimes import FORGOTTEN, retired
+from profilectl.profiles.read_model import Profiles
 from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
 from profilectl.rules.retention import Clocks

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.files.leftovers import Left, left_in
 from profilectl.files.suppression_key import key_path
-from profilectl.importing.suppression import store_suppresses
+from profilectl.importing.known import store_suppresses
 from profilectl.privacy.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.privacy.erasure import PreparedErasure, prepare_erasure
 from profilectl.privacy.meant import Meant, known_among, meant_by, named
 from profilectl.privacy.outcome import Erasure
 from profilectl.privacy.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.lookup import Lookup, LookupMatch, found_in
+from profilectl.reading.lookup import Lookup, LookupMatch, matches_of
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.leaving.output import FILES
 from profilectl.rules.resolution import reached
@@ -341,7 +341,9 @@ def _why_nobody(name: Meant) -> str:
 def _names_of_file(profiles: Profiles, file: Path, request: ForgetRequest) -> _Names:
     """Return whom the lines of a file mean, each in all environments."""
     lines: dict[int, list[LookupMatch]] = {}
-    for match in found_in(profiles, file, Lookup(request.kind, max_unpacked=request.max_unpacked)):
+    for match in matches_of(
+        profiles, file, Lookup(request.kind, max_unpacked=request.max_unpacked)
+    ):
         lines.setdefault(match.line, []).append(match)
     holders = {
         profile

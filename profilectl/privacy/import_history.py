@@ -13,7 +13,7 @@ from profilectl.privacy.mentions import is_named, without
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.privacy.traces import load_paths, load_places
 from profilectl.reading.statements import over
-from profilectl.rules.text.spelling import Sought
+from profilectl.rules.text.spelling import SoughtValues
 
 # Keys of the request and the report of an import whose texts are paths.
 PATHS = (
@@ -172,7 +172,7 @@ def imports_that_stay(erased: Erased) -> list[Stays]:
     return _changed(erased, changed)
 
 
-def _with_paths_hidden(request: Document, sought: Sought) -> Document:
+def _with_paths_hidden(request: Document, sought: SoughtValues) -> Document:
     return {
         name: without({name: part}, sought, paths=PATHS)[name] if name in PATHS else part
         for name, part in request.items()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from profilectl.importing.suppression import NOTE
 from profilectl.privacy.patterns import PATTERN, sieve
 from profilectl.reading.statements import over, rows_of
-from profilectl.rules.text.spelling import Sought
+from profilectl.rules.text.spelling import SoughtValues
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
 
@@ -35,7 +35,7 @@ CLEARED = "cleared"  # if it names the person: text or row goes; a path loses th
 NAMED   = "named"    # in the report of forget: somebody wrote it, and must change it
 NOTHING = "nothing"  # holds no value: a code, a hash, a time, a name of ours
 
-HELD: dict[str, dict[str, str]] = {
+TEXT_COLUMNS: dict[str, dict[str, str]] = {
     # what is done        columns of the fixed tables
     "meta":              {"name": NOTHING, "value": NOTHING},
     "setting":           {"name": NOTHING, "value": NAMED},
@@ -150,7 +150,9 @@ def rows_fetched(scratch: Scratch, select: str) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def places_of(scratch: Scratch, table: str, *, texts: Sequence[str], sought: Sought) -> list[int]:
+def places_of(
+    scratch: Scratch, table: str, *, texts: Sequence[str], sought: SoughtValues
+) -> list[int]:
     """Return the rows (rowid) of a table of which one of the columns of text holds a value."""
     if not sought:
         return []
@@ -163,7 +165,7 @@ def places_of(scratch: Scratch, table: str, *, texts: Sequence[str], sought: Sou
     ]
 
 
-def path_without(path: str, sought: Sought) -> str:
+def path_without(path: str, sought: SoughtValues) -> str:
     """Return a path in which the parts that hold a value are hidden.
 
     The endings stay: they say how the file is read.
@@ -186,7 +188,7 @@ def _hidden(part: str) -> str:
     return NOTE + "".join(endings)
 
 
-def without(document: Any, sought: Sought, *, paths: Sequence[str] = ()) -> Any:
+def without(document: Any, sought: SoughtValues, *, paths: Sequence[str] = ()) -> Any:
     """Return a JSON document in which no text has a value.
 
     paths: keys under which a text is a path, which stays one.
@@ -209,12 +211,12 @@ def without(document: Any, sought: Sought, *, paths: Sequence[str] = ()) -> Any:
     return walk(document, "")
 
 
-def is_named(document: object, sought: Sought) -> bool:
+def is_named(document: object, sought: SoughtValues) -> bool:
     """Return whether a JSON document has a value in a text, or as a number beside its type."""
     return sought.are_in(json.dumps(document, ensure_ascii=False))
 
 
-def defined(scratch: Scratch, sought: Sought) -> list[tuple[str, str]]:
+def defined(scratch: Scratch, sought: SoughtValues) -> list[tuple[str, str]]:
     """Return kind and name of each text that somebody wrote and that quotes a value."""
     quoting = [
         (kind, str(name))
@@ -227,7 +229,7 @@ def defined(scratch: Scratch, sought: Sought) -> list[tuple[str, str]]:
 
 
 def of_others(
-    scratch: Scratch, segments: Sequence[Segment], sought: Sought
+    scratch: Scratch, segments: Sequence[Segment], sought: SoughtValues
 ) -> dict[str, int] | None:
     """Return how many rows of profiles that stay hold a value, by attribute or kind of table.
 
@@ -245,7 +247,7 @@ def of_others(
 
 
 def _count_quoting(
-    scratch: Scratch, texts: Texts, *, sought: Sought, quoting: dict[str, int]
+    scratch: Scratch, texts: Texts, *, sought: SoughtValues, quoting: dict[str, int]
 ) -> None:
     """Count the rows in which each of some columns holds a value."""
     columns = ", ".join(texts.columns)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.text.spelling import ESCAPED, Sought
+from profilectl.rules.text.spelling import ESCAPED, SoughtValues
 
 PATTERN = 20_000
 """How many characters of values one pattern looks for at most."""
@@ -17,7 +17,7 @@ BEYOND_ASCII = r"|[\x{80}-\x{10ffff}]"
 WIDE_ASCII = r"|[\x{ff01}-\x{ff5e}]"
 
 
-def sieve(text: str, sought: Sought) -> str:
+def sieve(text: str, sought: SoughtValues) -> str:
     """Return a SQL condition that every text meets which has one of the values, and others may.
 
     text: the SQL of the text.

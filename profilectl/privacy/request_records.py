@@ -13,7 +13,7 @@ from profilectl.privacy.import_history import compact
 from profilectl.privacy.mentions import path_without
 from profilectl.privacy.stays import Stays
 from profilectl.rules.feed import ENVIRONMENTS
-from profilectl.rules.text.spelling import Sought
+from profilectl.rules.text.spelling import SoughtValues
 
 CHANGED_RECORD = [
     ("id", "VARCHAR"),
@@ -95,7 +95,9 @@ def _decoded(request: str) -> str:
     return base64.b64decode(request).decode("utf-8", "replace")
 
 
-def _without_mentions(texts: RecordTexts, callbacks: Iterable[str], sought: Sought) -> RecordTexts:
+def _without_mentions(
+    texts: RecordTexts, callbacks: Iterable[str], sought: SoughtValues
+) -> RecordTexts:
     """Return the texts of a record, hidden where they quote somebody."""
     group, results = texts.group_id, texts.results
     return RecordTexts(

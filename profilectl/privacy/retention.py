@@ -28,7 +28,7 @@ order by number
 
 
 @dataclass(frozen=True, slots=True)
-class Aged:
+class RetentionApplied:
     """What applying retention took away, or with dry_run would take."""
 
     dry_run: bool
@@ -103,7 +103,7 @@ def apply_retention(
     dry_run: bool = False,
     wait_s: float = 0,
     servers_s: float = WAIT_S,
-) -> Aged:
+) -> RetentionApplied:
     """Take away what is beyond its clock.
 
     now: the time, in milliseconds or as a text; servers_s: how long to wait until no server
@@ -130,7 +130,7 @@ def apply_retention(
         if writes:
             prepared.write()
         outcome = prepared.erased.outcome
-        aged = Aged(
+        aged = RetentionApplied(
             dry_run=dry_run,
             now_ms=now_ms,
             stubs=prepared.stubs,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from profilectl.audiences.refresh import RefreshRequest, refresh_store
+from profilectl.audiences.refresh import refresh_store
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import StoreUnusable
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.reading.statements import count_rows

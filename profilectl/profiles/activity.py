@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from profilectl.rules.batch import PARTNER_IDENTITY_REMOVED
+from profilectl.rules.batch_fields import PARTNER_IDENTITY_REMOVED
 from profilectl.rules.consent import replaces, statements_of
 from profilectl.rules.device import Id, device_ids, devices_of, kind_in, names_device
 from profilectl.rules.event.event import Occurred, last_opt_out, opted_out

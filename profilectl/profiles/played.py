@@ -18,14 +18,10 @@ from profilectl.profiles.activity import (
 from profilectl.profiles.aliases import Alias
 from profilectl.profiles.raw_rows import RawRow, RawRows, raw_rows
 from profilectl.profiles.read_model import Profiles
-from profilectl.profiles.row_places import NOWHERE, origins_of
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.identity import BY_NAME, NAME, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.rules.text.values import DELETED, parse_json
-
-# another package imports origins_of from here
-__all__ = ["NOWHERE", "activities", "meant_again", "one_meant", "origins_of"]
 
 
 def activities(

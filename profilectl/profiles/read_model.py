@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.profiles import cells_sql, folded_sql
-from profilectl.profiles.aliases import EVERYWHERE, Alias
-from profilectl.profiles.ended_lifetimes import FORGOTTEN, retired
+from profilectl.profiles.aliases import Alias
 from profilectl.profiles.stored_rows import StoredRows
-from profilectl.rules.batch import field_named
+from profilectl.rules.batch_fields import field_named
 from profilectl.rules.feed import (
     ACCOUNT,
     DEFAULT_WORKSPACE,
@@ -24,7 +23,7 @@ from profilectl.rules.feed import (
     Feed,
     workspaces_of,
 )
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME, TYPES, display, key_of
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.identities import environment_name, identity_hash
@@ -34,9 +33,6 @@ from profilectl.rules.workspace import no_workspace, several_workspaces
 from profilectl.store.segments import both, known_identities, known_loose, known_mpids
 from profilectl.store.statements import is_in, numbers, reading, select
 from profilectl.store.store import OpenStore
-
-# other packages import some of these from here
-__all__ = ["EVERYWHERE", "FORGOTTEN", "Profiles", "account_profiles", "profiles_of", "retired"]
 
 # One profile as a JSON document (design.md 4).
 DOCUMENT = """
@@ -100,7 +96,7 @@ class Profiles(StoredRows):
             return name
         try:
             field = field_named(name)
-        except Unusable:
+        except UnusableRow:
             return None
         return field.name if field.kind == "attribute" and self.has(field.name) else None
 

@@ -21,7 +21,7 @@ from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.explain import Explained, explain_attribute, rules_in_force
 from profilectl.reading.identity_chain import Apart, Identified, Link, apart, chain, identify
 from profilectl.reading.row_fate import RowFate, explain_row
-from profilectl.rules.batch import attribute_key
+from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import to_json
@@ -34,7 +34,7 @@ from profilectl.store.store import OpenStore
 if TYPE_CHECKING:
     import pyarrow
 
-    from profilectl.reading.export import Wanted
+    from profilectl.reading.export import ExportRequest
     from profilectl.reading.lookup import Lookup
     from profilectl.reading.search import Hit, SearchRequest
     from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
@@ -150,7 +150,7 @@ def explain_person(
         profiles = _profiles_as_of(store, as_of)
         people = _standing(profiles, profiles.find(kind, value))
         for key in keys if people and not any(person.aged_ms for person in people) else ():
-            attribute_meant(profiles, key)
+            attribute_named(profiles, key)
     explained = []
     for person in people:
         own = {*person.history, *person.calculated()}
@@ -271,11 +271,11 @@ def changes_of(
             span,
             only=only,
             changes=changes,
-            attributes=[attribute_meant(profiles, name) for name in attributes],
+            attributes=[attribute_named(profiles, name) for name in attributes],
         )
 
 
-def attribute_meant(profiles: Profiles, name: str) -> str:
+def attribute_named(profiles: Profiles, name: str) -> str:
     """Return the attribute that --attribute names. Raises UsageError where nobody ever had it."""
     attribute = profiles.meant(name)
     if attribute is None:
@@ -285,7 +285,7 @@ def attribute_meant(profiles: Profiles, name: str) -> str:
     return attribute
 
 
-def stated_time(option: str, stated: str | None) -> int | None:
+def time_of_option(option: str, stated: str | None) -> int | None:
     """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds.
 
     Raises UsageError.
@@ -355,7 +355,7 @@ def _profiles_looked_up(store: OpenStore, request: Lookup) -> Profiles:
 
 def export_store(
     store_path: Path,
-    request: Wanted,
+    request: ExportRequest,
     output: BinaryIO | Path,
     *,
     wait_s: float = 0,

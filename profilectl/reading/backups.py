@@ -22,7 +22,7 @@ import duckdb
 
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.files.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
-from profilectl.files.leftovers import sync_folder
+from profilectl.files.leftovers import folder_beside, sync_folder
 from profilectl.files.suppression_key import key_of_store, key_path
 from profilectl.files.whole_file import check_target, is_database, whole_file
 from profilectl.importing.suppression import guard_of, is_keyed
@@ -31,7 +31,7 @@ from profilectl.reading.statements import over, rows_of
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.copies import BLOCK, copy_store
 from profilectl.store.opening import open_store
-from profilectl.store.scratch import Scratch, private_folder, scratch_beside
+from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.seal import BACKUP, holds, keyed
 from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
@@ -326,7 +326,7 @@ def restore_store(
     _check_room(path, force=force)
     until = time.monotonic() + wait_s
     encrypted = _is_encrypted(path, backup)
-    with private_folder(path, "new") as folder:
+    with folder_beside(path, "new") as folder:
         restored = folder / "store"
         if encrypted:
             _decrypt(backup, restored, keys)

@@ -21,7 +21,7 @@ from profilectl.reading.index_repair import (
 )
 from profilectl.reading.recomputed import differences
 from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of, union
-from profilectl.rules.counts import Past
+from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import plain
@@ -509,7 +509,7 @@ def _shared_identities(checked: _Checked) -> Iterator[Breach]:
         yield Breach("immutable", f"profiles with several values of {NAME[kind]}: {number:,}")
 
 
-def _wrong_counts(checked: _Checked, past: Past) -> Iterator[Breach]:
+def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
     """Yield where the report of an import differs from the rows that are there, or were erased."""
     scratch, number = checked.store.scratch, {"number": past.number}
     start, end = scratch.row(SPAN_OF_IMPORT, number)

@@ -108,7 +108,7 @@ where arrival >= $start
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportRequest:
     """What is to be exported, and how."""
 
     kind: str = "profiles"
@@ -153,7 +153,7 @@ class Wanted:
         )
 
 
-def check_wanted(request: Wanted) -> None:
+def check_wanted(request: ExportRequest) -> None:
     """Raise UsageError for what does not go together."""
     if request.kind not in KINDS:
         raise UsageError(
@@ -172,7 +172,7 @@ def check_wanted(request: Wanted) -> None:
         raise UsageError("--sorted goes with one file")
 
 
-def _check_format(request: Wanted) -> None:
+def _check_format(request: ExportRequest) -> None:
     is_document = (request.kind, request.format) == ("profiles", "jsonl")
     if request.provenance and not is_document:
         raise UsageError(
@@ -188,7 +188,7 @@ def _check_format(request: Wanted) -> None:
 
 def export_to(
     store: OpenStore,
-    request: Wanted,
+    request: ExportRequest,
     output: BinaryIO | Path,
     *,
     progress: Callable[[int], None] = lambda rows: None,
@@ -233,7 +233,7 @@ def export_to(
     return _into_folder(pouring, output, group)
 
 
-def _profiles_to_export(store: OpenStore, request: Wanted) -> Profiles:
+def _profiles_to_export(store: OpenStore, request: ExportRequest) -> Profiles:
     """Return the read model of an export, with those chosen who are wanted.
 
     Identities are the same in all workspaces: a workspace matters where one is named, or something
@@ -250,7 +250,9 @@ def _profiles_to_export(store: OpenStore, request: Wanted) -> Profiles:
 
 
 @contextlib.contextmanager
-def _one_file(output: BinaryIO | Path, request: Wanted, extract: Extract) -> Iterator[RowWriter]:
+def _one_file(
+    output: BinaryIO | Path, request: ExportRequest, extract: Extract
+) -> Iterator[RowWriter]:
     if isinstance(output, Path):
         with whole_file(output) as stream, _writing(stream, request, extract) as writer:
             yield writer
@@ -260,7 +262,7 @@ def _one_file(output: BinaryIO | Path, request: Wanted, extract: Extract) -> Ite
 
 
 @contextlib.contextmanager
-def _writing(stream: BinaryIO, request: Wanted, extract: Extract) -> Iterator[RowWriter]:
+def _writing(stream: BinaryIO, request: ExportRequest, extract: Extract) -> Iterator[RowWriter]:
     with packed(stream, request.format, request.compression) as out:
         writer = writer_of(
             request.format, out, extract.columns, extract.numbers, compression=request.compression
@@ -271,7 +273,7 @@ def _writing(stream: BinaryIO, request: Wanted, extract: Extract) -> Iterator[Ro
             writer.close()
 
 
-def choose(profiles: Profiles, request: Wanted) -> None:
+def choose(profiles: Profiles, request: ExportRequest) -> None:
     """Make `chosen`, the profiles that are wanted, where not all are."""
     scratch = profiles.store.scratch
     scratch.drop("chosen")
@@ -319,7 +321,7 @@ def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases:
     _narrow(profiles, union(touched), bound)
 
 
-def touched_in(store: OpenStore, request: Wanted) -> list[tuple[int, int | None]]:
+def touched_in(store: OpenStore, request: ExportRequest) -> list[tuple[int, int | None]]:
     """Return the arrivals, from one to before another, that a profile must have been touched by.
 
     Raises InputRefused.
@@ -333,7 +335,7 @@ def touched_in(store: OpenStore, request: Wanted) -> list[tuple[int, int | None]
     return spans
 
 
-def _group(profiles: Profiles, request: Wanted) -> Callable[[str], str] | None:
+def _group(profiles: Profiles, request: ExportRequest) -> Callable[[str], str] | None:
     """Return the SELECT of (profile, value) that parts an export into folders."""
     key = request.partition_by
     if key is None:
@@ -388,7 +390,7 @@ class _Pouring:
     """The read model."""
     extract: Extract
     """What leaves."""
-    request: Wanted
+    request: ExportRequest
     """How it leaves."""
     progress: _Progress
     """How many rows have left."""

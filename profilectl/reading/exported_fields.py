@@ -9,8 +9,8 @@ from typing import NamedTuple
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.extract import OWN
 from profilectl.reading.statements import over
-from profilectl.rules.batch import field_named
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch_fields import field_named
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.sql.values import DELETED
 from profilectl.rules.text.naming import no_such
 from profilectl.store.segments import both, known_loose
@@ -49,7 +49,7 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
             continue
         try:
             column = field_named(name)
-        except Unusable:
+        except UnusableRow:
             column = None
         key = column.name if column and column.kind == "attribute" else name
         if column and column.kind == "identity" and column.name in profiles.identities:

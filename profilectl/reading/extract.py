@@ -29,8 +29,8 @@ from profilectl.reading.long_form import (
 )
 from profilectl.reading.retold_sql import Telling, tell_more
 from profilectl.reading.statements import over, union
-from profilectl.rules.batch import LIMITS
-from profilectl.rules.counts import Past
+from profilectl.rules.batch_limits import LIMITS
+from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
@@ -509,7 +509,7 @@ def import_rows(
     return [list(row) for row in scratch.rows(IMPORT_LINES.format(columns=line))]
 
 
-def _cells(past: Past) -> list[Any]:
+def _cells(past: PastImport) -> list[Any]:
     """Return the cells of an import, in the order of IMPORT_COLUMNS."""
     counts = past.report["rows"]
     return [

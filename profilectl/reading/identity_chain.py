@@ -13,7 +13,7 @@ from profilectl.profiles.activity import Activity, HeldIdentity, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.statements import over, over_each
-from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, display, key_of, usable
+from profilectl.rules.identity import BY_NAME, CODE, Rules, UsableIdentity, display, key_of, usable
 from profilectl.rules.resolution import Records, Step, look_up
 from profilectl.rules.sql.identities import hash_of
 
@@ -361,7 +361,7 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
     skipped: list[tuple[str, str, str]] = []
     for kind, value in identities.items():
         judged = usable(BY_NAME[kind], value, rules.judging)
-        if not isinstance(judged, Usable):
+        if not isinstance(judged, UsableIdentity):
             why = sentence(judged) if judged else "the identity is empty"
             skipped.append((kind, value, why))
         elif kind in rules.hierarchy:

@@ -272,7 +272,7 @@ def _json_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> It
         yield ("\n".join(text for (text,) in block) + "\n").encode()
 
 
-def found_in(profiles: Profiles, path: Path, request: Lookup) -> list[LookupMatch]:
+def matches_of(profiles: Profiles, path: Path, request: Lookup) -> list[LookupMatch]:
     """Return what each line of a file names, in every environment, not only in that of the request.
 
     Raises InputRefused for a file that is not understood.

@@ -19,8 +19,9 @@ from profilectl.importing.stage.source.encoding import check_utf8
 from profilectl.importing.stage.source.files import InputFile, Named, format_named, open_files
 from profilectl.importing.stage.source.unpacking import check_memory
 from profilectl.profiles.read_model import Profiles
-from profilectl.rules.batch import Reading, field_named, read_document
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch import Reading, read_document
+from profilectl.rules.batch_fields import field_named
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, parse_json
 from profilectl.store.scratch import Scratch
 
@@ -140,7 +141,7 @@ def _read_json_lines(scratch: Scratch, text: str, reading: Reading) -> list[str]
         fault = None
         try:
             batch = read_document(parse_json(line), reading)
-        except Unusable as error:
+        except UnusableRow as error:
             fault = f"{error.code}: {sentence(error.code)}"
         except NotJson as error:
             fault = f"{error.code}: {error.detail}"
@@ -165,7 +166,7 @@ def kind_of_column(name: str) -> str:
         return name
     try:
         column = field_named(name)
-    except Unusable:
+    except UnusableRow:
         return ""
     return column.name if column.kind == "identity" else ""
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from profilectl.audiences.one_person import ages_out_ms, person_of
-from profilectl.audiences.refresh import is_up_to_date, people_of, refreshed_ms
+from profilectl.audiences.people import people_of
+from profilectl.audiences.refresh_marks import is_up_to_date, refreshed_ms
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles

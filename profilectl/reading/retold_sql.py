@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.statements import over, union
-from profilectl.rules.batch import LIMITS
+from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.leaving.retelling import RetellingManner, RetoldBatch, document_of, retold
 from profilectl.rules.sql.quoting import quote_text

@@ -10,8 +10,9 @@ from typing import Any
 from profilectl.codes import NobodyFound, sentence
 from profilectl.profiles.activity import Activity, Origin, Touch
 from profilectl.profiles.activity_json import touch_json
-from profilectl.profiles.played import activities, origins_of
+from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
+from profilectl.profiles.row_places import origins_of
 from profilectl.reading.statements import over, union
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, no_feed
 from profilectl.rules.identity import BY_NAME

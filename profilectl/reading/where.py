@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.rules.batch import field_named
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch_fields import field_named
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.events import number_compared
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, key
@@ -133,7 +133,7 @@ def _parser() -> Lark:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class _ConditionField:
     """What a name means."""
 
     kind: str
@@ -182,48 +182,48 @@ class _ConditionWriter:
         passed = test(self._named(str(name)), operands)
         return f"(not {passed})" if tree.data.startswith("not_") else f"({passed})"
 
-    def _named(self, name: str) -> _Field:
+    def _named(self, name: str) -> _ConditionField:
         """Return what a name means. Raises UsageError for an attribute that nobody has."""
         bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
         if bare in OWN and not name.startswith('"'):
-            return _Field("own", bare, bare)
+            return _ConditionField("own", bare, bare)
         try:
             column = field_named(bare)
-        except Unusable:
+        except UnusableRow:
             column = None
         if column is not None and column.kind == "identity":
             is_held = column.name in self.profiles.identities
             sql = f"i_{column.name}" if is_held else "null::varchar[]"
-            return _Field("identity", column.name, sql)
+            return _ConditionField("identity", column.name, sql)
         stored = column.name if column is not None and column.kind == "attribute" else bare
         if not self.profiles.has(stored):
             names = (*self.profiles.names(), *OWN, *BY_NAME)
             raise no_such("attribute", bare, names, option="--where", lists="profilectl stats")
         if stored not in self.keys:
             self.keys.append(stored)
-        return _Field("attribute", stored, f"v{self.keys.index(stored)}")
+        return _ConditionField("attribute", stored, f"v{self.keys.index(stored)}")
 
 
-def _exists(named: _Field, operands: Sequence[Branch]) -> str:
+def _exists(named: _ConditionField, operands: Sequence[Branch]) -> str:
     if named.kind == "identity":
         return f"ifnull(len({named.column}) > 0, false)"
     return f"{named.column} is not null"
 
 
-def _filled(named: _Field, operands: Sequence[Branch]) -> str:
+def _filled(named: _ConditionField, operands: Sequence[Branch]) -> str:
     if named.kind != "attribute":
         return _exists(named, operands)
     return f"ifnull({named.column} not in ({', '.join(map(quote_text, EMPTY))}), false)"
 
 
-def _compared(named: _Field, operands: Sequence[Branch]) -> str:
+def _compared(named: _ConditionField, operands: Sequence[Branch]) -> str:
     sign, literal = str(operands[0]), operands[1]
     if sign in ("!=", "<>"):
         return f"not {_compared(named, ['=', literal])}"
     return named.any(lambda column: _value_compared(named, column, sign=sign, literal=literal))
 
 
-def _value_compared(named: _Field, column: str, *, sign: str, literal: Branch) -> str:
+def _value_compared(named: _ConditionField, column: str, *, sign: str, literal: Branch) -> str:
     """Return the SQL of how one value compares with a literal; null where it does not compare."""
     token = literal.children[0]
     if literal.data == "boolean" and named.kind == "attribute":
@@ -240,11 +240,11 @@ def _value_compared(named: _Field, column: str, *, sign: str, literal: Branch) -
     return f"{named.text(column)} {sign} {quote_text(named.sought(text))}"
 
 
-def _among(named: _Field, operands: Sequence[Branch]) -> str:
+def _among(named: _ConditionField, operands: Sequence[Branch]) -> str:
     return "(" + " or ".join(_compared(named, ["=", literal]) for literal in operands) + ")"
 
 
-def _contains(named: _Field, operands: Sequence[Branch]) -> str:
+def _contains(named: _ConditionField, operands: Sequence[Branch]) -> str:
     """Return whether a list has an entry that = would find; what is no list is one entry."""
     (literal,) = operands
     equal = _compared(named, ["=", literal])
@@ -262,12 +262,12 @@ def _contains(named: _Field, operands: Sequence[Branch]) -> str:
     return f"if(starts_with({named.column}, chr(31) || '['), {listed}, {equal})"
 
 
-def _like(named: _Field, operands: Sequence[Branch]) -> str:
+def _like(named: _ConditionField, operands: Sequence[Branch]) -> str:
     pattern = quote_text(named.sought(_string(operands[0])))
     return named.any(lambda column: f"{named.text(column)} like {pattern}")
 
 
-def _matches(named: _Field, operands: Sequence[Branch]) -> str:
+def _matches(named: _ConditionField, operands: Sequence[Branch]) -> str:
     pattern = _string(operands[0])
     folds = named.kind == "identity" and BY_NAME[named.name].shape != "text"
     pattern = display(pattern) if named.kind == "identity" else pattern
@@ -278,7 +278,7 @@ def _matches(named: _Field, operands: Sequence[Branch]) -> str:
     return named.any(lambda column: f"regexp_matches({named.text(column)}, {quoted}{case})")
 
 
-_TESTS: dict[str, Callable[[_Field, Sequence[Branch]], str]] = {
+_TESTS: dict[str, Callable[[_ConditionField, Sequence[Branch]], str]] = {
     "exists": _exists,
     "filled": _filled,
     "compared": _compared,

@@ -14,7 +14,7 @@ from profilectl.rules.text.terminal import visible
 from profilectl.rules.text.values import TAG, Number, held_text, to_json
 
 if TYPE_CHECKING:
-    from profilectl.rules.counts import ImportReport, Past
+    from profilectl.rules.counts import ImportReport, PastImport
 
 
 def print_report(report: ImportReport) -> None:
@@ -194,7 +194,7 @@ def vouched_for(backup: object, made_ms: int) -> str:
     return f"{backup} is as it was made on {date(made_ms)}"
 
 
-def print_imports(pasts: Sequence[Past]) -> None:
+def print_imports(pasts: Sequence[PastImport]) -> None:
     """Print the history as a table."""
     rows = []
     for past in pasts:
@@ -228,7 +228,7 @@ def print_imports(pasts: Sequence[Past]) -> None:
     )
 
 
-def print_import(past: Past) -> None:
+def print_import(past: PastImport) -> None:
     """Print one import of the history."""
     _print_counts(
         (

@@ -11,7 +11,7 @@ from profilectl.render.words import moment
 if TYPE_CHECKING:
     from profilectl.privacy.forget import Forgotten
     from profilectl.privacy.requests import Record
-    from profilectl.privacy.retention import Aged
+    from profilectl.privacy.retention import RetentionApplied
     from profilectl.store.tellers import Teller
 
 MOST_NAMED = 20
@@ -202,7 +202,7 @@ def print_records(records: Sequence[Record]) -> None:
     _say_told_by(dict.fromkeys(teller for record in records for teller in record.told_by or ()))
 
 
-def print_aged(aged: Aged) -> None:
+def print_aged(aged: RetentionApplied) -> None:
     """Print what retention removed, or would remove."""
     would = "would " if aged.dry_run else ""
     print_line(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from profilectl.codes import sentence
 from profilectl.render.screen import counted
-from profilectl.rules.batch import RESERVED_KEYS
+from profilectl.rules.batch_fields import RESERVED_KEYS
 from profilectl.rules.feed import BECAME
 from profilectl.rules.text.values import (
     DELETED,

@@ -16,68 +16,39 @@ from profilectl.rules.batch_fields import (
     IGNORED,
     KEPT_FIELDS,
     MAKES_A_BATCH,
-    PARTNER_IDENTITY_REMOVED,
-    RESERVED_KEYS,
-    ROOTS,
     TYPED_FIELDS,
     BatchField,
     Columns,
     attribute_key,
-    field_meant,
-    field_named,
     is_unknown_reserved,
 )
-from profilectl.rules.batch_limits import LIMITS, has_value_type, over_limit
+from profilectl.rules.batch_limits import LIMITS, over_limit
 from profilectl.rules.batch_members import check_members, is_boolean, times_in
 from profilectl.rules.consent import SALE, Purpose, stated_ms, statements_of
 from profilectl.rules.event.event import Event, event_of_cells, read_events
 from profilectl.rules.fields import (
-    Unusable,
+    UnusableRow,
     boolean,
     identity_text,
     json_type,
-    put,
+    put_cell,
     shown,
     typed,
     whole_number,
     without_empty,
 )
 from profilectl.rules.flat_row import flattened
-from profilectl.rules.identity import BY_NAME, JUDGING, Judging, Usable, display, type_named, usable
+from profilectl.rules.identity import (
+    BY_NAME,
+    JUDGING,
+    Judging,
+    UsableIdentity,
+    display,
+    type_named,
+    usable,
+)
 from profilectl.rules.text.moments import may_be
 from profilectl.rules.text.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
-
-# The names that moved, until their imports follow (/tmp/renames/rules.tsv).
-__all__ = [
-    "BATCH_FIELDS",
-    "IGNORED",
-    "KEPT_FIELDS",
-    "LIMITS",
-    "MAKES_A_BATCH",
-    "PARTNER_IDENTITY_REMOVED",
-    "RESERVED_KEYS",
-    "ROOTS",
-    "TYPED_FIELDS",
-    "Batch",
-    "BatchField",
-    "Columns",
-    "Reading",
-    "Remark",
-    "apply_deletes",
-    "attribute_key",
-    "batch_of",
-    "deleted_keys",
-    "environment_named",
-    "field_meant",
-    "field_named",
-    "has_value_type",
-    "is_batch",
-    "is_unknown_reserved",
-    "over_limit",
-    "read_batch",
-    "read_document",
-    "read_flat",
-]
 
 StatedIdentity = tuple[str, Value]
 """An identity as a row states it: its type and its value."""
@@ -144,7 +115,7 @@ class Batch:
     """Its time, if it states one."""
     request: str | None
     """Its source_request_id, if any."""
-    identities: tuple[Usable, ...]
+    identities: tuple[UsableIdentity, ...]
     """The identities that may be used."""
     sets: Mapping[str, str]
     """The attributes that it sets, and their held values (values.hold)."""
@@ -203,7 +174,7 @@ def is_batch(document: Mapping[str, Value]) -> bool:
 def read_document(document: Value, reading: Reading) -> Batch:
     """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
     if not isinstance(document, dict):
-        raise Unusable("JSON_NOT_OBJECT", json_type(document))
+        raise UnusableRow("JSON_NOT_OBJECT", json_type(document))
     if is_batch(document):
         return read_batch(document, reading)
     return read_flat(_with_path(document, reading) if reading.path else document, reading)
@@ -233,7 +204,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     # A field that the platform does not know is a mistake of the sender, not an attribute.
     for name in document:
         if name not in BATCH_FIELDS:
-            raise Unusable("BATCH_UNKNOWN_FIELD", name)
+            raise UnusableRow("BATCH_UNKNOWN_FIELD", name)
     parts = _Parts(plain=dict(document))
     parts.fields = {
         name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})
@@ -245,11 +216,11 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     for key, value in _object(document, "user_attributes").items():
         # $city and $City are one attribute.
         if attribute_key(key) in parts.attributes:
-            raise Unusable("DUPLICATE_KEY", key)
+            raise UnusableRow("DUPLICATE_KEY", key)
         parts.attributes[attribute_key(key)] = value
     events = document.get("events")
     if not isinstance(events, list | None):
-        raise Unusable("BATCH_INVALID", f"events is {json_type(events)}")
+        raise UnusableRow("BATCH_INVALID", f"events is {json_type(events)}")
     parts.events = read_events(events or [])
     return _batch(parts, reading)
 
@@ -329,10 +300,10 @@ class _FlatParts:
             case "event":
                 self._add_event_cell(name, column.name.removeprefix("events."), value)
             case "kept":
-                put(self.parts.fields, column.name.split("."), _typed_cell(column.name, value))
+                put_cell(self.parts.fields, column.name.split("."), _typed_cell(column.name, value))
             case "plain" if value is not None:
                 if column.name in self.parts.plain:
-                    raise Unusable("DUPLICATE_KEY", name)
+                    raise UnusableRow("DUPLICATE_KEY", name)
                 self.parts.plain[column.name] = value
             case "unknown identity" if value is not None:
                 self.parts.remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
@@ -341,13 +312,13 @@ class _FlatParts:
         if value is None and self.empty == "ignore":
             return
         if key in self.parts.attributes:
-            raise Unusable("DUPLICATE_KEY", name)
+            raise UnusableRow("DUPLICATE_KEY", name)
         without_value = "" if self.empty == "set" else None
         self.parts.attributes[key] = value if value is not None else without_value
 
     def _add_event_cell(self, name: str, member: str, value: Value) -> None:
         if value is not None and self.event_cells.get(member) is not None:
-            raise Unusable("DUPLICATE_KEY", name)
+            raise UnusableRow("DUPLICATE_KEY", name)
         if value is not None or member not in self.event_cells:
             self.event_cells[member] = value
 
@@ -396,7 +367,7 @@ def _check_fields(fields: dict[str, Value], reading: Reading) -> list[Remark]:
         if not isinstance(value, KEPT_FIELDS[name]) or (
             isinstance(value, Number) and Number not in KEPT_FIELDS[name]
         ):
-            raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
+            raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
     remarks = _take_out_undefined(fields, reading)
     check_members(fields)
     return remarks
@@ -448,7 +419,7 @@ def _batch(parts: _Parts, reading: Reading) -> Batch:
     mpid = whole_number(parts.plain.get("mpid"), "MPID_INVALID")
     # 0 is what software writes that knows no MPID.
     if mpid == 0:
-        raise Unusable("MPID_INVALID", "0")
+        raise UnusableRow("MPID_INVALID", "0")
     at_ms = whole_number(parts.plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
     if reading.latest_ms is not None:
         _check_times(at_ms, events, fields, latest_ms=reading.latest_ms)
@@ -456,7 +427,7 @@ def _batch(parts: _Parts, reading: Reading) -> Batch:
     deletes = deleted_keys(parts.plain.get("deleted_user_attributes"))
     request = parts.plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
-        raise Unusable("BATCH_INVALID", "source_request_id must be a string")
+        raise UnusableRow("BATCH_INVALID", "source_request_id must be a string")
     identities = _usable_identities(parts.identities, reading.judging, remarks, mpid=mpid)
     sets = _within_limits(parts.attributes, reading.limits, remarks)
     remarks += [Remark("UA_SET_AND_DELETED", key) for key in deletes if key in sets]
@@ -492,17 +463,17 @@ def _check_times(
     ]
     for title, time_ms in times:
         if time_ms is not None and not may_be(time_ms, latest_ms):
-            raise Unusable("TIMESTAMP_INVALID", f"{title}{time_ms}")
+            raise UnusableRow("TIMESTAMP_INVALID", f"{title}{time_ms}")
 
 
 def _usable_identities(
     stated: Iterable[StatedIdentity], judging: Judging, remarks: list[Remark], *, mpid: int | None
-) -> tuple[Usable, ...]:
+) -> tuple[UsableIdentity, ...]:
     """Return the identities of a row that may be used, with a remark on each that is skipped.
 
     Raises Unusable, also if none may be used and the row names no MPID.
     """
-    identities: dict[str, Usable] = {}
+    identities: dict[str, UsableIdentity] = {}
     skipped: list[Remark] = []
     for name, value in stated:
         if value is None:
@@ -512,17 +483,19 @@ def _usable_identities(
             fault = (
                 "not a whole number below 2^53" if isinstance(value, Number) else json_type(value)
             )
-            raise Unusable("IDENTITY_INVALID", f"{name} is {fault}")
+            raise UnusableRow("IDENTITY_INVALID", f"{name} is {fault}")
         kind = type_named(name)
         assert kind is not None
         identity = usable(kind, text, judging)
         if isinstance(identity, str):
             skipped.append(Remark(identity, type=name, value=display(text)))
         elif identity is not None and identities.setdefault(name, identity).key != identity.key:
-            raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
+            raise UnusableRow("IDENTITY_DUPLICATE_TYPE", name)
     if not identities and mpid is None:
         reasons = sorted((str(remark.type), remark.code, remark.value) for remark in skipped)
-        raise Unusable("NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code, _ in reasons))
+        raise UnusableRow(
+            "NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code, _ in reasons)
+        )
     remarks += skipped
     return tuple(identities.values())
 
@@ -546,7 +519,7 @@ def environment_named(value: Value) -> str | None:
     if value is None or value == "":
         return None
     if value not in ("production", "development"):
-        raise Unusable("ENVIRONMENT_INVALID", shown(value))
+        raise UnusableRow("ENVIRONMENT_INVALID", shown(value))
     return value
 
 
@@ -559,10 +532,10 @@ def deleted_keys(value: Value) -> tuple[str, ...]:
         try:
             value = parse_json(value)
         except NotJson:
-            raise Unusable("DELETED_INVALID", shown(value)) from None
+            raise UnusableRow("DELETED_INVALID", shown(value)) from None
     names = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) and not isinstance(name, Number) for name in names):
-        raise Unusable("DELETED_INVALID", shown(value))
+        raise UnusableRow("DELETED_INVALID", shown(value))
     return tuple(dict.fromkeys(attribute_key(cast(str, name)) for name in names if name))
 
 
@@ -571,7 +544,7 @@ def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise Unusable("BATCH_INVALID", f"{name} must be an object")
+        raise UnusableRow("BATCH_INVALID", f"{name} must be an object")
     return value
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from profilectl.rules.event.event import steps_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import type_named
 from profilectl.rules.text.values import Number
 
@@ -133,7 +133,7 @@ def field_named(name: str) -> BatchField:
     if name in PLAIN_FIELDS:
         return BatchField("plain", name)
     if dot:
-        raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: nothing is called {root} in a batch")
+        raise UnusableRow("BATCH_UNKNOWN_FIELD", f"{name}: nothing is called {root} in a batch")
     if kind := type_named(name):
         return BatchField("identity", kind.name)
     return BatchField("attribute", attribute_key(name))
@@ -150,7 +150,7 @@ def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> 
     """
     try:
         return field_named(name)
-    except Unusable:
+    except UnusableRow:
         if name.partition(".")[0] in ROOTS:
             raise
         if nested or unknown == "attribute":
@@ -164,7 +164,7 @@ def _dotted(name: str, root: str, member: str) -> BatchField:
     """Return the meaning of a dotted name that begins with a Batch field."""
     if root == "user_attributes":
         if not member:
-            raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
+            raise UnusableRow("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
         return BatchField("attribute", attribute_key(member))
     if root == "events":
         steps_of(member)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from profilectl.rules.consent import STATED_MS
-from profilectl.rules.fields import BOOLEANS, Unusable
+from profilectl.rules.fields import BOOLEANS, UnusableRow
 from profilectl.rules.text.values import Value
 
 ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
@@ -96,9 +96,9 @@ def check_members(batch: dict[str, Value]) -> None:
         for path, value in _values_at(batch, member.steps):
             if value is None:
                 if member.needed:
-                    raise Unusable("BATCH_INVALID", f"{path} is missing")
+                    raise UnusableRow("BATCH_INVALID", f"{path} is missing")
             elif not member.kind.fits(value):
-                raise Unusable("BATCH_INVALID", f"{path} {member.kind.must}")
+                raise UnusableRow("BATCH_INVALID", f"{path} {member.kind.must}")
 
 
 def _values_at(tree: Value, steps: Sequence[str], above: str = "") -> Iterator[tuple[str, Value]]:

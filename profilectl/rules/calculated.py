@@ -20,12 +20,12 @@ from profilectl.rules.event.condition import EventCondition, condition_read
 from profilectl.rules.event.event import EVENT_TYPES, Occurred
 from profilectl.rules.event.field import (
     Path,
-    fold,
-    found_at,
+    caseless,
     number_of,
     path_of,
     scalars,
     text_of,
+    values_at,
     walked,
 )
 from profilectl.rules.feed import DEFAULT_WORKSPACE
@@ -34,7 +34,7 @@ from profilectl.rules.text.values import Number, Value, hold
 
 
 @dataclass(frozen=True, slots=True)
-class Type:
+class CalculatedType:
     """A type of calculated attribute."""
 
     group: str
@@ -52,20 +52,20 @@ class Type:
 COUNT, AGGREGATE, OCCURRENCE, LIST = "count", "aggregation", "occurrence", "list"
 SYNC, LATE, ONCE = "sync", "async", "async until observed"
 # fmt: off
-TYPES: dict[str, Type] = {
+TYPES: dict[str, CalculatedType] = {
     #                           group       of     format       sync  name in a seed request
-    "count":               Type(COUNT,      False, "number",    SYNC, "count"),
-    "sum":                 Type(AGGREGATE,  True,  "number",    SYNC, "sum"),
-    "minimum":             Type(AGGREGATE,  True,  "number",    SYNC, "minimum"),
-    "maximum":             Type(AGGREGATE,  True,  "number",    SYNC, "maximum"),
-    "average":             Type(AGGREGATE,  True,  "number",    LATE, "average"),
-    "most_frequent":       Type(AGGREGATE,  True,  "dynamic",   LATE, "most_frequent"),
-    "unique_values_count": Type(AGGREGATE,  True,  "number",    LATE, "unique_values_count"),
-    "first_value":         Type(OCCURRENCE, True,  "dynamic",   ONCE, "first_occurrence"),
-    "last_value":          Type(OCCURRENCE, True,  "dynamic",   LATE, "last_occurrence"),
-    "first_timestamp":     Type(OCCURRENCE, False, "timestamp", ONCE, "first_occurrence_timestamp"),
-    "last_timestamp":      Type(OCCURRENCE, False, "timestamp", SYNC, "last_occurrence_timestamp"),
-    "unique_list":         Type(LIST,       True,  "list",      SYNC, "unique_list"),
+    "count":               CalculatedType(COUNT,      False, "number",    SYNC, "count"),
+    "sum":                 CalculatedType(AGGREGATE,  True,  "number",    SYNC, "sum"),
+    "minimum":             CalculatedType(AGGREGATE,  True,  "number",    SYNC, "minimum"),
+    "maximum":             CalculatedType(AGGREGATE,  True,  "number",    SYNC, "maximum"),
+    "average":             CalculatedType(AGGREGATE,  True,  "number",    LATE, "average"),
+    "most_frequent":       CalculatedType(AGGREGATE,  True,  "dynamic",   LATE, "most_frequent"),
+    "unique_values_count": CalculatedType(AGGREGATE,  True,  "number",    LATE, "unique_values_count"),
+    "first_value":         CalculatedType(OCCURRENCE, True,  "dynamic",   ONCE, "first_occurrence"),
+    "last_value":          CalculatedType(OCCURRENCE, True,  "dynamic",   LATE, "last_occurrence"),
+    "first_timestamp":     CalculatedType(OCCURRENCE, False, "timestamp", ONCE, "first_occurrence_timestamp"),
+    "last_timestamp":      CalculatedType(OCCURRENCE, False, "timestamp", SYNC, "last_occurrence_timestamp"),
+    "unique_list":         CalculatedType(LIST,       True,  "list",      SYNC, "unique_list"),
 }
 # fmt: on
 
@@ -354,7 +354,7 @@ def matches(definition: Definition, event: Occurred) -> bool:
     if event.type != definition.event_type:
         return False
     if definition.event is not None and (
-        event.name is None or fold(event.name) != fold(definition.event)
+        event.name is None or caseless(event.name) != caseless(definition.event)
     ):
         return False
     return definition.condition is None or definition.condition.holds(event.document)
@@ -370,7 +370,7 @@ def timestamp(at_ms: int) -> str:
 
 def alphabetical(value: Value) -> tuple[str, str]:
     """Return the key that values are sorted by: the text without case, then the held value."""
-    return fold(text_of(value)), hold(value)
+    return caseless(text_of(value)), hold(value)
 
 
 def quantity(product: Value) -> Decimal:
@@ -385,12 +385,12 @@ def _values(definition: Definition, event: Occurred) -> list[CountedValue]:
     if not definition.weighted:
         return [
             CountedValue(value, Decimal(1), event)
-            for value in scalars(found_at(event.document, path))
+            for value in scalars(values_at(event.document, path))
         ]
     entries, below = path.entry
     return [
         CountedValue(value, quantity(product), event)
-        for product in found_at(event.document, entries)
+        for product in values_at(event.document, entries)
         for value in scalars(walked(product, below.steps))
     ]
 

@@ -150,7 +150,7 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedIdentity:
     """An identity that several rows, or rows and profiles, have."""
 
     type: str
@@ -207,7 +207,7 @@ class ImportReport:
     """Whether the import registered the feed."""
     slow_path_rows: int = 0
     """How many rows the interpreter decided."""
-    shared: list[Shared] = field(default_factory=list)
+    shared: list[SharedIdentity] = field(default_factory=list)
     """The identities that many rows and profiles have."""
     rejects: str | None = None
     """The path of the file of rejected rows."""
@@ -284,7 +284,7 @@ REMEMBERED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastImport:
     """One import of the history."""
 
     number: int

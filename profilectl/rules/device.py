@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TypeGuard
 
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.identity import GUID, PLACEHOLDERS, TYPES, IdentityType, type_named
 from profilectl.rules.text.values import Number, Value
 
@@ -40,7 +40,7 @@ DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """
 NO_NAME = ("", "")
 """The name of the device of batches that state no id."""
-NOBODYS = frozenset(fold(text) for text in PLACEHOLDERS)
+NOBODYS = frozenset(caseless(text) for text in PLACEHOLDERS)
 """Texts that name no device, such as that of every phone that may not be tracked."""
 
 _guid = re.compile(GUID)
@@ -62,14 +62,14 @@ def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = 
     type -> value.
     """
     ids: dict[Id, None] = {
-        (key, fold(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS
+        (key, caseless(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS
     }
     info = document.get("device_info")
     members = info.items() if isinstance(info, dict) else ()
     named = [(kind_in(name), value) for name, value in members]
     for key, value in (("mp_deviceid", document.get("mp_deviceid")), *named):
         if key in DEVICE_KEYS and _names(value):
-            ids[key, fold(value)] = None
+            ids[key, caseless(value)] = None
     # Of two texts of one kind the lesser comes first, in any order that they were stated in.
     return sorted(
         ((key, text) for key, text in ids if text and text not in NOBODYS),
@@ -82,7 +82,7 @@ def names_device(kind: IdentityType, key: str) -> bool:
 
     A placeholder cannot, nor can a value of a GUID type that is no GUID.
     """
-    return fold(key) not in NOBODYS and (kind.shape != "guid" or bool(_guid.fullmatch(key)))
+    return caseless(key) not in NOBODYS and (kind.shape != "guid" or bool(_guid.fullmatch(key)))
 
 
 def _names(value: Value) -> TypeGuard[str]:

@@ -23,7 +23,7 @@ _EXACT_FLOAT = 2**53
 """Below this a float is exactly the whole number that was written."""
 
 
-class Unusable(ValueError):
+class UnusableRow(ValueError):
     """A row that cannot be used.
 
     code: why, one of codes.CODES. detail: what else there is to say.
@@ -48,10 +48,10 @@ def whole_number(value: Value, code: str) -> int | None:
         # A text this long is no 64-bit number, and int() of a huge text is slow.
         or len(value) > 40
     ):
-        raise Unusable(code, shown(value))
+        raise UnusableRow(code, shown(value))
     number = int(value)
     if not -(2**63) <= number < 2**63:
-        raise Unusable(code, shown(value))
+        raise UnusableRow(code, shown(value))
     return number
 
 
@@ -120,7 +120,7 @@ def boolean(value: Value) -> Value:
     return BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
 
 
-def put(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
+def put_cell(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
     """Put a cell at its path in a tree; "[]" leads into the only entry of a list.
 
     An empty cell only makes the objects on its path. Raises Unusable if the path leads through a
@@ -134,7 +134,7 @@ def put(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
         if not isinstance(node, dict) or (following is None and node.get(step) is not None):
             if value is None:
                 return
-            raise Unusable("BATCH_INVALID", f"{'.'.join(steps)} stands for a value and for more")
+            raise UnusableRow("BATCH_INVALID", f"{'.'.join(steps)} stands for a value and for more")
         if following is None:
             node[step] = value
         else:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import NamedTuple
 
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Number, Value
 
 DEEPEST = 32
@@ -46,7 +46,7 @@ def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[
     for name, value in row.items():
         for cell in _cells(FlatCell(name, value), whole, 1):
             if cell.name in names:
-                raise Unusable("DUPLICATE_KEY", cell.name)
+                raise UnusableRow("DUPLICATE_KEY", cell.name)
             names.add(cell.name)
             yield cell
 

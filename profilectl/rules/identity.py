@@ -374,7 +374,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Usable:
+class UsableIdentity:
     """An identity that may be used."""
 
     type: str
@@ -385,12 +385,12 @@ class Usable:
     """The key that it is looked up by."""
 
 
-def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | None:
+def usable(kind: IdentityType, raw: str, judging: Judging) -> UsableIdentity | str | None:
     """Return the identity in a raw value, or the code that skips it, or None if it is empty."""
     value = display(raw)
     if not value:
         return None
-    return judging.code(kind, value) or Usable(kind.name, value, key_of(kind, value))
+    return judging.code(kind, value) or UsableIdentity(kind.name, value, key_of(kind, value))
 
 
 def looks_like_nothing(kind: str, value: str) -> bool:
@@ -408,7 +408,7 @@ def looks_like_nothing(kind: str, value: str) -> bool:
     return is_listed or not letters or has_few or bool(words & {*MARKS})
 
 
-def anonymous(identities: Iterable[Usable], rules: Rules) -> tuple[Usable, ...]:
+def anonymous(identities: Iterable[UsableIdentity], rules: Rules) -> tuple[UsableIdentity, ...]:
     """Return the identities that count for a logout: it leads to nobody known (domain.md 4.3)."""
     return tuple(identity for identity in identities if identity.type not in rules.login)
 

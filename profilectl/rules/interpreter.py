@@ -14,14 +14,14 @@ from profilectl.rules.batch import Batch, apply_deletes
 from profilectl.rules.counts import Counts
 from profilectl.rules.event.event import Event
 from profilectl.rules.feed import ACCOUNT, PROTECTIONS, Effect, Feed
-from profilectl.rules.fields import Unusable
-from profilectl.rules.identity import Rules, Usable
+from profilectl.rules.fields import UnusableRow
+from profilectl.rules.identity import Rules, UsableIdentity
 from profilectl.rules.priority import CONSENT_SOURCES, SET, verdict
 from profilectl.rules.resolution import (
     Claim,
     Decision,
-    Holding,
     IdentityChange,
+    ProfileIdentity,
     Records,
     decide,
     identity_counts,
@@ -78,7 +78,7 @@ class InterpretedProfile:
     """The earliest time of its rows."""
     last_seen_ms: int
     """The latest time of its rows."""
-    identities: list[tuple[Usable, int]] = field(default_factory=list)
+    identities: list[tuple[UsableIdentity, int]] = field(default_factory=list)
     """Its identities and the arrivals that added them, in order of arrival."""
     latest: dict[tuple[str | None, str], AttributeValue] = field(default_factory=dict)
     """The latest value of each attribute, or its deletion: (workspace, key) -> value. An attribute
@@ -93,7 +93,7 @@ class InterpretedProfile:
     profile's lifetime, except opt-outs (domain.md 13).
     """
 
-    def holdings(self, profile: int) -> set[Holding]:
+    def holdings(self, profile: int) -> set[ProfileIdentity]:
         """Return the identities that the profile holds, in no order."""
         return {
             (profile, self.environment, identity.type, identity.key)
@@ -203,7 +203,7 @@ class Interpreter:
         self,
         feed: Feed,
         protection: str,
-        rows: Iterable[Batch | Unusable],
+        rows: Iterable[Batch | UnusableRow],
         now_ms: int,
         environment: str | None = None,
         call: str = "identify",
@@ -225,9 +225,9 @@ class Interpreter:
         self._remember(running.before)
         return running.counts
 
-    def _is_kept_out(self, running: _Import, row: Batch | Unusable, arrival: int) -> bool:
+    def _is_kept_out(self, running: _Import, row: Batch | UnusableRow, arrival: int) -> bool:
         """Count a row that is rejected or dropped before anybody is looked up for it."""
-        if isinstance(row, Unusable):
+        if isinstance(row, UnusableRow):
             code, fate = row.code, "rejected"
         elif row.environment and running.environment and row.environment != running.environment:
             code, fate = "ENVIRONMENT_MISMATCH", "rejected"
@@ -463,8 +463,8 @@ class Interpreter:
         for (_, key), code in running.blocked.items():
             counts.attributes["blocked"] += 1
             counts.remark(code, key)
-        holdings_before: set[Holding] = set()
-        holdings_after: set[Holding] = set()
+        holdings_before: set[ProfileIdentity] = set()
+        holdings_after: set[ProfileIdentity] = set()
         for profile, past in running.before.items():
             before, after = past.holdings(profile), self.people[profile].holdings(profile)
             holdings_before |= before

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from profilectl.rules.consent import Purpose, Said, replaces, statements_of
+from profilectl.rules.consent import Purpose, Statement, replaces, statements_of
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import (
     All,
@@ -34,7 +34,7 @@ from profilectl.rules.device import device_ids, devices_of
 from profilectl.rules.event.condition import holds as condition_holds
 from profilectl.rules.event.condition import pattern_of
 from profilectl.rules.event.event import Occurred, opted_out
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.text.moments import Days, Moment, time_of
 from profilectl.rules.text.numbers import quantity, quantity_of
 from profilectl.rules.text.presence import is_filled
@@ -48,7 +48,7 @@ _degrees = re.compile(DEGREES)
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class OtherFields:
     """The other fields of one batch of a person."""
 
     arrival: int
@@ -77,7 +77,7 @@ class PersonFacts:
     """Attribute -> held value (values.py); a calculated value stands before a stored one."""
     events: Sequence[Occurred] = ()
     """The events."""
-    rest: Sequence[Rest] = ()
+    rest: Sequence[OtherFields] = ()
     """The other fields of the person's batches."""
     audiences: Sequence[str] = ()
     """The names of the audiences that the person is in."""
@@ -125,7 +125,7 @@ def settled(
             return _state(states, tree) == tree.state
         case InAudience():
             # Who may be in the other audience is not settled by consent alone.
-            return False if fold(tree.name) in map(fold, barred_from) else None
+            return False if caseless(tree.name) in map(caseless, barred_from) else None
     return None
 
 
@@ -151,7 +151,7 @@ def doubtful(
         case Consent():
             return (_state(states, tree) == tree.state) is not outcome
         case InAudience():
-            return outcome and fold(tree.name) in map(fold, doubted)
+            return outcome and caseless(tree.name) in map(caseless, doubted)
     return False
 
 
@@ -239,14 +239,16 @@ class _Test:
             case Consent():
                 return _state(consents(self.person.rest), tree) == tree.state
             case InAudience():
-                return fold(tree.name) in map(fold, self.person.audiences)
+                return caseless(tree.name) in map(caseless, self.person.audiences)
         return _is_near(tree, self.person.rest)
 
     def _counts(self, event: Occurred, tree: EventCount) -> bool:
         """Return whether an event is one of those that are counted."""
         if tree.type is not None and event.type != tree.type:
             return False
-        if tree.name is not None and (event.name is None or fold(event.name) != fold(tree.name)):
+        if tree.name is not None and (
+            event.name is None or caseless(event.name) != caseless(tree.name)
+        ):
             return False
         if tree.when and not time_passes(
             event.at_ms, tree.when.operator, tree.when.operands, now_ms=self.now_ms
@@ -338,7 +340,7 @@ def _text_passes(text: str, operator: str, operands: Sequence[Operand]) -> bool:
         return number is not None and _order_passes(
             [number.order(limit) for limit in limits], operator
         )
-    folded, sought = fold(text), fold(str(operands[0]))
+    folded, sought = caseless(text), caseless(str(operands[0]))
     match operator:
         case "equals":
             return folded == sought
@@ -390,12 +392,12 @@ def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: 
     return start.first_ms <= at_ms <= end.last_ms  # on, between
 
 
-def consents(batches: Iterable[Rest]) -> dict[Purpose, str]:
+def consents(batches: Iterable[OtherFields]) -> dict[Purpose, str]:
     """Return the consent in force: (regulation, purpose) -> granted, denied or unknown.
 
     The newest statement by its own time counts, of equals the later arrival (domain.md 5.3).
     """
-    in_force: dict[Purpose, Said] = {}
+    in_force: dict[Purpose, Statement] = {}
     for batch in _in_order(batches):
         if not batch.speaks_of_consent:
             continue
@@ -409,11 +411,11 @@ def consents(batches: Iterable[Rest]) -> dict[Purpose, str]:
     }
 
 
-def _in_order(batches: Iterable[Rest]) -> list[Rest]:
+def _in_order(batches: Iterable[OtherFields]) -> list[OtherFields]:
     return sorted(batches, key=lambda batch: batch.arrival)
 
 
-def devices(batches: Iterable[Rest]) -> list[dict[str, Value]]:
+def devices(batches: Iterable[OtherFields]) -> list[dict[str, Value]]:
     """Return the latest value of each field of each device (device.devices_of).
 
     Batches that name no device are of one device.
@@ -432,7 +434,7 @@ def devices(batches: Iterable[Rest]) -> list[dict[str, Value]]:
     return list(fields.values())
 
 
-def attribution(batches: Iterable[Rest]) -> Mapping[str, Value]:
+def attribution(batches: Iterable[OtherFields]) -> Mapping[str, Value]:
     """Return the install attribution that arrived last."""
     latest: Mapping[str, Value] = {}
     for batch in _in_order(batches):
@@ -442,7 +444,7 @@ def attribution(batches: Iterable[Rest]) -> Mapping[str, Value]:
     return latest
 
 
-def place(batches: Iterable[Rest]) -> tuple[float, float] | None:
+def last_place(batches: Iterable[OtherFields]) -> tuple[float, float] | None:
     """Return the place that arrived last: latitude and longitude in degrees.
 
     A place is in context.location or batch_context.location.
@@ -469,8 +471,8 @@ def _angle(value: Value) -> float | None:
     return float(text) if _degrees.fullmatch(text) else None
 
 
-def _is_near(tree: Near, batches: Iterable[Rest]) -> bool:
-    point = place(batches)
+def _is_near(tree: Near, batches: Iterable[OtherFields]) -> bool:
+    point = last_place(batches)
     if point is None:
         return False
     latitude, longitude = float(tree.latitude) * RADIAN, float(tree.longitude) * RADIAN

@@ -62,7 +62,7 @@ class WayOfReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class EarlierImport:
     """An import in force that brought a content."""
 
     number: int
@@ -97,7 +97,7 @@ def way_of(request: Mapping[str, object], protection: str) -> WayOfReading:
     return WayOfReading(tuple(parts), protection)
 
 
-def known_content(way: WayOfReading, imports: Iterable[Brought]) -> ImportedContent:
+def content_status(way: WayOfReading, imports: Iterable[EarlierImport]) -> ImportedContent:
     """Return whether content is to be imported again (design.md R11).
 
     imports: those that brought it, the newest first.

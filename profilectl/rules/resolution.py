@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.codes import ChangeRefused
-from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, anonymous
+from profilectl.rules.identity import BY_NAME, CODE, Rules, UsableIdentity, anonymous
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Claim:
 
     arrival: int
     """The arrival of the row."""
-    identities: tuple[Usable, ...]
+    identities: tuple[UsableIdentity, ...]
     """Its identities."""
     mpid: int | None = None
     """The MPID that it names, if any."""
@@ -128,7 +128,7 @@ class Decision:
     """The profile of the row; None: nobody was found, and nobody was created."""
     created: bool = False
     """Whether the profile was created."""
-    added: list[Usable] = field(default_factory=list)
+    added: list[UsableIdentity] = field(default_factory=list)
     """The identities that the profile gained."""
     removed: list[tuple[int, str, str]] = field(default_factory=list)
     """The identities that profiles lost: (profile, type, key)."""
@@ -187,7 +187,7 @@ def _create(claim: Claim, decision: Decision, records: Records, *, is_findable: 
         records.by_mpid[claim.mpid] = claim.arrival
 
 
-def _in_hierarchy(identities: Sequence[Usable], rules: Rules) -> dict[str, str]:
+def _in_hierarchy(identities: Sequence[UsableIdentity], rules: Rules) -> dict[str, str]:
     """Return the identities that a row is looked up by, as type -> key."""
     ranks = _ranks(rules.hierarchy)
     return {identity.type: identity.key for identity in identities if identity.type in ranks}
@@ -377,7 +377,7 @@ def _is_single(kind: str, rules: Rules) -> bool:
     return kind in rules.unique and not BY_NAME[kind].device
 
 
-def _give(identity: Usable, decision: Decision, records: Records, *, rules: Rules) -> None:
+def _give(identity: UsableIdentity, decision: Decision, records: Records, *, rules: Rules) -> None:
     """Give the profile of a decision an identity; a unique one leaves every other holder."""
     profile, kind, key = decision.profile, identity.type, identity.key
     assert profile is not None
@@ -403,9 +403,9 @@ class IdentityChange:
 
     type: str
     """The identity type."""
-    old: Usable | None = None
+    old: UsableIdentity | None = None
     """The value to remove."""
-    new: Usable | None = None
+    new: UsableIdentity | None = None
     """The value to add."""
 
 
@@ -492,11 +492,11 @@ def _check_immutable(
         )
 
 
-Holding = tuple[int, str, str, str]
+ProfileIdentity = tuple[int, str, str, str]
 """A profile, and the environment, type and key of an identity that it holds."""
 
 
-def identity_counts(before: set[Holding], after: set[Holding]) -> dict[str, int]:
+def identity_counts(before: set[ProfileIdentity], after: set[ProfileIdentity]) -> dict[str, int]:
     """Count the identities that some profiles gained and lost between two states.
 
     A value that one profile lost and another gained has moved. Anything else gained is added, and

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from profilectl.audiences.actions import sizes_of
 from profilectl.audiences.barred import in_force
-from profilectl.audiences.refresh import evaluated_ms
+from profilectl.audiences.refresh_marks import evaluated_ms
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import Value, whole

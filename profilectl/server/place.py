@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from profilectl.store.scratch import private_folder
+from profilectl.files.leftovers import folder_beside
 from profilectl.store.tellers import Teller, answer, questions_in, say_who
 
 
@@ -29,7 +29,7 @@ class Place:
     def beside(cls, store: Path) -> Place:
         """Make the folder of a server beside its store. Raises StoreUnusable if that fails."""
         removal = contextlib.ExitStack()
-        return cls(store, removal.enter_context(private_folder(store, "snapshot")), removal)
+        return cls(store, removal.enter_context(folder_beside(store, "snapshot")), removal)
 
     def introduce(self, address: str, store_id: str) -> None:
         """Write the server's process and address into the folder."""
@@ -41,7 +41,7 @@ class Place:
         if _file(self.folder) == self._file:
             return
         self._removal.close()
-        self.folder = self._removal.enter_context(private_folder(self._store, "snapshot"))
+        self.folder = self._removal.enter_context(folder_beside(self._store, "snapshot"))
         self._file = _file(self.folder)
         if self._teller is not None:
             say_who(self.folder, self._teller)

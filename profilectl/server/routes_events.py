@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from profilectl.codes import sentence
 from profilectl.rules.batch import is_batch, read_batch
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.moments import latest_ms
 from profilectl.rules.text.values import Value, to_json
 from profilectl.server import documents
@@ -45,7 +45,7 @@ async def events(request: Request) -> Response:
     reading = service.desk.snapshots.now.settings.reading
     try:
         read_batch(batch, replace(reading, latest_ms=latest_ms(time.time_ns() // 1_000_000)))
-    except Unusable as error:
+    except UnusableRow as error:
         detail = f": {error.detail}" if error.detail else ""
         raise bad(f"{sentence(error.code)}{detail}", error.code) from None
     return await _take_in(service, sender, [batch])

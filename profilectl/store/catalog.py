@@ -70,7 +70,7 @@ where database_name = 'store'
 """
 
 # Everything that is no table.
-OTHERS = """
+FOREIGN_KINDS = """
 select 'view', view_name
 from duckdb_views()
 where database_name = 'store' and not internal
@@ -150,7 +150,7 @@ def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
     tables = scratch.rows(TABLES)
     no_tables = [
         (str(kind).replace("_", " "), str(name))
-        for kind, name in [*scratch.rows(OTHERS), *scratch.rows(MACROS)]
+        for kind, name in [*scratch.rows(FOREIGN_KINDS), *scratch.rows(MACROS)]
     ]
     of_main = {name: sql for schema, name, sql in tables if schema == "main"}
     _check_meta(path, of_main.get("meta"), no_tables)

@@ -12,7 +12,7 @@ from profilectl.rules.audience import Audience, audience_of
 from profilectl.rules.calculated import Definition, definition_of
 from profilectl.rules.criteria.text import marked, quoted
 from profilectl.rules.criteria.tree import order_of_evaluation, reads
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.rules.leaving.audience_connection import (
     AudienceConnection,
@@ -200,10 +200,10 @@ def check_references(declared: Sequence[Audience]) -> None:
 
     Raises UsageError, with a mark at a name that nobody has.
     """
-    names = {fold(audience.name) for audience in declared}
+    names = {caseless(audience.name) for audience in declared}
     for audience in declared:
         for referred in reads(audience.tree).audiences:
-            if fold(referred) not in names:
+            if caseless(referred) not in names:
                 criteria = audience.criteria
                 at = criteria.index(f"audience {quoted(referred)}") + len("audience ")
                 unlike = [each.name for each in declared if each is not audience]
@@ -261,7 +261,8 @@ def drop_audience(store: OpenStore, name: str) -> None:
     using = [
         each.name
         for each in defined
-        if each.name != name and fold(name) in map(fold, reads(each.audience.tree).audiences)
+        if each.name != name
+        and caseless(name) in map(caseless, reads(each.audience.tree).audiences)
     ]
     if using:
         refer = "refers" if len(using) == 1 else "refer"

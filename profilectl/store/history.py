@@ -12,7 +12,7 @@ import orjson
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import whole_file
-from profilectl.rules.counts import Past
+from profilectl.rules.counts import PastImport
 from profilectl.rules.feed import PROCESSED
 from profilectl.store.store import OpenStore
 
@@ -90,7 +90,7 @@ class _ImportRow(NamedTuple):
     """What it was asked to do, as JSON."""
 
 
-def history_of(store: OpenStore) -> list[Past]:
+def history_of(store: OpenStore) -> list[PastImport]:
     """Return all imports, oldest first."""
     laid_together = [
         segment for segment in store.segments() if segment.first_import != segment.last_import
@@ -104,7 +104,7 @@ def history_of(store: OpenStore) -> list[Past]:
             segment.first_import <= number <= segment.last_import for segment in laid_together
         )
         pasts.append(
-            Past(
+            PastImport(
                 number=number,
                 feed=report["feed"],
                 source=imported.source,
@@ -125,7 +125,7 @@ def history_of(store: OpenStore) -> list[Past]:
     return pasts
 
 
-def import_numbered(store: OpenStore, number: int) -> Past:
+def import_numbered(store: OpenStore, number: int) -> PastImport:
     """Return one import. Raises UsageError where there is none of that number."""
     pasts = history_of(store)
     for past in pasts:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from profilectl.rules.batch import LIMITS, Reading
+from profilectl.rules.batch import Reading
+from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 
 KEEP_IMPORTS = 8

@@ -26,7 +26,7 @@ from profilectl.rules.feed import (
     Feed,
     source_named_by,
 )
-from profilectl.rules.reimport import Brought, way_of
+from profilectl.rules.reimport import EarlierImport, way_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.attaching import plain, store_name
 from profilectl.store.scratch import Scratch
@@ -261,11 +261,11 @@ class OpenStore:
         number, arrival = self.scratch.row(NEXT_IMPORT)
         return int(number), int(arrival)
 
-    def brought(self, feed: Feed, sha256: str) -> list[Brought]:
+    def brought(self, feed: Feed, sha256: str) -> list[EarlierImport]:
         """Return the imports in force that brought a content for a feed, the newest first."""
         rows = self.scratch.rows(BROUGHT, {"feed": feed.number, "sha256": sha256})
         return [
-            Brought(
+            EarlierImport(
                 number,
                 way_of(json.loads(request) if request else {}, protection),
                 json.loads(report)["rows"]["applied"],

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from profilectl.rules.event.event import Event, event_kept, event_of_cells
-from profilectl.rules.fields import Unusable
+from profilectl.rules.event.event import Event, event_of_cells, unchecked_event
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Value, parse_json, to_json
 from profilectl.store.attaching import SCHEMA_VERSION, attach
 from profilectl.store.catalog import own_version
@@ -265,7 +265,7 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
     """Take the events out of a batch's other fields, and return them."""
     listed = document.pop("events", None)
     events = (
-        [event_kept(event) for event in listed if isinstance(event, dict)]
+        [unchecked_event(event) for event in listed if isinstance(event, dict)]
         if isinstance(listed, list)
         else []
     )
@@ -274,7 +274,7 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
         for name, value in document.items()
         if name.startswith("events.")
     }
-    with contextlib.suppress(Unusable):  # cells that make no event stay where they are
+    with contextlib.suppress(UnusableRow):  # cells that make no event stay where they are
         event = event_of_cells(cells)
         events += [event] if event else []
         for name in cells:

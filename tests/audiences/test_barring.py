@@ -16,7 +16,7 @@ from support.effort import at_length
 from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.rules.criteria.text import criterion_of, expression
 from profilectl.rules.criteria.tree import Criterion
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.membership import PersonFacts, barred, consents, doubtful, holds, settled
 
 NAMES = ("vip", "staff", "ÉLITE")
@@ -138,9 +138,9 @@ def test_whom_consent_keeps_out_is_the_same_of_thousands(
 def check(tree: Criterion, persons: list[PersonFacts], nested: dict[str, bool]) -> None:
     note(expression(tree))
     sure = [name for name, each in nested.items() if each]
-    out = {fold(name) for name in sure}
+    out = {caseless(name) for name in sure}
     persons = [
-        replace(one, audiences=[name for name in one.audiences if fold(name) not in out])
+        replace(one, audiences=[name for name in one.audiences if caseless(name) not in out])
         for one in persons
     ]
     audience = AudienceToEvaluate("a", tree)

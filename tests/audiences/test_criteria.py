@@ -29,13 +29,13 @@ from support.audience_people import (
 from support.effort import at_length
 from support.places import CASES
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, changes, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, changes, needs
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.text import criterion_of, expression
 from profilectl.rules.criteria.toml import criterion_in, toml_text
 from profilectl.rules.criteria.tree import COUNTS, FIELDS, TIMES, Comparison, Criterion, EventCount
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.membership import PersonFacts, expires_ms, holds
 from profilectl.rules.sql.values import time_of as time_sql
 from profilectl.rules.text.moments import DAY_MS, Days, days_of, moment_of, time_of, written
@@ -357,7 +357,7 @@ def test_what_changed_is_the_difference_to_what_was(
     }
     lay_out([audience], given_people, sorted(touched))
 
-    for relations in (Relations(), Relations(touched="touched")):
+    for relations in (PeopleRelations(), PeopleRelations(touched="touched")):
         rows = database().execute(changes([audience], NOW_MS, relations)).fetchall()
         assert {(place, change) for _, place, change in rows} == {
             one for one in expected if relations.touched is None or one[0] in touched
@@ -495,7 +495,7 @@ def test_letters_are_folded_alike_in_python_and_in_the_engine() -> None:
         )
         .fetchall()
     )
-    assert [(one, lower) for one, lower in found if fold(one) != lower] == []
+    assert [(one, lower) for one, lower in found if caseless(one) != lower] == []
 
 
 def test_times_are_read_alike_in_python_and_in_the_engine() -> None:

@@ -16,7 +16,8 @@ from support.lives import BEGIN_MS, DAY_MS, lives
 
 from profilectl.audiences.barred import in_force
 from profilectl.audiences.one_person import person_of, standings_of
-from profilectl.audiences.refresh import RefreshRequest, refresh_store
+from profilectl.audiences.refresh import refresh_store
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import to_undo, undo

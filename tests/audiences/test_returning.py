@@ -17,7 +17,8 @@ from support.doors import run_here
 from support.effort import at_length
 
 from profilectl.audiences.one_person import standings_of
-from profilectl.audiences.refresh import RefreshRequest, refresh_store
+from profilectl.audiences.refresh import refresh_store
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.privacy.retention import apply_retention

@@ -25,7 +25,9 @@ from support.doors import call
 from support.effort import at_length
 
 from profilectl.audiences.one_person import ages_out_ms, person_of
-from profilectl.audiences.refresh import RefreshRequest, people_of, refresh_store
+from profilectl.audiences.people import people_of
+from profilectl.audiences.refresh import refresh_store
+from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.importing.corrections.alias import alias_profiles
 from profilectl.importing.request import ImportRequest

@@ -20,9 +20,17 @@ from support.places import STORES
 from support.stopping import started
 
 from profilectl.codes import StoreUnusable
-from profilectl.files.leftovers import IN_USE, MARK, NO_LOCKS, OTHERS, UNKNOWN, left_in, sweep
+from profilectl.files.leftovers import (
+    ANOTHER_USERS,
+    IN_USE,
+    MARK,
+    NO_LOCKS,
+    UNKNOWN,
+    folder_beside,
+    left_in,
+    sweep,
+)
 from profilectl.files.whole_file import whole_file
-from profilectl.store.scratch import private_folder
 
 
 def make(folder: Path) -> None:
@@ -189,7 +197,7 @@ def test_no_command_puts_what_it_cannot_hold_into_a_folder_that_others_can_make(
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
-    with private_folder(path, "scratch") as folder, whole_file(tmp_path / "out.jsonl") as out:
+    with folder_beside(path, "scratch") as folder, whole_file(tmp_path / "out.jsonl") as out:
         (folder / "data").write_text("x")
         out.write(b"x")
         program = "import sys; from pathlib import Path; from profilectl.files.leftovers import sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
@@ -261,7 +269,7 @@ def test_a_removal_follows_no_link_and_ends_with_the_mark(tmp_path: Path) -> Non
 def test_what_belongs_to_another_user_stays_and_is_named(tmp_path: Path) -> None:
     path = abandoned(tmp_path, ".x.abcd1234.copy")
     os.chown(path, 65534, 65534)
-    assert [(one.path, one.why) for one in left_in([tmp_path])] == [(path, OTHERS)]
+    assert [(one.path, one.why) for one in left_in([tmp_path])] == [(path, ANOTHER_USERS)]
     assert (path / "inner" / "data").exists()
 
 

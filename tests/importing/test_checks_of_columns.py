@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support.doors import call
 
-from profilectl.importing.stage.run import ReadingOptions, Staged, stage_files
+from profilectl.importing.stage.options import ReadingOptions
+from profilectl.importing.stage.run import stage_files
 from profilectl.importing.stage.source.files import Named, open_files
-from profilectl.importing.stage.staged import Rejects
+from profilectl.importing.stage.staged import Rejects, Staged
 from profilectl.outputs.packing import parcels_of
 from profilectl.rules.batch import Reading
-from profilectl.rules.fields import Unusable, put
+from profilectl.rules.fields import UnusableRow, put_cell
 from profilectl.rules.text.values import parse_json, to_json
 from profilectl.store.scratch import Scratch
 
@@ -210,7 +211,7 @@ def as_batch(row: dict[str, str]) -> str:
         elif name.endswith(".timestamp_unixtime_ms"):
             with contextlib.suppress(Exception):
                 value = parse_json(cell)  # as a number where it is one
-        put(batch, name.split("."), value)
+        put_cell(batch, name.split("."), value)
     return to_json(batch)
 
 
@@ -292,7 +293,7 @@ def test_half_a_consent_is_not_pushed() -> None:
     batch = parse_json(
         '{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":false}}}}'
     )
-    with pytest.raises(Unusable) as refusal:
+    with pytest.raises(UnusableRow) as refusal:
         parcels_of(batch, 0, lambda part, content: "id")
     assert (refusal.value.code, refusal.value.detail) == (
         "BATCH_INVALID",

@@ -24,7 +24,7 @@ from profilectl.importing.stage.events.regular_events import MARK, _learned, _ma
 from profilectl.reading.check import check
 from profilectl.rules.batch import Reading
 from profilectl.rules.event.event import EVENT_TYPES, Event, read_event
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.moments import latest_ms
 from profilectl.rules.text.values import NotJson, parse_json, to_json
 from profilectl.store.opening import open_store
@@ -143,7 +143,7 @@ def shapes_of(models: list[Any]) -> list[Shape]:
 def event_by_rule(text: str) -> Event | None:
     try:
         return read_event(parse_json(text), 1)
-    except (Unusable, NotJson):
+    except (UnusableRow, NotJson):
         return None
 
 

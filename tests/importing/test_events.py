@@ -17,7 +17,7 @@ from support.event_lines import NOW_MS, by_engine, by_rule, check_lines, events,
 
 from profilectl.rules.batch import Reading, read_flat
 from profilectl.rules.event.event import added_event
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.moments import latest_ms
 
 
@@ -130,7 +130,7 @@ def check_table(name: str, columns: list[str], rows: list[list[str]], event: str
         }
         try:
             batches.append(read_flat(cells, reading, event_type=kind))
-        except Unusable as error:
+        except UnusableRow as error:
             batches.append(error)  # type: ignore[arg-type]
     kept, counts = by_engine(name, out.getvalue(), event)
     expected, said = by_rule(batches)

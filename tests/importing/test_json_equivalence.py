@@ -19,9 +19,10 @@ from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.stage.columns import read_map
 from profilectl.profiles.read_model import profiles_of
-from profilectl.rules.batch import Batch, Columns, Reading, read_document
+from profilectl.rules.batch import Batch, Reading, read_document
+from profilectl.rules.batch_fields import Columns
 from profilectl.rules.feed import Feed
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.text.values import NotJson, held_json, parse_json, to_json
 from profilectl.store.opening import open_store
@@ -219,14 +220,14 @@ def by_interpreter(
     reading = Reading(
         nulls=frozenset(more["nulls"]), columns=Columns(read_map(more["mapped"]), more["unknown"])
     )
-    read: list[Batch | Unusable] = []
+    read: list[Batch | UnusableRow] = []
     for text in texts:
         try:
             read.append(read_document(parse_json(text), reading))
-        except Unusable as error:
+        except UnusableRow as error:
             read.append(error)
         except NotJson as error:
-            read.append(Unusable(error.code, error.detail))
+            read.append(UnusableRow(error.code, error.detail))
     interpreter = Interpreter(settings_from({}).rules, "rank", secret)
     counts = interpreter.run(Feed("f", number=1), "create-and-update", read, NOW_MS, None).as_json()
     people = []
@@ -247,7 +248,11 @@ def by_interpreter(
     return (
         people,
         counts,
-        [(line, one.code) for line, one in enumerate(read, start=1) if isinstance(one, Unusable)],
+        [
+            (line, one.code)
+            for line, one in enumerate(read, start=1)
+            if isinstance(one, UnusableRow)
+        ],
     )
 
 

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from support import doors
 from support.doors import call
 
-from profilectl.importing.stage.run import ReadingOptions, stage_files
+from profilectl.importing.stage.options import ReadingOptions
+from profilectl.importing.stage.run import stage_files
 from profilectl.importing.stage.source.files import Named, open_files
 from profilectl.importing.stage.staged import Rejects
-from profilectl.rules.batch import LIMITS, Reading, read_flat
+from profilectl.rules.batch import Reading, read_flat
+from profilectl.rules.batch_limits import LIMITS
 from profilectl.store.scratch import Scratch
 
 

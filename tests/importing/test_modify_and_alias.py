@@ -23,13 +23,13 @@ from support.played_histories import breaches, declare, exported, opened, reques
 
 from profilectl.codes import InputRefused
 from profilectl.importing.corrections.alias import alias_profiles
-from profilectl.importing.corrections.identities import Stated, modify_identities
+from profilectl.importing.corrections.identities import StatedChange, modify_identities
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import undo_import
 from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.batch import Batch, read_document
-from profilectl.rules.fields import Unusable
-from profilectl.rules.identity import BY_NAME, Judging, Usable, display, key_of, usable
+from profilectl.rules.fields import UnusableRow
+from profilectl.rules.identity import BY_NAME, Judging, UsableIdentity, display, key_of, usable
 from profilectl.rules.interpreter import InterpretedProfile, Interpreter
 from profilectl.rules.resolution import IdentityChange
 from profilectl.rules.text.moments import latest_ms
@@ -59,9 +59,9 @@ def changes(draw: st.DrawFn) -> list[Drawn]:
     ]
 
 
-def stated_for(person: InterpretedProfile, drawn: list[Drawn]) -> list[Stated]:
+def stated_for(person: InterpretedProfile, drawn: list[Drawn]) -> list[StatedChange]:
     """Return the changes as somebody would state them of this profile."""
-    found: list[Stated] = []
+    found: list[StatedChange] = []
     for wanted, odd, loses, gets in drawn:
         kind, old = wanted, odd
         if loses is not None and person.identities:
@@ -88,12 +88,14 @@ def rule_change(
 ) -> IdentityChange | None:
     """The change that the rule is given; None where the new value may not be used."""
     was = (
-        Usable(kind, display(old), key_of(BY_NAME[kind], display(old))) if old is not None else None
+        UsableIdentity(kind, display(old), key_of(BY_NAME[kind], display(old)))
+        if old is not None
+        else None
     )
     if new is None:
         return IdentityChange(kind, was)
     found = usable(BY_NAME[kind], new, judging)
-    return IdentityChange(kind, was, found) if isinstance(found, Usable) else None
+    return IdentityChange(kind, was, found) if isinstance(found, UsableIdentity) else None
 
 
 def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None:
@@ -110,7 +112,7 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
         starts: list[int] = []
         clock = 0
         for number, (one, modifications) in enumerate(zip(history.imports, after, strict=True)):
-            rows: list[Batch | Unusable] = []
+            rows: list[Batch | UnusableRow] = []
             for row in one.rows:
                 try:
                     rows.append(
@@ -119,7 +121,7 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
                             replace(found.reading, latest_ms=latest_ms(NOW_MS)),
                         )
                     )
-                except Unusable as error:
+                except UnusableRow as error:
                     rows.append(error)
             import_files(path, replace(request_for(folder, number, one), now_ms=NOW_MS + clock))
             starts.append(interpreter.arrivals)

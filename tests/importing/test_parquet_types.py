@@ -27,11 +27,13 @@ from support.effort import first_now
 from profilectl.codes import InputRefused
 from profilectl.importing.sift import FAULTS
 from profilectl.importing.stage.columns import read_map
-from profilectl.importing.stage.run import ReadingOptions, stage_files
+from profilectl.importing.stage.options import ReadingOptions
+from profilectl.importing.stage.run import stage_files
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import Rejects
-from profilectl.rules.batch import Reading, field_named, read_flat
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch import Reading, read_flat
+from profilectl.rules.batch_fields import field_named
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Number, Value, hold, parse_json
 from profilectl.store.scratch import Scratch
 
@@ -228,7 +230,7 @@ def expected(row: Mapping[str, tuple[Type, Any]]) -> dict[str, Any] | str:
             },
             Reading(),
         )  # type: ignore[misc]
-    except Unusable as error:
+    except UnusableRow as error:
         codes.append(error.code)
     if codes:
         return min(codes, key=FAULTS.index)

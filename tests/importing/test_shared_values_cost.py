@@ -14,7 +14,7 @@ import pytest
 from support.doors import run_here
 
 from profilectl.rules import resolution
-from profilectl.rules.identity import Rules, Usable
+from profilectl.rules.identity import Rules, UsableIdentity
 from profilectl.rules.resolution import Claim, Records, decide
 from profilectl.store.settings import settings_from
 
@@ -98,7 +98,7 @@ def claim_of(arrival: int, dice: random.Random) -> Claim:
     stated = [(kind, dice.choice(values[kind])) for kind in values if dice.random() < 0.4]
     return Claim(
         arrival,
-        tuple(Usable(kind, key, key) for kind, key in stated),
+        tuple(UsableIdentity(kind, key, key) for kind, key in stated),
         dice.choice([None, None, None, 7, 8]),
     )
 
@@ -113,9 +113,9 @@ def test_rows_that_go_the_slow_way_take_no_more_time_each_with_more_holders() ->
             Claim(
                 holders + n,
                 (
-                    Usable("customer_id", "", f"N{n}"),
-                    Usable("email", "", "office@example.com"),
-                    Usable("other", "", f"O{n}"),
+                    UsableIdentity("customer_id", "", f"N{n}"),
+                    UsableIdentity("email", "", "office@example.com"),
+                    UsableIdentity("other", "", f"O{n}"),
                 ),
             )
             for n in range(300)

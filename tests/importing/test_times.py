@@ -16,7 +16,7 @@ from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import undo_import
 from profilectl.rules.batch import Reading, read_document
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.moments import AHEAD_MS, DAY_MS, latest_ms
 from profilectl.rules.text.values import parse_json
 
@@ -104,7 +104,7 @@ def test_a_time_that_cannot_be_is_rejected_with_its_row(place: str, tmp_path: Pa
     for row in rows:
         try:
             read_document(parse_json(json.dumps(row)), Reading(latest_ms=LAST_MS))
-        except Unusable as error:
+        except UnusableRow as error:
             by_rule.append((error.code, error.detail))
     assert [code for code, _ in by_rule] == ["TIMESTAMP_INVALID"] * len(outside)
     (tmp_path / "a.jsonl.rejects").unlink()

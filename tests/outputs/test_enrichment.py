@@ -26,10 +26,10 @@ from profilectl.outputs.outbox import waiting_for
 from profilectl.rules.batch import read_document
 from profilectl.rules.calculated import Definition
 from profilectl.rules.feed import workspaces_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.leaving.connection import Connection
-from profilectl.rules.leaving.enrichment import Naming, Outgoing
+from profilectl.rules.leaving.enrichment import IdMaker, Outgoing
 from profilectl.rules.leaving.output import Output
 from profilectl.rules.text.moments import latest_ms
 from profilectl.rules.text.values import parse_json, to_json
@@ -103,7 +103,7 @@ def by_interpreter(
     interpreter = Interpreter(found.rules, history.priority, secret)
     watch = Watch(
         interpreter,
-        Naming(secret),
+        IdMaker(secret),
         definitions,
         lifetime,
         workspaces=workspaces_of(history.feed(name) for name in history.feeds),
@@ -118,7 +118,7 @@ def by_interpreter(
                 read: Any = read_document(
                     parse_json(text_of(row)), replace(found.reading, latest_ms=latest_ms(NOW_MS))
                 )
-            except Unusable as error:
+            except UnusableRow as error:
                 read = error
             outgoing = watch.leaves(
                 feeds[one.feed], one.protection, read, NOW_MS + number, one.environment

@@ -22,16 +22,16 @@ from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.enrichment import (
     SOURCE_FEED,
     Holding,
-    Naming,
+    IdMaker,
+    LeavingEvent,
     ProfileThen,
-    Received,
-    Sent,
+    ReceivedBatch,
     completed,
 )
 from profilectl.rules.leaving.output import DeliveryFate, fate_of, output_of
 from profilectl.rules.text.values import Number, hold, parse_json
 
-NAMING = Naming("secret")
+NAMING = IdMaker("secret")
 EVENT: dict[str, Any] = {
     "event_type": "custom_event",
     "data": {
@@ -60,7 +60,9 @@ def outgoing(
     known = ProfileThen(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
                   consent=said, consent_before=said, attribution=attribution or {})  # fmt: skip
     return completed(
-        Received(Feed("f", feed), 0, "production", 10, 11, [Sent(10, one) for one in events]),
+        ReceivedBatch(
+            Feed("f", feed), 0, "production", 10, 11, [LeavingEvent(10, one) for one in events]
+        ),
         known,
         NAMING,
     )
@@ -199,7 +201,7 @@ def test_the_events_api_takes_another_form() -> None:
         {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)},
     )
     outgoing = completed(
-        Received(Feed("f"), 0, "production", 10, 11, [Sent(10, EVENT)]), known, NAMING
+        ReceivedBatch(Feed("f"), 0, "production", 10, 11, [LeavingEvent(10, EVENT)]), known, NAMING
     ).document
     (parcel,) = parcels_of(as_input(outgoing), 0, lambda part, content: "id")
     document: Any = parse_json(parcel.body.decode())

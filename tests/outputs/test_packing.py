@@ -27,7 +27,7 @@ from profilectl.outputs.packing import (
     request_id,
 )
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act, address_of, answer_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Number, parse_json, to_json
 
 NAMESPACE = namespace_of("secret")
@@ -116,7 +116,7 @@ BAD = [
 
 @pytest.mark.parametrize(("batch", "code"), BAD)
 def test_what_cannot_be_sent_says_why(batch: Any, code: str) -> None:
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(UnusableRow) as caught:
         parcels(batch)
     assert caught.value.code == code
 
@@ -201,7 +201,7 @@ def test_parts_keep_the_limits_and_lose_nothing(
         for key, value in document["user_attributes"].items()
     ]
     if any(len(to_json(one).encode()) > most for one in alone):
-        with pytest.raises(Unusable, match="BATCH_TOO_LARGE"):
+        with pytest.raises(UnusableRow, match="BATCH_TOO_LARGE"):
             parcels_of(document, 1, named, limits=limits)
         return
     found = parcels_of(document, 1, named, limits=limits)

@@ -22,7 +22,7 @@ from profilectl.importing.run import import_files
 from profilectl.outputs.push.run import PushRequest, push
 from profilectl.outputs.push.sending import SendingPace
 from profilectl.reading.actions import export_store
-from profilectl.reading.export import Wanted
+from profilectl.reading.export import ExportRequest
 
 NOW_MS = 1_790_000_000_000
 T0 = 1_700_000_000_000
@@ -120,7 +120,7 @@ def histories(draw: st.DrawFn, *, shared: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def lines(store: Path, wanted: Wanted) -> list[str]:
+def lines(store: Path, wanted: ExportRequest) -> list[str]:
     out = io.BytesIO()
     export_store(store, wanted, out)
     return out.getvalue().decode().splitlines()
@@ -145,7 +145,7 @@ def brought(
 def whole(store: Path, *, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     found = [
         json.loads(line, parse_float=str, parse_int=str)
-        for line in lines(store, Wanted(whole=True, in_order=True))
+        for line in lines(store, ExportRequest(whole=True, in_order=True))
     ]
     people = [{key: value for key, value in one.items() if key not in without} for one in found]
     return sorted(
@@ -178,19 +178,19 @@ def check(rows: list[dict[str, Any]], *, forms: bool = False, shared: bool = Fal
         first, second, third, fourth = (Path(name) / f"{one}.duckdb" for one in "abcd")
         brought(first, [json.dumps(row, ensure_ascii=False) for row in rows], may_be_nobody=True)
         expected = whole(first)
-        batches = lines(first, Wanted("batches", in_order=True))
+        batches = lines(first, ExportRequest("batches", in_order=True))
         one_device_each(batches)
         brought(second, batches)
         assert differing(whole(second), expected) == []
-        assert lines(second, Wanted("batches", in_order=True)) == batches
+        assert lines(second, ExportRequest("batches", in_order=True)) == batches
         if not forms:
             return
         if not shared:  # else they may become one, as the page says
-            brought(third, lines(first, Wanted("batches", with_mpid=False)))
+            brought(third, lines(first, ExportRequest("batches", with_mpid=False)))
             assert differing(whole(third, without=("mpid",)), whole(first, without=("mpid",))) == []
-        people = lines(first, Wanted(whole=True, in_order=True))
+        people = lines(first, ExportRequest(whole=True, in_order=True))
         brought(fourth, people)
-        assert lines(fourth, Wanted(whole=True, in_order=True)) == people
+        assert lines(fourth, ExportRequest(whole=True, in_order=True)) == people
         if not shared:
             columns(first, Path(name))
 
@@ -222,7 +222,7 @@ def columns(store: Path, folder: Path) -> None:
         )
     for form in ("csv", "parquet"):
         path, again = folder / f"p.{form}", folder / f"{form}.duckdb"
-        export_store(store, Wanted(format=form), path)
+        export_store(store, ExportRequest(format=form), path)
         import_files(again, ImportRequest([str(path)], "f", now_ms=NOW_MS))
         found = {}
         for one in whole(again):

@@ -37,7 +37,7 @@ from profilectl.importing.run import import_files
 from profilectl.privacy.forget import ForgetRequest, forget
 from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.batch import Reading, read_document
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.resolution import reached
@@ -430,7 +430,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
 def _usable(row: dict[str, Any], reading: Reading) -> bool:
     try:
         read_document(parse_json(text_of(row)), reading)
-    except Unusable:
+    except UnusableRow:
         return False
     return True
 

@@ -16,7 +16,7 @@ import pytest
 from support.doors import call
 from support.serving import Server
 
-from profilectl.store.scratch import private_folder
+from profilectl.files.leftovers import folder_beside
 from profilectl.store.tellers import (
     MOST_BYTES,
     WORD,
@@ -136,7 +136,7 @@ class Living:
 
 @pytest.fixture
 def living(folder: Path) -> Iterator[Living]:
-    with private_folder(folder / "profiles.duckdb", "snapshot") as place:
+    with folder_beside(folder / "profiles.duckdb", "snapshot") as place:
         yield Living(place)
 
 

@@ -355,7 +355,7 @@ def test_access_finds_what_erasure_clears(folder: Path) -> None:
 
 
 def test_every_column_of_text_has_its_place_in_the_table() -> None:
-    from profilectl.privacy.mentions import HELD
+    from profilectl.privacy.mentions import TEXT_COLUMNS
 
     schema = (ROOT / "profilectl" / "store" / "schema.sql").read_text()
     found = {
@@ -365,7 +365,7 @@ def test_every_column_of_text_has_its_place_in_the_table() -> None:
     }
     told = {
         (name, column)
-        for name, columns in HELD.items()
+        for name, columns in TEXT_COLUMNS.items()
         if not name.endswith("_N")
         for column in columns
     }

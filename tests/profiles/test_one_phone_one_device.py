@@ -17,7 +17,7 @@ from support.effort import at_length
 from profilectl.audiences.membership_sql import AudienceToEvaluate
 from profilectl.rules.criteria.text import criterion_of
 from profilectl.rules.device import DEVICE_KEYS, Id, device_ids, devices_of
-from profilectl.rules.membership import PersonFacts, Rest, devices
+from profilectl.rules.membership import OtherFields, PersonFacts, devices
 from profilectl.rules.sql.devices import devices_named
 from profilectl.store.scratch import connect
 
@@ -174,7 +174,7 @@ DOCUMENTS = st.fixed_dictionaries(
 @given(st.lists(st.lists(DOCUMENTS, max_size=5), min_size=1, max_size=4))
 def test_audiences_over_devices_agree(told: list[list[Any]]) -> None:
     people = [
-        PersonFacts(rest=[Rest(arrival, 0, one) for arrival, one in enumerate(documents)])
+        PersonFacts(rest=[OtherFields(arrival, 0, one) for arrival, one in enumerate(documents)])
         for documents in told
     ]
     found = by_engine(

@@ -30,7 +30,7 @@ from support.played_histories import declare, request_for
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.reading.actions import export_store
-from profilectl.reading.export import Wanted
+from profilectl.reading.export import ExportRequest
 
 
 @pytest.fixture(scope="module")
@@ -289,10 +289,10 @@ def test_a_failed_export_leaves_nothing(
     monkeypatch.setattr(export, "_drain", broken)
     monkeypatch.setattr(export.Parts, "finish", broken)
     for wanted in (
-        Wanted(),
-        Wanted(format="parquet"),
-        Wanted(format="csv", compression="gzip"),
-        Wanted(max_rows=1),
+        ExportRequest(),
+        ExportRequest(format="parquet"),
+        ExportRequest(format="csv", compression="gzip"),
+        ExportRequest(max_rows=1),
     ):
         with pytest.raises(OSError, match="No space"):
             export_store(folder / "profiles.duckdb", wanted, tmp_path / "out")
@@ -393,7 +393,7 @@ def check_round_trip(history: History) -> None:
             import_files(first, request_for(folder, place, one))
         declare(second, History(history.identity, history.priority, {}))
         batches = folder / "batches.jsonl"
-        export_store(first, Wanted("batches"), batches)
+        export_store(first, ExportRequest("batches"), batches)
         if batches.stat().st_size:
             report = import_files(second, ImportRequest([str(batches)], "again"))
             assert report.counts.rows["rejected"] == 0
@@ -403,7 +403,7 @@ def check_round_trip(history: History) -> None:
 
 def people_in(path: Path) -> bytes:
     out = io.BytesIO()
-    export_store(path, Wanted(in_order=True), out)
+    export_store(path, ExportRequest(in_order=True), out)
     return out.getvalue()
 
 

@@ -29,7 +29,13 @@ from profilectl.rules.event.condition import event_condition
 from profilectl.rules.feed import Feed
 from profilectl.rules.leaving.connection import refusal
 from profilectl.rules.leaving.connection_config import connection_of
-from profilectl.rules.leaving.enrichment import Naming, ProfileThen, Received, Sent, completed
+from profilectl.rules.leaving.enrichment import (
+    IdMaker,
+    LeavingEvent,
+    ProfileThen,
+    ReceivedBatch,
+    completed,
+)
 from profilectl.rules.leaving.output import output_of
 from profilectl.rules.membership import holds
 from profilectl.rules.sql.events import condition_sql, number_compared
@@ -419,9 +425,9 @@ def test_a_tag_meets_no_forwarding_rule_of_the_text_null() -> None:
             "data": {"event_name": "V", "custom_event_type": "other"},
         }
         outgoing = completed(
-            Received(Feed("f", "sdk"), 0, "production", 10, 11, [Sent(10, event)]),
+            ReceivedBatch(Feed("f", "sdk"), 0, "production", 10, 11, [LeavingEvent(10, event)]),
             known,
-            Naming("secret"),
+            IdMaker("secret"),
         )
         rule = connection_of(
             "c", {"feed": "f", "output": "o", "attribute": {"name": "t", "value": "null"}}

@@ -9,25 +9,27 @@ from typing import Any
 import pytest
 
 from profilectl.rules.batch import (
-    IGNORED,
     Batch,
-    BatchField,
-    Columns,
     Reading,
     Remark,
-    attribute_key,
     deleted_keys,
     environment_named,
-    field_meant,
-    field_named,
-    is_unknown_reserved,
-    over_limit,
     read_batch,
     read_document,
     read_flat,
 )
+from profilectl.rules.batch_fields import (
+    IGNORED,
+    BatchField,
+    Columns,
+    attribute_key,
+    field_meant,
+    field_named,
+    is_unknown_reserved,
+)
+from profilectl.rules.batch_limits import over_limit
 from profilectl.rules.consent import replaces, state_of, stated_ms, statements_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.priority import (
     CALCULATED,
     CONSENT_SOURCES,
@@ -214,7 +216,7 @@ def test_what_is_deleted_is_named_by_a_text_or_a_list(stated: Any, keys: tuple[s
     "stated", [Number("1"), ["a", Number("1")], "[1]", "[", {"a": "b"}, True, ["a", None]]
 )
 def test_what_names_no_attribute_to_delete_is_refused(stated: Any) -> None:
-    with pytest.raises(Unusable, match="DELETED_INVALID"):
+    with pytest.raises(UnusableRow, match="DELETED_INVALID"):
         deleted_keys(stated)
 
 
@@ -226,7 +228,7 @@ def test_environments_are_two_and_may_be_left_out() -> None:
         "development",
     ]
     for value in ("Production", "test", Number("1"), True, []):
-        with pytest.raises(Unusable, match="ENVIRONMENT_INVALID"):
+        with pytest.raises(UnusableRow, match="ENVIRONMENT_INVALID"):
             environment_named(value)  # type: ignore[arg-type]
 
 
@@ -299,16 +301,16 @@ def test_what_a_column_means(name: str, field: BatchField) -> None:
 
 def test_a_dotted_name_that_is_no_field_means_what_is_asked_for() -> None:
     for refused in ("shop.size", "user_attributes."):
-        with pytest.raises(Unusable, match="BATCH_UNKNOWN_FIELD"):
+        with pytest.raises(UnusableRow, match="BATCH_UNKNOWN_FIELD"):
             field_named(refused)
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRow):
         field_meant("shop.size")
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRow):
         Columns().meaning("shop.size")
     assert field_meant("shop.size", "attribute") == BatchField("attribute", "shop.size")
     assert field_meant("shop.size", "ignore") == IGNORED
     assert field_meant("shop.size", nested=True) == BatchField("attribute", "shop.size")
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRow):
         field_meant("user_attributes.", "attribute")
 
 
@@ -346,7 +348,7 @@ def test_an_empty_cell_says_nothing_or_what_is_asked_for() -> None:
     ],
 )
 def test_what_a_row_says_twice_is_refused(row: dict[str, Any]) -> None:
-    with pytest.raises(Unusable, match="DUPLICATE_KEY"):
+    with pytest.raises(UnusableRow, match="DUPLICATE_KEY"):
         flat(row)
 
 
@@ -363,7 +365,7 @@ def test_of_what_is_said_twice_an_empty_cell_says_nothing() -> None:
             columns=names,
         )
         assert [happened.name for happened in batch.events] == ["a"]
-    with pytest.raises(Unusable, match="DUPLICATE_KEY"):
+    with pytest.raises(UnusableRow, match="DUPLICATE_KEY"):
         flat(
             {"Name": "a", "events.data.event_name": "b", "events.data.custom_event_type": "other"},
             columns=names,
@@ -459,7 +461,7 @@ def test_a_field_has_its_type(field: dict[str, Any]) -> None:
         name: value or ({"a": "b"} if value == {} else ["a"] if value == [] else value)
         for name, value in field.items()
     }
-    with pytest.raises(Unusable, match="BATCH_INVALID"):
+    with pytest.raises(UnusableRow, match="BATCH_INVALID"):
         read_batch({"user_identities": {"customer_id": "1"}, **filled}, Reading())
 
 
@@ -469,7 +471,7 @@ def test_what_is_no_identity_is_told_with_its_kind() -> None:
         (True, "boolean"),
         ([], "list"),
     ):
-        with pytest.raises(Unusable, match="IDENTITY_INVALID") as refusal:
+        with pytest.raises(UnusableRow, match="IDENTITY_INVALID") as refusal:
             flat({"email": value})
         assert what in refusal.value.detail or value == []
 

@@ -14,7 +14,7 @@ from profilectl.rules.identity import (
     NO_JUDGING,
     Judging,
     Rules,
-    Usable,
+    UsableIdentity,
     flags_of,
     judging_of,
     looks_like_nothing,
@@ -40,8 +40,8 @@ from profilectl.rules.resolution import (
 # identity (domain.md 3 and 4)
 
 
-def one(kind: str, value: str) -> Usable:
-    return Usable(kind, value, value)
+def one(kind: str, value: str) -> UsableIdentity:
+    return UsableIdentity(kind, value, value)
 
 
 def records_of(*people: dict[str, str], rules: Rules) -> Records:
@@ -388,10 +388,12 @@ def test_one_type_alone_names_whoever_is_known_where_it_is_all_three_flags_and_f
 
 def test_an_identity_is_kept_as_it_is_written_and_found_by_its_key() -> None:
     judging = judging_of([])
-    assert usable(BY_NAME["email"], "  Jane@Example.com\t", judging) == Usable(
+    assert usable(BY_NAME["email"], "  Jane@Example.com\t", judging) == UsableIdentity(
         "email", "Jane@Example.com", "jane@example.com"
     )
-    assert usable(BY_NAME["customer_id"], " Ab ", judging) == Usable("customer_id", "Ab", "Ab")
+    assert usable(BY_NAME["customer_id"], " Ab ", judging) == UsableIdentity(
+        "customer_id", "Ab", "Ab"
+    )
     assert usable(BY_NAME["customer_id"], " \t\n", judging) is None
     assert usable(BY_NAME["customer_id"], "none", judging_of(["None"])) == "IDENTITY_PLACEHOLDER"
 

@@ -15,8 +15,8 @@ from profilectl.rules.feed import (
     source_named_by,
     workspaces_of,
 )
-from profilectl.rules.fields import Unusable
-from profilectl.rules.identity import Rules, Usable
+from profilectl.rules.fields import UnusableRow
+from profilectl.rules.identity import Rules, UsableIdentity
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.priority import Owner
 from profilectl.rules.resolution import IdentityChange, mpid_for
@@ -26,8 +26,8 @@ from profilectl.rules.text.values import Number, hold
 # the interpreter (domain.md 2, 5 to 7, 13, 14)
 
 
-def one(kind: str, value: str) -> Usable:
-    return Usable(kind, value, value)
+def one(kind: str, value: str) -> UsableIdentity:
+    return UsableIdentity(kind, value, value)
 
 
 CONVERSION = Rules(
@@ -75,7 +75,7 @@ def test_each_row_is_counted_once_and_each_profile_by_what_became_of_it() -> Non
     first = store.run(
         CRM,
         "create-and-update",
-        [row("1", set={"a": "x", "b": "y"}), row("2"), Unusable("BATCH_INVALID", "")],
+        [row("1", set={"a": "x", "b": "y"}), row("2"), UnusableRow("BATCH_INVALID", "")],
         NOW_MS,
     )
     assert some(first.rows) == {"read": 3, "applied": 2, "rejected": 1}

@@ -18,11 +18,14 @@ from support.histories import History, histories
 from profilectl.importing.request import ImportRequest
 from profilectl.rules import interpreter as rules_of_one_row
 from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
-from profilectl.rules.identity import CALLS, LOGOUTS, STRATEGIES, Rules, Usable, flags_of
+from profilectl.rules.identity import CALLS, LOGOUTS, STRATEGIES, Rules, UsableIdentity, flags_of
 from profilectl.rules.resolution import Claim, Records, decide
 
-V = Usable("ios_idfv", "v", "v")
-CUSTOMER, EMAIL = Usable("customer_id", "A", "A"), Usable("email", "a@example.com", "a@example.com")
+V = UsableIdentity("ios_idfv", "v", "v")
+CUSTOMER, EMAIL = (
+    UsableIdentity("customer_id", "A", "A"),
+    UsableIdentity("email", "a@example.com", "a@example.com"),
+)
 
 
 def rules(strategy: str) -> Rules:

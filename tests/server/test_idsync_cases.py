@@ -14,7 +14,7 @@ from support.signing_in import Room, room_of
 
 from profilectl.codes import NobodyFound
 from profilectl.rules.batch import Reading, read_document
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import type_named
 from profilectl.rules.text.values import NotJson, parse_json
 
@@ -75,7 +75,7 @@ def questions(case: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
         for document in reversed([*one.get("batches", []), *map(parsed, one.get("lines", []))]):
             try:
                 batch = read_document(parse_json(json.dumps(document)), Reading())
-            except (Unusable, NotJson):
+            except (UnusableRow, NotJson):
                 continue
             identities = {each.type: each.value for each in batch.identities}
             environment = batch.environment or one.get("environment", "production")

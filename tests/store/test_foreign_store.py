@@ -16,7 +16,7 @@ from support.places import STORES
 from profilectl.codes import Exit, StoreUnusable
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.attaching import SCHEMA_VERSION
-from profilectl.store.catalog import OTHERS, SEGMENT_TABLES, _vouched, shapes
+from profilectl.store.catalog import FOREIGN_KINDS, SEGMENT_TABLES, _vouched, shapes
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.upgrade import STEPS
@@ -347,7 +347,7 @@ def test_every_kind_of_thing_that_a_database_holds_is_looked_for() -> None:
                 for column, *_ in connection.execute(f"describe select * from {name}()").fetchall()
             }
         }
-    looked_for = {name for name in kinds if name in OTHERS}
+    looked_for = {name for name in kinds if name in FOREIGN_KINDS}
     by_other_means = {"duckdb_tables", "duckdb_columns", "duckdb_constraints", "duckdb_functions"}
     # ... which cannot be made by a statement
     assert kinds - looked_for - by_other_means <= {"duckdb_coordinate_systems"}

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as some
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, members, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, members, needs
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import (
     Criterion,
@@ -24,7 +24,7 @@ from profilectl.rules.criteria.tree import (
 )
 from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import Occurred
-from profilectl.rules.membership import PersonFacts, Rest
+from profilectl.rules.membership import OtherFields, PersonFacts
 from profilectl.rules.text.moments import DAY_MS, Days, Moment
 from profilectl.rules.text.values import Number, Value, hold, to_json
 from profilectl.store.scratch import connect
@@ -46,7 +46,7 @@ def by_engine(
     """Return who is in which audience by the engine: (name, place of the person)."""
     lay_out(audiences, people, touched)
     select = members(
-        audiences, now_ms, Relations(touched="touched" if touched is not None else None)
+        audiences, now_ms, PeopleRelations(touched="touched" if touched is not None else None)
     )
     return set(database().execute(select).fetchall())
 
@@ -235,7 +235,7 @@ def events(draw: Any) -> Occurred:
 
 
 @some.composite
-def rests(draw: Any, arrival: int) -> Rest:
+def rests(draw: Any, arrival: int) -> OtherFields:
     document: dict[str, Value] = {}
     if draw(some.booleans()):
         document["device_info"] = draw(
@@ -284,7 +284,7 @@ def rests(draw: Any, arrival: int) -> Rest:
         document[draw(some.sampled_from(("context", "batch_context")))] = {
             "location": {"latitude": draw(angle), "longitude": draw(angle)}
         }
-    return Rest(arrival, draw(times), document, draw(some.sampled_from((True, True, False))))
+    return OtherFields(arrival, draw(times), document, draw(some.sampled_from((True, True, False))))
 
 
 @some.composite
@@ -446,7 +446,7 @@ def person_of(told: Any, now_ms: int) -> PersonFacts:
             for place, one in enumerate(given.get("events", []))
         ],
         rest=[
-            Rest(
+            OtherFields(
                 int(one.get("arrival", place)),
                 0,
                 {

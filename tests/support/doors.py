@@ -27,7 +27,7 @@ from typer.testing import CliRunner, Result
 
 from profilectl.rules.batch import Batch, Reading, read_document, read_flat
 from profilectl.rules.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, workspaces_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.leaving.exported_line import founders, is_profile, read_profile
@@ -130,24 +130,24 @@ def _rows(one: dict[str, Any], mpids: list[str], reading: Reading) -> Any:
             yield from rows if len(rows) == 1 or next(needed) else rows[1:]
 
 
-def _several(line: str, reading: Reading) -> list[Batch | Unusable]:
+def _several(line: str, reading: Reading) -> list[Batch | UnusableRow]:
     """Read a line: a row, or those of an exported profile."""
     with contextlib.suppress(NotJson):
         if is_profile(document := parse_json(line)):
             try:
                 return [*read_profile(document, reading)]
-            except Unusable as error:
+            except UnusableRow as error:
                 return [error]
     return [_read(lambda: read_document(parse_json(line), reading))]
 
 
-def _read(reader: Any) -> Batch | Unusable:
+def _read(reader: Any) -> Batch | UnusableRow:
     try:
         found: Batch = reader()
-    except Unusable as error:
+    except UnusableRow as error:
         return error
     except NotJson as error:
-        return Unusable(error.code, error.detail)
+        return UnusableRow(error.code, error.detail)
     return found
 
 

@@ -17,7 +17,7 @@ from profilectl.importing.run import import_files
 from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.batch import Batch, read_document
 from profilectl.rules.feed import DEFAULT_WORKSPACE, Feed, workspaces_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.text.moments import latest_ms
@@ -90,7 +90,7 @@ def played(
     feeds = {name: history.feed(name, number) for number, name in enumerate(history.feeds, start=1)}
     reports, starts = [], []
     for number, one in enumerate(history.imports):
-        rows: list[Batch | Unusable] = []
+        rows: list[Batch | UnusableRow] = []
         for row in one.rows:
             try:
                 rows.append(
@@ -99,7 +99,7 @@ def played(
                         replace(found.reading, latest_ms=latest_ms(NOW_MS + number)),
                     )
                 )
-            except Unusable as error:
+            except UnusableRow as error:
                 rows.append(error)
         starts.append(interpreter.arrivals)
         reports.append(

@@ -15,7 +15,7 @@ from profilectl.importing.run import import_files
 from profilectl.rules.batch import Batch, Reading, read_document
 from profilectl.rules.event.event import EVENT_TYPES, added_event
 from profilectl.rules.feed import Feed
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.text.moments import latest_ms
 from profilectl.rules.text.values import NotJson, parse_json
@@ -178,12 +178,12 @@ def by_engine(
     return kept, report.counts.as_json()
 
 
-def read(text: str, reading: Reading) -> Batch | Unusable:
+def read(text: str, reading: Reading) -> Batch | UnusableRow:
     try:
         return read_document(parse_json(text), reading)
     except NotJson as error:
-        return Unusable(error.code)
-    except Unusable as error:
+        return UnusableRow(error.code)
+    except UnusableRow as error:
         return error
 
 

@@ -14,16 +14,16 @@ from profilectl.rules.consent import stated_ms
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import NO_WORKSPACE, Feed, completed_in
 from profilectl.rules.feed import computed as refused_of
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.leaving.enrichment import (
     Holding,
-    Naming,
+    IdMaker,
+    LeavingEvent,
     Outgoing,
     ProfileThen,
-    Received,
-    Sent,
+    ReceivedBatch,
     as_received,
     calculated_at,
     completed,
@@ -37,7 +37,7 @@ class Watch:
     """An interpreter, and what it does not keep: what each batch of a profile said besides."""
 
     interpreter: Interpreter
-    naming: Naming
+    naming: IdMaker
     definitions: Sequence[Definition] = ()
     lifetime: bool = False
     workspaces: Sequence[str] = ()
@@ -45,7 +45,7 @@ class Watch:
     said: dict[int, list[tuple[Feed, dict[str, Any]]]] = field(default_factory=dict)
 
     def leaves(
-        self, feed: Feed, protection: str, row: Batch | Unusable, now_ms: int, given: str | None
+        self, feed: Feed, protection: str, row: Batch | UnusableRow, now_ms: int, given: str | None
     ) -> Outgoing | None:
         """Apply one batch, and return what leaves of it; None: nothing, whatever an output takes."""
         arrival = self.interpreter.arrivals
@@ -60,20 +60,20 @@ class Watch:
             number: person.attributes(seen) for number, person in self.interpreter.people.items()
         }
         counts = self.interpreter.run(feed, protection, [row], now_ms, given)
-        if isinstance(row, Unusable):
+        if isinstance(row, UnusableRow):
             return None
         at_ms = row.at_ms if row.at_ms is not None else now_ms
         self.times[arrival] = at_ms
         environment = row.environment or given or "production"
         rest: Any = parse_json(row.rest) if row.rest else {}
         sent = [
-            Sent(event.at_ms if event.at_ms is not None else at_ms, parse_json(event.text))
+            LeavingEvent(event.at_ms if event.at_ms is not None else at_ms, parse_json(event.text))
             for event in row.events
         ]  # type: ignore[arg-type]
         devices = {one.type: one.value for one in row.identities if BY_NAME[one.type].device}
         if counts.codes["READ_ONLY"]:
             return as_received(
-                Received(
+                ReceivedBatch(
                     feed,
                     arrival,
                     environment,
@@ -133,7 +133,7 @@ class Watch:
             else (),
         )
         return completed(
-            Received(feed, arrival, environment, at_ms, now_ms, sent, rest, deleted, devices),
+            ReceivedBatch(feed, arrival, environment, at_ms, now_ms, sent, rest, deleted, devices),
             known,
             self.naming,
             lifetime=self.lifetime,

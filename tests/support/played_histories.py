@@ -13,7 +13,7 @@ from support.histories import History, Import
 
 from profilectl.importing.request import ImportRequest
 from profilectl.reading.check import check
-from profilectl.reading.export import Wanted, export_to
+from profilectl.reading.export import ExportRequest, export_to
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
@@ -55,7 +55,7 @@ def request_for(folder: Path, number: int, one: Import) -> ImportRequest:
 def exported(path: Path) -> bytes:
     out = io.BytesIO()
     with opened(path) as store:
-        export_to(store, Wanted(in_order=True, provenance=True), out)
+        export_to(store, ExportRequest(in_order=True, provenance=True), out)
     return out.getvalue()
 
 

@@ -132,7 +132,7 @@ class AudiencePreviewOptions:
 def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> None:
     """Show how many users an audience would have, and some of them, without defining it."""
     from profilectl.audiences.actions import preview_audience
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
     from profilectl.render import audiences, screen
     from profilectl.rules.audience import audience_of
 
@@ -140,7 +140,7 @@ def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> 
     preview = preview_audience(
         options_of(context).store,
         audience,
-        now_ms=stated_time("--now", options.as_of),
+        now_ms=time_of_option("--now", options.as_of),
         wait_s=options.wait,
     )
     tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
@@ -159,11 +159,11 @@ def refresh_command(
 ) -> None:
     """Evaluate audiences for everybody, and show how many users entered and left."""
     from profilectl.audiences.actions import refresh_audiences
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
     from profilectl.render import audiences, screen
 
     refreshed = refresh_audiences(
-        options_of(context).store, names or (), now_ms=stated_time("--now", as_of), wait_s=wait
+        options_of(context).store, names or (), now_ms=time_of_option("--now", as_of), wait_s=wait
     )
     screen.print_json(refreshed) if as_json else audiences.print_audiences(refreshed)
 
@@ -220,7 +220,7 @@ def diff_command(
     With --json one JSON document a line.
     """
     from profilectl.audiences.actions import changes_of
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
     from profilectl.render import audiences
 
     audiences.print_moves(
@@ -228,7 +228,7 @@ def diff_command(
             options_of(context).store,
             name,
             number=number,
-            since_ms=stated_time("--since", since),
+            since_ms=time_of_option("--since", since),
             wait_s=wait,
         ),
         as_json=as_json,

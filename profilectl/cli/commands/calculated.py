@@ -181,10 +181,10 @@ def preview_command(context: typer.Context, options: CalculatedPreviewOptions) -
     Without --type it computes the attribute of this name.
     """
     from profilectl.audiences.calculated_actions import preview_calculated
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
     from profilectl.render import audiences, screen
 
-    store, now_ms = options_of(context).store, stated_time("--now", options.as_of)
+    store, now_ms = options_of(context).store, time_of_option("--now", options.as_of)
     if options.what.is_given():
         definition = options.what.definition(options.name)
         preview = preview_calculated(store, definition, now_ms=now_ms, wait_s=options.wait)
@@ -239,11 +239,11 @@ def recalculate_command(
     An import does so for the profiles it touches.
     """
     from profilectl.audiences.calculated_actions import recalculate
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
     from profilectl.render import audiences, screen
 
     attributes = recalculate(
-        options_of(context).store, names or (), now_ms=stated_time("--now", as_of), wait_s=wait
+        options_of(context).store, names or (), now_ms=time_of_option("--now", as_of), wait_s=wait
     )
     screen.print_json(attributes) if as_json else audiences.print_calculated(attributes)
 

@@ -89,7 +89,7 @@ def events_command(context: typer.Context, options: EventsOptions) -> None:
     With --json one JSON document a line: each event as it came, oldest first, as in every history
     in JSON.
     """
-    from profilectl.reading.actions import read_events, stated_time
+    from profilectl.reading.actions import read_events, time_of_option
     from profilectl.reading.stream import EventFilter
     from profilectl.render import events, screen
 
@@ -100,8 +100,8 @@ def events_command(context: typer.Context, options: EventsOptions) -> None:
         names=options.names or (),
         feed=options.feed,
         environment=value_of(options.environment),
-        since_ms=stated_time("--since", options.since),
-        until_ms=stated_time("--until", options.until),
+        since_ms=time_of_option("--since", options.since),
+        until_ms=time_of_option("--until", options.until),
         limit=options.limit,
     )
     newest_first = read_events(options_of(context).store, event_filter, wait_s=options.wait)

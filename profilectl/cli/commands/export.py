@@ -25,7 +25,7 @@ from profilectl.cli.options import (
 from profilectl.codes import UsageError
 
 if TYPE_CHECKING:
-    from profilectl.reading.export import Wanted
+    from profilectl.reading.export import ExportRequest
 
 export_app = typer.Typer(help="Write the data of the store to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -216,13 +216,13 @@ def _form_of(options: AnyExportOptions) -> str:
     return format_named(file_or_stdout(options.output))
 
 
-def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) -> Wanted:
+def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) -> ExportRequest:
     """Return the request of an export, with the options that all exports have.
 
     Raises UsageError for an empty list of fields.
     """
     from profilectl.files.sinks import compression_named
-    from profilectl.reading.export import Wanted
+    from profilectl.reading.export import ExportRequest
 
     fields, form = selection.fields, _form_of(options)
     if fields is not None and not fields.strip(", "):
@@ -230,7 +230,7 @@ def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) 
             "--fields names nothing",
             "name identities and attributes, separated by commas, or leave --fields out",
         )
-    return Wanted(
+    return ExportRequest(
         kind=kind,
         format=form,
         where=selection.condition,
@@ -246,7 +246,7 @@ def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) 
 
 
 def _export(
-    context: typer.Context, request: Wanted, *, noun: str, options: AnyExportOptions
+    context: typer.Context, request: ExportRequest, *, noun: str, options: AnyExportOptions
 ) -> None:
     """Write an export, and print how many it has. noun: for one of them."""
     from profilectl.reading.actions import export_store

@@ -16,7 +16,7 @@ from profilectl.cli.import_options import (
     FeedOption,
     FilesArgument,
     LimitOptions,
-    ReadingOptions,
+    ReadingFlags,
     RejectsOption,
     import_request,
 )
@@ -35,7 +35,7 @@ class ImportOptions:
 
     files: FilesArgument
     feed: FeedOption
-    reading: ReadingOptions
+    reading: ReadingFlags
     rejects: RejectsOption = None
     rejects_as_input: AsInputOption = None
     explain_rows: ExplainOption = None

@@ -19,7 +19,7 @@ from profilectl.cli.import_options import (
     FilesArgument,
     ImportMemoryOption,
     LimitOptions,
-    ReadingOptions,
+    ReadingFlags,
     RejectsOption,
     import_request,
 )
@@ -62,7 +62,7 @@ class MakeOptions:
             help="The file for the plan; it holds personal data.",
         ),
     ]
-    reading: ReadingOptions
+    reading: ReadingFlags
     rejects: RejectsOption = None
     explain_rows: ExplainOption = None
     limits: LimitOptions

@@ -234,7 +234,7 @@ def _check_together(options: PushOptions) -> None:
 
 def _request_of(options: PushOptions) -> PushRequest:
     from profilectl.outputs.push.run import PushRequest
-    from profilectl.reading.actions import stated_time
+    from profilectl.reading.actions import time_of_option
 
     return PushRequest(
         file=options.file,
@@ -246,7 +246,7 @@ def _request_of(options: PushOptions) -> PushRequest:
         again=options.again,
         events=options.events,
         since=options.since,
-        since_ms=stated_time("--since", options.since),
+        since_ms=time_of_option("--since", options.since),
         historical_after_h=options.historical_after,
         audience=options.audience,
         opt_outs=options.opt_outs.value == "event",

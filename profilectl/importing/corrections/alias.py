@@ -21,8 +21,9 @@ from profilectl.importing.commit import Prepared
 from profilectl.importing.corrections.as_import import CORRECTIONS, ByHand, HandMade, begin
 from profilectl.importing.relations import fixed_columns
 from profilectl.profiles.activity import Activity
+from profilectl.profiles.aliases import EVERYWHERE
 from profilectl.profiles.played import activities, one_meant
-from profilectl.profiles.read_model import EVERYWHERE, profiles_of
+from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.text.moments import latest_ms, may_be

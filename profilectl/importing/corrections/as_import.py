@@ -14,8 +14,7 @@ from profilectl.codes import InputRefused, sentence
 from profilectl.importing.commit import Import, Prepared, prepare_history, write
 from profilectl.importing.entangled import LOSS_COLUMNS, LOST_IDENTITY, halves
 from profilectl.importing.relations import ListedRelations, Relations, fixed_columns, make_empty
-from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import Rejects, StagedFile
+from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
 from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.feed import PROTECTIONS, Effect, Feed
 from profilectl.store.store import OpenStore, choose_feed

@@ -15,9 +15,10 @@ from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.profiles.played import meant_again, one_meant
 from profilectl.profiles.read_model import profiles_of
-from profilectl.rules.batch import field_named, over_limit
+from profilectl.rules.batch_fields import field_named
+from profilectl.rules.batch_limits import over_limit
 from profilectl.rules.counts import ImportReport
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Number, Value, parse_json, to_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
@@ -58,7 +59,7 @@ def attribute_named(name: str) -> str:
     hint = f"for an attribute of that name: user_attributes.{name}=..."
     try:
         batch_field = field_named(name)
-    except Unusable as error:
+    except UnusableRow as error:
         raise UsageError(error.detail, hint) from None
     if batch_field.kind == "attribute":
         return batch_field.name

@@ -29,12 +29,12 @@ from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import meant_again, one_meant
 from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.counts import ImportReport
-from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, display, key_of, usable
+from profilectl.rules.identity import BY_NAME, CODE, Rules, UsableIdentity, display, key_of, usable
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
 from profilectl.rules.resolution import (
     Decision,
-    Holding,
     IdentityChange,
+    ProfileIdentity,
     Records,
     identity_counts,
     modify,
@@ -46,7 +46,7 @@ from profilectl.store.store import OpenStore
 
 NAME = "(modify)"
 """What the history shows in the place of a modification's file; its lines are the changes."""
-Stated = tuple[str, str | None, str | None]
+StatedChange = tuple[str, str | None, str | None]
 """A change as somebody states it: identity type, old value, new value."""
 
 REPEATED_REQUEST = """
@@ -88,12 +88,14 @@ ROW_COLUMNS = (
 )
 
 
-def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str]]) -> list[Stated]:
+def changes_of(
+    adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str]]
+) -> list[StatedChange]:
     """Return changes of what is added and removed, as (type, value).
 
     The n-th of a type that is added takes the place of the n-th that is removed.
     """
-    changes: list[Stated] = []
+    changes: list[StatedChange] = []
     new_ones = list(adds)
     for kind, value in removes:
         new = next((added for added in new_ones if added[0] == kind), None)
@@ -107,7 +109,7 @@ def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str
 def modify_identities(
     store_path: Path,
     identity: tuple[str, str],
-    requested: Sequence[Stated],
+    requested: Sequence[StatedChange],
     *,
     feed: str = CORRECTIONS,
     source: str | None = None,
@@ -174,7 +176,7 @@ def modify_identities(
 
 
 def _how_again(
-    named: tuple[str, str], person: Activity, changes: Sequence[Stated]
+    named: tuple[str, str], person: Activity, changes: Sequence[StatedChange]
 ) -> dict[str, object]:
     """Return what the history says of a modification, so that it can be made again."""
     return {
@@ -228,11 +230,13 @@ def _change(kind: str, old: str | None, new: str | None, *, rules: Rules) -> Ide
     Raises ChangeRefused for a new value that may not.
     """
     type_ = BY_NAME[kind]
-    was = Usable(kind, display(old), key_of(type_, display(old))) if old is not None else None
+    was = (
+        UsableIdentity(kind, display(old), key_of(type_, display(old))) if old is not None else None
+    )
     if new is None:
         return IdentityChange(kind, was)
     identity = usable(type_, new, rules.judging)
-    if not isinstance(identity, Usable):
+    if not isinstance(identity, UsableIdentity):
         # Skipped in a batch, refused here.
         why = (
             sentence(identity).removesuffix(" and was skipped")
@@ -340,7 +344,7 @@ class _Modification:
     def _hash(self, kind: str, key: str) -> int:
         return hash_of(self.secret, self.person.environment, kind=kind, key=key)
 
-    def held(self) -> set[Holding]:
+    def held(self) -> set[ProfileIdentity]:
         """Return who holds what of the records that are touched."""
         return {
             (profile, self.person.environment, kind, key)
@@ -349,7 +353,7 @@ class _Modification:
             for key in keys
         }
 
-    def count(self, held_before: set[Holding]) -> None:
+    def count(self, held_before: set[ProfileIdentity]) -> None:
         """Count what became of identities and profiles."""
         counts, held_after = self.hand.report.counts, self.held()
         counts.identities.update(identity_counts(held_before, held_after))
@@ -428,7 +432,7 @@ class _Modification:
             self.hand.now_ms,
         ]
 
-    def _lasts(self, place: int, added: Usable) -> bool:
+    def _lasts(self, place: int, added: UsableIdentity) -> bool:
         """Return whether an identity that a change added is still held, by it, at the end."""
         later = {
             (identity.type, identity.key)

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from profilectl.profiles.read_model import Profiles
-from profilectl.rules.identity import NAME, Usable, anonymous
+from profilectl.rules.identity import NAME, UsableIdentity, anonymous
 from profilectl.rules.resolution import Records, look_up
 from profilectl.rules.sql.identities import hash_of
 from profilectl.store.segments import known_identities
 
 
 def whom(
-    profiles: Profiles, environment: str, identities: Iterable[Usable], call: str = "identify"
+    profiles: Profiles,
+    environment: str,
+    identities: Iterable[UsableIdentity],
+    call: str = "identify",
 ) -> int | None:
     """Return the profile that a request with these identities finds, or None. call: of CALLS."""
     rules, secret = profiles.store.settings().rules, profiles.store.meta("secret")

@@ -22,7 +22,7 @@ from profilectl.importing.stage.cells import (
     string_over,
 )
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import is_unknown_reserved
+from profilectl.rules.batch_fields import is_unknown_reserved
 from profilectl.rules.sql.quoting import quote_text
 
 # The effect of an empty cell on its attribute (design.md R6).

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.staged import AttributeColumns
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import BatchField, Reading
+from profilectl.rules.batch import Reading
+from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 

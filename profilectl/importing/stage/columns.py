@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.rules.batch import IGNORED, ROOTS, BatchField, Columns, field_meant, field_named
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch_fields import (
+    IGNORED,
+    ROOTS,
+    BatchField,
+    Columns,
+    field_meant,
+    field_named,
+)
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.text.naming import advice
 
@@ -131,7 +138,7 @@ def _manifest_entry(
 def _manifest_field(target: str, place: str) -> BatchField:
     try:
         return field_named(target)
-    except Unusable as error:
+    except UnusableRow as error:
         raise InputRefused(
             f"{place}: {error.detail}",
             f'to keep it as an attribute: --map "{target}=user_attributes.{target}"',
@@ -158,7 +165,7 @@ def read_map(options: Sequence[str]) -> dict[str, BatchField]:
             raise UsageError(f"--map names the column {name!r} twice")
         try:
             mapped[name] = IGNORED if target in ("", "ignore") else field_named(target)
-        except Unusable as error:
+        except UnusableRow as error:
             raise UsageError(f"--map {option}: {error.detail}") from None
         if mapped[name].kind == "unknown identity":
             raise UsageError(
@@ -293,7 +300,7 @@ def _by_name(
     """Return the meaning of the name of a column."""
     try:
         return field_meant(name, unknown)
-    except Unusable as error:
+    except UnusableRow as error:
         if in_header and looks_like_data(name):
             faults.add(f"column {place + 1} looks like data and not like a name", NO_HEADER)
             return IGNORED

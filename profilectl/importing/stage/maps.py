@@ -10,7 +10,7 @@ from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import Manifest, flat_columns
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import StagedFile
-from profilectl.rules.batch import BatchField
+from profilectl.rules.batch_fields import BatchField
 
 if TYPE_CHECKING:
     import pyarrow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from profilectl.rules.batch import KEPT_FIELDS
+from profilectl.rules.batch_fields import KEPT_FIELDS
 from profilectl.rules.batch_members import MEMBERS, OBJECT, STRING, BatchMember
 from profilectl.rules.sql.quoting import quote_text
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from profilectl.importing.stage.columns import Manifest
-from profilectl.rules.batch import BatchField, Reading
+from profilectl.rules.batch import Reading
+from profilectl.rules.batch_fields import BatchField
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from profilectl.codes import InputRefused
 from profilectl.importing.stage.cells import NO_TEXT, Cell, string_cell
 from profilectl.importing.stage.columns import Manifest, read_columns
 from profilectl.importing.stage.options import ReadingOptions
-from profilectl.rules.batch import BatchField
+from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"

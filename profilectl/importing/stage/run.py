@@ -35,8 +35,6 @@ from profilectl.rules.identity import TYPES
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 
-__all__ = ["ReadingOptions", "Staged", "head_of", "said_by_path", "stage_files"]
-
 # The rows, the values without a column, and the events of one file among those of all files.
 ROWS_OF_FILE = SqlTemplate("""
 select seq + {offset} as seq, {columns}

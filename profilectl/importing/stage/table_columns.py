@@ -25,9 +25,10 @@ from profilectl.importing.stage.member_cells import member_fault
 from profilectl.importing.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.importing.stage.staged import StagedFile
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import TYPED_FIELDS, deleted_keys
+from profilectl.rules.batch import deleted_keys
+from profilectl.rules.batch_fields import TYPED_FIELDS
 from profilectl.rules.batch_members import is_boolean
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.identities import code_of, trimmed, usable_key
 from profilectl.rules.sql.quoting import quote_text
@@ -253,7 +254,7 @@ def _deleted_names(rows: CellRows, cells: Sequence[Cell]) -> DeletedNames | None
         for (text,) in texts:
             try:
                 names.append((text, list(deleted_keys(text)), ""))
-            except Unusable as error:
+            except UnusableRow as error:
                 names.append((text, None, error.detail))
         relation = f"{rows.relation}_deleted"
         rows.scratch.load(relation, _DELETED, names)

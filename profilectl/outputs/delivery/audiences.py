@@ -13,20 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from profilectl.audiences.outbox import (
-    MAYBE,
-    Members,
-    Message,
-    Route,
-    align,
-    audience_routes,
-    begin,
-    identities_there,
-    people_of_audience,
-    record_messages,
-    waiting_messages,
-)
-from profilectl.audiences.refresh import evaluated_ms
+from profilectl.audiences.audience_messages import Message, begin, record_messages, waiting_messages
+from profilectl.audiences.audience_removals import identities_there
+from profilectl.audiences.audience_routes import Route, audience_routes, people_of_audience
+from profilectl.audiences.outbox import MAYBE, align, shared_members
+from profilectl.audiences.refresh_marks import evaluated_ms
 from profilectl.files.whole_file import whole_file
 from profilectl.outputs.delivery.csv_file import cell_of, check_list, header_of, text_of_rows
 from profilectl.outputs.delivery.parcel import Parcel
@@ -35,10 +26,10 @@ from profilectl.rules.leaving.audience_connection import (
     ADD,
     DELETE,
     UPDATE,
-    Told,
-    attributes_told,
+    AudienceMessage,
+    attributes_sent,
     fingerprints,
-    identities_told,
+    identities_sent,
 )
 from profilectl.rules.leaving.output import BatchOutcome, Output
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
@@ -114,7 +105,7 @@ class _Composed:
 
     message: Message
     """The message as it waited."""
-    sending: Told
+    sending: AudienceMessage
     """The message as the output gets it."""
     has: str
     """The fingerprints of the attributes that the member has."""
@@ -238,14 +229,14 @@ def _told(message: Message, route: Route, member: MemberToSend | None) -> _Compo
     """Return a message as it goes. member: None where they are not there any more."""
     has = member.fingerprints if member else "{}"
     before, after = fingerprints(message.had), fingerprints(has)
-    attributes = attributes_told(
+    attributes = attributes_sent(
         _action_for(message, route, is_changed=before != after),
         member.attributes if member else {},
         before=before,
         after=after,
     )
     may_have = {**before, **{str(attribute["key"]): MAYBE for attribute in attributes}}
-    sending = Told(
+    sending = AudienceMessage(
         message=message.message,
         at_ms=message.at_ms,
         mpid=message.mpid,
@@ -257,7 +248,7 @@ def _told(message: Message, route: Route, member: MemberToSend | None) -> _Compo
         identities=(
             json.loads(message.identities)
             if member is None and message.identities
-            else identities_told(route.connection, member.identities if member else {})
+            else identities_sent(route.connection, member.identities if member else {})
         ),
         attributes=attributes,
     )
@@ -288,7 +279,7 @@ def _people(store: OpenStore, route: Route, profiles: Sequence[int]) -> dict[int
     people = people_of_audience(store, workspace)
     rows = [(profile,) for profile in profiles]
     scratch.load("shared_people", [("profile", "BIGINT")], rows)
-    members = Members(store, workspace, [route], touched="shared_people")
+    members = shared_members(store, workspace, [route], touched="shared_people")
     scratch.make("shared_person", people.folded(keys, SHARED_PROFILES), keep=False)
     identities = f"[{', '.join(f'i_{kind}' for kind in people.identities)}]::varchar[][]"
     values = f"[{', '.join(f'held.v{n}' for n in range(len(keys)))}]::varchar[]"
@@ -346,7 +337,7 @@ def write_list(stores: StoreAccess, output: Output, *, only_changed: bool) -> Li
     target = stores.path.absolute().parent / output.place
     check_list(target)
     with stores.open() as store:
-        members = Members(store, route.audience.audience.workspace, [route])
+        members = shared_members(store, route.audience.audience.workspace, [route])
         members.make_wanted(route)
         store.scratch.make("listed", LISTED)
         with whole_file(target, "path") as out:
@@ -388,7 +379,7 @@ def _rows_of(
     ]
     identities = [
         (identity["value"], identity["type"])
-        for identity in identities_told(route.connection, member.identities)
+        for identity in identities_sent(route.connection, member.identities)
     ]
     return [(mpid, scanned, value, kind, *cells) for value, kind in identities or [("", "")]]
 

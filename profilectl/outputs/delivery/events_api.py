@@ -17,7 +17,7 @@ from profilectl.outputs.delivery.http import HttpAnswer, HttpSender
 from profilectl.outputs.delivery.parcel import Delivered, Parcel, Result
 from profilectl.outputs.packing import PackedBatch, body_of, pack, parcels_of
 from profilectl.outputs.platform import PATH
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.leaving.output import DeliveryFate
 
 
@@ -97,7 +97,7 @@ def _parts_of(parcels: Sequence[Parcel]) -> _Parts:
                 parcel.arrival,
                 _naming(parcel.request),
             )
-        except Unusable as error:
+        except UnusableRow as error:
             leaving.failed[parcel.arrival] = error.detail
             continue
         leaving.unsent[parcel.arrival] = len(parts)

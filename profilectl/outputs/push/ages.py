@@ -9,7 +9,7 @@ from typing import NamedTuple
 from profilectl.outputs.packing import SAID_AGAIN
 from profilectl.outputs.platform import HISTORICAL_AFTER_H, PROCESSED_AFTER_H
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
-from profilectl.rules.fields import Unusable, whole_number
+from profilectl.rules.fields import UnusableRow, whole_number
 from profilectl.rules.text.values import Value
 
 HOUR_MS = 3_600_000
@@ -80,7 +80,7 @@ class Ages:
                 self.names.add(name)
         try:
             return whole_number(data.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
-        except Unusable:
+        except UnusableRow:
             return None
 
     def warnings(self, names: int, origin: str) -> list[str]:

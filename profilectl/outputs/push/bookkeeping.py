@@ -14,7 +14,7 @@ from profilectl.outputs.packing import PackedBatch, Request, Track, request_id
 from profilectl.outputs.push.host import AcceptedProfile, SentEvent
 from profilectl.outputs.push.ledger import Begun, LedgerEntry, RefusedPart
 from profilectl.outputs.push.source import PushSource, Row
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 
 Progress = Callable[[int, int], None]
 """Takes how many rows are done, of how many."""
@@ -200,7 +200,7 @@ def books_of(
     return books
 
 
-def _message(error: Unusable) -> str:
+def _message(error: UnusableRow) -> str:
     return f"{sentence(error.code)}{': ' + error.detail if error.detail else ''}"
 
 

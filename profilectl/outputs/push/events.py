@@ -25,8 +25,8 @@ from profilectl.outputs.push.ages import Ages
 from profilectl.outputs.push.host import Host
 from profilectl.outputs.push.source import PATIENCE_S, Bad, Name, Row, in_blocks
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.export import Wanted, choose
-from profilectl.rules.fields import Unusable
+from profilectl.reading.export import ExportRequest, choose
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_text
@@ -148,7 +148,7 @@ class OfEvents:
     """Where relations are made."""
     path: Path
     """The store."""
-    selection: Wanted
+    selection: ExportRequest
     """The profiles whose events are pushed."""
     wait_s: float
     """How long it waits for a busy store."""
@@ -319,12 +319,12 @@ class OfEvents:
                 historical=portion.historical,
                 places=places,
             )
-        except Unusable as error:
+        except UnusableRow as error:
             row.bad.append(Bad(part, error, to_json(document)))
 
 
 def events_of_store(
-    scratch: Scratch, path: Path, selection: Wanted, *, since_ms: int | None, wait_s: float
+    scratch: Scratch, path: Path, selection: ExportRequest, *, since_ms: int | None, wait_s: float
 ) -> OfEvents:
     """Make `standing`, the stored events of some profiles, and return them as a source.
 

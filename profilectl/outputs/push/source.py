@@ -20,9 +20,9 @@ from profilectl.outputs.packing import PackedBatch, Track, parcels_of
 from profilectl.outputs.push.ages import AgedBatch, Ages
 from profilectl.outputs.push.host import AcceptedProfile, Host, compare, note_under_way
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.export import Wanted, choose, stretches, touched_in
+from profilectl.reading.export import ExportRequest, choose, stretches, touched_in
 from profilectl.reading.extract import batches, tell_sharing
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Value, parse_json, to_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
@@ -104,7 +104,7 @@ class Bad:
 
     part: int
     """Which of the batches of its row it is."""
-    error: Unusable
+    error: UnusableRow
     """Why it cannot be sent."""
     raw: str
     """Its text."""
@@ -142,7 +142,7 @@ class Row:
         try:
             document = parse_json(text)
         except NotJson as error:
-            self.bad.append(Bad(self._next(), Unusable(error.code, error.detail), text))
+            self.bad.append(Bad(self._next(), UnusableRow(error.code, error.detail), text))
             return
         if deleted and isinstance(document, dict):
             document["deleted_user_attributes"] = list(deleted)
@@ -167,7 +167,7 @@ class Row:
                     with_times=with_times,
                     historical=historical,
                 )
-            except Unusable as error:
+            except UnusableRow as error:
                 self.bad.append(Bad(part, error, to_json(leaving)))
 
     def _next(self) -> int:
@@ -199,7 +199,7 @@ class OfStore:
     """Where relations are made; it has `standing`, the profiles that are pushed."""
     path: Path
     """The store."""
-    selection: Wanted
+    selection: ExportRequest
     """The profiles that are pushed."""
     profiles: Profiles
     """The profiles as they were when the push was begun."""
@@ -297,7 +297,7 @@ class OfStore:
 
 
 def profiles_of_store(
-    scratch: Scratch, path: Path, selection: Wanted, *, with_times: bool, wait_s: float
+    scratch: Scratch, path: Path, selection: ExportRequest, *, with_times: bool, wait_s: float
 ) -> OfStore:
     """Make `standing`, the profiles of a store that are pushed, and return them as a source.
 
@@ -387,13 +387,13 @@ class OfFile:
                 continue
             row = Row(position, {"file": self.file.name, unit: position})
             if raw is None:
-                row.bad.append(Bad(0, Unusable("ROW_TOO_LONG"), ""))
+                row.bad.append(Bad(0, UnusableRow("ROW_TOO_LONG"), ""))
             elif isinstance(raw, bytes):
                 try:
                     row.add_text(raw.decode(), name, with_times=self.with_times, ages=self.ages)
                 except UnicodeDecodeError:
                     row.bad.append(
-                        Bad(0, Unusable("ENCODING_INVALID"), raw.decode(errors="replace"))
+                        Bad(0, UnusableRow("ENCODING_INVALID"), raw.decode(errors="replace"))
                     )
             else:
                 row.add(raw[0], name, with_times=self.with_times, ages=self.ages)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from profilectl.audiences.actions import defined_audience, make_members
 from profilectl.audiences.barred import out_of_all
-from profilectl.audiences.refresh import people_of
+from profilectl.audiences.people import people_of
 from profilectl.codes import InputRefused, ProfilectlError, UsageError, sentence
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files

@@ -27,9 +27,9 @@ from typing import TypeVar
 from profilectl.codes import UsageError
 from profilectl.rules.batch_fields import attribute_key, field_named
 from profilectl.rules.criteria.operators import BY_NAME, OPERATORS, CriterionOperator
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import ENVIRONMENTS
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import display, type_named
 from profilectl.rules.text.moments import Days, Moment
 
@@ -372,7 +372,7 @@ def field_of(name: str) -> CriterionField:
     """
     try:
         column = field_named(name)
-    except Unusable:
+    except UnusableRow:
         return attribute(name)
     if column.kind == "identity":
         return CriterionField("identity", column.name)
@@ -553,14 +553,14 @@ def order_of_evaluation(audiences: Mapping[str, Criterion]) -> list[str]:
     audience refers to one that does not exist, or that itself refers to another (domain.md 11.2:
     membership is not nested).
     """
-    names = {fold(name): name for name in audiences}
+    names = {caseless(name): name for name in audiences}
     refers = {name: reads(tree).audiences for name, tree in audiences.items()}
     references = [(name, target) for name, targets in refers.items() for target in targets]
     for name, target in references:
-        if fold(target) not in names:
+        if caseless(target) not in names:
             raise UsageError(f"audience {name} refers to {target}: there is no such audience")
     for name, target in references:
-        target_name = names[fold(target)]
+        target_name = names[caseless(target)]
         if refers[target_name]:
             raise UsageError(
                 f"audience {name} refers to {target_name}, which itself refers to"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from profilectl.codes import UsageError
-from profilectl.rules.event.field import Path, fold, found_at, path_of, scalars, text_of
+from profilectl.rules.event.field import Path, caseless, path_of, scalars, text_of, values_at
 from profilectl.rules.text.numbers import LITERAL, quantity, quantity_of
 from profilectl.rules.text.presence import exists, is_filled
 from profilectl.rules.text.values import Value
@@ -301,11 +301,11 @@ def _holds(node: Node, document: Value) -> bool:
         case NotCondition(part):
             return not _holds(part, document)
         case Exists(path):
-            return any(exists(value) for value in found_at(document, path))
+            return any(exists(value) for value in values_at(document, path))
         case Filled(path):
-            return any(is_filled(value) for value in found_at(document, path))
+            return any(is_filled(value) for value in values_at(document, path))
     passes = _value_test(node)
-    return any(passes(value) for value in scalars(found_at(document, node.path)))
+    return any(passes(value) for value in scalars(values_at(document, node.path)))
 
 
 def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
@@ -318,13 +318,13 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
                 (mine := quantity_of(value)) is not None and _ORDER[sign](mine.order(number), 0)
             )
         case Compared(_, sign, literal):
-            folded = fold(literal.text)
-            return lambda value: _ORDER[sign](_text_order(fold(text_of(value)), folded), 0)
+            folded = caseless(literal.text)
+            return lambda value: _ORDER[sign](_text_order(caseless(text_of(value)), folded), 0)
         case Contains(_, literal):
-            within = fold(literal.text)
-            return lambda value: within in fold(text_of(value))
-    pattern = pattern_of(fold(node.pattern))
-    return lambda value: bool(pattern.fullmatch(fold(text_of(value))))
+            within = caseless(literal.text)
+            return lambda value: within in caseless(text_of(value))
+    pattern = pattern_of(caseless(node.pattern))
+    return lambda value: bool(pattern.fullmatch(caseless(text_of(value))))
 
 
 def _text_order(text: str, literal: str) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from profilectl.rules.fields import (
-    Unusable,
+    UnusableRow,
     boolean,
     json_type,
-    put,
+    put_cell,
     shown,
     typed,
     whole_number,
@@ -155,35 +155,35 @@ def read_event(event: Value, place: int) -> Event:
     place: its place in the batch, from 1.
     """
     if not isinstance(event, dict):
-        raise Unusable("BATCH_INVALID", f"event {place} is {json_type(event)}")
+        raise UnusableRow("BATCH_INVALID", f"event {place} is {json_type(event)}")
     kind = event.get("event_type")
     if not isinstance(kind, str) or isinstance(kind, Number) or kind not in EVENT_TYPES:
-        raise Unusable("BATCH_INVALID", f"event {place}: unknown event_type {shown(kind)}")
+        raise UnusableRow("BATCH_INVALID", f"event {place}: unknown event_type {shown(kind)}")
     data = event.get("data")
     if data is None:
         data = {}
     if not isinstance(data, dict):
-        raise Unusable("BATCH_INVALID", f"event {place}: data is {json_type(data)}")
+        raise UnusableRow("BATCH_INVALID", f"event {place}: data is {json_type(data)}")
     for need in EVENT_TYPES[kind].needs:
         if data.get(need) in (None, ""):
-            raise Unusable("BATCH_INVALID", f"event {place}: a {kind} needs data.{need}")
+            raise UnusableRow("BATCH_INVALID", f"event {place}: a {kind} needs data.{need}")
     _check_data(kind, data, place)
     try:
         at_ms = whole_number(data.get("timestamp_unixtime_ms"), "BATCH_INVALID")
-    except Unusable as error:
-        raise Unusable(
+    except UnusableRow as error:
+        raise UnusableRow(
             "BATCH_INVALID", f"event {place}: data.timestamp_unixtime_ms: {error.detail}"
         ) from None
     return _event(event, kind, data, at_ms=at_ms)
 
 
-def event_kept(event: dict[str, Value]) -> Event:
+def unchecked_event(event: dict[str, Value]) -> Event:
     """Return an event that an older version let pass, without checking it."""
     members = event.get("data")
     data = members if isinstance(members, dict) else {}
     try:
         at_ms = whole_number(data.get("timestamp_unixtime_ms"), "BATCH_INVALID")
-    except Unusable:
+    except UnusableRow:
         at_ms = None
     return _event(event, str(event.get("event_type")), data, at_ms=at_ms)
 
@@ -204,27 +204,29 @@ def _event(event: Value, kind: str, data: Mapping[str, Value], *, at_ms: int | N
 def _check_data(kind: str, data: Mapping[str, Value], place: int) -> None:
     attributes = data.get("custom_attributes")
     if not isinstance(attributes, dict | None):
-        raise Unusable(
+        raise UnusableRow(
             "BATCH_INVALID", f"event {place}: data.custom_attributes is {json_type(attributes)}"
         )
     if kind == "custom_event":
         for member in ("event_name", "custom_event_type"):
             if not isinstance(data[member], str) or isinstance(data[member], Number):
-                raise Unusable(
+                raise UnusableRow(
                     "BATCH_INVALID", f"event {place}: data.{member} is {json_type(data[member])}"
                 )
         if data["custom_event_type"] not in CUSTOM_TYPES:
-            raise Unusable(
+            raise UnusableRow(
                 "BATCH_INVALID",
                 f"event {place}: unknown custom_event_type {shown(data['custom_event_type'])}",
             )
     if kind == "commerce_event" and sum(data.get(member) is not None for member in COMMERCE) != 1:
-        raise Unusable(
+        raise UnusableRow(
             "BATCH_INVALID",
             f"event {place}: a commerce_event needs exactly one of {', '.join(COMMERCE)}",
         )
     if kind == "opt_out" and not isinstance(data.get("is_opted_out"), bool | None):
-        raise Unusable("BATCH_INVALID", f"event {place}: data.is_opted_out must be true or false")
+        raise UnusableRow(
+            "BATCH_INVALID", f"event {place}: data.is_opted_out must be true or false"
+        )
 
 
 def name_of(kind: str, data: Mapping[str, Value]) -> str | None:
@@ -268,13 +270,13 @@ def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> 
     by_columns = file_type or type_of_columns(list(filled))
     kind = type_cell if isinstance(type_cell, str) else by_columns
     if kind is None:
-        raise Unusable("BATCH_INVALID", "event 1: no cell says its event_type")
+        raise UnusableRow("BATCH_INVALID", "event 1: no cell says its event_type")
     if kind == "custom_event":
         filled.setdefault("data.custom_event_type", "other")
     event: dict[str, Value] = {}
     for path in {**cells, **filled}:
         if path != "event_type":
-            put(event, steps_of(path), _typed_cell(path, filled.get(path)))
+            put_cell(event, steps_of(path), _typed_cell(path, filled.get(path)))
     event = without_empty(event)
     event["event_type"] = kind
     return read_event(event, 1)
@@ -304,7 +306,7 @@ def steps_of(path: str) -> tuple[str, ...]:
     else:
         steps = tuple(path.split("."))
     if "" in steps or (steps[0] != "data" and steps != ("event_type",)) or steps == ("data",):
-        raise Unusable("BATCH_UNKNOWN_FIELD", f"events.{path}: no part of an event")
+        raise UnusableRow("BATCH_UNKNOWN_FIELD", f"events.{path}: no part of an event")
     for listed in LISTS:
         root = tuple(listed.split("."))
         if steps[: len(root)] == root and len(steps) > len(root):

@@ -103,7 +103,7 @@ def _segments(name: str) -> list[_Segment]:
     return segments
 
 
-def found_at(document: Value, path: Path) -> list[Value]:
+def values_at(document: Value, path: Path) -> list[Value]:
     """Return the values at a path of an event: none, one, or one for each entry walked through."""
     data = document.get("data") if isinstance(document, dict) else None
     return walked(data, path.steps)
@@ -144,7 +144,7 @@ def is_number(value: Value) -> bool:
     return isinstance(value, Number)
 
 
-def fold(text: str) -> str:
+def caseless(text: str) -> str:
     """Return a text as it compares without case: letter by letter, as DuckDB's lower() does it.
 
     Keys of identities are folded by another rule (text.casing.fold).

@@ -184,7 +184,7 @@ def _attributes(title: str, keys: object) -> tuple[str, ...]:
     return tuple(sorted(set(keys)))
 
 
-def identities_told(
+def identities_sent(
     connection: AudienceConnection, identities: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:
     """Return the identities of a person as they go: type, encoding, value (domain.md 11.2).
@@ -212,7 +212,7 @@ def _hashed(connection: AudienceConnection, kind: str, value: str) -> str | None
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def are_told(identities: Sequence[Mapping[str, str]], values: Iterable[str]) -> bool:
+def mention_any(identities: Sequence[Mapping[str, str]], values: Iterable[str]) -> bool:
     """Return whether a message's identities have one of some values, in any form they may go in."""
     return any(
         _is_told(identity["type"], identity["value"], value)
@@ -231,7 +231,7 @@ def _is_told(kind: str, sent: str, value: str) -> bool:
     return sent in {hashlib.sha256(text.encode()).hexdigest() for text in texts}
 
 
-def attributes_told(
+def attributes_sent(
     action: str, held: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str]
 ) -> list[dict[str, Value]]:
     """Return the attributes that go with a message (domain.md 11.2).
@@ -254,7 +254,7 @@ def attributes_told(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AudienceMessage:
     """A message to an output about a member of an audience."""
 
     message: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import cast
 
-from profilectl.rules.consent import Purpose, Said
+from profilectl.rules.consent import Purpose, Statement
 from profilectl.rules.event.event import name_of
 from profilectl.rules.leaving.enrichment import SOURCE_FEED, Outgoing
 from profilectl.rules.leaving.output import Output
@@ -223,7 +223,7 @@ def _attributes_pass(outgoing: Outgoing, connection: Connection) -> bool:
     )
 
 
-def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Said]]) -> bool:
+def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Statement]]) -> bool:
     """Return whether a rule lets a batch through.
 
     If the batch is about several workspaces, each that has a statement on the purpose must let it.

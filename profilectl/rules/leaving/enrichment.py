@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from profilectl.rules.calculated import TYPES as CALCULATED
 from profilectl.rules.calculated import Definition, value_of
-from profilectl.rules.consent import Purpose, Said, replaces, state_of, statements_of
+from profilectl.rules.consent import Purpose, Statement, replaces, state_of, statements_of
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import Feed
 from profilectl.rules.identity import TYPES
@@ -80,7 +80,7 @@ class MembershipSince:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class LeavingEvent:
     """An event of a batch."""
 
     at_ms: int
@@ -90,7 +90,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedBatch:
     """A batch as it arrived."""
 
     feed: Feed
@@ -103,7 +103,7 @@ class Received:
     """Its own time."""
     received_ms: int
     """When it was received."""
-    events: Sequence[Sent] = ()
+    events: Sequence[LeavingEvent] = ()
     """Its events."""
     rest: Mapping[str, Value] = field(default_factory=dict)
     """Its other fields."""
@@ -131,13 +131,13 @@ class ProfileThen:
     """
     calculated: Mapping[str, str | None] = field(default_factory=dict)
     """The held values of calculated attributes; None: there is nothing to compute."""
-    consent: Mapping[Purpose, Said] = field(default_factory=dict)
+    consent: Mapping[Purpose, Statement] = field(default_factory=dict)
     """The consent in force."""
-    consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
+    consent_before: Mapping[Purpose, Statement] = field(default_factory=dict)
     """The consent in force before the batch."""
     attribution: Mapping[str, Value] = field(default_factory=dict)
     """The install attribution."""
-    consents: Sequence[Mapping[Purpose, Said]] = ()
+    consents: Sequence[Mapping[Purpose, Statement]] = ()
     """The consent in force of each workspace, if the batch belongs to none."""
     memberships: Sequence[MembershipSince] = ()
     """The audiences that it was in before the batch: they are evaluated after it (domain.md 12)."""
@@ -177,7 +177,7 @@ class Outgoing:
     """Its feed."""
     received_ms: int
     """When it was received."""
-    consents: Sequence[Mapping[Purpose, Said]]
+    consents: Sequence[Mapping[Purpose, Statement]]
     """The consent in force of each workspace that it is about."""
     attribution: Mapping[str, Value]
     """The install attribution."""
@@ -201,7 +201,7 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class IdMaker:
     """How ids are made: the same each time, and different in two stores."""
 
     secret: str
@@ -233,7 +233,7 @@ def _namespace(secret: str) -> UUID:
 
 
 def completed(
-    received: Received, profile: ProfileThen, naming: Naming, *, lifetime: bool = False
+    received: ReceivedBatch, profile: ProfileThen, naming: IdMaker, *, lifetime: bool = False
 ) -> Outgoing:
     """Return a batch completed with its profile (domain.md 12).
 
@@ -289,7 +289,7 @@ def _user_identities(holdings: Iterable[Holding]) -> list[Value]:
     ]
 
 
-def _own_consent(received: Received, profile: ProfileThen) -> dict[Purpose, Said]:
+def _own_consent(received: ReceivedBatch, profile: ProfileThen) -> dict[Purpose, Statement]:
     """Return the consent in force to the purposes that a batch itself states."""
     if received.feed.source not in CONSENT_SOURCES:
         return {}
@@ -346,7 +346,7 @@ def _keys(document: Mapping[str, Value]) -> frozenset[str]:
     return frozenset(attributes) if isinstance(attributes, dict) else frozenset()
 
 
-def as_received(received: Received, naming: Naming) -> Outgoing:
+def as_received(received: ReceivedBatch, naming: IdMaker) -> Outgoing:
     """Return a batch as it came, without an MPID: no profile completes it (domain.md 7 PROP i)."""
     document = _frame(received, naming, None)
     holdings = [Holding(kind, value, received.at_ms) for kind, value in received.identities.items()]
@@ -386,7 +386,7 @@ def calculated_at(
     return values
 
 
-def after(before: Mapping[Purpose, Said], received: Received) -> dict[Purpose, Said]:
+def after(before: Mapping[Purpose, Statement], received: ReceivedBatch) -> dict[Purpose, Statement]:
     """Return the consent in force after a batch (domain.md 5.3)."""
     consent = dict(before)
     if received.feed.source in CONSENT_SOURCES:
@@ -396,7 +396,7 @@ def after(before: Mapping[Purpose, Said], received: Received) -> dict[Purpose, S
     return consent
 
 
-def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Value]:
+def _frame(received: ReceivedBatch, naming: IdMaker, mpid: int | None) -> dict[str, Value]:
     """Return the part of a batch that leaves with any profile, or with none."""
     document: dict[str, Value] = {
         name: received.rest[name] for name in LEAVES if name in received.rest
@@ -432,7 +432,7 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
     return document
 
 
-def _event(event: Sent, received: Received, message: str) -> Value:
+def _event(event: LeavingEvent, received: ReceivedBatch, message: str) -> Value:
     """Return an event as it leaves; message: its message_id, if it states none."""
     members = event.document.get("data")
     data: dict[str, Value] = dict(members) if isinstance(members, dict) else {}
@@ -448,7 +448,9 @@ def _event(event: Sent, received: Received, message: str) -> Value:
     return {**event.document, "data": data}
 
 
-def _notifications(before: Mapping[Purpose, Said], in_force: Mapping[Purpose, Said]) -> list[Value]:
+def _notifications(
+    before: Mapping[Purpose, Statement], in_force: Mapping[Purpose, Statement]
+) -> list[Value]:
     """Return a notification for each purpose whose consent in force the batch changed."""
     notifications: list[Value] = []
     for (regulation, purpose), statement in sorted(in_force.items()):
@@ -467,7 +469,7 @@ def _notifications(before: Mapping[Purpose, Said], in_force: Mapping[Purpose, Sa
     return notifications
 
 
-def _attribution(received: Received) -> Mapping[str, Value]:
+def _attribution(received: ReceivedBatch) -> Mapping[str, Value]:
     info = received.rest.get("attribution_info")
     return info if isinstance(info, dict) else {}
 
@@ -478,7 +480,7 @@ def _in_order(document: Mapping[str, Value]) -> dict[str, Value]:
     return {name: document[name] for name in names if name in document}
 
 
-def addressed(outgoing: Outgoing, output: str, naming: Naming) -> dict[str, Value]:
+def addressed(outgoing: Outgoing, output: str, naming: IdMaker) -> dict[str, Value]:
     """Return the document as it goes to an output: with the id under which it is sent there."""
     return _in_order(
         {**outgoing.document, "source_request_id": naming.request(output, outgoing.arrival)}

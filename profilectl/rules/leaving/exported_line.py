@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from profilectl.rules.batch import Batch, Reading, batch_of
 from profilectl.rules.event.event import read_events
-from profilectl.rules.fields import Unusable, json_type, whole_number
+from profilectl.rules.fields import UnusableRow, json_type, whole_number
 from profilectl.rules.identity import type_named
 from profilectl.rules.leaving.retelling import STAMP, RetellingManner, RetoldBatch, retold
 from profilectl.rules.text.values import Number, Value, whole
@@ -120,7 +120,7 @@ def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
         texts = value if isinstance(value, list) else [value]
         fits = isinstance(value, list) == (name == "earlier")
         if not fits or not all(isinstance(text, str) for text in texts):
-            raise Unusable("IDENTITY_INVALID", f"devices.{name}.{key}")
+            raise UnusableRow("IDENTITY_INVALID", f"devices.{name}.{key}")
         if kind := type_named(key):
             identities[kind.name] = value
     return identities
@@ -132,12 +132,12 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
             continue
         kind = FIELDS.get(name)
         if kind is None:
-            raise Unusable("BATCH_UNKNOWN_FIELD", name)
+            raise UnusableRow("BATCH_UNKNOWN_FIELD", name)
         if not isinstance(value, kind) or (kind is str and isinstance(value, Number)):
-            raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
+            raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
     workspace = document["workspace"]
     if reading.workspace is not None and workspace != reading.workspace:
-        raise Unusable("WORKSPACE_MISMATCH", f"{workspace}, the feed is of {reading.workspace}")
+        raise UnusableRow("WORKSPACE_MISMATCH", f"{workspace}, the feed is of {reading.workspace}")
 
 
 def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
@@ -146,11 +146,11 @@ def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
     for key, values in _object(document, name).items():
         kind = type_named(key)
         if kind is None or kind.device != (name == "device_identities"):
-            raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}.{key}")
+            raise UnusableRow("BATCH_UNKNOWN_FIELD", f"{name}.{key}")
         if not isinstance(values, list):
-            raise Unusable("BATCH_INVALID", f"{name}.{key} is {json_type(values)}, not a list")
+            raise UnusableRow("BATCH_INVALID", f"{name}.{key} is {json_type(values)}, not a list")
         if not all(isinstance(value, str) for value in values):
-            raise Unusable("IDENTITY_INVALID", f"{name}.{key}")
+            raise UnusableRow("IDENTITY_INVALID", f"{name}.{key}")
         if values:
             by_type[kind.name] = list(values)
     return by_type
@@ -159,7 +159,7 @@ def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
 def _object(document: Mapping[str, Value], name: str) -> dict[str, Value]:
     value = document.get(name) or {}
     if not isinstance(value, dict):
-        raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
+        raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
     return value
 
 
@@ -167,7 +167,7 @@ def _listed(value: Value) -> list[dict[str, Value]]:
     devices = value if isinstance(value, list) else []
     for device in devices:
         if not isinstance(device, dict):
-            raise Unusable("BATCH_INVALID", f"a device is {json_type(device)}")
+            raise UnusableRow("BATCH_INVALID", f"a device is {json_type(device)}")
     return [device for device in devices if isinstance(device, dict)]
 
 

@@ -13,7 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from profilectl.rules.identity import BY_NAME, JUDGING, Judging, Usable, display, key_of, usable
+from profilectl.rules.identity import (
+    BY_NAME,
+    JUDGING,
+    Judging,
+    UsableIdentity,
+    display,
+    key_of,
+    usable,
+)
 from profilectl.rules.text.values import Number, Value, to_json, whole
 
 STAMP, TOKEN = "mp_deviceid", "push_token"
@@ -232,7 +240,7 @@ class _DeviceReading:
         if (kind, _key(kind, text)) in self.own:
             return True
         return self.manner.all_of_it and not isinstance(
-            usable(BY_NAME[kind], text, self.manner.judging), Usable
+            usable(BY_NAME[kind], text, self.manner.judging), UsableIdentity
         )
 
 

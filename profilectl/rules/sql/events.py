@@ -27,7 +27,7 @@ from profilectl.rules.event.condition import (
     NotCondition,
     condition_read,
 )
-from profilectl.rules.event.field import Path, fold
+from profilectl.rules.event.field import Path, caseless
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.numbers import FARTHEST, LONGEST_EXPONENT, NUMBER, Quantity, quantity
 
@@ -146,7 +146,7 @@ class EventSql:
                 number = quantity(literal.text)
                 return self._any(path, lambda text: number_compared(text, sign, number))
             case Compared(path, sign, literal):
-                folded = fold(literal.text)
+                folded = caseless(literal.text)
                 needs_exact = sign != "=" or _LOOKS_LIKE_A_NUMBER.fullmatch(folded)
                 return self._any(
                     path,
@@ -154,10 +154,10 @@ class EventSql:
                     text=None if needs_exact else self._text_unless_number(path),
                 )
             case Contains(path, literal):
-                within = quote_text(fold(literal.text))
+                within = quote_text(caseless(literal.text))
                 return self._any(path, lambda text: f"contains(lower({text}), {within})")
             case Matches(path, pattern):
-                pattern_text = quote_text(like(fold(pattern)))
+                pattern_text = quote_text(like(caseless(pattern)))
                 return self._any(path, lambda text: f"lower({text}) like {pattern_text} escape '!'")
 
     def _stands(self, path: Path, test: Callable[[str], str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from profilectl.rules.criteria.tree import Operand
-from profilectl.rules.event.field import fold
+from profilectl.rules.event.field import caseless
 from profilectl.rules.sql.events import definite, like, number_compared, string
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.moments import DATE, EPOCH_MS, TIME, Days, Moment
@@ -79,7 +79,7 @@ _scalar = re.compile("[+-]?[0-9].*|true|false", re.DOTALL)
 
 def _only_a_string(text: str) -> bool:
     """Return whether only a string that is held as itself can have a text."""
-    return not (_scalar.fullmatch(fold(text)) or text.startswith(MARK))
+    return not (_scalar.fullmatch(caseless(text)) or text.startswith(MARK))
 
 
 def _list_passes(
@@ -96,7 +96,7 @@ def _list_passes(
     slow = f"list_bool_or(list_transform({texts}, lambda entry: {test}))"
     quick = ""
     if isinstance(operands[0], str):
-        text = fold(operands[0])
+        text = caseless(operands[0])
         unescaped = f"not contains({held_value}, '\\')"
         if (
             operator == "includes"
@@ -142,7 +142,7 @@ def passes(text: str, operator: str, operands: Sequence[Operand], now_ms: int) -
         return definite(f"{text} <> ''")
     if operator == "among":
         if all(isinstance(operand, str) for operand in operands):
-            listed = ", ".join(quote_text(fold(str(operand))) for operand in operands)
+            listed = ", ".join(quote_text(caseless(str(operand))) for operand in operands)
             return definite(f"lower({text}) in ({listed})")
         tests = (passes(text, "equals", [operand], now_ms=now_ms) for operand in operands)
         return "(" + " or ".join(tests) + ")"
@@ -151,7 +151,7 @@ def passes(text: str, operator: str, operands: Sequence[Operand], now_ms: int) -
     if isinstance(operands[0], Decimal):
         limits = [operand for operand in operands if isinstance(operand, Decimal)]
         return definite(_number_passes(text, operator, limits))
-    return definite(_text_passes(f"lower({text})", operator, fold(str(operands[0]))))
+    return definite(_text_passes(f"lower({text})", operator, caseless(str(operands[0]))))
 
 
 def _text_passes(text: str, operator: str, sought: str) -> str:

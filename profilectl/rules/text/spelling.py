@@ -201,7 +201,7 @@ def _type_called(name: str) -> str | None:
     return kind.name if kind else MPID if name == MPID else None
 
 
-class Sought:
+class SoughtValues:
     """Values of people to look for in texts, in every way that a text may write them.
 
     A telling value counts where it stands as a word of its own, a phone number by its digits, any

@@ -19,7 +19,15 @@ from profilectl.importing.outcomes import RowOutcome
 from profilectl.profiles.played import activities
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import shown
-from profilectl.rules.identity import BY_NAME, Rules, Usable, display, key_of, type_named, usable
+from profilectl.rules.identity import (
+    BY_NAME,
+    Rules,
+    UsableIdentity,
+    display,
+    key_of,
+    type_named,
+    usable,
+)
 from profilectl.rules.text.moments import latest_ms, may_be
 from profilectl.rules.text.values import Number, Value, to_json
 from profilectl.server.desk import mpid_of
@@ -62,7 +70,7 @@ class UserRequest:
     """The known identities: type -> value."""
     names: dict[str, str] = field(default_factory=dict)
     """The name of each type in the request."""
-    usable: dict[str, Usable] = field(default_factory=dict)
+    usable: dict[str, UsableIdentity] = field(default_factory=dict)
     """The identities that may be used."""
 
 
@@ -98,7 +106,7 @@ def read_call(body: dict[str, Value], rules: Rules, call: str) -> UserRequest:
         user.identities.setdefault(kind, text)
         user.names.setdefault(kind, name)
         verdict = usable(BY_NAME[kind], text, rules.judging)
-        if isinstance(verdict, Usable):
+        if isinstance(verdict, UsableIdentity):
             user.usable[kind] = verdict
         else:
             skipped.append(f"{kind} is {verdict or 'empty'}")

@@ -30,7 +30,7 @@ from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import StagedFile
 from profilectl.importing.stage.table_columns import stage_table
 from profilectl.importing.stage.task import StageTask
-from profilectl.rules.batch import BatchField
+from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.event.event import FILE_ENDINGS
 
 

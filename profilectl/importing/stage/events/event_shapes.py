@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from profilectl.rules.event.event import CUSTOM_TYPES, EVENT_TYPES, Event, read_event
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Number, Value
 
 Path = tuple[str, ...]
@@ -89,7 +89,7 @@ def shape_of(event: Value) -> Shape | None:
     """
     try:
         return _shape(event)
-    except (_NoShape, Unusable, RecursionError):  # more levels than an event has
+    except (_NoShape, UnusableRow, RecursionError):  # more levels than an event has
         return None
 
 

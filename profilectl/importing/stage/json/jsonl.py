@@ -26,7 +26,8 @@ from profilectl.importing.stage.source.unpacking import check_memory
 from profilectl.importing.stage.staged import BatchRows, StagedFile
 from profilectl.importing.stage.task import StageTask
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import BatchField, Columns, Reading, is_unknown_reserved
+from profilectl.rules.batch import Reading
+from profilectl.rules.batch_fields import BatchField, Columns, is_unknown_reserved
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 

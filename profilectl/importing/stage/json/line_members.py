@@ -8,14 +8,9 @@ from dataclasses import dataclass
 
 from profilectl.importing.stage.staged import AttributeColumns
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import (
-    MAKES_A_BATCH,
-    Columns,
-    Reading,
-    attribute_key,
-    is_unknown_reserved,
-)
-from profilectl.rules.fields import Unusable
+from profilectl.rules.batch import Reading
+from profilectl.rules.batch_fields import MAKES_A_BATCH, Columns, attribute_key, is_unknown_reserved
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import type_named
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
@@ -207,7 +202,7 @@ def _flat_member(
     """
     try:
         field = columns.meaning(name)
-    except Unusable:
+    except UnusableRow:
         return None
     if field.kind == "attribute" and is_unknown_reserved(field.name):
         return None  # it is remarked on

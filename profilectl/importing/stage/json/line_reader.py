@@ -9,7 +9,7 @@ from profilectl.importing.stage.json.elements import Places
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import RAW_SHOWN, BatchRows, Rejects
 from profilectl.rules.batch import Reading, read_document
-from profilectl.rules.fields import Unusable
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Value, parse_json
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -37,7 +37,7 @@ class LineReader:
         text = ""
         try:
             if raw is None:
-                raise Unusable("ROW_TOO_LONG", f"over {LONGEST_LINE // 1024**2} MiB")
+                raise UnusableRow("ROW_TOO_LONG", f"over {LONGEST_LINE // 1024**2} MiB")
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not text.strip(" \t\r\n"):
                 return
@@ -48,7 +48,7 @@ class LineReader:
             self._reject(number, "ENCODING_INVALID", detail, raw=shown)
         except NotJson as error:
             self._reject(number, error.code, error.detail, raw=text, position=error.position)
-        except Unusable as error:
+        except UnusableRow as error:
             self._reject(number, error.code, error.detail, raw=text)
 
     def _take(self, number: int, document: Value) -> None:

@@ -29,7 +29,7 @@ from profilectl.importing.stage.parquet.types import (
     unfit,
 )
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import BatchField
+from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
 _MS_FIELD = "timestamp_unixtime_ms"

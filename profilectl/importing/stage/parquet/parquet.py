@@ -32,7 +32,7 @@ from profilectl.importing.stage.staged import StagedFile
 from profilectl.importing.stage.table_columns import stage_table
 from profilectl.importing.stage.task import StageTask
 from profilectl.importing.stage.template import SqlTemplate
-from profilectl.rules.batch import BATCH_FIELDS, IGNORED, BatchField, attribute_key
+from profilectl.rules.batch_fields import BATCH_FIELDS, IGNORED, BatchField, attribute_key
 from profilectl.rules.identity import type_named
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
