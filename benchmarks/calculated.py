@@ -16,7 +16,7 @@ from data import CALCULATED_EVENTS
 from process import say
 from report import Answer, seconds_text
 
-from profilectl.audiences.calculated_sql import compute
+from profilectl.audiences.sql.calculated_sql import compute
 from profilectl.rules.calculated import TYPES, Definition
 from profilectl.store.scratch import Scratch
 

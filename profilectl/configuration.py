@@ -16,8 +16,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
 
-from profilectl.audiences.identity_traces import has_traces, leave_no_trace
-from profilectl.audiences.outbox import align
+from profilectl.audiences.outgoing.identity_traces import has_traces, leave_no_trace
+from profilectl.audiences.outgoing.outbox import align
 from profilectl.audiences.refresh import refresh_once_done
 from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.audience import Audience, audience_of

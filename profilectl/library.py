@@ -179,7 +179,7 @@ class Store:
         import pyarrow.parquet
 
         from profilectl.reading.actions import export_store
-        from profilectl.reading.export import ExportRequest
+        from profilectl.reading.exporting.export import ExportRequest
 
         _check_names(options)
         out = io.BytesIO()

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.audiences.barred import in_force, lively
-from profilectl.audiences.identity_traces import leave_no_trace
-from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, members, needs
+from profilectl.audiences.outgoing.identity_traces import leave_no_trace
 from profilectl.audiences.people import (
     awake_only,
     event_relation,
@@ -21,6 +20,12 @@ from profilectl.audiences.people import (
 from profilectl.audiences.refresh import refresh_once_done, refresh_store
 from profilectl.audiences.refresh_marks import evaluated_ms
 from profilectl.audiences.refresh_plan import RefreshRequest
+from profilectl.audiences.sql.membership_sql import (
+    AudienceToEvaluate,
+    PeopleRelations,
+    members,
+    needs,
+)
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience

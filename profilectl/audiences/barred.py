@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profilectl.audiences.event_counts_sql import opted_out
-from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
+from profilectl.audiences.sql.event_counts_sql import opted_out
+from profilectl.audiences.sql.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import reads
 from profilectl.rules.event.field import caseless

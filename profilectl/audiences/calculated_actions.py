@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.audiences.calculated_sql import compute
 from profilectl.audiences.people import awake_only, people_of
 from profilectl.audiences.refresh import refresh_once_done, refresh_store
 from profilectl.audiences.refresh_plan import RefreshRequest
+from profilectl.audiences.sql.calculated_sql import compute
 from profilectl.codes import InputRefused
 from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.calculated import NOTHING, TYPES, Definition

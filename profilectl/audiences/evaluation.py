@@ -21,11 +21,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.audiences.barred import barred, lively
-from profilectl.audiences.calculated_sql import compute
-from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, changes, needs
 from profilectl.audiences.people import awake_only, event_relation, person_relations
 from profilectl.audiences.refresh_plan import RefreshPlan, refers
-from profilectl.audiences.touched_sql import arrived_since, touched
+from profilectl.audiences.sql.calculated_sql import compute
+from profilectl.audiences.sql.membership_sql import (
+    AudienceToEvaluate,
+    PeopleRelations,
+    changes,
+    needs,
+)
+from profilectl.audiences.sql.touched_sql import arrived_since, touched
 from profilectl.profiles.read_model import Profiles
 from profilectl.store.definitions import Calculation, Defined
 from profilectl.store.scratch import Scratch

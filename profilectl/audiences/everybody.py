@@ -12,10 +12,10 @@ import time
 from typing import NamedTuple
 
 from profilectl.audiences.barred import in_force
-from profilectl.audiences.batch_fields_sql import consent_order
-from profilectl.audiences.devices_sql import devices
-from profilectl.audiences.event_counts_sql import opt_outs
-from profilectl.audiences.rest_sql import rest_of
+from profilectl.audiences.sql.batch_fields_sql import consent_order
+from profilectl.audiences.sql.devices_sql import devices
+from profilectl.audiences.sql.event_counts_sql import opt_outs
+from profilectl.audiences.sql.rest_sql import rest_of
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.activity_json import devices_json
 from profilectl.profiles.played import activities

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-from profilectl.audiences.outbox import align
+from profilectl.audiences.outgoing.outbox import align
 from profilectl.audiences.refresh_marks import NEWEST_IMPORT, STALE, Marks, put_marks
 from profilectl.audiences.refresh_plan import RefreshPlan, referred_by, rests_on
 from profilectl.store.definitions import audiences

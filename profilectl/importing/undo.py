@@ -347,7 +347,7 @@ def undo(store: OpenStore, pasts: list[PastImport], *, now_ms: int | None = None
     They stay in the history; their content may be imported again.
     """
     # Only an undo needs it, not the history.
-    from profilectl.audiences.audience_removals import remove_before_undo
+    from profilectl.audiences.outgoing.removals import remove_before_undo
 
     segments = {
         segment.first_import: segment

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
-from profilectl.audiences.audience_removals import COLUMNS, removals
+from profilectl.audiences.outgoing.removals import COLUMNS, removals
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.stays import Stays
 from profilectl.rules.leaving.audience_connection import mention_any

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from profilectl.audiences.identity_traces import has_traces, meta_with_traces
+from profilectl.audiences.outgoing.identity_traces import has_traces, meta_with_traces
 from profilectl.importing.suppression import guard_of, sealed_list
 from profilectl.privacy.audience_removals import members_removed
 from profilectl.privacy.erased import Erased, erased_of

@@ -34,7 +34,7 @@ from profilectl.store.store import OpenStore
 if TYPE_CHECKING:
     import pyarrow
 
-    from profilectl.reading.export import ExportRequest
+    from profilectl.reading.exporting.export import ExportRequest
     from profilectl.reading.lookup import Lookup
     from profilectl.reading.search import Hit, SearchRequest
     from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
@@ -367,7 +367,7 @@ def export_store(
     Raises what export.export_to raises, StoreBusy, StoreUnusable.
     """
     from profilectl.files.sinks import check_folder
-    from profilectl.reading.export import check_wanted, export_to
+    from profilectl.reading.exporting.export import check_wanted, export_to
 
     check_wanted(request)
     if not store_path.exists():

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from support.audience_people import NOW_MS, by_engine, database, lay_out, people, person_of, trees
 from support.effort import at_length
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
+from profilectl.audiences.sql.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.rules.criteria.text import criterion_of, expression
 from profilectl.rules.criteria.tree import Criterion
 from profilectl.rules.event.field import caseless

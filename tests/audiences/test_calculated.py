@@ -17,7 +17,7 @@ from support.effort import at_length
 from support.events import conditions, documents, text_of
 from support.places import CASES
 
-from profilectl.audiences.calculated_sql import compute
+from profilectl.audiences.sql.calculated_sql import compute
 from profilectl.codes import UsageError
 from profilectl.rules.calculated import TYPES, Definition, definition_of, timestamp, value_of
 from profilectl.rules.event.event import Occurred
@@ -366,7 +366,7 @@ def test_so_it_does_where_only_two_values_are_tracked(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("profilectl.rules.calculated.TRACKED", 2)
-        patch.setattr("profilectl.audiences.calculated_sql.TRACKED", 2)
+        patch.setattr("profilectl.audiences.sql.calculated_sql.TRACKED", 2)
         check(scratch, wanted, rows)
 
 

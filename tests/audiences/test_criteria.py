@@ -29,7 +29,12 @@ from support.audience_people import (
 from support.effort import at_length
 from support.places import CASES
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, changes, needs
+from profilectl.audiences.sql.membership_sql import (
+    AudienceToEvaluate,
+    PeopleRelations,
+    changes,
+    needs,
+)
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.text import criterion_of, expression

@@ -17,7 +17,7 @@ from support.places import ROOT
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.encryption import LOCKED
 from profilectl.files.leftovers import MARK
-from profilectl.importing.plan_form import REQUEST
+from profilectl.importing.plans.plan_form import REQUEST
 from profilectl.importing.request import REMEMBERED, ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.server.intake import NAMES

@@ -18,7 +18,7 @@ import pytest
 from support.doors import call, run_here
 
 from profilectl.codes import InputRefused, StoreUnusable
-from profilectl.importing.plan_form import REQUEST
+from profilectl.importing.plans.plan_form import REQUEST
 from profilectl.importing.request import REMEMBERED, ImportRequest
 from profilectl.store.scratch import Scratch
 

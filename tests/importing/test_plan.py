@@ -20,7 +20,7 @@ from support.histories import History, histories
 from support.played_histories import declare, exported, request_for
 
 from profilectl.codes import InputRefused
-from profilectl.importing.plan import apply_plan, make_plan, sealed
+from profilectl.importing.plans.plan import apply_plan, make_plan, sealed
 from profilectl.importing.run import import_files
 
 FIRST = "customer_id,tier,city\nA,gold,Ulm\nB,iron,Bonn\n"

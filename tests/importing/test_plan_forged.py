@@ -14,7 +14,7 @@ import pytest
 from support.doors import call
 
 from profilectl.codes import Exit, InputRefused, PlanMoved, ProfilectlError, UsageError
-from profilectl.importing.plan import sealed
+from profilectl.importing.plans.plan import sealed
 
 FIRST = "customer_id,email,tier\nA,a@x.org,gold\nB,b@x.org,lead\n"
 SECOND = "customer_id,email,tier\nA,a@x.org,lead\nC,c@x.org,\n,,x\n"
@@ -179,7 +179,7 @@ def test_a_plan_that_is_no_file_or_too_large_is_refused(
     (folder / "d").mkdir()
     for name in ("d", "none.plan"):
         assert failure("apply", name, folder=folder).exit == Exit.REFUSED
-    monkeypatch.setattr("profilectl.importing.plan_form.LARGEST", 100)
+    monkeypatch.setattr("profilectl.importing.plans.plan_form.LARGEST", 100)
     assert "it is larger than" in failure("plan", "show", "b.plan", folder=folder).message
 
 

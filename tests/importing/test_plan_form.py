@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import pytest
 
-from profilectl.importing.plan_form import REQUEST, fits
+from profilectl.importing.plans.plan_form import REQUEST, fits
 from profilectl.importing.request import REMEMBERED, ImportRequest
 
 

@@ -22,7 +22,7 @@ from profilectl.importing.run import import_files
 from profilectl.outputs.push.run import PushRequest, push
 from profilectl.outputs.push.sending import SendingPace
 from profilectl.reading.actions import export_store
-from profilectl.reading.export import ExportRequest
+from profilectl.reading.exporting.export import ExportRequest
 
 NOW_MS = 1_790_000_000_000
 T0 = 1_700_000_000_000

@@ -14,7 +14,7 @@ from support.audience_people import NOW_MS, by_engine
 from support.doors import run_here
 from support.effort import at_length
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate
+from profilectl.audiences.sql.membership_sql import AudienceToEvaluate
 from profilectl.rules.criteria.text import criterion_of
 from profilectl.rules.device import DEVICE_KEYS, Id, device_ids, devices_of
 from profilectl.rules.membership import OtherFields, PersonFacts, devices

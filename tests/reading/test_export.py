@@ -30,7 +30,7 @@ from support.played_histories import declare, request_for
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.reading.actions import export_store
-from profilectl.reading.export import ExportRequest
+from profilectl.reading.exporting.export import ExportRequest
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def test_a_hostile_value_names_no_other_folder(tmp_path: Path) -> None:
 def test_a_failed_export_leaves_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from profilectl.reading import export
+    from profilectl.reading.exporting import export
 
     def broken(*arguments: Any) -> Any:
         raise OSError(28, "No space left on device")

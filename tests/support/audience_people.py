@@ -12,7 +12,12 @@ from typing import Any
 
 from hypothesis import strategies as some
 
-from profilectl.audiences.membership_sql import AudienceToEvaluate, PeopleRelations, members, needs
+from profilectl.audiences.sql.membership_sql import (
+    AudienceToEvaluate,
+    PeopleRelations,
+    members,
+    needs,
+)
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import (
     Criterion,

@@ -13,7 +13,7 @@ from support.histories import History, Import
 
 from profilectl.importing.request import ImportRequest
 from profilectl.reading.check import check
-from profilectl.reading.export import ExportRequest, export_to
+from profilectl.reading.exporting.export import ExportRequest, export_to
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore

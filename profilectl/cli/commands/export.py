@@ -25,7 +25,7 @@ from profilectl.cli.options import (
 from profilectl.codes import UsageError
 
 if TYPE_CHECKING:
-    from profilectl.reading.export import ExportRequest
+    from profilectl.reading.exporting.export import ExportRequest
 
 export_app = typer.Typer(help="Write the data of the store to files.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -222,7 +222,7 @@ def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) 
     Raises UsageError for an empty list of fields.
     """
     from profilectl.files.sinks import compression_named
-    from profilectl.reading.export import ExportRequest
+    from profilectl.reading.exporting.export import ExportRequest
 
     fields, form = selection.fields, _form_of(options)
     if fields is not None and not fields.strip(", "):

@@ -79,7 +79,7 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     The word `make` may be left out. The plan is bound to the content of the files, the feed, the
     rules in force and the state of the store.
     """
-    from profilectl.importing.plan import UNSIGNED, make_plan
+    from profilectl.importing.plans.plan import UNSIGNED, make_plan
     from profilectl.render import screen
 
     common = options_of(context)
@@ -112,7 +112,7 @@ def show_command(
     context: typer.Context, plan: PlanArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
     """Show a plan, and whether the store vouches that it is unchanged."""
-    from profilectl.importing.plan import read_plan
+    from profilectl.importing.plans.plan import read_plan
     from profilectl.render import imports, screen
 
     options = options_of(context)
@@ -143,7 +143,7 @@ class ApplyOptions:
 def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     """Make exactly the import of a plan, or exit with 8 and show what has changed since."""
     from profilectl.cli.options import check_memory_limit
-    from profilectl.importing.plan import apply_plan
+    from profilectl.importing.plans.plan import apply_plan
     from profilectl.render import screen
 
     common = options_of(context)

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from profilectl.audiences.audience_messages import Message, begin, record_messages, waiting_messages
-from profilectl.audiences.audience_removals import identities_there
-from profilectl.audiences.audience_routes import Route, audience_routes, people_of_audience
-from profilectl.audiences.outbox import MAYBE, align, shared_members
+from profilectl.audiences.outgoing.messages import Message, begin, record_messages, waiting_messages
+from profilectl.audiences.outgoing.outbox import MAYBE, align, shared_members
+from profilectl.audiences.outgoing.removals import identities_there
+from profilectl.audiences.outgoing.routes import Route, audience_routes, people_of_audience
 from profilectl.audiences.refresh_marks import evaluated_ms
 from profilectl.files.whole_file import whole_file
 from profilectl.outputs.delivery.csv_file import cell_of, check_list, header_of, text_of_rows

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from profilectl.audiences.audience_messages import drop_messages
-from profilectl.audiences.audience_routes import audience_routes
-from profilectl.audiences.identity_traces import leave_no_trace
+from profilectl.audiences.outgoing.identity_traces import leave_no_trace
+from profilectl.audiences.outgoing.messages import drop_messages
+from profilectl.audiences.outgoing.routes import audience_routes
 from profilectl.outputs.outbox import routes
 from profilectl.rules.leaving.output import BY_HAND, DEAD, WAITING
 from profilectl.rules.text.naming import no_such

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.audiences.audience_routes import audience_routes
-from profilectl.audiences.identity_traces import has_traces, leave_no_trace
-from profilectl.audiences.outbox import align
+from profilectl.audiences.outgoing.identity_traces import has_traces, leave_no_trace
+from profilectl.audiences.outgoing.outbox import align
+from profilectl.audiences.outgoing.routes import audience_routes
 from profilectl.codes import InputRefused, UsageError
 from profilectl.outputs.delivery.audiences import MessagesWaiting, write_list
 from profilectl.outputs.delivery.batches import BatchesWaiting

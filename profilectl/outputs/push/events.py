@@ -25,7 +25,7 @@ from profilectl.outputs.push.ages import Ages
 from profilectl.outputs.push.host import Host
 from profilectl.outputs.push.source import PATIENCE_S, Bad, Name, Row, in_blocks
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.export import ExportRequest, choose
+from profilectl.reading.exporting.export import ExportRequest, choose
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.identities import environment_name

@@ -30,7 +30,7 @@ from profilectl.outputs.push.ledger import Begun, Ledger
 from profilectl.outputs.push.sending import BatchSender, PushCounts, SendingPace
 from profilectl.outputs.push.source import OfFile, OfStore, batches_of_file, profiles_of_store
 from profilectl.outputs.push.transfer import Transferred, transfer
-from profilectl.reading.export import ExportRequest
+from profilectl.reading.exporting.export import ExportRequest
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.scratch import Scratch, scratch_beside
 

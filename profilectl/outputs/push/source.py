@@ -20,8 +20,8 @@ from profilectl.outputs.packing import PackedBatch, Track, parcels_of
 from profilectl.outputs.push.ages import AgedBatch, Ages
 from profilectl.outputs.push.host import AcceptedProfile, Host, compare, note_under_way
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.export import ExportRequest, choose, stretches, touched_in
-from profilectl.reading.extract import batches, tell_sharing
+from profilectl.reading.exporting.export import ExportRequest, choose, stretches, touched_in
+from profilectl.reading.exporting.extract import batches, tell_sharing
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Value, parse_json, to_json
 from profilectl.store.opening import open_store

@@ -26,8 +26,8 @@ from profilectl.files.sinks import (
 )
 from profilectl.files.whole_file import whole_file
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.exported_fields import filled, narrowed
-from profilectl.reading.extract import (
+from profilectl.reading.exporting.exported_fields import filled, narrowed
+from profilectl.reading.exporting.extract import (
     OWN,
     Extract,
     csv_line,
@@ -35,7 +35,7 @@ from profilectl.reading.extract import (
     import_extract,
     import_rows,
 )
-from profilectl.reading.retold_sql import Telling
+from profilectl.reading.exporting.retold_sql import Telling
 from profilectl.reading.statements import over, over_each, union
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from profilectl.audiences.batch_fields_sql import (
+from profilectl.audiences.sql.batch_fields_sql import (
     attribution_text,
     consent_holds,
     devices,
     near_holds,
     said,
 )
-from profilectl.audiences.event_counts_sql import Kind, alike, counted, opted_out
+from profilectl.audiences.sql.event_counts_sql import Kind, alike, counted, opted_out
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import (
     All,

@@ -17,7 +17,7 @@ import orjson
 
 from profilectl.codes import InputRefused, PlanMoved, UsageError
 from profilectl.files.whole_file import check_apart, check_target, whole_file
-from profilectl.importing.plan_form import FORM, document_of
+from profilectl.importing.plans.plan_form import FORM, document_of
 from profilectl.importing.request import ImportRequest, remembered, request_of
 from profilectl.importing.run import import_files
 from profilectl.importing.stage.source.files import expand

@@ -16,7 +16,7 @@ import orjson
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.long_form import (
+from profilectl.reading.exporting.long_form import (
     ATTRIBUTES,
     IDENTITIES,
     NUMBERS,
@@ -27,7 +27,7 @@ from profilectl.reading.long_form import (
     long_lines,
     long_rows,
 )
-from profilectl.reading.retold_sql import Telling, tell_more
+from profilectl.reading.exporting.retold_sql import Telling, tell_more
 from profilectl.reading.statements import over, union
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.counts import PastImport

@@ -23,9 +23,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profilectl.audiences.audience_routes import Route, audience_routes, people_of_audience
 from profilectl.audiences.barred import in_force, rest_rows
-from profilectl.audiences.batch_fields_sql import consent_holds, said
+from profilectl.audiences.outgoing.routes import Route, audience_routes, people_of_audience
+from profilectl.audiences.sql.batch_fields_sql import consent_holds, said
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Consent, Reads
 from profilectl.rules.leaving.audience_connection import AudienceConnection
@@ -211,10 +211,6 @@ def shared_members(
         columns = ["profile", *(f"v{n}" for n in range(len(members.keys)))]
         scratch.make("shared_held", select(columns, f"({profiles.folded(members.keys, shared)})"))
     return members
-
-
-Members = shared_members
-"""The name under which another package knows it."""
 
 
 def _among(clause: str, touched: str | None) -> str:

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from profilectl.audiences.calculated_rows_sql import EventReading, ValueSource, reading_of
-from profilectl.audiences.value_text_sql import (
+from profilectl.audiences.sql.calculated_rows_sql import EventReading, ValueSource, reading_of
+from profilectl.audiences.sql.value_text_sql import (
     PLACES,
     alphabetical,
     digits,

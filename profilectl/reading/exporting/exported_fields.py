@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.extract import OWN
+from profilectl.reading.exporting.extract import OWN
 from profilectl.reading.statements import over
 from profilectl.rules.batch_fields import field_named
 from profilectl.rules.fields import UnusableRow

@@ -7,7 +7,7 @@ more for them.
 
 from __future__ import annotations
 
-from profilectl.audiences.rest_sql import rest_of
+from profilectl.audiences.sql.rest_sql import rest_of
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.device import NOBODYS
 from profilectl.rules.identity import BY_NAME, GUID, TYPES

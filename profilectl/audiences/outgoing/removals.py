@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from profilectl.audiences.audience_routes import Route, audience_routes
+from profilectl.audiences.outgoing.routes import Route, audience_routes
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.identity import BY_NAME, key_of
 from profilectl.rules.leaving.audience_connection import DELETE, identities_sent

@@ -1,0 +1,1 @@
+"""What outputs are told of audiences: the messages that wait, their routes, and removals."""

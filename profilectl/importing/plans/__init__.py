@@ -1,0 +1,1 @@
+"""Saved plans: an import that is looked at first, then made as it was looked at."""

@@ -1,0 +1,1 @@
+"""What a store holds, written to files of any size."""
