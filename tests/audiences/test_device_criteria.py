@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call
+from support.effort import spread_now
 
 from profilectl.audiences.one_person import person_of
 from profilectl.profiles.played import activities
@@ -60,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("criteria", "people"), CASES)
+@pytest.mark.parametrize(("criteria", "people"), spread_now(CASES, 3))
 def test_a_row_of_device_ids_alone_counts_as_that_device(
     folder: Path, criteria: str, people: str
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import made_once, run_here
+from support.effort import spread_now
 
 PREVIEW = "audiences preview"
 SAID = {
@@ -39,7 +40,7 @@ def store(folder: Path) -> None:
     assert run_here("import", "a.jsonl", "--feed", "crm", folder=folder).returncode == 0
 
 
-@pytest.mark.parametrize("command", SAID)
+@pytest.mark.parametrize("command", spread_now(SAID, 3))
 def test_it_is_told(command: str, tmp_path: Path) -> None:
     done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stderr) == (0, SAID[command])

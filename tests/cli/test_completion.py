@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, made_once, run
+from support.effort import spread_now
 from support.places import ROOT
 
 KEYS = [
@@ -65,11 +66,11 @@ def offered(folder: Path, line: str, shell: str = "bash") -> str:
     ).stdout
 
 
-@pytest.mark.parametrize(("line", "found"), [
+@pytest.mark.parametrize(("line", "found"), spread_now([
     ("diff --attribute ", INERT), ("set --customer-id C1 ", [f"{key}=" for key in INERT]), ("import a.jsonl --feed ", ["crm"]), ("feeds show ", ["crm"]),
     ("--workspace ", ["crm"]), ("imports show ", ["1", "2", "3"]), ("export profiles --fields tier,o", ["tier,ok", "tier,other", *(f"tier,other_id_{n}" for n in range(2, 11))]),
     ("export profiles --fields '$(touch RAN)',o", []),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_only_what_is_inert_is_offered(line: str, found: list[str], folder: Path) -> None:
     assert sorted(filter(None, offered(folder, line).split("\n"))) == sorted(found)
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import typer.main
 from support.doors import call, run
+from support.effort import spread_now
 from support.places import ROOT
 from typer.testing import CliRunner
 
@@ -205,11 +206,11 @@ def test_a_slip_in_any_is_answered_with_any(folder: Path) -> None:
     assert "Try: any" in run("lookup", "list.txt", "--type", "anyy", folder=folder).stderr
 
 
-@pytest.mark.parametrize(("condition", "said"), [
+@pytest.mark.parametrize(("condition", "said"), spread_now([
     ("customer_id = A", "a text stands in single quotes"),
     ("consent gdpr.marketing is granted", "profilectl audiences preview takes them"),
     ("customer_id matches '*A*'", "is not a regular expression: no argument for repetition operator: *"),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_a_slip_in_a_condition_is_answered_with_what_to_write(
     folder: Path, condition: str, said: str
 ) -> None:

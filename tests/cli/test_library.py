@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import spread_now
 
 from profilectl import Store
 from profilectl.codes import UsageError
@@ -27,7 +28,7 @@ def called(store: Store, door: str, file: Path, options: dict[str, str]) -> Any:
     return store.import_files(file, feed="x", **options)
 
 
-@pytest.mark.parametrize("what", CALLS)
+@pytest.mark.parametrize("what", spread_now(CALLS, 3))
 def test_it_is_wrong_usage(what: str, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("customer_id,tier\nA,gold\n")

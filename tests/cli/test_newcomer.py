@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, made_once, run
+from support.effort import spread_now
 from support.places import ROOT
 
 from profilectl.codes import InputRefused, UsageError
@@ -58,7 +59,9 @@ def folder(tmp_path: Path) -> Path:
     return one_is_erased(tmp_path)
 
 
-@pytest.mark.parametrize("target", ["profiles.duckdb", "hard.duckdb", "profiles.duckdb.wal"])
+@pytest.mark.parametrize(
+    "target", spread_now(["profiles.duckdb", "hard.duckdb", "profiles.duckdb.wal"], 3)
+)
 @pytest.mark.parametrize("how", ["", "--encrypt --passphrase-file word"])
 def test_a_backup_does_not_take_the_place_of_its_store(target: str, how: str, folder: Path) -> None:
     os.link(folder / "profiles.duckdb", folder / "hard.duckdb")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import made_once, run_here
+from support.effort import spread_now
 
 HUGE = "9" * 20
 COMMANDS = {
@@ -36,7 +37,7 @@ def store(folder: Path) -> None:
         assert run_here(*command.split(), folder=folder).returncode == 0
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", spread_now(COMMANDS, 3))
 def test_it_is_wrong_usage(command: str, tmp_path: Path) -> None:
     done = run_here(*shlex.split(command), folder=store(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, made_once
+from support.effort import spread_now
 from support.places import ROOT
 from support.stopping import Command, started
 
@@ -90,7 +91,7 @@ def test_every_signal_that_ends_an_import_ends_it_alike(
     )
 
 
-@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("arguments", spread_now(COMMANDS, 3))
 def test_sigterm_ends_each_command_with_143_and_nothing_left(
     arguments: str, tmp_path: Path
 ) -> None:
@@ -153,7 +154,7 @@ def serving(command: Command) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", spread_now([signal.SIGTERM, signal.SIGHUP, signal.SIGINT], 3))
 def test_a_server_finishes_what_it_has_begun_and_ends_with_0(number: int, tmp_path: Path) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
     with started(

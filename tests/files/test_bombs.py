@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
+from support.effort import spread_now
 from typer.testing import CliRunner
 
 from profilectl.cli.app import app
@@ -138,7 +139,7 @@ def folder(store: Path, tmp_path: Path) -> Iterator[Path]:
     assert not [name for name in left(tmp_path) if name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", spread_now(PACKED, 3))
 def test_what_unpacks_to_more_than_it_may_is_refused_and_what_to_do_is_said(
     name: str, folder: Path
 ) -> None:

@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.importing.plans.plan_form import REQUEST
@@ -57,7 +58,7 @@ def folder(once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(once, tmp_path / "f"))
 
 
-@pytest.mark.parametrize("name", ["who.jsonl.gz", "who.zip", "who.ndjson.gz"])
+@pytest.mark.parametrize("name", spread_now(["who.jsonl.gz", "who.zip", "who.ndjson.gz"], 3))
 def test_json_lines_are_json_lines_when_they_are_packed(name: str, folder: Path) -> None:
     line = b'{"email": "ben@example.org"}\n'
     if name.endswith(".zip"):
@@ -120,7 +121,7 @@ def test_no_command_spills_into_the_systems_folder_itself(
     assert Path(tempfile.gettempdir()) not in spills
 
 
-@pytest.mark.parametrize("path", ["s?.duckdb", "none/s.duckdb", "profiles.duckdb"])
+@pytest.mark.parametrize("path", spread_now(["s?.duckdb", "none/s.duckdb", "profiles.duckdb"], 3))
 def test_steps_that_cannot_be_written_down_are_said_in_words(path: str, folder: Path) -> None:
     done = call(
         "import", "two.csv", "--feed", "crm", "--again", "--keep-scratch", path, folder=folder

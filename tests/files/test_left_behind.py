@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, made_once
+from support.effort import spread_now
 from support.places import STORES
 from support.stopping import started
 
@@ -79,7 +80,7 @@ def names(folder: Path) -> set[str]:
     return {one.name for one in folder.iterdir()}
 
 
-@pytest.mark.parametrize("what", KILLED)
+@pytest.mark.parametrize("what", spread_now(KILLED, 3))
 def test_what_a_killed_command_leaves_is_removed_by_the_next_one_about_another_store(
     what: str, tmp_path: Path
 ) -> None:

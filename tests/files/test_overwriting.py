@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, made_once, run
+from support.effort import spread_now
 
 ROWS = "customer_id,name\nA,Ann\n,x\nB,Bob\n"
 
@@ -64,7 +65,7 @@ OVER_AN_INPUT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", OVER_AN_INPUT)
+@pytest.mark.parametrize("command", spread_now(OVER_AN_INPUT, 3))
 def test_no_output_takes_the_place_of_what_is_read_or_of_another(
     command: str, tmp_path: Path
 ) -> None:

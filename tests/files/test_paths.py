@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from support.doors import call, run_here
-from support.effort import first_now
+from support.effort import first_now, spread_now
 
 NAMES = ["contacts[1]", "contacts?", "run=5", "~home", "s3:x", "it's \u4f60"]
 """Each names, as a pattern, contacts1 or something that is no file."""
@@ -52,7 +52,7 @@ def test_a_file_is_read_itself_whatever_it_is_called(
     assert tier(tmp_path) == ("right", f"{name}.{format}")
 
 
-@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("format", spread_now(["csv", "jsonl", "parquet"], 3))
 def test_a_folder_named_key_value_says_nothing_of_the_rows(tmp_path: Path, format: str) -> None:
     folder = tmp_path / "tier=archived" / "customer_id=C-9"
     folder.mkdir(parents=True)
@@ -79,7 +79,8 @@ def test_a_store_in_a_folder_that_looks_like_a_pattern_reads_the_file(
 
 
 @pytest.mark.parametrize(
-    "store", ["md:x.duckdb", "sqlite:x.duckdb", "~x.duckdb", "x[1].duckdb", "k=v.duckdb"]
+    "store",
+    spread_now(["md:x.duckdb", "sqlite:x.duckdb", "~x.duckdb", "x[1].duckdb", "k=v.duckdb"], 3),
 )
 def test_a_store_may_be_called_what_duckdb_takes_for_something_else(
     tmp_path: Path, store: str

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support.doors import call
+from support.effort import spread_now
 
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.importing.stage.run import stage_files
@@ -114,7 +115,7 @@ def test_booleans_of_a_spreadsheet_are_booleans_and_no_is_none(tmp_path: Path) -
     ) == (True, False, True)
 
 
-@pytest.mark.parametrize(("columns", "cells", "detail"), [
+@pytest.mark.parametrize(("columns", "cells", "detail"), spread_now([
     (f"{CONSENT}.consented", "false", f"{CONSENT}.timestamp_unixtime_ms is missing"),
     (f"{CONSENT}.document", "v2", f"{CONSENT}.consented is missing"),
     (CONSENT, "true", f"{CONSENT} must be an object"),
@@ -125,7 +126,7 @@ def test_booleans_of_a_spreadsheet_are_booleans_and_no_is_none(tmp_path: Path) -
     ("events.event_type,events.data.is_opted_out.x", "opt_out,1", "event 1: data.is_opted_out must be true or false"),
     ("events.data.event_name.x", "1", "event 1: data.event_name is an object"),
     ("events.event_type,events.data.timestamp_unixtime_ms.x", "session_start,1", 'event 1: data.timestamp_unixtime_ms: '),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_what_json_rejects_columns_reject(
     tmp_path: Path, columns: str, cells: str, detail: str
 ) -> None:

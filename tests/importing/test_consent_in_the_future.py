@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support import doors
 from support.doors import NOW_MS, by_command_line, by_interpreter, call, run_here
+from support.effort import spread_now
 
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
@@ -104,12 +105,15 @@ def test_columns_say_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "protection", "codes"),
-    [
-        ("custom-feed", "create-and-update", {"CONSENT_FUTURE": 2}),
-        # it does not count, whenever it is of
-        ("partner", "create-and-update", {"CONSENT_SOURCE_NOT_ALLOWED": 2}),
-        ("custom-feed", "update-only", {}),
-    ],
+    spread_now(
+        [
+            ("custom-feed", "create-and-update", {"CONSENT_FUTURE": 2}),
+            # it does not count, whenever it is of
+            ("partner", "create-and-update", {"CONSENT_SOURCE_NOT_ALLOWED": 2}),
+            ("custom-feed", "update-only", {}),
+        ],
+        3,
+    ),
 )
 def test_the_interpreter_says_the_same(
     tmp_path: Path,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.csv_files import people, rejects, take
 from support.doors import run_here
-from support.effort import first_now
+from support.effort import first_now, spread_now
 
 TWO = [{"nick": 'Bob "the" Builder'}, {"nick": "C:\\tmp\\"}]
 
@@ -22,7 +22,9 @@ def lines(folder: Path) -> set[int]:
     return {one["line"] for line in found for one in json.loads(line)["provenance"].values()}
 
 
-@pytest.mark.parametrize("blank", ["\n\n", "\r\n\r\n", "  \n\t\n", "\r\r", "\ufeff\n\n"])
+@pytest.mark.parametrize(
+    "blank", spread_now(["\n\n", "\r\n\r\n", "  \n\t\n", "\r\r", "\ufeff\n\n"], 3)
+)
 def test_blank_lines_above_the_header_are_passed_over(tmp_path: Path, blank: str) -> None:
     end = "\r" if blank == "\r\r" else "\n"
     done = take(tmp_path, f"{blank}customer_id,tier{end}C-1,gold{end}")
@@ -72,25 +74,28 @@ def test_more_lines_skipped_than_there_are_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [
-        (
-            "customer_id,Colours: red; green; blue; other; none\nA,red\n",
-            {"A": {"Colours: red; green; blue; other; none": "red"}},
-        ),
-        (
-            "customer_id;Price, net;Tax, of it\nA;1,5;0,3\nB;2,5;0,4\n",
-            {
-                "A": {"Price, net": "1,5", "Tax, of it": "0,3"},
-                "B": {"Price, net": "2,5", "Tax, of it": "0,4"},
-            },
-        ),
-        ('customer_id|"a,b,c,d"|e\nA|1|2\n', {"A": {"a,b,c,d": "1", "e": "2"}}),
-        ("customer_id\tnote, long; wide, high\nA\tx\n", {"A": {"note, long; wide, high": "x"}}),
-        ("customer_id\nA\nB\n", {"A": {}, "B": {}}),
-        ("customer_id,a\nA,1\nB\nC,3,4\nD,4\n", {"A": {"a": "1"}, "D": {"a": "4"}}),
-        ("customer_id;a\n", {}),
-        ("customer_id;a, b, c\n", {}),
-    ],
+    spread_now(
+        [
+            (
+                "customer_id,Colours: red; green; blue; other; none\nA,red\n",
+                {"A": {"Colours: red; green; blue; other; none": "red"}},
+            ),
+            (
+                "customer_id;Price, net;Tax, of it\nA;1,5;0,3\nB;2,5;0,4\n",
+                {
+                    "A": {"Price, net": "1,5", "Tax, of it": "0,3"},
+                    "B": {"Price, net": "2,5", "Tax, of it": "0,4"},
+                },
+            ),
+            ('customer_id|"a,b,c,d"|e\nA|1|2\n', {"A": {"a,b,c,d": "1", "e": "2"}}),
+            ("customer_id\tnote, long; wide, high\nA\tx\n", {"A": {"note, long; wide, high": "x"}}),
+            ("customer_id\nA\nB\n", {"A": {}, "B": {}}),
+            ("customer_id,a\nA,1\nB\nC,3,4\nD,4\n", {"A": {"a": "1"}, "D": {"a": "4"}}),
+            ("customer_id;a\n", {}),
+            ("customer_id;a, b, c\n", {}),
+        ],
+        3,
+    ),
 )
 def test_the_delimiter_is_the_one_by_which_header_and_records_agree(
     tmp_path: Path, content: str, expected: dict[str, Any]
@@ -150,7 +155,8 @@ def test_columns_that_are_listed_stand_in_quotes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", ["0017,ada@example.com,gold", "A,bob@example.net", "C-1,12.50,x", "C-1,12,x"]
+    "row",
+    spread_now(["0017,ada@example.com,gold", "A,bob@example.net", "C-1,12.50,x", "C-1,12,x"], 2),
 )
 def test_a_first_record_that_looks_like_data_is_said(tmp_path: Path, row: str) -> None:
     done = take(tmp_path, f"{row}\nC-9,eve@example.com,silver\n")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support.csv_files import people, rejects, take
 from support.doors import run_here
+from support.effort import spread_now
 
 from profilectl.importing.stage.csv.csv import read_rows
 from profilectl.importing.stage.csv.dialect import Dialect
@@ -151,10 +152,10 @@ def test_a_quote_behind_an_escape_ends_no_cell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("row", "value"),
-    [
+    spread_now([
         ('A,"a\\nb"', "a\\nb"), ("A,\\N", "\\N"), ("A,C:\\x", "C:\\x"), ('A,"x ""y"""', 'x "y"'), ('A,"two\nlines \\" and\n"', 'two\nlines " and\n'),
         ('A,"\\\\"', "\\"), ('A,"\\\\\\""', '\\"'), ('A,"\\,"', "\\,"), ("A,a\\b\\", "a\\b\\"),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_an_escape_means_something_only_before_a_quote_or_itself_within_quotes(
     tmp_path: Path, row: str, value: str

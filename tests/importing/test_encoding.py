@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 WEST = "email,name\nada@example.com,M\xfcller\nbob@example.net,Ann\n".encode("windows-1252")
 LINES = '{"email":"ada@example.com","name":"Müller"}\n{"email":"bob@example.net"}\n'.encode(
@@ -19,23 +20,26 @@ LINES = '{"email":"ada@example.com","name":"Müller"}\n{"email":"bob@example.net
 
 @pytest.mark.parametrize(
     ("name", "content", "where"),
-    [
-        ("a.csv", WEST, "a.csv:2: byte 18"),
-        ("a.jsonl", LINES, "a.jsonl:1: byte 37"),
-        ("a.json", LINES.splitlines()[0], "a.json:1: byte 37"),
-        ("a.csv.gz", gzip.compress(WEST), "a.csv.gz:2: byte 18"),
-        ("b.csv", b"em\xe9il\na\n", "b.csv:1: byte 3"),
-        (
-            "far.csv",
-            b"email,name\n" + b"ada@example.com,Ann\n" * 200_000 + b"x@example.com,Zo\xeb",
-            "far.csv:200002: byte 17",
-        ),
-        (
-            "mac.csv",
-            b"email,name\r" + b"ada@example.com,Ann\r" + b"x@example.com,Zo\xeb",
-            "mac.csv:3: byte 17",
-        ),
-    ],
+    spread_now(
+        [
+            ("a.csv", WEST, "a.csv:2: byte 18"),
+            ("a.jsonl", LINES, "a.jsonl:1: byte 37"),
+            ("a.json", LINES.splitlines()[0], "a.json:1: byte 37"),
+            ("a.csv.gz", gzip.compress(WEST), "a.csv.gz:2: byte 18"),
+            ("b.csv", b"em\xe9il\na\n", "b.csv:1: byte 3"),
+            (
+                "far.csv",
+                b"email,name\n" + b"ada@example.com,Ann\n" * 200_000 + b"x@example.com,Zo\xeb",
+                "far.csv:200002: byte 17",
+            ),
+            (
+                "mac.csv",
+                b"email,name\r" + b"ada@example.com,Ann\r" + b"x@example.com,Zo\xeb",
+                "mac.csv:3: byte 17",
+            ),
+        ],
+        3,
+    ),
     ids=["csv", "jsonl", "json", "gz", "header", "far", "mac"],
 )
 def test_a_file_that_is_not_utf8_is_refused_whole_with_the_encoding_to_try(

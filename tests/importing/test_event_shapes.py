@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from support.doors import NOW_MS
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.event_lines import Raw, by_engine, by_rule, check_lines, events, read, written
 from support.events import documents, text_of
 
@@ -210,13 +210,13 @@ def every_way(text: str, pieces: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("model", [
+@pytest.mark.parametrize("model", spread_now([
     '{"data":{"event_name":"view","custom_event_type":"other","timestamp_unixtime_ms":17,"custom_attributes":{"p":"1","n":1.50,"x":null}},"event_type":"custom_event"}',
     '{"event_type":"commerce_event","data":{"session_id":5,"product_action":{"action":"buy","products":[{"id":"a"},{"id":"b"}]}}}',
     '{"data":{"session_uuid":"s","session_id":"t","screen_name":"a","ok":true},"event_type":"screen_view"}',
     '{"data":{"is_opted_out":true,"custom_attributes":null},"event_type":"opt_out"}',
     '{"data":{"register":true,"registration_token":"t"},"event_type":"push_registration","more":[1]}',
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_an_event_broken_in_every_way(model: str) -> None:
     assert shapes_of([parse_json(model)])
     check_shapes([parse_json(model)], [model, *every_way(model, PIECES)])

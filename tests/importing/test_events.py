@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, note, seed, settings
 from hypothesis import strategies as st
 from support.doors import call, run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.event_lines import NOW_MS, by_engine, by_rule, check_lines, events, written
 
 from profilectl.rules.batch import Reading, read_flat
@@ -208,7 +208,7 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["NaN", "-NaN", "nan", "Infinity", "-inf", "[1, inf]", "[-Infinity]"]
+    "said", spread_now(["NaN", "-NaN", "nan", "Infinity", "-inf", "[1, inf]", "[-Infinity]"], 3)
 )
 def test_an_event_with_a_number_that_is_none_is_rejected(said: str, tmp_path: Path) -> None:
     line = '{"user_identities":{"customer_id":"N"},"events":[{"event_type":"custom_event","data":{"event_name":"view","custom_event_type":"other","custom_attributes":{"x":%s}}}]}\n'

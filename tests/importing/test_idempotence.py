@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.doors import run_here
+from support.effort import spread_now
 
 A = "customer_id,tier\nA,gold\nB,iron\n"
 
@@ -82,7 +83,7 @@ def test_a_refused_or_a_dry_import_is_not_remembered(tmp_path: Path) -> None:
     assert brought(tmp_path, "a.csv", status=3)["import"] == 1
 
 
-@pytest.mark.parametrize("how", ["one file", "two files", "two imports"])
+@pytest.mark.parametrize("how", spread_now(["one file", "two files", "two imports"], 3))
 def test_a_request_is_made_once_across_rows_files_and_imports(how: str, tmp_path: Path) -> None:
     first, second = (
         batch("A", "r1", tier="gold"),

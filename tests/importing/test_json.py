@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 from profilectl import Store
 from profilectl.codes import InputRefused, sentence
@@ -101,7 +102,7 @@ def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [
+    spread_now([
         ('[{"customer_id":"A"},\n]', "a.json:1:21: a comma before the closing bracket"),
         ('[{"customer_id":"A"}\n {"customer_id":"B"}]', "a.json:2:2: not JSON: a comma or ] is missing"),
         ('[{"customer_id":"A"},\n {"customer_id":["B"}]', "a.json:2:21: not JSON: Expecting ',' delimiter"),
@@ -114,7 +115,7 @@ def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Pat
         ('{"customer_id":"A","tier":1,\n"tier":2}', "a.json:2:1: a key stands twice in one JSON object: tier"),
         ('{"customer_id":"A","x":\nNaN}', "a.json:2:1: not JSON: NaN is not a JSON number"),
         ('[' + '{"a":[' * 40 + '1]]', "a.json:1:244: not JSON: Expecting ',' delimiter"),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_a_document_whose_structure_is_broken_is_refused_whole_with_line_and_column(
     content: str, says: str, tmp_path: Path
@@ -179,7 +180,8 @@ NESTED = '{"userId":"C-1","emailAddress":"ada@example.com","traits":{"plan":"pro
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.jsonl", NESTED), ("a.json", NESTED), ("b.json", f"[{NESTED}]")]
+    ("name", "content"),
+    spread_now([("a.jsonl", NESTED), ("a.json", NESTED), ("b.json", f"[{NESTED}]")], 3),
 )
 def test_objects_of_a_flat_row_are_attributes_with_dotted_names(
     name: str, content: str, tmp_path: Path
@@ -507,6 +509,6 @@ def test_the_grammar_of_json_holds_in_a_document(shape: str, tmp_path: Path) -> 
             codes_of(tmp_path, "b.json", f'[{{"customer_id":"A"}},{shape}]')
 
 
-@pytest.mark.parametrize("shape", RIGHT)
+@pytest.mark.parametrize("shape", spread_now(RIGHT, 3))
 def test_what_is_json_is_never_said_not_to_be(shape: str, tmp_path: Path) -> None:
     assert not FAULTS & set(codes_of(tmp_path, "a.json", shape).values())

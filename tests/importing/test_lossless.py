@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.doors import run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
@@ -185,11 +185,14 @@ def test_every_parquet_type_comes_back_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "value"),
-    [
-        ("binary", pa.binary(), b"x"),
-        ("nan", pa.float64(), float("nan")),
-        ("nested", pa.list_(pa.list_(pa.int64())), [[1]]),
-    ],
+    spread_now(
+        [
+            ("binary", pa.binary(), b"x"),
+            ("nan", pa.float64(), float("nan")),
+            ("nested", pa.list_(pa.list_(pa.int64())), [[1]]),
+        ],
+        3,
+    ),
 )
 def test_a_parquet_value_without_exact_text_is_left_out_and_counted(
     name: str, kind: pa.DataType, value: Any, tmp_path: Path

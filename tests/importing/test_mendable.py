@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.doors import run_here
+from support.effort import spread_now
 from support.people_by_identity import people
 
 HEADER = "customer_id,email,note\r\n"
@@ -125,12 +126,15 @@ def test_a_gzip_file_is_mended_unpacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("files", "target", "status", "says"),
-    [
-        ({"a.csv": "email\n,\n"}, "mend.txt.zip", 2, "the name must end"),
-        ({"a.csv": "email\nx\n", "b.csv": "mail\nx\n"}, "mend.csv", 4, "different headers"),
-        ({"a.csv": "email\nx\n", "b.jsonl": "{}\n"}, "mend.csv", 4, "several formats"),
-        ({"a.json": "[]"}, "mend.json", 4, "mended where it is"),
-    ],
+    spread_now(
+        [
+            ({"a.csv": "email\n,\n"}, "mend.txt.zip", 2, "the name must end"),
+            ({"a.csv": "email\nx\n", "b.csv": "mail\nx\n"}, "mend.csv", 4, "different headers"),
+            ({"a.csv": "email\nx\n", "b.jsonl": "{}\n"}, "mend.csv", 4, "several formats"),
+            ({"a.json": "[]"}, "mend.json", 4, "mended where it is"),
+        ],
+        2,
+    ),
 )
 def test_what_could_not_be_imported_as_one_file_is_refused(
     files: dict[str, str], target: str, status: int, says: str, tmp_path: Path
@@ -145,17 +149,20 @@ def test_what_could_not_be_imported_as_one_file_is_refused(
 
 @pytest.mark.parametrize(
     ("limit", "status"),
-    [
-        ("2", 3),
-        ("1", 4),
-        ("0", 4),
-        ("20%", 3),
-        ("19.9%", 4),
-        ("100%", 3),
-        ("x", 2),
-        ("-1", 2),
-        ("101%", 2),
-    ],
+    spread_now(
+        [
+            ("2", 3),
+            ("1", 4),
+            ("0", 4),
+            ("20%", 3),
+            ("19.9%", 4),
+            ("100%", 3),
+            ("x", 2),
+            ("-1", 2),
+            ("101%", 2),
+        ],
+        3,
+    ),
 )
 def test_more_rejects_than_allowed_refuse_the_import(
     limit: str, status: int, tmp_path: Path

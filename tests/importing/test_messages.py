@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import run_here
+from support.effort import spread_now
 
 
 def test_utf_16_without_a_byte_order_mark_is_refused_with_the_two_ways_to_read_it(
@@ -67,11 +68,17 @@ def test_files_with_the_same_columns_are_told_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [
-        ("a.csv", "email,mobile_number\nnoemail@x.org,4.5E+11\n"),
-        ("a.jsonl", '{"email":"noemail@x.org","mobile_number":"4.5E+11"}\n'),
-        ("a.jsonl", '{"user_identities":{"email":"noemail@x.org","mobile_number":"4.5E+11"}}\n'),
-    ],
+    spread_now(
+        [
+            ("a.csv", "email,mobile_number\nnoemail@x.org,4.5E+11\n"),
+            ("a.jsonl", '{"email":"noemail@x.org","mobile_number":"4.5E+11"}\n'),
+            (
+                "a.jsonl",
+                '{"user_identities":{"email":"noemail@x.org","mobile_number":"4.5E+11"}}\n',
+            ),
+        ],
+        3,
+    ),
 )
 def test_a_row_that_has_only_marks_of_nothing_is_rejected_with_what_they_are(
     name: str, content: str, tmp_path: Path

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from support.doors import run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.equivalence import NOW_MS, canonical, engine_canonical, stated_settings, text_of
 from support.histories import CUSTOMERS, DEVICES, EMAILS, PHONES, History, histories
 from support.played_histories import breaches, declare, exported, opened, request_for
@@ -317,7 +317,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("why", REFUSED)
+@pytest.mark.parametrize("why", spread_now(REFUSED, 3))
 def test_a_modification_is_all_or_nothing(why: str, folder: Path) -> None:
     arguments, said = REFUSED[why]
     before = run_here("export", "profiles", "--sorted", folder=folder).stdout

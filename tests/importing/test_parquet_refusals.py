@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 from profilectl.codes import InputRefused
 from profilectl.rules.text.values import parse_json
@@ -99,10 +100,10 @@ def test_encrypted_parquet_is_told(tmp_path: Path) -> None:
     assert "encrypted" in refused(tmp_path, "a.parquet").message
 
 
-@pytest.mark.parametrize(("kind", "value", "word"), [
+@pytest.mark.parametrize(("kind", "value", "word"), spread_now([
     (pa.map_(pa.string(), pa.int64()), [("a", 1)], "MAP"), (pa.list_(pa.string()), ["A"], "VARCHAR[]"), (pa.bool_(), True, "BOOLEAN"),
     (pa.timestamp("us"), 0, "TIMESTAMP"), (pa.binary(), b"A", "BLOB"),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_no_hint_leads_to_another_identity(
     kind: pa.DataType, value: object, word: str, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 
 def brought(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def mend(folder: Path, name: str, *changes: tuple[str, str]) -> None:
     (folder / name).write_text(text)
 
 
-@pytest.mark.parametrize("name", ["a.b=5/p.csv", "a.b=5/p.parquet", "a.b=5/p.jsonl"])
+@pytest.mark.parametrize("name", spread_now(["a.b=5/p.csv", "a.b=5/p.parquet", "a.b=5/p.jsonl"], 3))
 def test_unknown_holds_for_the_columns_of_a_path_in_every_format(name: str, tmp_path: Path) -> None:
     put(tmp_path, name, '{"customer_id":"A"}\n' if name.endswith("jsonl") else "customer_id\nA\n")
     if name.endswith("parquet"):

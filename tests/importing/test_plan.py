@@ -15,7 +15,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support.doors import call, made_once, run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.histories import History, histories
 from support.played_histories import declare, exported, request_for
 
@@ -193,13 +193,16 @@ def test_a_dry_run_shows_examples_of_every_change_and_reason(folder: Path) -> No
 
 @pytest.mark.parametrize(
     ("file", "protection", "status"),
-    [
-        ("same.csv", "create-and-update", 0),
-        ("other.csv", "create-and-update", 10),
-        ("new.csv", "update-only", 0),
-        ("b.csv", "create-and-update", 10),
-        ("b.csv", "read-only", 3),
-    ],
+    spread_now(
+        [
+            ("same.csv", "create-and-update", 0),
+            ("other.csv", "create-and-update", 10),
+            ("new.csv", "update-only", 0),
+            ("b.csv", "create-and-update", 10),
+            ("b.csv", "read-only", 3),
+        ],
+        3,
+    ),
 )
 def test_the_detailed_exit_code_says_whether_there_are_changes(
     file: str, protection: str, status: int, folder: Path
@@ -257,31 +260,37 @@ def configured(text: str) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize(
     ("move", "says"),
-    [
-        (written("b.csv", SECOND + "D,new,\n"), "b.csv has another content"),
-        (lambda folder: (folder / "b.csv").unlink(), "b.csv"),
-        (commanded("import", "c.csv", "--feed", "g"), "import 2 was made since"),
-        (commanded("import", "b.csv", "--feed", "f"), "import 2 was made since"),
-        (commanded("imports", "undo", "1"), "import 1 was undone since"),
-        (commanded("feeds", "add", "h", "--source", "account"), "the feed h was registered since"),
-        (
-            commanded("feeds", "set", "f", "--protection", "read-only"),
-            "the feed f was custom-feed, create-and-update, is custom-feed, read-only",
-        ),
-        (
-            configured('[attributes]\npriority = "first-writer"\n'),
-            'the setting attributes.priority was not set, is "first-writer"',
-        ),
-        (configured('[identity]\nplaceholders = ["x"]\n'), "identity.placeholders"),
-        (
-            lambda folder: (
-                (folder / "profiles.duckdb").unlink()
-                or commanded("import", "a.csv", "--feed", "f")(folder)
+    spread_now(
+        [
+            (written("b.csv", SECOND + "D,new,\n"), "b.csv has another content"),
+            (lambda folder: (folder / "b.csv").unlink(), "b.csv"),
+            (commanded("import", "c.csv", "--feed", "g"), "import 2 was made since"),
+            (commanded("import", "b.csv", "--feed", "f"), "import 2 was made since"),
+            (commanded("imports", "undo", "1"), "import 1 was undone since"),
+            (
+                commanded("feeds", "add", "h", "--source", "account"),
+                "the feed h was registered since",
             ),
-            "the store is another one",
-        ),
-        (of_an_older_version, "made by profilectl 0.0.0"),
-    ],
+            (
+                commanded("feeds", "set", "f", "--protection", "read-only"),
+                "the feed f was custom-feed, create-and-update, is custom-feed, read-only",
+            ),
+            (
+                configured('[attributes]\npriority = "first-writer"\n'),
+                'the setting attributes.priority was not set, is "first-writer"',
+            ),
+            (configured('[identity]\nplaceholders = ["x"]\n'), "identity.placeholders"),
+            (
+                lambda folder: (
+                    (folder / "profiles.duckdb").unlink()
+                    or commanded("import", "a.csv", "--feed", "f")(folder)
+                ),
+                "the store is another one",
+            ),
+            (of_an_older_version, "made by profilectl 0.0.0"),
+        ],
+        3,
+    ),
     ids=[
         "content",
         "gone",
@@ -444,7 +453,19 @@ def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> N
 
 @pytest.mark.parametrize(
     ("limit", "status"),
-    [("0", 4), ("1", 3), ("10%", 4), ("33.4%", 3), ("101%", 2), ("-1", 2), ("x", 2), ("1e9%", 2)],
+    spread_now(
+        [
+            ("0", 4),
+            ("1", 3),
+            ("10%", 4),
+            ("33.4%", 3),
+            ("101%", 2),
+            ("-1", 2),
+            ("x", 2),
+            ("1e9%", 2),
+        ],
+        3,
+    ),
 )
 def test_too_many_rejects_refuse_the_whole_import(limit: str, status: int, folder: Path) -> None:
     before = digest(folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.doors import run_here
+from support.effort import spread_now
 
 from profilectl.rules import resolution
 from profilectl.rules.identity import Rules, UsableIdentity
@@ -61,7 +62,9 @@ def test_many_lines_of_one_shared_value_are_looked_up_once(tmp_path: Path) -> No
     assert done.stdout.count(f"{MANY} profiles have it") == MANY
 
 
-@pytest.mark.parametrize("strategy", ["default", "conversion", "link", "isolation", "best-match"])
+@pytest.mark.parametrize(
+    "strategy", spread_now(["default", "conversion", "link", "isolation", "best-match"], 3)
+)
 def test_whom_a_row_finds_does_not_depend_on_how_many_hold_its_values(
     strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

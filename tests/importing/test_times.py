@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.doors import NOW_MS, call
+from support.effort import spread_now
 
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
@@ -79,7 +80,7 @@ def imported(folder: Path, name: str, **more: Any) -> tuple[int, list[tuple[str,
     ]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", spread_now(PLACES, 3))
 def test_a_time_that_cannot_be_is_rejected_with_its_row(place: str, tmp_path: Path) -> None:
     times = [at_ms for at_ms in TIMES if place != "of consent" or abs(at_ms) < 10**18]
     rows = [

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from support.doors import run
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.killed_delivery import KILLED, killed_until_done
 from support.output_receiver import Got, Receiver, basic, receiver, unkind
 from support.places import ROOT, SAMPLES
@@ -168,7 +168,7 @@ def test_what_is_refused_goes_to_the_dead_letter_list_and_what_follows_leaves(
     } - {("P1", 0)}
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 302, 429])
+@pytest.mark.parametrize("status", spread_now([401, 403, 404, 302, 429], 3))
 def test_an_output_that_takes_nothing_costs_nothing(status: int, tmp_path: Path) -> None:
     with receiver(lambda got: (status, {"Retry-After": "0", "Location": "/elsewhere"})) as there:
         connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
@@ -230,10 +230,10 @@ def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "said"), spread_now([
     ('[hok]\nsecret = "s"', "there is no output hok"), ('[hook]\nsecrit = "s"', "there is no key secrit"), ('secret = "s"', "secret is in no section"),
     ('[lake]\nsecret = "s"', "takes no credentials"), ('[hook]\nsecret = 5', "secret must be a text"), ("[hook]\nkey = 'k'", "takes secret, header"),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_a_credential_that_would_sign_nothing_is_refused(
     text: str, said: str, tmp_path: Path
 ) -> None:
@@ -300,7 +300,8 @@ def test_forwarding_goes_on_and_leaves_alone_who_takes_nothing(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "command", ["retry --output nope", "drop --output nope", "drop --waiting --output nope"]
+    "command",
+    spread_now(["retry --output nope", "drop --output nope", "drop --waiting --output nope"], 3),
 )
 def test_an_output_that_is_not_there_is_no_output(command: str, tmp_path: Path) -> None:
     connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
@@ -404,7 +405,7 @@ def test_a_day_is_that_of_receipt_and_a_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["profiles.duckdb", "profiles.duckdb.wal", "./no/../profiles.duckdb.wal"]
+    "path", spread_now(["profiles.duckdb", "profiles.duckdb.wal", "./no/../profiles.duckdb.wal"], 3)
 )
 def test_an_output_is_not_the_store_nor_its_log(path: str, tmp_path: Path) -> None:
     imported(tmp_path, 1, 1)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from support.doors import call, run
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.places import SAMPLES
 from support.pushing import SECRETS, tried
 from support.receiver import KEY, SECRET, Do, Receiver, always, contents_of, problems_of, receiving
@@ -593,12 +593,15 @@ def test_a_platform_that_refuses_everything_is_not_asked_for_ever(folder: Path) 
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [
-        (401, "wants credentials"),
-        (403, "does not take these credentials"),
-        (404, "nothing there takes batches"),
-        (302, "somewhere else"),
-    ],
+    spread_now(
+        [
+            (401, "wants credentials"),
+            (403, "does not take these credentials"),
+            (404, "nothing there takes batches"),
+            (302, "somewhere else"),
+        ],
+        2,
+    ),
 )
 def test_a_refusal_stops_at_once(status: int, words: str, folder: Path) -> None:
     with receiving(
@@ -948,7 +951,8 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "status"),
+    spread_now([(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], 3),
 )
 def test_interrupted(folder: Path, number: signal.Signals, status: int) -> None:
     with receiving(always(Do(slow_s=0.2))) as receiver:

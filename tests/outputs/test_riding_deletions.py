@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from support.doors import call, made_once, run
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.equivalence import NOW_MS, stated_settings, text_of
 from support.eventful_histories import eventful
 from support.histories import History
@@ -256,7 +256,9 @@ def test_the_same_where_each_is_alone(
     alone(says, steps, expected, tmp_path)
 
 
-@pytest.mark.parametrize(("says", "steps", "expected"), ALONE, ids=[one[0] for one in ALONE])
+@pytest.mark.parametrize(
+    ("says", "steps", "expected"), spread_now(ALONE, 3), ids=[one[0] for one in ALONE]
+)
 def test_whatever_takes_an_attribute_away_is_told(
     says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.asking_uid2 import NOW_MS, ask, bring, person
 from support.doors import call, run
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.uid2_operator import KEY, OPTED_OUT, SECRET, StubOperator, hash_of, operator, uid_of
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished, UsageError
@@ -512,7 +512,7 @@ def test_members_of_an_audience_alone_are_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "wanted"),
-    [
+    spread_now([
         ([{"A_ID": "1"}],                                  {"A_ID": "1"}),
         ([{"A_ID": "1"}, {"B_ID": "2"}],                   {"A_ID": "1", "B_ID": "2"}),
         ([{"A_ID": "1"}, {"A_ID": "3"}],                   {"A_ID": "3"}),
@@ -521,7 +521,7 @@ def test_members_of_an_audience_alone_are_asked_for(tmp_path: Path) -> None:
         ([{"A_ID": "1"}, {}],                              {"A_ID": "1"}),
         ([{"A_ID": None}, {"A_ID": "4"}],                  {"A_ID": "4"}),
         ([{"A_ID": None}],                                 {}),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_a_partner_identity_is_what_was_said_of_it_last(
     said: list[dict[str, str | None]], wanted: dict[str, str], tmp_path: Path
@@ -558,7 +558,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("first", "told"), TRIED_AGAIN, ids=str)
+@pytest.mark.parametrize(("first", "told"), spread_now(TRIED_AGAIN, 2), ids=str)
 def test_a_busy_operator_is_asked_again(first: list[Any], told: str, tmp_path: Path) -> None:
     bring(tmp_path, person("A", email="a@x.com"))
     said: list[str] = []
@@ -601,7 +601,7 @@ def test_an_operator_that_is_not_there(tmp_path: Path) -> None:
             ask(tmp_path, to)
 
 
-@pytest.mark.parametrize(("trouble", "told"), REFUSED, ids=str)
+@pytest.mark.parametrize(("trouble", "told"), spread_now(REFUSED, 3), ids=str)
 def test_a_refusal_is_final(trouble: Any, told: str, tmp_path: Path) -> None:
     bring(tmp_path, person("A", email="a@x.com"))
     with operator(before=[trouble]) as to:
@@ -712,16 +712,19 @@ def test_what_leaves_is_encrypted_and_holds_no_identity(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "mode", "told"),
-    [
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o600, None),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o400, None),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o640, "chmod 600"),
-        (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o604, "chmod 600"),
-        (f'key = "{KEY}"\n', 0o600, "has no key and secret"),
-        (f'key = "{KEY}"\nsecret = "not base64"\n', 0o600, "the client secret"),
-        (f"key = {KEY}\n", 0o600, "is neither TOML nor JSON"),
-        (f'key = "a\\nb"\nsecret = "{SECRET}"\n', 0o600, "cannot be sent"),
-    ],
+    spread_now(
+        [
+            (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o600, None),
+            (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o400, None),
+            (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o640, "chmod 600"),
+            (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o604, "chmod 600"),
+            (f'key = "{KEY}"\n', 0o600, "has no key and secret"),
+            (f'key = "{KEY}"\nsecret = "not base64"\n', 0o600, "the client secret"),
+            (f"key = {KEY}\n", 0o600, "is neither TOML nor JSON"),
+            (f'key = "a\\nb"\nsecret = "{SECRET}"\n', 0o600, "cannot be sent"),
+        ],
+        3,
+    ),
 )
 def test_credentials_of_a_file(content: str, mode: int, told: str | None, tmp_path: Path) -> None:
     path = tmp_path / "uid2.toml"

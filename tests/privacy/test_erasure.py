@@ -18,7 +18,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.equivalence import (
     NOW_MS,
     canonical,
@@ -248,19 +248,22 @@ def test_an_identity_of_several_profiles_is_asked_about(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "options"),
-    [
-        (
-            "who.csv",
-            "email,customer_id\n,CUST-ERIKA-4711\nnobody@example.org,\np00003@example.com,\n",
-            (),
-        ),
-        (
-            "who.jsonl",
-            '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email": "nobody@example.org"}\n{"email": "P00003@example.com"}\n',
-            (),
-        ),
-        ("who.txt", "CUST-ERIKA-4711\nC99999\nC00003\n", ("--type", "customer_id")),
-    ],
+    spread_now(
+        [
+            (
+                "who.csv",
+                "email,customer_id\n,CUST-ERIKA-4711\nnobody@example.org,\np00003@example.com,\n",
+                (),
+            ),
+            (
+                "who.jsonl",
+                '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email": "nobody@example.org"}\n{"email": "P00003@example.com"}\n',
+                (),
+            ),
+            ("who.txt", "CUST-ERIKA-4711\nC99999\nC00003\n", ("--type", "customer_id")),
+        ],
+        3,
+    ),
 )
 def test_a_file_of_people(name: str, text: str, options: tuple[str, ...], folder: Path) -> None:
     (folder / name).write_text(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import spread_now
 from support.erasing import done, in_file, profiles, tried
 from support.erika import DEVICE, ERIKA, forgotten, is_gone, store_with_erika
 
@@ -163,35 +164,38 @@ def test_the_same_request_twice_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [
-        ({"regulation": "hipaa"}, "regulation must be one of gdpr, ccpa"),
-        ({"subject_request_id": "1"}, "subject_request_id must be a UUID of version 4"),
-        ({"subject_request_type": None}, "subject_request_type must be a text"),
-        ({"submitted_time": "yesterday"}, "submitted_time must be a time"),
-        ({"subject_identities": {}}, "subject_identities: a request needs an identity"),
-        (
-            {"subject_identities": {"email": {"value": "a@x.org", "encoding": "sha256"}}},
-            "subject_identities.email.encoding must be raw",
-        ),
-        (
-            {"subject_identities": {"email": {"value": ["a"]}}},
-            "subject_identities.email.value must be a text",
-        ),
-        ({"subject_identities": {"shoe": {"value": "7"}}}, "there is no identity type shoe"),
-        ({"subject_identities": {"mpid": {"value": "7"}}}, "mpid belongs into the extension"),
-        (
-            {
-                "extensions": {
-                    "opendsr.mparticle.com": {"subject_identities": {"mpid": {"value": "7"}}}
-                }
-            },
-            "mpid must be the only identity",
-        ),
-        ({"extensions": {"opendsr.mparticle.com": {"skip": True}}}, "there is no field skip"),
-        ({"status_callback_urls": "x"}, "status_callback_urls must be a list"),
-        ({"unknown": 1}, "there is no field unknown"),
-        ({"api_version": "2.0"}, "api_version must be 3.0"),
-    ],
+    spread_now(
+        [
+            ({"regulation": "hipaa"}, "regulation must be one of gdpr, ccpa"),
+            ({"subject_request_id": "1"}, "subject_request_id must be a UUID of version 4"),
+            ({"subject_request_type": None}, "subject_request_type must be a text"),
+            ({"submitted_time": "yesterday"}, "submitted_time must be a time"),
+            ({"subject_identities": {}}, "subject_identities: a request needs an identity"),
+            (
+                {"subject_identities": {"email": {"value": "a@x.org", "encoding": "sha256"}}},
+                "subject_identities.email.encoding must be raw",
+            ),
+            (
+                {"subject_identities": {"email": {"value": ["a"]}}},
+                "subject_identities.email.value must be a text",
+            ),
+            ({"subject_identities": {"shoe": {"value": "7"}}}, "there is no identity type shoe"),
+            ({"subject_identities": {"mpid": {"value": "7"}}}, "mpid belongs into the extension"),
+            (
+                {
+                    "extensions": {
+                        "opendsr.mparticle.com": {"subject_identities": {"mpid": {"value": "7"}}}
+                    }
+                },
+                "mpid must be the only identity",
+            ),
+            ({"extensions": {"opendsr.mparticle.com": {"skip": True}}}, "there is no field skip"),
+            ({"status_callback_urls": "x"}, "status_callback_urls must be a list"),
+            ({"unknown": 1}, "there is no field unknown"),
+            ({"api_version": "2.0"}, "api_version must be 3.0"),
+        ],
+        3,
+    ),
 )
 def test_a_wrong_request_is_refused_by_field(
     wrong: dict[str, Any], said: str, folder: Path

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from support.doors import run_here
+from support.doors import made_once, run_here
 from support.effort import at_length
 from support.equivalence import (
     NOW_MS,
@@ -56,9 +56,9 @@ def day(days: float) -> str:
     return datetime.fromtimestamp((START_MS + days * DAY_MS) / 1000, UTC).isoformat()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with a store of two people: one was last seen on day 0, one on day 20."""
+@made_once
+def two_people(tmp_path: Path) -> None:
+    """Make a store of two people: one was last seen on day 0, one on day 20."""
     batch: dict[str, Any] = {
         "user_identities": {"customer_id": "A-1", "email": "a@example.org"},
         "timestamp_unixtime_ms": START_MS,
@@ -89,7 +89,11 @@ def folder(tmp_path: Path) -> Path:
     done(tmp_path, "import", "a.jsonl", "--feed", "crm")
     done(tmp_path, "import", "b.jsonl", "--feed", "low", "--source", "csv")
     done(tmp_path, "retention", "set", "--lifetime-days", "30", "--retention-days", "730")
-    return tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return two_people(tmp_path)
 
 
 def applied(folder: Path, days: float, *options: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support import people
 from support.doors import run_here
+from support.effort import spread_now
 from support.places import SCREENS
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -65,11 +66,11 @@ def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(fold
 @pytest.mark.parametrize("columns", [0, 80, 140])
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [
+    spread_now([
         ("amelie", ["--email", "amelie@example.org"]), ("history", ["--customer-id", "C1", "--history", "--section", "attributes"]),
         ("right-to-left", ["--customer-id", "C2"]), ("double-width", ["--customer-id", "C3"]), ("many", ["--customer-id", "C4", "--batches", "1"]),
         ("several", ["--email", "shared@example.org"]), ("as-of", ["C1", "--as-of", "1"]),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_the_screen_is_as_it_was_seen(
     name: str, arguments: list[str], columns: int, folder: Path
@@ -205,14 +206,17 @@ def test_history_has_every_value_an_attribute_has_had(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("as_of", "color"),
-    [
-        ("1", None),
-        ("2", "red"),
-        ("3", "black"),
-        ("2026-08-30", None),
-        ("2026-09-05", "red"),
-        ("2027-01-01T00:00:00Z", "black"),
-    ],
+    spread_now(
+        [
+            ("1", None),
+            ("2", "red"),
+            ("3", "black"),
+            ("2026-08-30", None),
+            ("2026-09-05", "red"),
+            ("2027-01-01T00:00:00Z", "black"),
+        ],
+        3,
+    ),
 )
 def test_as_of_shows_the_state_that_was(as_of: str, color: str | None, folder: Path) -> None:
     found = document(folder, "--customer-id", "C1", "--as-of", as_of)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.doors import run_here
+from support.effort import spread_now
 
 STAMP, VENDOR = "0b0b0b0b-1111-2222-3333-444444444444", "0a0a0a0a-1111-2222-3333-444444444444"
 COLUMNS = (
@@ -44,7 +45,7 @@ def devices(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("form", ["csv", "flat", "batch"])
+@pytest.mark.parametrize("form", spread_now(["csv", "flat", "batch"], 3))
 def test_a_device_that_comes_again_is_the_same_device(form: str, tmp_path: Path) -> None:
     for number, system in enumerate(("17", "18")):
         name = f"{number}.{'csv' if form == 'csv' else 'jsonl'}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.doors import made_once, run_here
+from support.effort import spread_now
 from support.two_workspaces import CONFIGURATION, batch, bring, event, shown
 
 from profilectl.rules.text.values import parse_json
@@ -107,7 +108,8 @@ def test_consent_and_devices_are_the_workspace_s(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["show A", "export profiles", "explain A", "events A", "diff 1", "stream"]
+    "command",
+    spread_now(["show A", "export profiles", "explain A", "events A", "diff 1", "stream"], 3),
 )
 def test_a_reader_is_asked_which_workspace_is_meant(command: str, folder: Path) -> None:
     bring(folder, "app", batch("A", event("view")))
@@ -386,10 +388,10 @@ def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path)
     )
 
 
-@pytest.mark.parametrize(("command", "status"), [
+@pytest.mark.parametrize(("command", "status"), spread_now([
     ("audiences remove viewers", 4), ("audiences show viewers", 4), ("audiences members viewers", 4), ("calculated remove views", 4), ("calculated show views", 4),
     ("calculated add views --type count --event buy --replace", 4), ("audiences refresh viewers", 4), ("calculated recalculate views", 4), ("audiences show buyers", 0), ("calculated show buys", 0),
-])  # fmt: skip
+], 3))  # fmt: skip
 def test_what_another_workspace_defines_is_not_meant(
     command: str, status: int, folder: Path
 ) -> None:
@@ -413,7 +415,9 @@ def test_an_audience_of_another_workspace_is_not_replaced(folder: Path) -> None:
     assert "belongs to the workspace web, not to shop" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["audiences list", "calculated list", "usage", "stats"])
+@pytest.mark.parametrize(
+    "command", spread_now(["audiences list", "calculated list", "usage", "stats"], 2)
+)
 def test_a_workspace_that_is_none_is_refused(command: str, folder: Path) -> None:
     done = run_here("--workspace", "nonsense", *command.split(), folder=folder)
     assert done.returncode == 2

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support import people
 from support.doors import run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.equivalence import by_engine, by_interpreter
 from support.histories import History, histories
 
@@ -43,10 +43,10 @@ def told(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
 # Attributes
 
 
-@pytest.mark.parametrize(("first", "then", "priority"), [
+@pytest.mark.parametrize(("first", "then", "priority"), spread_now([
     (["--source", "csv"], ["--source", "partner", "--partner", "P"], "rank"), (["--source", "partner", "--partner", "P"], ["--source", "partner", "--partner", "Q"], "rank"),
     (["--source", "account"], ["--source", "sdk"], "rank"), (["--source", "custom-feed"], ["--source", "csv"], "first-writer"),
-])  # fmt: skip
+], 2))  # fmt: skip
 def test_what_was_deleted_is_free_for_any_source(
     first: list[str], then: list[str], priority: str, tmp_path: Path
 ) -> None:
@@ -299,10 +299,10 @@ def test_why_two_values_are_not_one_profile(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("row", "says"),
-    [
+    spread_now([
         ("crm.jsonl:1", "applied to Amélie Lefèvre"), ("wh.csv:2", "tier: silver refused"), ("app.jsonl:3", "color: green -> black"),
         ("./app.jsonl:3", "app.jsonl:3 in import 3"), ("bad.csv:3", "NO_IDENTITY"), ("bad.csv:2", "UPDATE_ONLY_NO_MATCH"), ("twice.csv:2", "in import 5, feed g"),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_what_became_of_a_row(row: str, says: str, tmp_path: Path) -> None:
     people.make(tmp_path)

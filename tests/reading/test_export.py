@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support import people
 from support.doors import call, run_here
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.histories import History, histories
 from support.places import CASES, SAMPLES
 from support.played_histories import declare, request_for
@@ -148,7 +148,7 @@ def test_conditions_fields_environment_and_since_narrow_it_down(folder: Path) ->
 # Files
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("compression", spread_now(["none", "gzip", "zstd"], 3))
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
 def test_a_folder_of_parts_holds_everything_once(
     form: str, compression: str, folder: Path, tmp_path: Path

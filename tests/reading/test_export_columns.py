@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.doors import call, run_here
+from support.effort import spread_now
 
 # A has a tag, B a text that reads like one; `gone` was deleted, `both` deleted and set again; `dev`
 # is of development alone.
@@ -127,27 +128,33 @@ def test_a_tag_s_folder_is_that_of_those_without_a_value(folder: Path, tmp_path:
 
 @pytest.mark.parametrize(
     ("where", "columns"),
-    [
-        (
-            (),
-            [
-                "customer_id",
-                "email",
-                "both",
-                "dev",
-                "loose",
-                "rare",
-                "t",
-                "u",
-                *sorted(f"w{n}" for n in range(200)),
-            ],
-        ),
-        (("--where", "customer_id = 'A'"), ["customer_id", "both", "t", "u"]),
-        (("--where", "customer_id = 'Y'"), ["customer_id", "loose"]),
-        (("--environment", "development"), ["customer_id", "email", "dev"]),
-        (("--where", "customer_id = 'nobody'"), []),
-        (("--fields", "rare,customer_id", "--where", "customer_id = 'A'"), ["customer_id", "rare"]),
-    ],
+    spread_now(
+        [
+            (
+                (),
+                [
+                    "customer_id",
+                    "email",
+                    "both",
+                    "dev",
+                    "loose",
+                    "rare",
+                    "t",
+                    "u",
+                    *sorted(f"w{n}" for n in range(200)),
+                ],
+            ),
+            (("--where", "customer_id = 'A'"), ["customer_id", "both", "t", "u"]),
+            (("--where", "customer_id = 'Y'"), ["customer_id", "loose"]),
+            (("--environment", "development"), ["customer_id", "email", "dev"]),
+            (("--where", "customer_id = 'nobody'"), []),
+            (
+                ("--fields", "rare,customer_id", "--where", "customer_id = 'A'"),
+                ["customer_id", "rare"],
+            ),
+        ],
+        3,
+    ),
 )
 def test_columns_are_of_what_somebody_has(
     where: tuple[str, ...], columns: list[str], folder: Path

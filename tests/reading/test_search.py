@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from support import people
 from support.doors import call, run_here
+from support.effort import spread_now
 
 from profilectl import Store
 from profilectl.codes import UsageError
@@ -51,13 +52,13 @@ def customers(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("arguments", "found"),
-    [
+    spread_now([
         (["ameli"], [("email", "amelie@example.org")]), (["AMELI"], [("email", "amelie@example.org")]),
         (["shared"], [("email", "shared@example.org")] * 2), (["c", "--type", "customer_id"], [("customer_id", f"C{n}") for n in (1, 2, 3, 4)]),
         (["example", "--substring", "--type", "email", "--limit", "2"], [("email", "amelie@example.org"), ("email", "many@example.org")]),
         (["^C[12]$", "--regex"], [("customer_id", "C1"), ("customer_id", "C2")]), (["C1", "--exact"], [("customer_id", "C1")]),
         (["Amelie@Example.Org", "--exact"], [("email", "amelie@example.org")]), (["%", "--substring"], []), (["x' or '1'='1"], []), (["", "--type", "mobile_number"], [("mobile_number", "+32470000000")]),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_identities_are_found(
     arguments: list[str], found: list[tuple[str, str]], folder: Path
@@ -69,7 +70,7 @@ def test_identities_are_found(
 
 @pytest.mark.parametrize(
     ("condition", "found"),
-    [
+    spread_now([
         ("tier = 'gold'", "C1"), ("tier != 'gold'", "C2 C3 C4"), ("tier in ('gold', 'tin')", "C1 C3"), ("tier not in ('gold', 'tin')", "C2 C4"),
         ("tier is null", "C4"), ("tier is not null and not tier = 'iron'", "C1 C3"), ("visits = 12", "C1"), ("visits >= 12.0 and visits < 13", "C1"), ("visits > 12", ""),
         ("points = 5", "C2"), ("points = '5'", "C2"), ("points = '05'", ""), ("newsletter = true", "C1"), ("newsletter = false", ""), ("sizes contains '41'", "C1"), ("sizes contains '4'", ""),
@@ -77,7 +78,7 @@ def test_identities_are_found(
         ("\"שפה\" = 'עברית'", "C2"), ("שפה is not null", "C2"), ("user_attributes.tier = 'tin'", "C3"), ("environment = 'production'", "C1 C2 C3 C4"), ("mobile_number is not null", "C1"),
         ("last_seen_ms > 1789000000000 and (customer_id = 'C1' or customer_id = 'C2')", "C1"), ("tier = 'it''s'", ""), ("key001 = 'value 1' and more001 = 1", "C4"),
         ("\"tier\" = 'tin'", "C3"), ("NOT tier IS NULL AND tier LIKE 'g%'", "C1"),
-    ],
+    ], 3),
 )  # fmt: skip
 def test_profiles_are_found_by_a_condition(
     condition: str, found: str, folder: Path, customers: dict[str, str]
@@ -271,7 +272,7 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("condition", "who"), CONDITIONS)
+@pytest.mark.parametrize(("condition", "who"), spread_now(CONDITIONS, 3))
 def test_numbers_are_compared_digit_by_digit_and_lists_entry_by_entry(
     condition: str, who: str, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audience_people import by_engine, person_of
 from support.doors import made_once, run_here
-from support.effort import at_length, first_now
+from support.effort import at_length, first_now, spread_now
 
 from profilectl.audiences.sql.membership_sql import AudienceToEvaluate
 from profilectl.codes import ProfilectlError, UsageError
@@ -214,7 +214,7 @@ WORDS = (
 )
 
 
-@pytest.mark.parametrize("what", PRESENCE)
+@pytest.mark.parametrize("what", spread_now(PRESENCE, 3))
 def test_what_exists_and_what_is_empty_is_one_thing_everywhere(what: str) -> None:
     for place, value in THERE[what]:
         for words, which, positive in WORDS:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from support import people
 from support.doors import run
+from support.effort import spread_now
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 from textual.worker import WorkerCancelled
@@ -164,7 +165,7 @@ def test_keys_turn_parts_on_and_off(store: Path) -> None:
     drive(store, act, "amelie", size=(160, 100))
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("width", spread_now([60, 80, 140], 3))
 def test_narrow_and_wide(store: Path, width: int) -> None:
     async def act(pilot: Pilot[None]) -> None:
         assert "C1" in screen(pilot)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.doors import made_once, run_here
+from support.effort import spread_now
 
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07link\x1b]8;;\x07\x1b]0;title\x07\x9b2J"
 MARKUP = "[bold red]x[/] [link=file:///etc/passwd]y[/link] [/] :smile: [@click=app.quit]z[/]"
@@ -111,7 +112,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("arguments", spread_now(COMMANDS, 3))
 def test_what_a_person_reads_is_inert(arguments: str, folder: Path) -> None:
     done = run_here(*arguments.split(), folder=folder)
     assert "Traceback" not in done.stderr
@@ -125,7 +126,7 @@ def customers(folder: Path) -> list[str]:
     return [one["user_identities"]["customer_id"][0] for one in documents(folder)]
 
 
-@pytest.mark.parametrize("n", range(len(HOSTILE)))
+@pytest.mark.parametrize("n", spread_now(range(len(HOSTILE)), 3))
 def test_a_shown_profile_is_inert(n: int, folder: Path, customers: list[str]) -> None:
     identity = customers[n]
     done = run_here("show", "--customer-id", identity, folder=folder)
@@ -138,14 +139,17 @@ def test_a_shown_profile_is_inert(n: int, folder: Path, customers: list[str]) ->
 
 @pytest.mark.parametrize(
     "name",
-    [
-        MARKUP.replace("/", "_") + ".csv",
-        "\x1b[31mred.csv",
-        "\u202ea.csv",
-        "-o.csv",
-        "a;b'$(c).csv",
-        "new\nline.csv",
-    ],
+    spread_now(
+        [
+            MARKUP.replace("/", "_") + ".csv",
+            "\x1b[31mred.csv",
+            "\u202ea.csv",
+            "-o.csv",
+            "a;b'$(c).csv",
+            "new\nline.csv",
+        ],
+        3,
+    ),
 )
 def test_a_file_name_is_text(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("customer_id,x\nA,1\n,2\n")

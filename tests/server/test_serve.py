@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 from support.doors import run
+from support.effort import spread_now
 from support.places import ROOT
 from support.serving import ALL, AUDIENCE, Server, served
 
@@ -722,7 +723,7 @@ def test_a_batch_that_is_not_taken_says_which_member_is_wrong(shop: Server) -> N
     )
 
 
-@pytest.mark.parametrize("depth", [50, 500, 900, 980, 2000])
+@pytest.mark.parametrize("depth", spread_now([50, 500, 900, 980, 2000], 3))
 def test_a_batch_nested_too_deeply_is_no_fault(depth: int, shop: Server) -> None:
     text = (
         '{"user_identities":{"customer_id":"D"},"user_attributes":{"x":'
@@ -927,6 +928,7 @@ def test_new_data_are_told_within_a_second(shop: Server) -> None:
     assert max(late) < 10, late
 
 
+@pytest.mark.slow
 def test_an_import_begins_by_itself_while_batches_are_taken_in(shop: Server) -> None:
     stop = threading.Event()
 

@@ -186,6 +186,7 @@ def test_a_backup_for_several_recipients_is_opened_by_each(
         )
 
 
+@pytest.mark.slow
 def test_a_backup_with_a_passphrase_is_put_back_with_it_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ def test_compaction_changes_nothing_that_can_be_seen(
     ]
 
 
+@pytest.mark.slow
 def test_segments_lie_in_order(tmp_path: Path) -> None:
     sixteen_imports(tmp_path / "store.duckdb", tmp_path)
     with duckdb.connect(tmp_path / "store.duckdb") as connection:

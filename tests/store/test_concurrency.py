@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.doors import call, run
+from support.effort import spread_now
 
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
@@ -69,15 +70,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        "show --customer-id A",
-        "export profiles",
-        "import b.csv --feed f",
-        "imports list",
-        "check",
-        "backup c.duckdb",
-        "feeds list",
-    ],
+    spread_now(
+        [
+            "show --customer-id A",
+            "export profiles",
+            "import b.csv --feed f",
+            "imports list",
+            "check",
+            "backup c.duckdb",
+            "feeds list",
+        ],
+        3,
+    ),
 )
 def test_a_busy_store_is_exit_5_naming_who_holds_it(arguments: str, folder: Path) -> None:
     with held(folder, "write") as holder:
@@ -278,7 +282,7 @@ def at_once(folder: Path, seconds: int, wait: int) -> tuple[list[tuple[int, str]
 @pytest.mark.parametrize(
     ("seconds", "wait"),
     [
-        (6, 20),
+        pytest.param(6, 20, marks=pytest.mark.slow),
         pytest.param(60, 20, marks=pytest.mark.slow),
         pytest.param(20, 0, marks=pytest.mark.slow),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.failing import (
     Ground,
     Mode,
@@ -414,7 +414,7 @@ def all_are_counted(ground: Ground) -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    [one for one in OPERATIONS if one.name in THIN],
+    spread_now([one for one in OPERATIONS if one.name in THIN], 3),
     ids=lambda one: one.name.replace(" ", "-"),
 )
 def test_a_write_that_fails_leaves_the_store_before_or_after(

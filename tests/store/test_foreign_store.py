@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from support.doors import call
+from support.effort import spread_now
 from support.places import STORES
 
 from profilectl.codes import Exit, StoreUnusable
@@ -185,13 +186,16 @@ def test_the_shapes_of_this_version_are_those_of_a_new_store(folder: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("identity.strategy", "{"),
-        ("identity.strategy", '"nobody"'),
-        ("identity.hierarchy", "7"),
-        ("identity.placeholders", "7"),
-        ("consent.gdpr_purposes", "7"),
-    ],
+    spread_now(
+        [
+            ("identity.strategy", "{"),
+            ("identity.strategy", '"nobody"'),
+            ("identity.hierarchy", "7"),
+            ("identity.placeholders", "7"),
+            ("consent.gdpr_purposes", "7"),
+        ],
+        3,
+    ),
 )
 def test_a_setting_that_is_none_is_said_in_words(name: str, value: str, folder: Path) -> None:
     altered(folder, f"insert into store.setting values ('{name}', '{value}')")

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.doors import made_once, run_here
+from support.effort import spread_now
 from support.places import STORES
 
 from profilectl.store.attaching import SCHEMA_VERSION
@@ -59,7 +60,7 @@ def printed(*arguments: str, folder: Path) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", VERSIONS)
+@pytest.mark.parametrize("name", spread_now(VERSIONS, 3))
 def test_a_store_of_every_version_gives_what_it_held(name: str, tmp_path: Path) -> None:
     store = unpacked(name, tmp_path)
     before = digest(store)
@@ -147,7 +148,7 @@ BREAKS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize("broken", spread_now(BREAKS, 3))
 def test_check_finds_and_repairs(broken: str, tmp_path: Path, profiles_up_to_date: str) -> None:
     statements, promise, derived = BREAKS[broken]
     store = up_to_date(tmp_path)
@@ -284,7 +285,7 @@ def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize("name", VERSIONS)
+@pytest.mark.parametrize("name", spread_now(VERSIONS, 3))
 def test_an_upgraded_store_has_the_tables_of_a_new_one(name: str, tmp_path: Path) -> None:
     def fixed(path: Path) -> set[tuple[str, str, str]]:
         with duckdb.connect(path, read_only=True) as connection:

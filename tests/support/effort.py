@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -24,3 +24,18 @@ def first_now(values: Sequence[Any], number: int) -> list[Any]:
         *values[:number],
         *(pytest.param(value, marks=pytest.mark.slow) for value in values[number:]),
     ]
+
+
+def spread_now(values: Iterable[Any], every: int) -> list[Any]:
+    """Return the values of a parameter: each n-th for every run, the others of the same kind with
+    the slow tests.
+    """
+    return [value if place % every == 0 else _slow(value) for place, value in enumerate(values)]
+
+
+def _slow(value: Any) -> Any:
+    if isinstance(value, type(pytest.param())):
+        return pytest.param(*value.values, id=value.id, marks=[*value.marks, pytest.mark.slow])
+    return pytest.param(
+        *(value if isinstance(value, (tuple, list)) else (value,)), marks=pytest.mark.slow
+    )
