@@ -2,8 +2,8 @@
 
 import os
 
-# whatever is made from here on, also by DuckDB and by processes that this one begins, is for its
-# owner only
+# Each file from here on is for its owner only, also what DuckDB and the processes that this one
+# begins make.
 os.umask(0o077)
 
 from profilectl.cli.app import main  # noqa: E402

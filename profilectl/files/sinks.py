@@ -15,7 +15,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -282,32 +282,35 @@ class _OpenFile:
     """How many rows it has."""
 
 
+OpenWriter = Callable[[BinaryIO], contextlib.AbstractContextManager[RowWriter]]
+"""Opens what writes rows to a stream."""
+
+
+@dataclass
 class Parts:
     """The files of a folder: one for each group, and a new one after `most_rows` rows.
 
-    They are made under other names, and renamed all together by `finish`. Raises InputRefused where
-    no new folder can be.
+    They are made under other names, and renamed all together by `finish`. Made by `parts_in`.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        most_rows: int | None,
-        open_writer: Callable[[BinaryIO], contextlib.AbstractContextManager[RowWriter]],
-        suffix: str,
-    ) -> None:
-        # Here, and not with the first row: before a long query, not after it.
-        check_folder(folder)
-        self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
-        self._open_writer = open_writer
-        self._holding = contextlib.ExitStack()
-        beside = self._holding.enter_context(leftovers.folder_beside(folder, "parts"))
-        self._new = beside / "made"
-        self._new.mkdir(mode=0o700)
-        self._open: dict[str, _OpenFile] = {}
-        self._numbers: dict[str, int] = {}
-        self.files = 0
+    folder: Path
+    """The folder that the files get at the end."""
+    name: str
+    """How the names of the files begin."""
+    suffix: str
+    """How the names of the files end."""
+    most_rows: int | None
+    """The most rows of a file; None: any number."""
+    open_writer: OpenWriter
+    """Opens what writes to a file."""
+    new_folder: Path
+    """Where they are made, beside their folder."""
+    holding: contextlib.ExitStack
+    """What goes when they have their folder, or are given up."""
+    files: int = 0
+    """How many files there are."""
+    _open: dict[str, _OpenFile] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
 
     def write(self, block: Rows, group: str = "") -> None:
         """Write rows of a group. Raises the errors of writing."""
@@ -325,7 +328,7 @@ class Parts:
         if len(self._open) > MOST_OPEN:
             self._end(next(iter(self._open)))
         number = self._numbers[group] = self._numbers.get(group, 0) + 1
-        within = self._new / group if group else self._new
+        within = self.new_folder / group if group else self.new_folder
         within.mkdir(mode=0o700, exist_ok=True)
         stack = contextlib.ExitStack()
         path = within / f"{self.name}-{number:05}{self.suffix}"
@@ -334,7 +337,7 @@ class Parts:
         )
         # Closed from the last to the first: the writer, then to the disk, then the stream.
         stack.callback(_force, stream)
-        file = _OpenFile(stack, stack.enter_context(self._open_writer(stream)))
+        file = _OpenFile(stack, stack.enter_context(self.open_writer(stream)))
         self._open[group] = file
         self.files += 1
         return file
@@ -348,13 +351,13 @@ class Parts:
             self._begin("")
         for group in list(self._open):
             self._end(group)
-        for within in self._new.iterdir():
+        for within in self.new_folder.iterdir():
             if within.is_dir():
                 leftovers.sync_folder(within)
-        leftovers.sync_folder(self._new)
+        leftovers.sync_folder(self.new_folder)
         # in the place of an empty folder, where there is one
-        leftovers.put(self._new, self.folder)
-        self._holding.close()
+        leftovers.put(self.new_folder, self.folder)
+        self.holding.close()
 
     def abandon(self) -> None:
         """Leave nothing."""
@@ -362,7 +365,29 @@ class Parts:
         for group in list(self._open):
             with contextlib.suppress(Exception):
                 self._end(group)
-        self._holding.close()
+        self.holding.close()
+
+
+def parts_in(
+    folder: Path, name: str, *, suffix: str, most_rows: int | None, open_writer: OpenWriter
+) -> Parts:
+    """Return the files of a new folder. Raises InputRefused if no new folder can be there.
+
+    This is called before a long query, so that a folder that cannot be made costs no time.
+    """
+    check_folder(folder)
+    holding = contextlib.ExitStack()
+    new_folder = holding.enter_context(leftovers.folder_beside(folder, "parts")) / "made"
+    new_folder.mkdir(mode=0o700)
+    return Parts(
+        folder=folder,
+        name=name,
+        suffix=suffix,
+        most_rows=most_rows,
+        open_writer=open_writer,
+        new_folder=new_folder,
+        holding=holding,
+    )
 
 
 def _force(stream: BinaryIO) -> None:

@@ -105,7 +105,7 @@ class _People:
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
+class _RowPast:
     """Rows of earlier imports that rows of this one repeat, by arrival."""
 
     profiles: dict[int, int]
@@ -197,9 +197,11 @@ def _claims(relations: Relations, staged: Staged) -> Mapping[int, Identities]:
     return claims
 
 
-def _past_of(relations: Relations, segments: Sequence[Segment], arrivals: Iterable[int]) -> _Past:
+def _past_of(
+    relations: Relations, segments: Sequence[Segment], arrivals: Iterable[int]
+) -> _RowPast:
     """Return what earlier rows brought, by their arrivals."""
-    past = _Past({}, {})
+    past = _RowPast({}, {})
     for row in rows_with_arrivals(relations, segments, sorted({*arrivals})):
         past.profiles[row.arrival] = row.profile
         past.brought[row.arrival] = {CODE[kind] for kind in row.identities}

@@ -52,7 +52,7 @@ asof join store.line_run as run on row.arrival >= run.first_arrival
 DROPPED = "select arrival, code from store.dropped"
 
 
-class RowPlace(NamedTuple):
+class EnrichedPlace(NamedTuple):
     """Where a row stands in the files."""
 
     file: str
@@ -252,9 +252,9 @@ def _enriched(
     return enriched
 
 
-def _places(store: OpenStore, number: int | None) -> dict[int, RowPlace]:
+def _places(store: OpenStore, number: int | None) -> dict[int, EnrichedPlace]:
     """Return where each row of an import stands, by its arrival."""
     if not number:
         return {}
     rows = store.scratch.rows(PLACES, {"number": number})
-    return {arrival: RowPlace(*place) for arrival, *place in rows}
+    return {arrival: EnrichedPlace(*place) for arrival, *place in rows}

@@ -265,7 +265,7 @@ def changes_of(
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
         if who and not only:
-            raise NobodyFound(f"nobody has the {who[0]} {who[1]}")
+            raise NobodyFound.of(*who)
         yield from differences(
             profiles,
             span,

@@ -60,11 +60,14 @@ TYPES: dict[str, CalculatedType] = {
     "maximum":             CalculatedType(AGGREGATE,  True,  "number",    SYNC, "maximum"),
     "average":             CalculatedType(AGGREGATE,  True,  "number",    LATE, "average"),
     "most_frequent":       CalculatedType(AGGREGATE,  True,  "dynamic",   LATE, "most_frequent"),
-    "unique_values_count": CalculatedType(AGGREGATE,  True,  "number",    LATE, "unique_values_count"),
+    "unique_values_count": CalculatedType(AGGREGATE,  True,  "number",    LATE,
+                                          "unique_values_count"),
     "first_value":         CalculatedType(OCCURRENCE, True,  "dynamic",   ONCE, "first_occurrence"),
     "last_value":          CalculatedType(OCCURRENCE, True,  "dynamic",   LATE, "last_occurrence"),
-    "first_timestamp":     CalculatedType(OCCURRENCE, False, "timestamp", ONCE, "first_occurrence_timestamp"),
-    "last_timestamp":      CalculatedType(OCCURRENCE, False, "timestamp", SYNC, "last_occurrence_timestamp"),
+    "first_timestamp":     CalculatedType(OCCURRENCE, False, "timestamp", ONCE,
+                                          "first_occurrence_timestamp"),
+    "last_timestamp":      CalculatedType(OCCURRENCE, False, "timestamp", SYNC,
+                                          "last_occurrence_timestamp"),
     "unique_list":         CalculatedType(LIST,       True,  "list",      SYNC, "unique_list"),
 }
 # fmt: on

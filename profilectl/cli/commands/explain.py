@@ -89,7 +89,7 @@ def attribute_command(context: typer.Context, options: ExplainAttributeOptions) 
         for activity, attributes in people:
             explain.print_attributes(activity, attributes)
     if not people:
-        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
+        raise NobodyFound.of(kind, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +138,7 @@ def identity_command(context: typer.Context, options: ExplainIdentityOptions) ->
         for profile, links in people:
             explain.print_chain(profile, links)
     if not people:
-        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
-
-
-def _named(kind: str) -> str:
-    """Return the name of an identity type in a message."""
-    return "identity or MPID" if kind == "any" else kind
+        raise NobodyFound.of(kind, value)
 
 
 @explain_app.command("row", epilog="Example: profilectl explain row legacy.csv:17")

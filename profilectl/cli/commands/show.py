@@ -13,7 +13,7 @@ import typer
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import JsonOption, PickOption, WaitOption, names_of, with_options
 from profilectl.cli.who import AnyPersonFlags, who_is_meant
-from profilectl.codes import NobodyFound, UsageError
+from profilectl.codes import NobodyFound, UsageError, several_found
 from profilectl.render.screen import SECTIONS
 
 if TYPE_CHECKING:
@@ -109,12 +109,9 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
         common.store, kind, value, as_of=options.as_of, wait_s=options.wait
     )
     if not activities:
-        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
+        raise NobodyFound.of(kind, value)
     if len(activities) > 1 and options.pick is None and options.saves():
-        raise UsageError(
-            f"{len(activities)} profiles have the {_named(kind)} {value}",
-            "--pick N chooses the one to save",
-        )
+        raise several_found(len(activities), kind, value, hint="--pick N chooses the one to save")
     view = ActivityView(
         now_ms=screen.now_ms(),
         sections=options.sections(),
@@ -155,12 +152,7 @@ def _print_json(store: Path, kind: str, value: str, *, options: ShowOptions) -> 
     query = dumps({"type": kind, "value": value}, ensure_ascii=False)
     screen.print_text(f'{{"query": {query}, "profiles": [{", ".join(profiles)}]}}\n')
     if not profiles:
-        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
-
-
-def _named(kind: str) -> str:
-    """Return the name of an identity type in a message."""
-    return "identity or MPID" if kind == "any" else kind
+        raise NobodyFound.of(kind, value)
 
 
 def _chosen(activities: list[Activity], pick: int | None, view: View) -> Activity | None:

@@ -22,7 +22,7 @@ OFFERED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _FileNames:
     """The columns that a file has."""
 
     own: Sequence[str]
@@ -57,10 +57,10 @@ def maps_of(
     if len(files) + len(unread_files) < 2 or not mapped:
         return [mapped] * len(files)
     columns = {"csv": csv_names, "parquet": _parquet_names}
-    names: list[_Names | None] = []
+    names: list[_FileNames | None] = []
     for file in [*files, *unread_files]:
         own = columns[file.format](file) if file.format in columns else None
-        names.append(None if own is None else _Names(own, tuple(path_names(file))))
+        names.append(None if own is None else _FileNames(own, tuple(path_names(file))))
     _refuse_absent(mapped, names)
     return [
         mapped
@@ -70,7 +70,7 @@ def maps_of(
     ]
 
 
-def _refuse_absent(mapped: Maps, names: Sequence[_Names | None]) -> None:
+def _refuse_absent(mapped: Maps, names: Sequence[_FileNames | None]) -> None:
     """Raise InputRefused for a name that no file has. None: it is not known what a file has."""
     absent = [
         name

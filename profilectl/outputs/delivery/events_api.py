@@ -22,7 +22,7 @@ from profilectl.rules.leaving.output import DeliveryFate
 
 
 @dataclass(slots=True)
-class _Parts:
+class _RequestParts:
     """What parcels leave as."""
 
     parts: list[PackedBatch] = field(default_factory=list)
@@ -87,9 +87,9 @@ class EventsApi:
         return self._sender.post(self._url, body_of(request), {}, login=self._login)
 
 
-def _parts_of(parcels: Sequence[Parcel]) -> _Parts:
+def _parts_of(parcels: Sequence[Parcel]) -> _RequestParts:
     """Return what parcels leave as; those that are too large fail at once."""
-    leaving = _Parts()
+    leaving = _RequestParts()
     for parcel in parcels:
         try:
             parts = parcels_of(

@@ -21,6 +21,7 @@ from profilectl.files.sinks import (
     RowWriter,
     folder_of,
     packed,
+    parts_in,
     suffix_of,
     writer_of,
 )
@@ -512,12 +513,12 @@ def _groups(
 def _into_folder(pouring: _Pouring, folder: Path, group: Callable[[str], str] | None) -> int:
     """Write an export into files of a folder: all of them, or none."""
     request = pouring.request
-    parts = Parts(
+    parts = parts_in(
         folder,
         request.kind,
-        request.max_rows,
-        lambda stream: _writing(stream, request, pouring.extract),
-        suffix_of(request.format, request.compression),
+        suffix=suffix_of(request.format, request.compression),
+        most_rows=request.max_rows,
+        open_writer=lambda stream: _writing(stream, request, pouring.extract),
     )
     try:
         count = pouring.into_parts(parts, group)

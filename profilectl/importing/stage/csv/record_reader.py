@@ -47,7 +47,7 @@ class RowFault(NamedTuple):
     """The detail of the reject."""
 
 
-class Record(NamedTuple):
+class CsvRecord(NamedTuple):
     """A record that can be used."""
 
     line: int
@@ -83,7 +83,7 @@ class RowTable:
     """The name of the first; that of the second is this and `_line`."""
     count: int = 0
     """How many rows were written."""
-    waiting: list[Record] = field(default_factory=list)
+    waiting: list[CsvRecord] = field(default_factory=list)
     """Those that are not written yet."""
 
     @classmethod
@@ -94,7 +94,7 @@ class RowTable:
         fetched(connection, CREATE_LINES(table=name))
         return cls(connection, name)
 
-    def add(self, record: Record) -> bool:
+    def add(self, record: CsvRecord) -> bool:
         """Add a row; return whether rows were written with it."""
         self.waiting.append(record)
         if len(self.waiting) < ROWS:
@@ -189,7 +189,7 @@ class RecordReader:
     reject: Callable[[Reject], None]
     """Where records go that cannot be used."""
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[CsvRecord]:
         """Yield the records that can be used.
 
         Raises InputRefused where quotes are broken in too many.
@@ -223,7 +223,7 @@ class RecordReader:
             if fault:
                 self._reject(line, lines.of_record, fault)
             else:
-                yield Record(line, cells)
+                yield CsvRecord(line, cells)
         lines.close()
 
     def _reject(self, line: int, of_record: list[str], fault: RowFault) -> None:

@@ -38,7 +38,7 @@ _BOOLEAN = "(?:true|false)"
 _FILLED = r'"[^"\\\x00-\x1f]+"'
 _FILLED_GROUP = r'"([^"\\\x00-\x1f]+)"'
 _WHOLE_GROUP = r"(0|-?[1-9][0-9]{0,17})"
-# In order: an alternative is told by its first letter from all but its neighbours, and a pattern
+# In order: the first letter of an alternative differs from all but its neighbours', and a pattern
 # can be followed without going back.
 _CUSTOM_TYPE = f'"(?:{"|".join(sorted(CUSTOM_TYPES))})"'
 _OPENINGS = {"data": '{"data":{', "event_type": '{"event_type":"'}
