@@ -250,7 +250,8 @@ def test_nothing_is_left_behind_and_nothing_is_hard_without_cause(scratch: Scrat
     assert [
         name
         for (name,) in scratch.rows(
-            "select table_name from duckdb_tables() union all select view_name from duckdb_views() where not internal"
+            "select table_name from duckdb_tables() union all select view_name from"
+            " duckdb_views() where not internal"
         )
         if name.startswith("ca_")
     ] == []
@@ -277,11 +278,29 @@ times = st.sampled_from(
         2 * NOW,
     ]
 ) | st.integers(-(2**63), 2**63 - 1)
-fields = st.sampled_from([
-    "price", "price", "color", "a b", '"a.b"', "screen_name", "product_action.total_amount", "product_action.price", "product_action.products.price", "product_action.products.price",
-    "product_action.products.name", "product_action.products.quantity", "product_action.products.custom_attributes.price", "product_action.products.tags", "product_action.products",
-    "product_impressions.products.price", "product_impressions.products.name", "custom_attributes.data.price", "missing",
-])  # fmt: skip
+fields = st.sampled_from(
+    [
+        "price",
+        "price",
+        "color",
+        "a b",
+        '"a.b"',
+        "screen_name",
+        "product_action.total_amount",
+        "product_action.price",
+        "product_action.products.price",
+        "product_action.products.price",
+        "product_action.products.name",
+        "product_action.products.quantity",
+        "product_action.products.custom_attributes.price",
+        "product_action.products.tags",
+        "product_action.products",
+        "product_impressions.products.price",
+        "product_impressions.products.name",
+        "custom_attributes.data.price",
+        "missing",
+    ]
+)
 
 
 @st.composite

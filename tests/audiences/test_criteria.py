@@ -282,7 +282,8 @@ def test_the_usual_form(written_so: str, usual: str) -> None:
 
 def test_toml_dates_and_floats_are_taken() -> None:
     table = tomllib.loads(
-        'all = [{attribute = "a", before = 2024-01-31}, {attribute = "b", equals = 0.1}, {attribute = "c", after = 2024-01-31T10:00:00.5Z}]'
+        'all = [{attribute = "a", before = 2024-01-31}, {attribute = "b", equals = 0.1},'
+        ' {attribute = "c", after = 2024-01-31T10:00:00.5Z}]'
     )
 
     assert (
@@ -448,8 +449,10 @@ def test_a_membership_holds_until_it_ends(
 def test_what_criteria_read() -> None:
     found = criteria.reads(
         criterion_of(
-            "tier = 'a' and email exists and count(event 'buy' within 1 day) > 2 and event 'buy' within 1 day and device.os = 'x'"
-            " and consent gdpr.a is denied and attribution.campaign exists and audience 'vip' and location within 1 km of 0, 0"
+            "tier = 'a' and email exists and count(event 'buy' within 1 day) > 2 and event"
+            " 'buy' within 1 day and device.os = 'x'"
+            " and consent gdpr.a is denied and attribution.campaign exists and audience"
+            " 'vip' and location within 1 km of 0, 0"
         ),
         criterion_of("tier = 'b' or city = 'c'"),
     )

@@ -35,7 +35,8 @@ CASES = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("devices")
     (folder / "a.csv").write_text(
-        f"customer_id,ios_idfv,android_uuid,mp_deviceid\nA,{IDFV},,\nC,,,\nD,{OTHER},,{STAMP}\nE,,{OTHER},\nF,,,{STAMP}\n"
+        f"customer_id,ios_idfv,android_uuid,mp_deviceid\nA,{IDFV},,\nC,,,\n"
+        f"D,{OTHER},,{STAMP}\nE,,{OTHER},\nF,,,{STAMP}\n"
     )
     (folder / "b.jsonl").write_text(
         "\n".join(

@@ -325,7 +325,8 @@ def test_a_store_of_an_older_version_has_who_is_out_leave_with_the_next_import(
     ):
         scratch.run("delete from store.meta where name like 'refreshed_barring%'")
         scratch.run(
-            "insert into store.membership select profile, audience, at_ms from store.membership_change where change = 'left'"
+            "insert into store.membership select profile, audience, at_ms from"
+            " store.membership_change where change = 'left'"
         )
     assert all(people == {"bob"} for people in members_at(tmp_path)["list"].values())
     report = took(tmp_path, "app", batch("eve"))

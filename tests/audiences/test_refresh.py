@@ -212,9 +212,9 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
     assert call("check", folder=tmp_path).exit_code == 0
     told = call("explain", "--customer-id", "A", "--attribute", "orders", folder=tmp_path).stdout
     assert (
-        "orders = 2\n  calculated (rank 1): count of custom_event order\n  masks stored, from f (custom-feed), import 1"
-        in told
-    )
+        "orders = 2\n  calculated (rank 1): count of custom_event order\n  masks stored,"
+        " from f (custom-feed), import 1"
+    ) in told
     assert "not 99, from f (custom-feed), import 2" in told
     assert "refused, UA_CALCULATED_READ_ONLY" in told
     assert call("calculated", "deactivate", "orders", folder=tmp_path).exit_code == 0
@@ -223,7 +223,8 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
 
 def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
-        '{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}'
+        '{"user_identities": {"customer_id": "A"}, "events": [{"event_type":'
+        ' "session_start", "data": {}}]}'
     )
     assert run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     define = ("--type", "count", "--event-type", "session_start")

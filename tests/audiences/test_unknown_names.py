@@ -16,7 +16,7 @@ PREVIEW = "audiences preview"
 SAID = {
     # command                                                       what is said
     f"{PREVIEW} \"teir = 'gold'\"": "nobody has ever had an attribute teir; the nearest: tier\n",
-    f"{PREVIEW} \"zzz exists\"": "nobody has ever had an attribute zzz\n",
+    f'{PREVIEW} "zzz exists"': "nobody has ever had an attribute zzz\n",
     f"{PREVIEW} \"user_attributes.tier = 'gold'\"": "",
     f"{PREVIEW} \"tier = 'gold' and email exists and first_seen within 40 days\"": "",
     f"{PREVIEW} \"count(event 'boght') > 1\"": "there was never an event boght; the nearest: Bought\n",
@@ -26,7 +26,7 @@ SAID = {
     "calculated add n --type count --event bought": "",
     "calculated add m --type count --event boght": "there was never an event boght; the nearest: Bought\n",
     f"--quiet {PREVIEW} \"teir = 'gold'\"": "",
-}  # fmt: skip
+}
 
 
 @made_once

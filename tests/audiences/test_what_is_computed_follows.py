@@ -68,9 +68,15 @@ FEEDS = {"default": "app", "eu": "eu-app"}
 
 def bought(price: str, at_ms: int) -> dict[str, Any]:
     attributes = {"price": price}
-    return {"event_type": "custom_event", "data": {
-        "event_name": "buy", "custom_event_type": "other", "timestamp_unixtime_ms": at_ms, "custom_attributes": attributes,
-    }}  # fmt: skip
+    return {
+        "event_type": "custom_event",
+        "data": {
+            "event_name": "buy",
+            "custom_event_type": "other",
+            "timestamp_unixtime_ms": at_ms,
+            "custom_attributes": attributes,
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,10 @@ def take(path: Path, step: Step, number: int) -> None:
 
 def computed(scratch: Scratch) -> tuple[set[tuple[int, str, str]], set[tuple[int, str]]]:
     """Return the calculated values and the memberships of the attached store."""
-    members = "select profile, audience.name from store.membership join store.audience on audience.number = membership.audience"
+    members = (
+        "select profile, audience.name from store.membership join store.audience on"
+        " audience.number = membership.audience"
+    )
     return set(scratch.rows("select profile, name, held from store.calculated")), set(
         scratch.rows(members)
     )
@@ -251,9 +260,13 @@ def check_life(steps: list[Step], lifetime_profiles: bool) -> None:
         path = Path(name) / "store.duckdb"
         scratch = Scratch(Path(name))
         with open_store(scratch, path, create=True, write=True) as store, store.transaction():
-            store.put_settings({
-                "retention.lifetime_days": 60, "retention.retention_days": 100, "retention.lifetime_profiles": lifetime_profiles,
-            })  # fmt: skip
+            store.put_settings(
+                {
+                    "retention.lifetime_days": 60,
+                    "retention.retention_days": 100,
+                    "retention.lifetime_profiles": lifetime_profiles,
+                }
+            )
             for workspace, feed in FEEDS.items():
                 store.put_feed(Feed(feed, "sdk", workspace=workspace))
                 suffix = "" if workspace == "default" else f"_{workspace}"
@@ -377,11 +390,14 @@ def test_whoever_is_forgotten_leaves_nothing_in_whom_an_alias_made_heir(aliased:
 
 def test_a_request_for_erasure_takes_it_from_the_heir_too(aliased: Path) -> None:
     request = {
-        "regulation": "gdpr", "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798", "subject_request_type": "erasure",
-        "submitted_time": "2026-11-02T15:00:00Z", "api_version": "3.0",
+        "regulation": "gdpr",
+        "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
+        "subject_request_type": "erasure",
+        "submitted_time": "2026-11-02T15:00:00Z",
+        "api_version": "3.0",
         "subject_identities": {"controller_customer_id": {"value": "A", "encoding": "raw"}},
         "extensions": {"opendsr.mparticle.com": {"skip_waiting_period": True}},
-    }  # fmt: skip
+    }
     (aliased / "request.json").write_text(json.dumps(request))
     commanded(aliased, "privacy", "request", "request.json")
     commanded(aliased, "privacy", "run")
@@ -492,7 +508,8 @@ def test_a_batch_that_leaves_counts_nothing_that_an_alias_carried_over_later(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "c.toml").write_text(
-        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "app"\noutput = "lake"\n'
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed ='
+        ' "app"\noutput = "lake"\n'
     )
     commanded(tmp_path, "feeds", "add", "app", "--source", "sdk")
     commanded(tmp_path, "config", "apply", "c.toml")

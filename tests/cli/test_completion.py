@@ -21,9 +21,40 @@ from support.effort import spread_now
 from support.places import ROOT
 
 KEYS = [
-    "\\$(touch RAN)", "pay$(touch RAN)", "`touch RAN`", "p\\`touch RAN\\`", '"; touch RAN; "', "'; touch RAN; '", "'$(touch RAN)", "x\n$(touch RAN)", "<(touch RAN)", "\x1b[2Jx",
-    "$FirstName", "a b", "-rf", "--yes", "~root", "*", "x{a,b}", "a=b", "=ls", "a|b", "a&b", "a;b", "a:b", "(x)", "[x]", "?", "!x", "#x", "\u202egpj", "ok", "tier", "e.mail_2@x+y-z", "naïve",
-]  # fmt: skip
+    "\\$(touch RAN)",
+    "pay$(touch RAN)",
+    "`touch RAN`",
+    "p\\`touch RAN\\`",
+    '"; touch RAN; "',
+    "'; touch RAN; '",
+    "'$(touch RAN)",
+    "x\n$(touch RAN)",
+    "<(touch RAN)",
+    "\x1b[2Jx",
+    "$FirstName",
+    "a b",
+    "-rf",
+    "--yes",
+    "~root",
+    "*",
+    "x{a,b}",
+    "a=b",
+    "=ls",
+    "a|b",
+    "a&b",
+    "a;b",
+    "a:b",
+    "(x)",
+    "[x]",
+    "?",
+    "!x",
+    "#x",
+    "\u202egpj",
+    "ok",
+    "tier",
+    "e.mail_2@x+y-z",
+    "naïve",
+]
 INERT = ["e.mail_2@x+y-z", "naïve", "ok", "tier"]
 
 
@@ -95,7 +126,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with `profilectl` as it is installed."""
     path = tmp_path_factory.mktemp("bin") / "profilectl"
     path.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.argv[0] = "profilectl"; from profilectl.cli.app import main; main()\' "$@"\n'
+        f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.argv[0] = "profilectl";'
+        ' from profilectl.cli.app import main; main()\' "$@"\n'
     )
     path.chmod(0o755)
     return path.parent

@@ -141,7 +141,10 @@ def test_a_terminal_gets_lines_folded_between_words(folder: Path, command: tuple
 
 
 def test_an_opt_out_says_whether_it_is_one(tmp_path: Path) -> None:
-    batch = '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": %s}}]}\n'
+    batch = (
+        '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out",'
+        ' "data": {"is_opted_out": %s}}]}\n'
+    )
     (tmp_path / "answers.jsonl").write_text(batch % "true" + batch % "false")
     run("import", "answers.jsonl", "--feed", "app", folder=tmp_path)
     for command in (("stream",), ("events",), ("show", "A-1")):
@@ -151,7 +154,10 @@ def test_an_opt_out_says_whether_it_is_one(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_is_told_its_width_loses_no_column(tmp_path: Path) -> None:
-    batch = '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": true}}]}\n'
+    batch = (
+        '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out",'
+        ' "data": {"is_opted_out": true}}]}\n'
+    )
     (tmp_path / "answers.jsonl").write_text(batch)
     run("import", "answers.jsonl", "--feed", "app", folder=tmp_path)
     for width in ("60", "80"):

@@ -43,23 +43,77 @@ feed = "crm"
 output = "mail"
 """
 A = [
-    {"mpid": 11, "user_identities": {"customer_id": "A", "email": "a@example.com"}, "user_attributes": {"tier": "gold", "n": 1, "tag": None}, "timestamp_unixtime_ms": 1700000000000},
-    {"mpid": 12, "user_identities": {"customer_id": "B", "email": "unknown"}, "device_info": {"ios_idfv": "5A1F3C52-6F0B-4D8E-9C11-000000000001", "os_version": "17"},
-     "consent_state": {"gdpr": {"mkt": {"consented": True, "timestamp_unixtime_ms": 1700000000001}}}, "timestamp_unixtime_ms": 1700000000001,
-     "events": [{"event_type": "custom_event", "data": {"event_name": "visit", "custom_event_type": "other", "timestamp_unixtime_ms": 1700000000000 + n}} for n in (5, 3, 9)]
-     + [{"event_type": "session_start", "data": {"timestamp_unixtime_ms": 1700000000020}}]},
-    {"mpid": 13, "device_info": {"android_uuid": "X"}, "user_attributes": {"tier": "tin"}, "timestamp_unixtime_ms": 1700000000002},
-    {"user_identities": {"email": "a@example.com"}, "user_attributes": {"deep": {}}, "timestamp_unixtime_ms": 1700000000003},
+    {
+        "mpid": 11,
+        "user_identities": {"customer_id": "A", "email": "a@example.com"},
+        "user_attributes": {"tier": "gold", "n": 1, "tag": None},
+        "timestamp_unixtime_ms": 1700000000000,
+    },
+    {
+        "mpid": 12,
+        "user_identities": {"customer_id": "B", "email": "unknown"},
+        "device_info": {"ios_idfv": "5A1F3C52-6F0B-4D8E-9C11-000000000001", "os_version": "17"},
+        "consent_state": {
+            "gdpr": {"mkt": {"consented": True, "timestamp_unixtime_ms": 1700000000001}}
+        },
+        "timestamp_unixtime_ms": 1700000000001,
+        "events": [
+            {
+                "event_type": "custom_event",
+                "data": {
+                    "event_name": "visit",
+                    "custom_event_type": "other",
+                    "timestamp_unixtime_ms": 1700000000000 + n,
+                },
+            }
+            for n in (5, 3, 9)
+        ]
+        + [{"event_type": "session_start", "data": {"timestamp_unixtime_ms": 1700000000020}}],
+    },
+    {
+        "mpid": 13,
+        "device_info": {"android_uuid": "X"},
+        "user_attributes": {"tier": "tin"},
+        "timestamp_unixtime_ms": 1700000000002,
+    },
+    {
+        "user_identities": {"email": "a@example.com"},
+        "user_attributes": {"deep": {}},
+        "timestamp_unixtime_ms": 1700000000003,
+    },
     {"user_attributes": {"tier": "nobody"}},
     {"user_identities": {"email": "a@example.com"}, "user_attributes": []},
-]  # fmt: skip
+]
 B = [
-    {"user_identities": {"customer_id": "A", "email": "new@example.com"}, "user_attributes": {"tier": "lead", "n": 2}, "deleted_user_attributes": ["tag"], "timestamp_unixtime_ms": 1700000000100},
-    {"mpid": 11, "user_attributes": {"tier": "lead"}, "deleted_user_attributes": ["n"], "timestamp_unixtime_ms": 1700000000101},
-    {"user_identities": {"customer_id": "B"}, "user_attributes": {"tier": "gold"}, "timestamp_unixtime_ms": 1700000000102,
-     "attribution_info": {"service_provider": "s", "publisher": "p", "campaign": "c"},
-     "events": [{"event_type": "custom_event", "data": {"event_name": "visit", "custom_event_type": "other", "timestamp_unixtime_ms": 1700000000004}}]},
-]  # fmt: skip
+    {
+        "user_identities": {"customer_id": "A", "email": "new@example.com"},
+        "user_attributes": {"tier": "lead", "n": 2},
+        "deleted_user_attributes": ["tag"],
+        "timestamp_unixtime_ms": 1700000000100,
+    },
+    {
+        "mpid": 11,
+        "user_attributes": {"tier": "lead"},
+        "deleted_user_attributes": ["n"],
+        "timestamp_unixtime_ms": 1700000000101,
+    },
+    {
+        "user_identities": {"customer_id": "B"},
+        "user_attributes": {"tier": "gold"},
+        "timestamp_unixtime_ms": 1700000000102,
+        "attribution_info": {"service_provider": "s", "publisher": "p", "campaign": "c"},
+        "events": [
+            {
+                "event_type": "custom_event",
+                "data": {
+                    "event_name": "visit",
+                    "custom_event_type": "other",
+                    "timestamp_unixtime_ms": 1700000000004,
+                },
+            }
+        ],
+    },
+]
 
 
 def make(folder: Path) -> None:
@@ -68,7 +122,8 @@ def make(folder: Path) -> None:
         (folder / name).write_text("".join(json.dumps(one) + "\n" for one in lines))
     (folder / "ids.csv").write_text("email\na@example.com\nnobody@example.com\n")
     duckdb.connect().execute(
-        "copy (select * from (values ('A', 'iron', 'p@example.com'), ('C', 'iron', 'c@example.com'), (null, 'x', 'n/a')) as t(customer_id, tier, email))"
+        "copy (select * from (values ('A', 'iron', 'p@example.com'), ('C', 'iron',"
+        " 'c@example.com'), (null, 'x', 'n/a')) as t(customer_id, tier, email))"
         f" to '{folder / 'p.parquet'}' (format parquet)"
     )
     (folder / "erasure.json").write_text(
@@ -102,7 +157,8 @@ def make(folder: Path) -> None:
     assert call("backup", "backup.duckdb", folder=folder).exit_code == 0
     with duckdb.connect(folder / "profiles.duckdb") as connection:
         connection.execute(
-            "update outbox set state = 'dead', why = 'HTTP 400', failed_ms = 1700000000000 where output = 'mail' and import = 2"
+            "update outbox set state = 'dead', why = 'HTTP 400', failed_ms = 1700000000000"
+            " where output = 'mail' and import = 2"
         )
 
 
@@ -118,14 +174,31 @@ COMMANDS: list[tuple[str, str]] = [
     ("diff 6 0 --json", LINES),
     ("show --mpid 11 --json", JSON),
     ("show --mpid 11 --json --history --section timeline", JSON),
-    ("show --mpid 12 --json --history --section timeline --section devices --section consent --section attribution", JSON),
+    (
+        (
+            "show --mpid 12 --json --history --section timeline --section devices --section"
+            " consent --section attribution"
+        ),
+        JSON,
+    ),
     ("show --mpid 13 --json --history --section timeline", JSON),
     ("explain --mpid 11 --json", JSON),
     ("explain --mpid 12 --json", JSON),
     ("explain identity --mpid 11 --json", JSON),
     ("explain identity --mpid 12 --json", JSON),
     ("explain identity --mpid 11 --and customer_id=B --json", JSON),
-    *[(f"explain row {row} --json", JSON) for row in ("a.jsonl:1", "a.jsonl:2", "a.jsonl:4", "a.jsonl:5", "b.jsonl:1", "p.parquet:1", "p.parquet:3")],
+    *[
+        (f"explain row {row} --json", JSON)
+        for row in (
+            "a.jsonl:1",
+            "a.jsonl:2",
+            "a.jsonl:4",
+            "a.jsonl:5",
+            "b.jsonl:1",
+            "p.parquet:1",
+            "p.parquet:3",
+        )
+    ],
     ("explain rules --json", JSON),
     ("identify --email a@example.com --other unknown --json", JSON),
     ("search a@ --json", JSON),
@@ -161,13 +234,32 @@ COMMANDS: list[tuple[str, str]] = [
     ("export profiles --whole", LINES),
     ("export identities", LINES),
     ("export attributes", LINES),
-]  # fmt: skip
+]
 
 
-FREE = frozenset({
-    "user_attributes", "user_identities", "device_identities", "rest", "event", "batch", "info", "said", "columns", "attribution", "partner_identities",
-    "consent_state", "definition", "request", "state", "held", "stated", "limits", "verdicts",
-})  # fmt: skip
+FREE = frozenset(
+    {
+        "user_attributes",
+        "user_identities",
+        "device_identities",
+        "rest",
+        "event",
+        "batch",
+        "info",
+        "said",
+        "columns",
+        "attribution",
+        "partner_identities",
+        "consent_state",
+        "definition",
+        "request",
+        "state",
+        "held",
+        "stated",
+        "limits",
+        "verdicts",
+    }
+)
 """Members whose own members are somebody else's: names of attributes, or as a batch states them."""
 
 

@@ -19,7 +19,10 @@ from support.effort import spread_now
 from support.places import ROOT
 from support.stopping import Command, started
 
-CONFIG = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f"\noutput = "lake"\n'
+CONFIG = (
+    '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f"\n'
+    'output = "lake"\n'
+)
 OPENED = "profilectl.store.catalog:version_of"
 """Where every command that opens a store comes by."""
 

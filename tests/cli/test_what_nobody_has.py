@@ -84,8 +84,12 @@ def test_what_nobody_has_is_said(command: str, tmp_path: Path) -> None:
 def test_what_somebody_has_is_no_such_thing(tmp_path: Path) -> None:
     folder = store(tmp_path)
     known = (
-        f"stream --device {IDFV}", "events --name 'Product Viewed'", "events --name 'Product Viewed' --type screen_view",
-        "export imports --since 1", "diff 1 --identity email=a@example.org", "search --where \"tier = 'gold'\"",
-    )  # fmt: skip
+        f"stream --device {IDFV}",
+        "events --name 'Product Viewed'",
+        "events --name 'Product Viewed' --type screen_view",
+        "export imports --since 1",
+        "diff 1 --identity email=a@example.org",
+        "search --where \"tier = 'gold'\"",
+    )
     for command in known:
         assert run_here(*shlex.split(command), folder=folder).returncode == 0, command

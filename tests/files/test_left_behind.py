@@ -201,7 +201,10 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     with folder_beside(path, "scratch") as folder, whole_file(tmp_path / "out.jsonl") as out:
         (folder / "data").write_text("x")
         out.write(b"x")
-        program = "import sys; from pathlib import Path; from profilectl.files.leftovers import sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
+        program = (
+            "import sys; from pathlib import Path; from profilectl.files.leftovers import"
+            " sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
+        )
         done = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path)],
             capture_output=True,

@@ -35,10 +35,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 OVER_A_STORE = [
-    "import b.csv --feed g --rejects {}", "import b.csv --feed g --explain-rows {}", "import b.csv --feed g --explain-rows {} --dry-run",
-    "import b.csv --feed g --rejects-as-input {}", "plan b.csv --feed g -o {}", "plan b.csv --feed g -o p.plan --explain-rows {}",
-    "export profiles -o {}", "export batches -o {}", "export imports -o {}", "lookup b.csv -o {}", "show A --save-svg {}", "show A --save-html {}",
-]  # fmt: skip
+    "import b.csv --feed g --rejects {}",
+    "import b.csv --feed g --explain-rows {}",
+    "import b.csv --feed g --explain-rows {} --dry-run",
+    "import b.csv --feed g --rejects-as-input {}",
+    "plan b.csv --feed g -o {}",
+    "plan b.csv --feed g -o p.plan --explain-rows {}",
+    "export profiles -o {}",
+    "export batches -o {}",
+    "export imports -o {}",
+    "lookup b.csv -o {}",
+    "show A --save-svg {}",
+    "show A --save-html {}",
+]
 
 
 @pytest.mark.parametrize("command", OVER_A_STORE)
@@ -59,10 +68,15 @@ def test_no_output_takes_the_place_of_a_store(command: str, name: str, folder: P
 
 
 OVER_AN_INPUT = [
-    "import b.csv --feed g --rejects b.csv", "import b.csv --feed g --rejects-as-input b.csv", "import b.csv --feed g --explain-rows ./b.csv",
-    "plan b.csv --feed g -o b.csv", "lookup b.csv -o b.csv", "import b.csv --feed g --rejects x.csv --rejects-as-input x.csv",
-    "import b.csv --feed g --rejects x --explain-rows x", "apply load.plan --rejects load.plan",
-]  # fmt: skip
+    "import b.csv --feed g --rejects b.csv",
+    "import b.csv --feed g --rejects-as-input b.csv",
+    "import b.csv --feed g --explain-rows ./b.csv",
+    "plan b.csv --feed g -o b.csv",
+    "lookup b.csv -o b.csv",
+    "import b.csv --feed g --rejects x.csv --rejects-as-input x.csv",
+    "import b.csv --feed g --rejects x --explain-rows x",
+    "apply load.plan --rejects load.plan",
+]
 
 
 @pytest.mark.parametrize("command", spread_now(OVER_AN_INPUT, 3))

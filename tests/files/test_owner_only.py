@@ -129,7 +129,9 @@ def test_the_log_of_an_import_is_for_its_owner_while_it_works_and_after_a_kill(
 
 COMMANDS = {
     # with what of it must be there in the end
-    "import a.csv --feed f --rejects r.jsonl --rejects-as-input r2.csv --explain-rows e.jsonl": "r.jsonl",
+    (
+        "import a.csv --feed f --rejects r.jsonl --rejects-as-input r2.csv --explain-rows e.jsonl"
+    ): "r.jsonl",
     "set tier=tin --customer-id A --feed f": "profiles.duckdb",
     "export profiles -o out.jsonl": "out.jsonl",
     "export profiles -o out --partition-by tier": "out",

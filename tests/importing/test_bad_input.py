@@ -128,9 +128,14 @@ def test_one_bad_csv_row_costs_no_good_one(tmp_path: Path) -> None:
     }
     assert found == {"A": "two\nlines", "G": "7", "I": "9"}
     assert sorted((one["line"], one["code"]) for one in rejects) == [
-        (4, "CSV_TOO_FEW_CELLS"), (5, "CSV_TOO_MANY_CELLS"), (7, "NUL_CHARACTER"), (8, "ENCODING_INVALID"),
-        (9, "CSV_QUOTE"), (11, "NO_IDENTITY"), (12, "CSV_QUOTE"),
-    ]  # fmt: skip
+        (4, "CSV_TOO_FEW_CELLS"),
+        (5, "CSV_TOO_MANY_CELLS"),
+        (7, "NUL_CHARACTER"),
+        (8, "ENCODING_INVALID"),
+        (9, "CSV_QUOTE"),
+        (11, "NO_IDENTITY"),
+        (12, "CSV_QUOTE"),
+    ]
     assert report["rows"] == {"read": 10, "applied": 3, "dropped": 0, "rejected": 7}
     assert next(one["raw"] for one in rejects if one["line"] == 4) == "B,b@example.com"
 
@@ -138,18 +143,36 @@ def test_one_bad_csv_row_costs_no_good_one(tmp_path: Path) -> None:
 def test_one_bad_json_line_costs_no_good_one(tmp_path: Path) -> None:
     deep = '{"customer_id":"D","x":' + "[" * 100_000 + "]" * 100_000 + "}"
     lines = [
-        '{"customer_id":"A","x":1e400}', "[1]", "7", "oops", '{"customer_id":"B","x":NaN}', deep,
-        '{"customer_id":"C","x":"\\ud800"}', '{"customer_id":"E","x":1,"x":2}', "", '{"customer_id":"F","mpid":"x"}',
-        '{"customer_id":"G","environment":"test"}', '{"customer_id":"H","timestamp_unixtime_ms":1.5}', '{"customer_id":"I","x":"ok"}',
-    ]  # fmt: skip
+        '{"customer_id":"A","x":1e400}',
+        "[1]",
+        "7",
+        "oops",
+        '{"customer_id":"B","x":NaN}',
+        deep,
+        '{"customer_id":"C","x":"\\ud800"}',
+        '{"customer_id":"E","x":1,"x":2}',
+        "",
+        '{"customer_id":"F","mpid":"x"}',
+        '{"customer_id":"G","environment":"test"}',
+        '{"customer_id":"H","timestamp_unixtime_ms":1.5}',
+        '{"customer_id":"I","x":"ok"}',
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     report, profiles, rejects = imported(tmp_path, "a.jsonl")
     assert [one["user_identities"]["customer_id"] for one in profiles] == [["A"], ["I"]]
     assert "1e400" in run_here("export", "profiles", folder=tmp_path).stdout
     assert [(one["line"], one["code"]) for one in sorted(rejects, key=lambda one: one["line"])] == [
-        (2, "JSON_NOT_OBJECT"), (3, "JSON_NOT_OBJECT"), (4, "JSON_INVALID"), (5, "JSON_INVALID"), (6, "JSON_TOO_DEEP"),
-        (7, "LONE_SURROGATE"), (8, "DUPLICATE_KEY"), (10, "MPID_INVALID"), (11, "ENVIRONMENT_INVALID"), (12, "TIMESTAMP_INVALID"),
-    ]  # fmt: skip
+        (2, "JSON_NOT_OBJECT"),
+        (3, "JSON_NOT_OBJECT"),
+        (4, "JSON_INVALID"),
+        (5, "JSON_INVALID"),
+        (6, "JSON_TOO_DEEP"),
+        (7, "LONE_SURROGATE"),
+        (8, "DUPLICATE_KEY"),
+        (10, "MPID_INVALID"),
+        (11, "ENVIRONMENT_INVALID"),
+        (12, "TIMESTAMP_INVALID"),
+    ]
     assert report["rows"]["read"] == 12
 
 

@@ -81,18 +81,27 @@ def test_a_withdrawal_without_a_time_is_rejected_and_does_not_leave_consent_gran
     report, (reject,) = brought(
         tmp_path,
         "2.jsonl",
-        '{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":false}}}}\n',
+        (
+            '{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":false}}}}\n'
+            ""
+        ),
     )
     assert (report["rows"]["rejected"], reject["code"]) == (1, "BATCH_INVALID")
 
 
 def test_booleans_of_a_spreadsheet_are_booleans_and_no_is_none(tmp_path: Path) -> None:
-    head = f"customer_id,{CONSENT}.consented,{CONSENT}.timestamp_unixtime_ms,device_info.limit_ad_tracking,events.data.is_opted_out\n"
+    head = (
+        f"customer_id,{CONSENT}.consented,{CONSENT}.timestamp_unixtime_ms,device_info.limit_ad_tracking,events.data.is_opted_out\n"
+        ""
+    )
     report, rejects = brought(
         tmp_path,
         "a.csv",
         head
-        + "B,TRUE,1795000000000,TRUE,\nC,no,1795000000000,1,\nD,0,1795000000000,False,\nE,,,2,\nF,,,,yes\nG,,,,TRUE\n",
+        + (
+            "B,TRUE,1795000000000,TRUE,\nC,no,1795000000000,1,\nD,0,1795000000000,False,\n"
+            "E,,,2,\nF,,,,yes\nG,,,,TRUE\n"
+        ),
     )
     assert (report["rows"]["applied"], report["rows"]["rejected"]) == (3, 3)
     assert [(one["line"], one["code"], one["message"].partition(": ")[2]) for one in rejects] == [
@@ -120,7 +129,10 @@ def test_booleans_of_a_spreadsheet_are_booleans_and_no_is_none(tmp_path: Path) -
     (f"{CONSENT}.document", "v2", f"{CONSENT}.consented is missing"),
     (CONSENT, "true", f"{CONSENT} must be an object"),
     ("consent_state.gdpr", "true", "consent_state.gdpr must be an object"),
-    ("device_info.att_authorization_status", "sure", "device_info.att_authorization_status must be authorized, denied, not_determined or restricted"),
+    ("device_info.att_authorization_status", "sure", (
+"device_info.att_authorization_status must be authorized, denied, not_determined or"
+" restricted"
+)),
     ("attribution_info.campaign", "spring", "attribution_info.service_provider is missing"),
     ("api_keys.a", "k", "api_keys is an object"),
     ("events.event_type,events.data.is_opted_out.x", "opt_out,1", "event 1: data.is_opted_out must be true or false"),
@@ -150,7 +162,10 @@ def test_consent_to_a_purpose_that_is_not_defined_is_left_out_before_it_is_looke
     (tmp_path / "c.toml").write_text('[consent]\ngdpr_purposes = ["known"]\n')
     assert call("config", "apply", "c.toml", folder=tmp_path).exit_code == 0
     flat = f'{{"customer_id":"A","{CONSENT}.consented":"maybe"}}\n'
-    batch = '{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":"maybe"}}}}\n'
+    batch = (
+        '{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":"maybe"}}}}\n'
+        ""
+    )
     for name, text in (
         ("a.jsonl", flat),
         ("b.jsonl", batch),
@@ -183,13 +198,24 @@ TIMES = st.sampled_from(
 )
 TEXTS = st.sampled_from(["x", "authorized", "denied", "é", '"', "null", "{}"])
 COLUMNS = {
-    f"{CONSENT}.consented": BOOLEANS, f"{CONSENT}.timestamp_unixtime_ms": TIMES, f"{CONSENT}.document": TEXTS,
-    "consent_state.ccpa.data_sale_opt_out.consented": BOOLEANS, "consent_state.ccpa.data_sale_opt_out.timestamp_unixtime_ms": TIMES,
-    "consent_state.ccpa.other.consented": BOOLEANS, "device_info.limit_ad_tracking": BOOLEANS,
-    "device_info.att_authorization_status": st.sampled_from(["authorized", "denied", "Denied", "no"]), "device_info.brand": TEXTS,
-    "attribution_info.service_provider": TEXTS, "attribution_info.publisher": TEXTS, "attribution_info.campaign": TEXTS,
-    "partner_identities.p": TEXTS, "application_info.os": TEXTS, "api_keys.a": st.sampled_from(["k"]),
-}  # fmt: skip
+    f"{CONSENT}.consented": BOOLEANS,
+    f"{CONSENT}.timestamp_unixtime_ms": TIMES,
+    f"{CONSENT}.document": TEXTS,
+    "consent_state.ccpa.data_sale_opt_out.consented": BOOLEANS,
+    "consent_state.ccpa.data_sale_opt_out.timestamp_unixtime_ms": TIMES,
+    "consent_state.ccpa.other.consented": BOOLEANS,
+    "device_info.limit_ad_tracking": BOOLEANS,
+    "device_info.att_authorization_status": st.sampled_from(
+        ["authorized", "denied", "Denied", "no"]
+    ),
+    "device_info.brand": TEXTS,
+    "attribution_info.service_provider": TEXTS,
+    "attribution_info.publisher": TEXTS,
+    "attribution_info.campaign": TEXTS,
+    "partner_identities.p": TEXTS,
+    "application_info.os": TEXTS,
+    "api_keys.a": st.sampled_from(["k"]),
+}
 # Each column is rarely empty: half a statement must be as likely as a whole one.
 flat_rows = st.lists(
     st.fixed_dictionaries(
@@ -327,6 +353,7 @@ def test_booleans_of_parquet_are_booleans_whatever_their_type(tmp_path: Path) ->
 
 def test_numbers_of_a_flat_row_are_booleans_too(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
-        '{"customer_id":"A","device_info.limit_ad_tracking":1}\n{"customer_id":"A","device_info":"x","device_info.limit_ad_tracking":false}\n'
+        '{"customer_id":"A","device_info.limit_ad_tracking":1}\n'
+        '{"customer_id":"A","device_info":"x","device_info.limit_ad_tracking":false}\n'
     )
     assert outcomes(tmp_path, "a.jsonl")[0] == {"device_info": {"limit_ad_tracking": True}}

@@ -39,9 +39,15 @@ def test_a_line_that_names_the_delimiter_is_obeyed(tmp_path: Path, sep: str) -> 
     said = f'"sep={delimiter}"' if '"' in sep else f"sep={delimiter}"
     done = take(
         tmp_path,
-        f"{said}\r\ncustomer_id{delimiter}email{delimiter}tier\r\n0017{delimiter}ada@example.com{delimiter}gold, x; y\r\n"
+        (
+            f"{said}\r\ncustomer_id{delimiter}email{delimiter}tier\r\n"
+            f"0017{delimiter}ada@example.com{delimiter}gold, x; y\r\n"
+        )
         if delimiter not in ",;"
-        else f"{said}\r\ncustomer_id{delimiter}email{delimiter}tier\r\n0017{delimiter}ada@example.com{delimiter}gold\r\n",
+        else (
+            f"{said}\r\ncustomer_id{delimiter}email{delimiter}tier\r\n"
+            f"0017{delimiter}ada@example.com{delimiter}gold\r\n"
+        ),
     )
     assert done.returncode == 0, done.stderr
     assert people(tmp_path)["0017"]["email"] == "ada@example.com"
@@ -50,7 +56,10 @@ def test_a_line_that_names_the_delimiter_is_obeyed(tmp_path: Path, sep: str) -> 
 
 
 def test_lines_above_the_header_are_skipped_when_asked(tmp_path: Path) -> None:
-    content = 'Contacts by Account\nAs of 2024-02-29 "open\n\n"Contact ID","Email"\n"003A1","ada@example.com"\n"Total Records","1",""\n,1\n'
+    content = (
+        'Contacts by Account\nAs of 2024-02-29 "open\n\n"Contact ID","Email"\n'
+        '"003A1","ada@example.com"\n"Total Records","1",""\n,1\n'
+    )
     done = take(
         tmp_path,
         content,
@@ -171,9 +180,18 @@ def test_names_that_are_names_are_not_said_to_be_data(tmp_path: Path) -> None:
 
 
 def test_a_manifest_by_place_names_the_columns_in_the_notice(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text(json.dumps({"hasHeaderRow": False, "columns": [
-        {"column": "Number", "field": "customer_id"}, {"field": "user_attributes.tier"}, {"column": "Internal", "action": "ignore"},
-    ]}))  # fmt: skip
+    (tmp_path / "m.json").write_text(
+        json.dumps(
+            {
+                "hasHeaderRow": False,
+                "columns": [
+                    {"column": "Number", "field": "customer_id"},
+                    {"field": "user_attributes.tier"},
+                    {"column": "Internal", "action": "ignore"},
+                ],
+            }
+        )
+    )
     done = take(tmp_path, "\n\nC-1,gold,x\n", "--manifest", "m.json")
     assert done.returncode == 0, done.stderr
     assert (
@@ -188,7 +206,10 @@ def test_a_row_that_repeats_the_header_is_rejected_as_that(tmp_path: Path) -> No
     for name, broken in (("fast.csv", ""), ("careful.csv", 'x,"y"z,\n')):
         store = tmp_path / name.replace(".", "_")
         store.mkdir()
-        content = f"customer_id, email,tier\nA,a@example.com,x\n{broken}customer_id, email,tier\ncustomer_id,email,tier\ncustomer_id,email,other\n"
+        content = (
+            f"customer_id, email,tier\nA,a@example.com,x\n{broken}customer_id, email,tier\n"
+            "customer_id,email,tier\ncustomer_id,email,other\n"
+        )
         done = take(store, content, "--json", name=name)
         assert done.returncode == 3, done.stderr
         extra = 1 if broken else 0
@@ -217,7 +238,10 @@ def test_a_row_that_repeats_the_header_has_that_reason_whatever_else_is_wrong_wi
 
 
 def test_the_totals_of_a_report_are_nobody(tmp_path: Path) -> None:
-    report = 'Contacts by Account\nAs of 2024-02-29\n\n"Contact ID","Email"\n"003A1","ada@example.com"\n"Total Records","1"\n'
+    report = (
+        'Contacts by Account\nAs of 2024-02-29\n\n"Contact ID","Email"\n'
+        '"003A1","ada@example.com"\n"Total Records","1"\n'
+    )
     assert (
         take(tmp_path, report, "--skip-lines", "3", "--map", "Contact ID=customer_id").returncode
         == 3

@@ -81,14 +81,20 @@ def test_columns_of_one_name_are_told_apart_by_place(tmp_path: Path) -> None:
         "0017": {"mobile_number": "+44 20 7946 0001", "email": "ada@example.com"}
     }
     assert json.loads(done.stdout)["files"][0]["columns"] == {
-        "customer_id": "user_identities.customer_id", "Phone": "user_identities.mobile_number", "Phone (#3)": "ignored", "email": "user_identities.email",
-    }  # fmt: skip
+        "customer_id": "user_identities.customer_id",
+        "Phone": "user_identities.mobile_number",
+        "Phone (#3)": "ignored",
+        "email": "user_identities.email",
+    }
 
 
 def test_all_faults_of_a_header_stand_in_one_message(tmp_path: Path) -> None:
     done = take(
         tmp_path,
-        "customer_id,x,x,y,y,y,,foo.bar,baz.q,Email,a,user_attributes.a\nA,1,2,3,4,5,6,7,8,9,10,11\n",
+        (
+            "customer_id,x,x,y,y,y,,foo.bar,baz.q,Email,a,user_attributes.a\n"
+            "A,1,2,3,4,5,6,7,8,9,10,11\n"
+        ),
         "--map",
         "nope=tier",
     )
@@ -245,9 +251,9 @@ def test_a_spelling_of_nothing_is_an_empty_cell_in_every_column(
     tmp_path: Path, broken: bool
 ) -> None:
     content = (
-        'CUSTOMER_ID,EMAIL,CITY,\n1001,ada@example.com,Leeds,\n1002,\\N,\\N,NULL\n\\N,\\N,Nantes,\n"\\N","\\N","a \\N",\n'
-        + ("x\n" if broken else "")
-    )
+        "CUSTOMER_ID,EMAIL,CITY,\n1001,ada@example.com,Leeds,\n1002,\\N,\\N,NULL\n"
+        '\\N,\\N,Nantes,\n"\\N","\\N","a \\N",\n'
+    ) + ("x\n" if broken else "")
     done = take(tmp_path, content, "--null", "\\N", "--null", "NULL")
     assert done.returncode == 3
     assert people(tmp_path) == {"1001": {"email": "ada@example.com", "CITY": "Leeds"}, "1002": {}}
@@ -386,7 +392,8 @@ def test_cells_of_every_dialect_come_back_byte_for_byte(tmp_path: Path, seed: in
                 connection, InputFile("a.csv", file, "", "csv"), header, "t", lambda reject: None
             )
             found = connection.execute(
-                f"select {', '.join(f't.c{place}' for place in range(width))} from t join t_line on t.rowid = seq order by seq"
+                f"select {', '.join(f't.c{place}' for place in range(width))} from t join"
+                " t_line on t.rowid = seq order by seq"
             ).fetchall()
         # An unquoted row of one empty cell is a blank line, which is none.
         kept = [row for row, text in zip(rows, written, strict=True) if text]

@@ -95,7 +95,10 @@ def test_rejecting_row_by_row_is_an_option(tmp_path: Path, name: str, content: b
     "content",
     [
         # UTF-8, one byte lost
-        b"email,name\na@example.com,M\xc3\xbcller\nb@example.com,Zo\xc3\xab\nc@example.com,M\xc3ller\n",
+        (
+            b"email,name\na@example.com,M\xc3\xbcller\nb@example.com,Zo\xc3\xab\n"
+            b"c@example.com,M\xc3ller\n"
+        ),
         "email,name\na@example.com,Привет\n".encode("windows-1251"),
         "email,name\na@example.com,日本語テキスト\n".encode("shift-jis"),
         b"email,name\na@example.com,x\x81y\n",  # no character of windows-1252

@@ -120,7 +120,10 @@ def test_a_waiting_batch_of_the_other_environment_does_not_go_with_the_erased(
                 {"environment": environment, "identities": {}, "attributes": {}, "mpid": 12}
             )
             store.execute(
-                "insert into outbox (output, feed, arrival, import, at_ms, state, content) values ('o', 1, $arrival, 1, 0, 'waiting', $content)",
+                (
+                    "insert into outbox (output, feed, arrival, import, at_ms, state, content)"
+                    " values ('o', 1, $arrival, 1, 0, 'waiting', $content)"
+                ),
                 {"arrival": arrival, "content": content},
             )
     place = next(

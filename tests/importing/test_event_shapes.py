@@ -34,10 +34,63 @@ from profilectl.store.segments import known_events
 # What a line is broken with: what stands between values, what may not stand in a string, numbers
 # that are spelled oddly, and what the cutting itself looks for.
 PIECES = [
-    '"', "\\", '\\"', ",", ":", "{", "}", "[", "]", " ", "\t", "\0", "\x01", "\x1f", "\x7f", "\u2028", "é", "🙂", "'", "-", "0", "+", ".", "1e5", "1.50", "-0", "null", "true", "NaN",
-    "Infinity", "\\u0000", "\\u0022", "\\ud800", '""', '"a":1,', ",,", "n" * 257, "x" * 4100, '"events":[', '"events":[{"data":{', ',{"data":{', '{"data":{', "}]", "]}", "},", "profilectl: cut out",
-    MARK, f'"events":{MARK}', f'"events":{MARK},', '"event_type":"custom_event"', ',"event_type":"view"', '"event_name":"",', '"custom_event_type":"odd",', "9" * 20, ": ", ", ",
-]  # fmt: skip
+    '"',
+    "\\",
+    '\\"',
+    ",",
+    ":",
+    "{",
+    "}",
+    "[",
+    "]",
+    " ",
+    "\t",
+    "\0",
+    "\x01",
+    "\x1f",
+    "\x7f",
+    "\u2028",
+    "é",
+    "🙂",
+    "'",
+    "-",
+    "0",
+    "+",
+    ".",
+    "1e5",
+    "1.50",
+    "-0",
+    "null",
+    "true",
+    "NaN",
+    "Infinity",
+    "\\u0000",
+    "\\u0022",
+    "\\ud800",
+    '""',
+    '"a":1,',
+    ",,",
+    "n" * 257,
+    "x" * 4100,
+    '"events":[',
+    '"events":[{"data":{',
+    ',{"data":{',
+    '{"data":{',
+    "}]",
+    "]}",
+    "},",
+    "profilectl: cut out",
+    MARK,
+    f'"events":{MARK}',
+    f'"events":{MARK},',
+    '"event_type":"custom_event"',
+    ',"event_type":"view"',
+    '"event_name":"",',
+    '"custom_event_type":"odd",',
+    "9" * 20,
+    ": ",
+    ", ",
+]
 PIECES_OF_LINES = [one for one in PIECES if one not in ("\0", "\x01")]
 """A file with one of these is read line by line in Python, all of it."""
 NAMES = ["purchase", "view", "é", "a b", "it's", "}]", "{[]}", ",{data:{", "profilectl: cut out"]
@@ -251,7 +304,10 @@ def test_what_matches_a_shape(found: tuple[list[Any], list[str]]) -> None:
 @given(alike())
 @example(
     [
-        '{"user_attributes":{"events":[{"data":{},"event_type":"session_start"}]},"events":["profilectl: cut out"],"user_identities":{"customer_id":"A"}}',
+        (
+            '{"user_attributes":{"events":[{"data":{},"event_type":"session_start"}]},"events":["profilectl:'
+            ' cut out"],"user_identities":{"customer_id":"A"}}'
+        ),
         '{"user_identities":{"customer_id":"B"},"events":[{"data":{},"event_type":"session_start"}]}',
     ]
 )

@@ -49,7 +49,10 @@ quick = settings(
 @given(lines(), st.sampled_from([None, None, "Attributes Updated"]))
 @example(
     [
-        '{"user_identities":{"customer_id":"A"},"events":[{"data":{"a": 1e5,"b": [1.0 ],"event_name":"x","custom_event_type":"other"},"event_type":"custom_event"}]}'
+        (
+            '{"user_identities":{"customer_id":"A"},"events":[{"data":{"a": 1e5,"b": [1.0'
+            ' ],"event_name":"x","custom_event_type":"other"},"event_type":"custom_event"}]}'
+        )
     ],
     None,
 )
@@ -75,11 +78,22 @@ def test_events_of_lines_at_length(part: int) -> None:
 
 
 COLUMNS = [
-    "events.event_type", "events.data.event_name", "events.data.custom_event_type", "events.data.timestamp_unixtime_ms",
-    "events.data.custom_attributes.price", "events.data.custom_attributes.a.b", "events.data.screen_name", "events.data.is_opted_out",
-    "events.data.product_action.action", "events.data.product_action.total_amount", "events.data.product_action.products.name",
-    "events.data.product_action.products.price", "events.data.promotion_action.action", "events.data.session_id", "events.data.label",
-]  # fmt: skip
+    "events.event_type",
+    "events.data.event_name",
+    "events.data.custom_event_type",
+    "events.data.timestamp_unixtime_ms",
+    "events.data.custom_attributes.price",
+    "events.data.custom_attributes.a.b",
+    "events.data.screen_name",
+    "events.data.is_opted_out",
+    "events.data.product_action.action",
+    "events.data.product_action.total_amount",
+    "events.data.product_action.products.name",
+    "events.data.product_action.products.price",
+    "events.data.promotion_action.action",
+    "events.data.session_id",
+    "events.data.label",
+]
 CELLS = [
     "",
     "",
@@ -164,10 +178,17 @@ def test_events_of_columns_at_length() -> None:
 
 def test_the_page_s_batch_with_an_event(tmp_path: Path) -> None:
     batch = {
-        "events": [{"data": {"event_name": "Attributes Updated", "custom_event_type": "other"}, "event_type": "custom_event"}],
-        "user_identities": {"email": "john.smith@example.com", "customerid": "JohnSmith911"}, "user_attributes": {"skill_level": 9},
-        "deleted_user_attributes": ["color_preference"], "environment": "production",
-    }  # fmt: skip
+        "events": [
+            {
+                "data": {"event_name": "Attributes Updated", "custom_event_type": "other"},
+                "event_type": "custom_event",
+            }
+        ],
+        "user_identities": {"email": "john.smith@example.com", "customerid": "JohnSmith911"},
+        "user_attributes": {"skill_level": 9},
+        "deleted_user_attributes": ["color_preference"],
+        "environment": "production",
+    }
     (tmp_path / "page.jsonl").write_text(json.dumps(batch) + "\n")
     assert call("import", "page.jsonl", "--feed", "crm", folder=tmp_path).exit_code == 0
     (tmp_path / "plain.csv").write_text("customerid,skill_level\nJohnSmith911,10\n")
@@ -211,7 +232,10 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
     "said", spread_now(["NaN", "-NaN", "nan", "Infinity", "-inf", "[1, inf]", "[-Infinity]"], 3)
 )
 def test_an_event_with_a_number_that_is_none_is_rejected(said: str, tmp_path: Path) -> None:
-    line = '{"user_identities":{"customer_id":"N"},"events":[{"event_type":"custom_event","data":{"event_name":"view","custom_event_type":"other","custom_attributes":{"x":%s}}}]}\n'
+    line = (
+        '{"user_identities":{"customer_id":"N"},"events":[{"event_type":"custom_event","data":{"event_name":"view","custom_event_type":"other","custom_attributes":{"x":%s}}}]}\n'
+        ""
+    )
     (tmp_path / "a.jsonl").write_text(line % said + line % '"inf"')
     done = run_here("import", "a.jsonl", "--feed", "f", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["reasons"] == {"JSON_INVALID": 1}

@@ -27,10 +27,50 @@ from profilectl.store.scratch import Scratch
 
 LONGEST_S = 10
 TOKENS = [
-    b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b'"', b'""', b"\n", b"\r", b"\r\n", b",", b";", b"\t", b"{", b"}", b"[", b"]", b":", b"\\", b"\\u0000", b"\\ud800",
-    b"null", b"NaN", b"1e999", b"-0", b"9" * 400, b"[" * 300, b'{"a":' * 300, b"user_identities", b"user_attributes", b"customer_id", b"deleted_user_attributes",
-    b'"mpid":1', b'"environment":"x"', b"\xc3", b"\xed\xa0\x80", "\u2028".encode(), "😀".encode(), b"\x1f", b"\x1fSET", b"PAR1", b"\x1f\x8b", b"PK\x03\x04", b"(\xb5/\xfd",
-]  # fmt: skip
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b'"',
+    b'""',
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b",",
+    b";",
+    b"\t",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b"\\",
+    b"\\u0000",
+    b"\\ud800",
+    b"null",
+    b"NaN",
+    b"1e999",
+    b"-0",
+    b"9" * 400,
+    b"[" * 300,
+    b'{"a":' * 300,
+    b"user_identities",
+    b"user_attributes",
+    b"customer_id",
+    b"deleted_user_attributes",
+    b'"mpid":1',
+    b'"environment":"x"',
+    b"\xc3",
+    b"\xed\xa0\x80",
+    "\u2028".encode(),
+    "😀".encode(),
+    b"\x1f",
+    b"\x1fSET",
+    b"PAR1",
+    b"\x1f\x8b",
+    b"PK\x03\x04",
+    b"(\xb5/\xfd",
+]
 
 
 def sources() -> dict[str, bytes]:
@@ -52,9 +92,14 @@ def sources() -> dict[str, bytes]:
         compression="none",
     )
     return {
-        "legacy.csv": lines("legacy.csv", 14), "loyalty.csv": lines("loyalty.csv", 10), "batches.jsonl": lines("batches.jsonl", 8),
-        "john.json": (SAMPLES / "john-smith.json").read_bytes(), "plain.parquet": plain.getvalue(), "packed.parquet": packed.getvalue(), "nested.parquet": nested.getvalue(),
-    }  # fmt: skip
+        "legacy.csv": lines("legacy.csv", 14),
+        "loyalty.csv": lines("loyalty.csv", 10),
+        "batches.jsonl": lines("batches.jsonl", 8),
+        "john.json": (SAMPLES / "john-smith.json").read_bytes(),
+        "plain.parquet": plain.getvalue(),
+        "packed.parquet": packed.getvalue(),
+        "nested.parquet": nested.getvalue(),
+    }
 
 
 def mutated(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
@@ -89,7 +134,8 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
     """Import so many mutated files, each into a copy of one store; return how they ended."""
     base = folder / "base.duckdb"
     (folder / "base.csv").write_text(
-        "customer_id,email,tier\nK-101630,oyvind.moen@example.org,old\n0004711,elke.vogt@example.org,old\n"
+        "customer_id,email,tier\nK-101630,oyvind.moen@example.org,old\n"
+        "0004711,elke.vogt@example.org,old\n"
     )
     import_files(base, ImportRequest([str(folder / "base.csv")], "f"))
     before = hashlib.sha256(base.read_bytes()).hexdigest()

@@ -271,7 +271,10 @@ def test_two_columns_of_one_identity_are_held_against_each_other_by_its_key(tmp_
 
 def test_of_several_columns_each_one_that_is_nobodys_is_counted(tmp_path: Path) -> None:
     (tmp_path / "three.csv").write_text(
-        "email,user_identities.email,E-Mail\nnull,ada@example.com,none\nADA@example.com,null,x@example.com\nn/a,n/a,\n",
+        (
+            "email,user_identities.email,E-Mail\nnull,ada@example.com,none\n"
+            "ADA@example.com,null,x@example.com\nn/a,n/a,\n"
+        ),
         "utf-8",
     )
     done = call(

@@ -60,7 +60,10 @@ def customers(profiles: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_fault_in_one_element_of_an_array_costs_no_other_element(tmp_path: Path) -> None:
-    content = '[{"customer_id":"C-1","tier":"gold"},\n {"customer_id":"C-2","tier":"a","tier":"b"},\n{"customer_id":"C-3"}]\n'
+    content = (
+        '[{"customer_id":"C-1","tier":"gold"},\n'
+        ' {"customer_id":"C-2","tier":"a","tier":"b"},\n{"customer_id":"C-3"}]\n'
+    )
     report, profiles, rejects = imported(tmp_path, "a.json", content)
     assert customers(profiles) == ["C-1", "C-3"]
     assert report["rows"] == {"read": 3, "applied": 2, "dropped": 0, "rejected": 1}
@@ -78,20 +81,25 @@ def test_a_fault_in_one_element_of_an_array_costs_no_other_element(tmp_path: Pat
 
 def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Path) -> None:
     content = (
-        '[\n  {\n    "customer_id": "A",\n    "x": 1\n  },\n  {\n    "customer_id": "B",\n    "x": 01\n  },\n  7, {"x": 2},\r\n'
-        '  {"customer_id": "C", "x": "a\tb"},\n  {"customer_id": "D", "customer_id": "E"}, {"customer_id": "F", "x": 3}\n]'
+        '[\n  {\n    "customer_id": "A",\n    "x": 1\n  },\n  {\n    "customer_id": "B",\n'
+        '    "x": 01\n  },\n  7, {"x": 2},\r\n'
+        '  {"customer_id": "C", "x": "a\tb"},\n  {"customer_id": "D", "customer_id": "E"},'
+        ' {"customer_id": "F", "x": 3}\n]'
     )
     report, profiles, rejects = imported(tmp_path, "a.json", content)
     assert [
         (one["provenance"]["x"]["file"], one["provenance"]["x"]["line"]) for one in profiles
     ] == [("a.json", 2), ("a.json", 12)]
-    assert [(one["line"], one["code"], one["message"].removeprefix(f"{sentence(one['code'])}: ")) for one in rejects] == [
+    assert [
+        (one["line"], one["code"], one["message"].removeprefix(f"{sentence(one['code'])}: "))
+        for one in rejects
+    ] == [
         (6, "JSON_INVALID", "element 2, line 8, column 11: Expecting ',' delimiter"),
         (10, "JSON_NOT_OBJECT", "element 3, line 10, column 3: a number"),
         (10, "NO_IDENTITY", "element 4, line 10, column 6"),
         (11, "JSON_INVALID", "element 5, line 11, column 31: Invalid control character at"),
         (12, "DUPLICATE_KEY", "element 6, line 12, column 24: customer_id"),
-    ]  # fmt: skip
+    ]
     assert rejects[2]["raw"] == '{"x": 2}'
     assert report["rows"]["rejected"] == 5
     said = call("explain", "row", "a.json:12", folder=tmp_path)
@@ -176,7 +184,10 @@ def test_an_array_takes_the_time_of_its_lines(tmp_path: Path) -> None:
 
 # Flat rows
 
-NESTED = '{"userId":"C-1","emailAddress":"ada@example.com","traits":{"plan":"pro","address":{"city":"Leeds"}},"ids":[{"x":1}]}\n'
+NESTED = (
+    '{"userId":"C-1","emailAddress":"ada@example.com","traits":{"plan":"pro","address":{"city":"Leeds"}},"ids":[{"x":1}]}\n'
+    ""
+)
 
 
 @pytest.mark.parametrize(
@@ -193,16 +204,22 @@ def test_objects_of_a_flat_row_are_attributes_with_dotted_names(
     assert attributes(profiles) == [{"traits.address.city": "Leeds", "traits.plan": "pro"}]
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"ids": 1}}
     assert report["files"][0]["columns"] == {
-        "userId": "user_identities.customer_id", "emailAddress": "user_identities.email", "traits.plan": "user_attributes.traits.plan",
-        "traits.address.city": "user_attributes.traits.address.city", "ids": "user_attributes.ids",
-    }  # fmt: skip
+        "userId": "user_identities.customer_id",
+        "emailAddress": "user_identities.email",
+        "traits.plan": "user_attributes.traits.plan",
+        "traits.address.city": "user_attributes.traits.address.city",
+        "ids": "user_attributes.ids",
+    }
 
 
 def test_a_batch_keeps_the_rule_of_the_platform_for_objects(tmp_path: Path) -> None:
     report, profiles, _ = imported(
         tmp_path,
         "a.jsonl",
-        '{"user_identities":{"customer_id":"A"},"user_attributes":{"t":{"a":1},"u":{"$oid":"x"},"v":1}}\n',
+        (
+            '{"user_identities":{"customer_id":"A"},"user_attributes":{"t":{"a":1},"u":{"$oid":"x"},"v":1}}\n'
+            ""
+        ),
     )
     assert attributes(profiles) == [{"v": 1}]
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"t": 1, "u": 1}}
@@ -217,7 +234,7 @@ def test_the_shapes_of_nested_values(tmp_path: Path) -> None:
         '{"customer_id":"D","user_attributes.home":{"city":"Metz"},"email":{"address":"x"},"context":{"a":"1"}}',
         '{"customer_id":"E","x":' + '{"a":' * 60 + "1" + "}" * 60 + ',"' + "k" * 300 + '":{"a":1}}',
         '{"customer_id":"F","foo.bar":1}',
-    ]  # fmt: skip
+    ]
     report, profiles, rejects = imported(tmp_path, "a.jsonl", "\n".join(lines))
     assert customers(profiles) == ["A", "D", "E"]
     assert attributes(profiles) == [
@@ -242,8 +259,11 @@ def test_values_of_mongo_are_themselves(tmp_path: Path) -> None:
         '"l":[{"$oid":"a"},{"$oid":"b"}],"in":{"at":{"$date":1700000000000}},"nan":{"$numberDouble":"NaN"},"two":{"$oid":"a","x":1}}'
     )
     lines = [
-        first, '{"_id":{"$numberLong":"447700900123"}}', '{"_id":{"$numberDouble":"447700900124.0"}}', '{"_id":{"$numberDouble":"1.5"}}',
-    ]  # fmt: skip
+        first,
+        '{"_id":{"$numberLong":"447700900123"}}',
+        '{"_id":{"$numberDouble":"447700900124.0"}}',
+        '{"_id":{"$numberDouble":"1.5"}}',
+    ]
     report, profiles, rejects = imported(
         tmp_path, "a.jsonl", "\n".join(lines), "--map", "_id=customer_id"
     )
@@ -260,11 +280,13 @@ def test_values_of_mongo_are_themselves(tmp_path: Path) -> None:
 
 def test_the_columns_of_flat_rows_are_told_as_those_of_a_csv_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
-        '{"Customer ID":"A","tier":"x"}\n{"user_identities":{"customer_id":"B"}}\n{"e-mail":"q","Email":"a@x.org","t":{"a":1}}\n'
+        '{"Customer ID":"A","tier":"x"}\n{"user_identities":{"customer_id":"B"}}\n'
+        '{"e-mail":"q","Email":"a@x.org","t":{"a":1}}\n'
     )
     done = run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     assert (
-        "a.jsonl: Customer ID -> user_identities.customer_id, tier -> user_attributes.tier, e-mail -> user_attributes.e-mail,"
+        "a.jsonl: Customer ID -> user_identities.customer_id, tier ->"
+        " user_attributes.tier, e-mail -> user_attributes.e-mail,"
         " Email -> user_identities.email, t.a -> user_attributes.t.a"
     ) in done.stderr.replace("\n", "")
 
@@ -328,7 +350,10 @@ def test_a_mapping_fits_several_files_together(tmp_path: Path) -> None:
 
 
 def test_two_keys_mapped_to_one_field_never_overwrite_each_other(tmp_path: Path) -> None:
-    content = '{"id":"A","a":"x","b":null}\n{"id":"B","a":"x","b":"y"}\n{"id":"C","m":1,"n":2}\n{"id":"D","m":9,"n":null}\n'
+    content = (
+        '{"id":"A","a":"x","b":null}\n{"id":"B","a":"x","b":"y"}\n{"id":"C","m":1,"n":2}\n'
+        '{"id":"D","m":9,"n":null}\n'
+    )
     options = (
         "--map",
         "id=customer_id",
@@ -402,12 +427,29 @@ def test_a_dotted_key_that_is_no_field_is_read_as_unknown_says(choice: str, tmp_
 # Numbers
 
 NUMBERS = [
-    ("447700900003.0", "447700900003"), ("1e3", "1000"), ("1E+3", "1000"), ("1000e-3", "1"), ("-5.0", "-5"), ("-0.0", "0"), ("0e999999999999999999999", "0"),
-    ("12.50e1", "125"), ("9007199254740991.0", "9007199254740991"), ("123456789012345678901234567890", "123456789012345678901234567890"), ("7", "7"), ("-0", "0"),
-    ("0.00001e5", "1"), ("1" + "0" * 400 + "e-400", "1"),
-    ("1.5", None), ("9007199254740992.0", None), ("1e16", None), ("1e999999999999999999", None), ("1e-999999999999999999", None), ("1e" + "9" * 5000, None), ("true", None),
+    ("447700900003.0", "447700900003"),
+    ("1e3", "1000"),
+    ("1E+3", "1000"),
+    ("1000e-3", "1"),
+    ("-5.0", "-5"),
+    ("-0.0", "0"),
+    ("0e999999999999999999999", "0"),
+    ("12.50e1", "125"),
+    ("9007199254740991.0", "9007199254740991"),
+    ("123456789012345678901234567890", "123456789012345678901234567890"),
+    ("7", "7"),
+    ("-0", "0"),
+    ("0.00001e5", "1"),
+    ("1" + "0" * 400 + "e-400", "1"),
+    ("1.5", None),
+    ("9007199254740992.0", None),
+    ("1e16", None),
+    ("1e999999999999999999", None),
+    ("1e-999999999999999999", None),
+    ("1e" + "9" * 5000, None),
+    ("true", None),
     ("[1]", None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -427,14 +469,21 @@ def test_python_gets_numbers_of_any_size_exactly(tmp_path: Path) -> None:
     imported(
         tmp_path,
         "a.jsonl",
-        '{"customer_id":"C-3","huge":1e999999999999999999999,"tiny":-1e-999999999999999999999,"d":1.10,"e":1e400,"i":12345678901234567890,"l":[1,2e999999999999999999999]}\n',
+        (
+            '{"customer_id":"C-3","huge":1e999999999999999999999,"tiny":-1e-999999999999999999999,"d":1.10,"e":1e400,"i":12345678901234567890,"l":[1,2e999999999999999999999]}\n'
+            ""
+        ),
     )
     (found,) = Store(tmp_path / "profiles.duckdb").profile(customer_id="C-3")
     values = {key: one.value for key, one in found.attributes.items()}
     assert values == {
-        "huge": "1e999999999999999999999", "tiny": "-1e-999999999999999999999", "d": Decimal("1.10"), "e": Decimal("1e400"), "i": 12345678901234567890,
+        "huge": "1e999999999999999999999",
+        "tiny": "-1e-999999999999999999999",
+        "d": Decimal("1.10"),
+        "e": Decimal("1e400"),
+        "i": 12345678901234567890,
         "l": [1, "2e999999999999999999999"],
-    }  # fmt: skip
+    }
     assert isinstance(values["huge"], Number)
     assert str(values["d"]) == "1.10"
 
@@ -451,13 +500,49 @@ def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(
 # JSON itself, by its grammar: every shape as a document, in an array and as a line
 
 RIGHT = [
-    '{"a":"\\u00e9\\ud83d\\ude00\\/\\b"}', '{"":0}', '{"a":-0.1e-7}', '{"a":[[[]]]}', ' {"a" : 1 , "b":[ ] } ', '{"a":"\x7f\u2028"}', '{"a":1E400}', '{"a":[1,null,{"b":false}]}',
-    '"text"', "[]", "-0", "null",
-]  # fmt: skip
+    '{"a":"\\u00e9\\ud83d\\ude00\\/\\b"}',
+    '{"":0}',
+    '{"a":-0.1e-7}',
+    '{"a":[[[]]]}',
+    ' {"a" : 1 , "b":[ ] } ',
+    '{"a":"\x7f\u2028"}',
+    '{"a":1E400}',
+    '{"a":[1,null,{"b":false}]}',
+    '"text"',
+    "[]",
+    "-0",
+    "null",
+]
 WRONG = [
-    '{"a":1,}', "{'a':1}", "{a:1}", '{"a" 1}', '{"a":1 "b":2}', '{"a":01}', '{"a":+1}', '{"a":1.}', '{"a":.5}', '{"a":0x10}', '{"a":NaN}', '{"a":-Infinity}', '{"a":"\t"}', '{"a":"\\x"}',
-    '{"a":"\\u12"}', '{"a":tru}', '{"a":[1,]}', '{"a":1}//', '{"a":1}}', '{"a":[1}', '{"a":', '{"a":"', "{", "nul", '{"a":1,,"b":2}', '{:1}', '{"a":\u00a01}', '{"a":"\\ud800"}',
-]  # fmt: skip
+    '{"a":1,}',
+    "{'a':1}",
+    "{a:1}",
+    '{"a" 1}',
+    '{"a":1 "b":2}',
+    '{"a":01}',
+    '{"a":+1}',
+    '{"a":1.}',
+    '{"a":.5}',
+    '{"a":0x10}',
+    '{"a":NaN}',
+    '{"a":-Infinity}',
+    '{"a":"\t"}',
+    '{"a":"\\x"}',
+    '{"a":"\\u12"}',
+    '{"a":tru}',
+    '{"a":[1,]}',
+    '{"a":1}//',
+    '{"a":1}}',
+    '{"a":[1}',
+    '{"a":',
+    '{"a":"',
+    "{",
+    "nul",
+    '{"a":1,,"b":2}',
+    "{:1}",
+    '{"a":\u00a01}',
+    '{"a":"\\ud800"}',
+]
 
 
 INSIDE = [

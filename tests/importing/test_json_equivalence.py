@@ -102,12 +102,25 @@ def objects(depth: int) -> st.SearchStrategy[str]:
 
 VALUES = st.one_of(st.sampled_from(SCALARS + MONGO), objects(2))
 KEYS = {
-    "customer_id": st.sampled_from(IDENTITIES), "id": st.sampled_from(IDENTITIES), "E-mail": st.sampled_from(SCALARS), "email": st.sampled_from(['"a@x.org"', '"b@x.org"', "5"]),
-    "tier": VALUES, "o": VALUES, "o.a": VALUES, "whole": VALUES, "_id": VALUES, "user_attributes.tier": VALUES, "$firstname": VALUES, "foo.bar": VALUES,
-    "mpid": st.sampled_from(["7", "7.0", "0", '"-5"', "null", '"NULL"']), "environment": st.sampled_from(['"production"', '"-"', "null", '"x"']),
-    "t": st.sampled_from(["5", '"6"', '{"$date":{"$numberLong":"5"}}', "null", "1.0"]), "deleted_user_attributes": st.sampled_from(['"tier"', '"-"', "null"]),
-    "ios_idfv": st.sampled_from(['"0a0a0a0a-1111-2222-3333-444444444444"', "7"]), "device_info.limit_ad_tracking": st.sampled_from(["true", '"true"', "null"]),
-}  # fmt: skip
+    "customer_id": st.sampled_from(IDENTITIES),
+    "id": st.sampled_from(IDENTITIES),
+    "E-mail": st.sampled_from(SCALARS),
+    "email": st.sampled_from(['"a@x.org"', '"b@x.org"', "5"]),
+    "tier": VALUES,
+    "o": VALUES,
+    "o.a": VALUES,
+    "whole": VALUES,
+    "_id": VALUES,
+    "user_attributes.tier": VALUES,
+    "$firstname": VALUES,
+    "foo.bar": VALUES,
+    "mpid": st.sampled_from(["7", "7.0", "0", '"-5"', "null", '"NULL"']),
+    "environment": st.sampled_from(['"production"', '"-"', "null", '"x"']),
+    "t": st.sampled_from(["5", '"6"', '{"$date":{"$numberLong":"5"}}', "null", "1.0"]),
+    "deleted_user_attributes": st.sampled_from(['"tier"', '"-"', "null"]),
+    "ios_idfv": st.sampled_from(['"0a0a0a0a-1111-2222-3333-444444444444"', "7"]),
+    "device_info.limit_ad_tracking": st.sampled_from(["true", '"true"', "null"]),
+}
 
 
 @st.composite
@@ -153,10 +166,32 @@ PLAIN = [
     "[]",
 ]
 PLAIN_KEYS = {
-    "customer_id": ['"A"', '"B"', '" a "', "7", "1234567890123456789", "-0", "7.0", "null", '"NULL"', '""', '"null"', '"1.2E+11"'], "email": ['"a@x.org"', '"A@X.org"', "null", "5"],
-    "tier": PLAIN, "id": ['"A"', '"B"', "null", "7"], "t": ["5", '"6"', "null"], "mpid": ["7", "0", "null"], "environment": ['"production"', '"development"', "null", '"-"'],
-    "source_request_id": ['"r"', '"-"', "null"], "ios_idfv": ['"0A0a0a0a-1111-2222-3333-444444444444"', '"x"', "null"], "user_attributes.tier": PLAIN, "whole": PLAIN, "a b": PLAIN,
-}  # fmt: skip
+    "customer_id": [
+        '"A"',
+        '"B"',
+        '" a "',
+        "7",
+        "1234567890123456789",
+        "-0",
+        "7.0",
+        "null",
+        '"NULL"',
+        '""',
+        '"null"',
+        '"1.2E+11"',
+    ],
+    "email": ['"a@x.org"', '"A@X.org"', "null", "5"],
+    "tier": PLAIN,
+    "id": ['"A"', '"B"', "null", "7"],
+    "t": ["5", '"6"', "null"],
+    "mpid": ["7", "0", "null"],
+    "environment": ['"production"', '"development"', "null", '"-"'],
+    "source_request_id": ['"r"', '"-"', "null"],
+    "ios_idfv": ['"0A0a0a0a-1111-2222-3333-444444444444"', '"x"', "null"],
+    "user_attributes.tier": PLAIN,
+    "whole": PLAIN,
+    "a b": PLAIN,
+}
 
 
 @st.composite
@@ -189,7 +224,8 @@ def by_engine(
         lines = [
             line
             for (line,) in scratch.rows(
-                f"select line from ({profiles_of(opened).json_lines('', provenance=True)}) order by profile"
+                f"select line from ({profiles_of(opened).json_lines('', provenance=True)})"
+                " order by profile"
             )
         ]
         secret = opened.meta("secret")

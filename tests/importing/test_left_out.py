@@ -207,11 +207,13 @@ ODD_NAMED = {
 def test_set_and_deleted_and_unknown_reserved_keys_are_warned_of(tmp_path: Path) -> None:
     put_lines(tmp_path / "a.jsonl", ODD)
     (tmp_path / "a.csv").write_text(
-        f'customer_id,k,$plan,$FIRSTNAME,deleted_user_attributes\nA,1,p,Bo,"[""k"",""gone""]"\nB,1,x,,\nC,{LONG},{LONG},,k\n'
+        "customer_id,k,$plan,$FIRSTNAME,deleted_user_attributes\n"
+        f'A,1,p,Bo,"[""k"",""gone""]"\nB,1,x,,\nC,{LONG},{LONG},,k\n'
     )
     wide = ",".join(f"c{n}" for n in range(99))
     (tmp_path / "w.csv").write_text(
-        f"customer_id,k,$plan,{wide},deleted_user_attributes\nA,1,p,{',' * 98},k\nB,1,x,{',' * 98},\nC,{LONG},{LONG},{',' * 98},k\n"
+        f"customer_id,k,$plan,{wide},deleted_user_attributes\nA,1,p,{',' * 98},k\n"
+        f"B,1,x,{',' * 98},\nC,{LONG},{LONG},{',' * 98},k\n"
     )
     for name in ("a.jsonl", "a.csv", "w.csv"):
         found = report_of(tmp_path, name)

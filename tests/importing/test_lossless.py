@@ -27,10 +27,46 @@ from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 
 HARD = [
-    "01234", " leading", "trailing ", "1e5", "TRUE", "true", "2024-01-02", "NULL", "null", "\\N", "é", "e\u0301",
-    "😀", "\u202e", "a,b", 'say "hi"', '"', '""', "line\nbreak", "cr\r\nlf", "lone\rreturn", "tab\t", "9" * 400, "0x10", "1_000", "-0", "+44",
-    "\x1f", "\x1fnull", "\x1f'x", "=1+1", "[red]x[/red]", "\x1b[31m", "'", "''", "x" * 4096, "#c", "NaN", "1.10",
-]  # fmt: skip
+    "01234",
+    " leading",
+    "trailing ",
+    "1e5",
+    "TRUE",
+    "true",
+    "2024-01-02",
+    "NULL",
+    "null",
+    "\\N",
+    "é",
+    "e\u0301",
+    "😀",
+    "\u202e",
+    "a,b",
+    'say "hi"',
+    '"',
+    '""',
+    "line\nbreak",
+    "cr\r\nlf",
+    "lone\rreturn",
+    "tab\t",
+    "9" * 400,
+    "0x10",
+    "1_000",
+    "-0",
+    "+44",
+    "\x1f",
+    "\x1fnull",
+    "\x1f'x",
+    "=1+1",
+    "[red]x[/red]",
+    "\x1b[31m",
+    "'",
+    "''",
+    "x" * 4096,
+    "#c",
+    "NaN",
+    "1.10",
+]
 text = st.one_of(
     st.sampled_from(HARD),
     st.text(
@@ -116,7 +152,10 @@ def test_a_json_value_comes_back_digit_for_digit(
     texts = [exact(value) for value in values]
     file.write_text(
         "".join(
-            f'{{"user_identities":{gap}{{"customer_id":{gap}"C{place}"}},{gap}"user_attributes":{gap}{{"k":{gap}{one}}}}}\n'
+            (
+                f'{{"user_identities":{gap}{{"customer_id":{gap}"C{place}"}},{gap}"user_attributes":{gap}{{"k":{gap}{one}}}}}\n'
+                ""
+            )
             for place, one in enumerate(texts)
         ),
         encoding="utf-8",

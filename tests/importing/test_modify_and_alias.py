@@ -184,7 +184,9 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
             lines = [
                 line
                 for (line,) in store.scratch.rows(
-                    f"select line from ({profiles_of(store).json_lines('', provenance=True)}) order by profile"
+                    "select line from"
+                    f" ({profiles_of(store).json_lines('', provenance=True)}) order by"
+                    " profile"
                 )
             ]
         ours = [engine_canonical(parse_json(line)) for line in lines]

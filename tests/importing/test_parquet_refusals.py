@@ -139,11 +139,20 @@ def test_a_float_identity_rejects_its_row_by_name(tmp_path: Path) -> None:
 
 
 def test_a_rejected_row_is_written_down_digit_for_digit(tmp_path: Path) -> None:
-    table = pa.table({
-        "customer_id": ["C-1", None], "ltv": pa.array([Decimal("1.10"), Decimal("12345678901234567890123.45")], pa.decimal128(38, 2)), "score": [1.0, math.nan],
-        "down": [1.0, -math.inf], "wide": pa.array([None, Decimal("1e-7")], pa.decimal256(60, 7)), "at": pa.array([0, 1750000000123456789], pa.timestamp("ns", "UTC")),
-        'a "b"': [{"c": 1, "d": ["x"]}, {"c": 2**60, "d": ["\n", None]}], "m": pa.array([None, [("k", 1)]], pa.map_(pa.string(), pa.int64())),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "customer_id": ["C-1", None],
+            "ltv": pa.array(
+                [Decimal("1.10"), Decimal("12345678901234567890123.45")], pa.decimal128(38, 2)
+            ),
+            "score": [1.0, math.nan],
+            "down": [1.0, -math.inf],
+            "wide": pa.array([None, Decimal("1e-7")], pa.decimal256(60, 7)),
+            "at": pa.array([0, 1750000000123456789], pa.timestamp("ns", "UTC")),
+            'a "b"': [{"c": 1, "d": ["x"]}, {"c": 2**60, "d": ["\n", None]}],
+            "m": pa.array([None, [("k", 1)]], pa.map_(pa.string(), pa.int64())),
+        }
+    )
     for columns in (table.column_names, [name for name in table.column_names if name != "wide"]):
         pq.write_table(table.select(columns), tmp_path / "a.parquet")
         assert (

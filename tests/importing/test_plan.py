@@ -163,6 +163,7 @@ def test_a_dry_run_without_a_store_makes_none(tmp_path: Path) -> None:
 def test_a_dry_run_shows_examples_of_every_change_and_reason(folder: Path) -> None:
     (folder / "c.jsonl").write_text(
         '{"user_identities":{"customer_id":"A","email":"a@x.org"},"user_attributes":{"tier":"lead","new":"1"},"deleted_user_attributes":["city"]}\n'
+        ""
         '{"user_identities":{"customer_id":"N"},"user_attributes":{"tier":"tin"}}\n'
         '{"user_attributes":{"tier":"tin"}}\n'
     )

@@ -22,7 +22,10 @@ OPT_OUT: dict[str, Any] = {"event_type": "opt_out", "data": {"is_opted_out": Tru
 LEVELS = ("create-and-update", "update-only", "read-only")
 CONFIG = (
     "".join(
-        f'[feeds.{level}]\nprotection = "{level}"\n[connections.{level}]\nfeed = "{level}"\noutput = "lake"\n'
+        (
+            f'[feeds.{level}]\nprotection = "{level}"\n[connections.{level}]\nfeed ='
+            f' "{level}"\noutput = "lake"\n'
+        )
         for level in LEVELS
     )
     + """
@@ -310,13 +313,13 @@ def check_plain_stream() -> None:
     plain = happened()["plain"]
     assert "read-only.jsonl:4" in plain
     assert (
-        "no MPID: the feed may only read: what has events leaves as it came, and nothing of it is kept"
-        in plain
-    )
+        "no MPID: the feed may only read: what has events leaves as it came, and nothing"
+        " of it is kept"
+    ) in plain
     assert (
-        "no MPID: the feed may only update, and nobody matched: it is dropped, and counted for the bill"
-        in plain
-    )
+        "no MPID: the feed may only update, and nobody matched: it is dropped, and counted"
+        " for the bill"
+    ) in plain
     assert "1 custom_event, 1 opt_out" in plain
 
 
@@ -324,9 +327,9 @@ def check_enrich() -> None:
     told = happened()["told"]
     one = told["read-only"].split("read-only.jsonl:")[1]  # unknown, without events
     assert (
-        "READ_ONLY: the feed may only read: what has events leaves as it came, and nothing of it is kept"
-        in one
-    )
+        "READ_ONLY: the feed may only read: what has events leaves as it came, and nothing"
+        " of it is kept"
+    ) in one
     assert "without MPID, and with nothing of a profile" in one
     assert "-> lake: does not leave: the batch has no events, and nothing of it is kept" in one
     assert "rides with the next event" not in told["read-only"]

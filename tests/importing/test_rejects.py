@@ -58,9 +58,8 @@ def test_rejects_are_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
     ]
     assert [(one["file"], one["line"]) for one in rejects_of(tmp_path, "r.jsonl")] == order
     assert [(one["file"], one["line"]) for one in rejects_of(tmp_path, "e.jsonl")] == order
-    assert (
-        (tmp_path / "mend.csv").read_text()
-        == "email,environment\n,\nx\n,\ny\nc@example.com,nowhere\nz\n,\nd@example.com,elsewhere\nw\n"
+    assert (tmp_path / "mend.csv").read_text() == (
+        "email,environment\n,\nx\n,\ny\nc@example.com,nowhere\nz\n,\nd@example.com,elsewhere\nw\n"
     )
     import duckdb
 
@@ -73,7 +72,8 @@ def test_what_is_said_of_rows_is_in_the_order_of_lines_whatever_it_is(tmp_path: 
         "email,x\nnull,1\na@example.com,2\n,3\nb@example.com,4,5\nnull@null.com,7\n"
     )
     (tmp_path / "b.jsonl").write_text(
-        '{"email":"c@example.com","t":{}}\n{"x":1}\n{"email":"d@example.com","user_attributes":{"a":[[1]]}}\n'
+        '{"email":"c@example.com","t":{}}\n{"x":1}\n'
+        '{"email":"d@example.com","user_attributes":{"a":[[1]]}}\n'
     )
     rejected(tmp_path, "a.csv", "b.jsonl", "--explain-rows", "e.jsonl")
     order = [(one["file"], one["line"]) for one in rejects_of(tmp_path, "e.jsonl")]
@@ -118,7 +118,10 @@ def people(folder: Path) -> dict[str, dict[str, Any]]:
     return {one["user_identities"]["email"][0]: one for one in map(json.loads, lines)}
 
 
-CSV = 'email,"the note",n\r\n,"two\r\nlines, quoted",007\r\nb@example.com,x\r\nc@example.com,fine,1\r\n,y,2\r\n'
+CSV = (
+    'email,"the note",n\r\n,"two\r\nlines, quoted",007\r\nb@example.com,x\r\n'
+    "c@example.com,fine,1\r\n,y,2\r\n"
+)
 
 
 def test_rejects_of_a_csv_file_are_read_as_rows_of_that_file(tmp_path: Path) -> None:
@@ -334,7 +337,8 @@ def test_a_map_fits_the_rejects_and_the_other_files_together(tmp_path: Path) -> 
 
 def test_a_reject_of_parquet_names_its_row(tmp_path: Path) -> None:
     duckdb.execute(
-        f"copy (select * from (values (null, 'x'), ('A', 'y')) as t(customer_id, n)) to '{tmp_path}/a.parquet' (format parquet)"
+        "copy (select * from (values (null, 'x'), ('A', 'y')) as t(customer_id, n)) to"
+        f" '{tmp_path}/a.parquet' (format parquet)"
     )
     assert run_here("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 3
     reject = json.loads((tmp_path / "a.parquet.rejects.jsonl").read_text())

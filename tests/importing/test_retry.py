@@ -66,7 +66,10 @@ def test_what_applied_nothing_is_imported_again(tmp_path: Path) -> None:
     report = brought(tmp_path, "a.csv", "--protection", "update-only")
     assert report["import"] == 2
     assert report["notices"] == [
-        "a.csv: import 1 brought this content before and applied none of its rows: it is imported again"
+        (
+            "a.csv: import 1 brought this content before and applied none of its rows: it is"
+            " imported again"
+        )
     ]
 
 

@@ -37,9 +37,9 @@ def test_rows_and_other_profiles_count_together(tmp_path: Path) -> None:
     refused = run_here("import", "b.csv", "--feed", "f", "--max-shared", "119", folder=tmp_path)
     assert refused.returncode == 4
     assert (
-        "60 rows and 60 other profiles share the email office@example.com, more than --max-shared 119"
-        in refused.stderr
-    )
+        "60 rows and 60 other profiles share the email office@example.com, more than"
+        " --max-shared 119"
+    ) in refused.stderr
     assert (
         brought(tmp_path, "b.csv", "--max-shared", "120", "--dry-run")["examples"]["shared"][0][
             "profiles"

@@ -148,7 +148,8 @@ def test_columns_of_times_are_held_to_the_rule(tmp_path: Path) -> None:
 
 def test_typed_times_of_parquet_are_held_to_the_rule(tmp_path: Path) -> None:
     duckdb.connect().execute(
-        "copy (select * from (values ('A', timestamp '1969-12-31 23:59:59'), ('B', timestamp '2020-01-01'), ('C', timestamp '290000-01-01'), ('D', null))"
+        "copy (select * from (values ('A', timestamp '1969-12-31 23:59:59'), ('B',"
+        " timestamp '2020-01-01'), ('C', timestamp '290000-01-01'), ('D', null))"
         f" as one(customer_id, timestamp_unixtime_ms)) to '{tmp_path / 'a.parquet'}'"
     )
     applied, rejects = imported(tmp_path, "a.parquet")
@@ -269,26 +270,76 @@ def test_usage_tells_a_time_that_no_month_has_as_it_is(tmp_path: Path) -> None:
 
 
 COMMANDS = [
-    ["calculated", "add", "buys", "--type", "count", "--event", "buy", "--within", "30 days"], ["calculated", "add", "last", "--type", "last_timestamp", "--event", "buy"],
-    ["calculated", "add", "first", "--type", "first_value", "--of", "x", "--event", "buy", "--since", "2020-01-01"], ["calculated", "recalculate"],
-    ["audiences", "add", "a1", "count(event 'buy' within 30d) >= 1"], ["audiences", "add", "a2", "first_seen within 7 days or last_seen before '2000-01-01'"],
-    ["audiences", "refresh"], ["audiences", "refresh", "--now", "9999-12-31"], ["audiences", "members", "a2"], ["audiences", "diff", "a2"],
-    *(["show", "--customer-id", f"C{n}", *more] for n in (0, len(TIMES) - 1) for more in ([], ["--json"])),
-    ["access", "--customer-id", f"C{len(TIMES) - 1}", "-o", "j.json", "--html", "h.html"], ["explain", "--customer-id", "C0", "--attribute", "tier"],
-    ["stats"], ["usage"], ["usage", "--rows"], ["search", "C"], ["events"], ["events", "--since", "2020-01-01", "--json"], ["stream"], ["diff", "1"], ["imports", "show", "1"],
-    ["check"], *(["export", what, "--format", form, "-o", f"{what}.{form}"] for what in ("profiles", "identities", "attributes", "imports") for form in ("jsonl", "csv", "parquet")),
-    ["export", "profiles", "--whole", "-o", "whole.jsonl"], ["export", "batches", "-o", "batches.jsonl"], ["push", "--events", "--dry-run", "r.jsonl"],
-    ["push", "--dry-run", "r2.jsonl"], ["push", "--events", "--historical-after", "72", "--dry-run", "r3.jsonl"], ["config", "apply", "o.toml"], ["forward"], ["outbox", "list"],
-    ["set", "--customer-id", "C0", "tier=x"], ["modify", "--customer-id", "C0", "--add", "other=z"], ["backup", "b.duckdb"], ["compact"],
-    ["retention", "set", "--lifetime-days", "90", "--retention-days", "730"], ["retention", "apply", "--dry-run", "--now", "9999-12-31"], ["retention", "apply"],
-    ["forget", "--customer-id", "C5", "--yes"], ["usage"], ["check"],
-]  # fmt: skip
+    ["calculated", "add", "buys", "--type", "count", "--event", "buy", "--within", "30 days"],
+    ["calculated", "add", "last", "--type", "last_timestamp", "--event", "buy"],
+    [
+        "calculated",
+        "add",
+        "first",
+        "--type",
+        "first_value",
+        "--of",
+        "x",
+        "--event",
+        "buy",
+        "--since",
+        "2020-01-01",
+    ],
+    ["calculated", "recalculate"],
+    ["audiences", "add", "a1", "count(event 'buy' within 30d) >= 1"],
+    ["audiences", "add", "a2", "first_seen within 7 days or last_seen before '2000-01-01'"],
+    ["audiences", "refresh"],
+    ["audiences", "refresh", "--now", "9999-12-31"],
+    ["audiences", "members", "a2"],
+    ["audiences", "diff", "a2"],
+    *(
+        ["show", "--customer-id", f"C{n}", *more]
+        for n in (0, len(TIMES) - 1)
+        for more in ([], ["--json"])
+    ),
+    ["access", "--customer-id", f"C{len(TIMES) - 1}", "-o", "j.json", "--html", "h.html"],
+    ["explain", "--customer-id", "C0", "--attribute", "tier"],
+    ["stats"],
+    ["usage"],
+    ["usage", "--rows"],
+    ["search", "C"],
+    ["events"],
+    ["events", "--since", "2020-01-01", "--json"],
+    ["stream"],
+    ["diff", "1"],
+    ["imports", "show", "1"],
+    ["check"],
+    *(
+        ["export", what, "--format", form, "-o", f"{what}.{form}"]
+        for what in ("profiles", "identities", "attributes", "imports")
+        for form in ("jsonl", "csv", "parquet")
+    ),
+    ["export", "profiles", "--whole", "-o", "whole.jsonl"],
+    ["export", "batches", "-o", "batches.jsonl"],
+    ["push", "--events", "--dry-run", "r.jsonl"],
+    ["push", "--dry-run", "r2.jsonl"],
+    ["push", "--events", "--historical-after", "72", "--dry-run", "r3.jsonl"],
+    ["config", "apply", "o.toml"],
+    ["forward"],
+    ["outbox", "list"],
+    ["set", "--customer-id", "C0", "tier=x"],
+    ["modify", "--customer-id", "C0", "--add", "other=z"],
+    ["backup", "b.duckdb"],
+    ["compact"],
+    ["retention", "set", "--lifetime-days", "90", "--retention-days", "730"],
+    ["retention", "apply", "--dry-run", "--now", "9999-12-31"],
+    ["retention", "apply"],
+    ["forget", "--customer-id", "C5", "--yes"],
+    ["usage"],
+    ["check"],
+]
 
 
 @pytest.mark.slow
 def test_every_command_survives_what_is_already_stored(tmp_path: Path) -> None:
     (tmp_path / "o.toml").write_text(
-        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.a]\nfeed = "f"\noutput = "lake"\n'
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.a]\nfeed ='
+        ' "f"\noutput = "lake"\n'
     )
     old_store(tmp_path)
     for command in COMMANDS:

@@ -62,10 +62,21 @@ def applied(folder: Path, text: str) -> None:
 def rows_of(people: dict[str, str | None], **more: Any) -> list[dict[str, Any]]:
     """Return batches of people and their tiers."""
     return [
-        {"user_identities": {"customer_id": name, "email": f" {name}@Example.org", "mobile_number": f"+44 7700 9000{place:02}"},
-         **({"user_attributes": {"tier": tier}} if tier else {"deleted_user_attributes": ["tier"]}), **more}
+        {
+            "user_identities": {
+                "customer_id": name,
+                "email": f" {name}@Example.org",
+                "mobile_number": f"+44 7700 9000{place:02}",
+            },
+            **(
+                {"user_attributes": {"tier": tier}}
+                if tier
+                else {"deleted_user_attributes": ["tier"]}
+            ),
+            **more,
+        }
         for place, (name, tier) in enumerate(people.items())
-    ]  # fmt: skip
+    ]
 
 
 def imported(folder: Path, batches: Sequence[dict[str, Any]], feed: str = "app") -> None:
@@ -136,7 +147,8 @@ def everything(folder: Path) -> str:
 
 def test_a_connection_of_an_audience_is_declared_written_back_and_read_again(folder: Path) -> None:
     stated = (
-        'identities = ["email", "mobile_number"]\nhash = "sha256"\nphone = "digits"\nattributes = ["tier"]\nactive = false\n'
+        'identities = ["email", "mobile_number"]\nhash = "sha256"\nphone = "digits"\n'
+        'attributes = ["tier"]\nactive = false\n'
         'consent = { regulation = "gdpr", purpose = "marketing" }'
     )
     applied(folder, config(stated))
@@ -160,10 +172,16 @@ def test_a_connection_of_an_audience_is_declared_written_back_and_read_again(fol
     ('audience = "gold"\noutput = "mail"\nactive = 1', "", "active must be true or false"),
     ('audience = "gold"\noutput = "mail"\nsampling = 5', "", "there is no key sampling"),
     ('audience = "gold"\noutput = "mail"\nconsent = { regulation = "x" }', "", "consent must be"),
-    ('audience = "gold"\noutput = "mail"\n[connections.b]\naudience = "gold"\noutput = "mail"', "", "connects the same audience and output"),
+    ((
+'audience = "gold"\noutput = "mail"\n[connections.b]\naudience = "gold"\noutput ='
+' "mail"'
+), "", "connects the same audience and output"),
     ('audience = "gold"\noutput = "mail"', 'type = "events-api"\nhost = "us1"', "takes batches of feeds, not audiences"),
     ('feed = "app"\noutput = "mail"', 'type = "csv"\npath = "m.csv"', "takes audiences, not batches of feeds"),
-    ('audience = "gold"\noutput = "mail"\n[audiences.b]\ncriteria = "tier exists"\n[connections.b]\naudience = "b"\noutput = "mail"', 'type = "csv"\npath = "m.csv"', "one audience"),
+    ((
+'audience = "gold"\noutput = "mail"\n[audiences.b]\ncriteria = "tier exists"\n'
+'[connections.b]\naudience = "b"\noutput = "mail"'
+), 'type = "csv"\npath = "m.csv"', "one audience"),
     ('audience = "gold"\noutput = "mail"', 'type = "csv"\npath = "m.csv"\ncontent = "some"', "content = 'some'"),
     ('audience = "gold"\noutput = "mail"', 'type = "csv"\npath = "m/"', "a file"),
     ('audience = "gold"\noutput = "mail"', 'type = "csv"\npath = "profiles.duckdb"', "the store itself"),
@@ -317,7 +335,10 @@ def test_a_connection_that_is_not_active_stops_and_makes_up_for_it(folder: Path)
 def test_a_full_one_sends_the_whole_membership_again_to_the_output_that_is_named(
     folder: Path,
 ) -> None:
-    more = '[outputs.hook]\ntype = "jsonl"\npath = "hook.jsonl"\n[connections.gold-hook]\naudience = "gold"\noutput = "hook"'
+    more = (
+        '[outputs.hook]\ntype = "jsonl"\npath = "hook.jsonl"\n[connections.gold-hook]\n'
+        'audience = "gold"\noutput = "hook"'
+    )
     applied(folder, config(more=more))
     done(folder, "forward")
     done(folder, "forward", "--full", "--output", "hook")
@@ -646,7 +667,10 @@ def test_a_spreadsheet_runs_nothing_of_a_csv(folder: Path) -> None:
             folder,
             config(
                 'identities = ["customer_id"]',
-                output=f'type = "csv"\npath = "{content}.csv"\ncontent = "{content}"\nsafe_for_spreadsheets = true',
+                output=(
+                    f'type = "csv"\npath = "{content}.csv"\ncontent = "{content}"\n'
+                    "safe_for_spreadsheets = true"
+                ),
             ),
         )
         done(folder, "forward")

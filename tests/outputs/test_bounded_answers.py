@@ -359,10 +359,12 @@ def test_a_command_that_waits_for_an_answer_ends_at_once_when_it_is_interrupted(
 ) -> None:
     with attacker(silence) as there:
         (tmp_path / "c.toml").write_text(
-            f'[feeds.app]\nsource = "sdk"\n[outputs.hook]\ntype = "webhook"\nurl = "{there.url}"\n[connections.c]\nfeed = "app"\noutput = "hook"\n'
+            '[feeds.app]\nsource = "sdk"\n[outputs.hook]\ntype = "webhook"\nurl ='
+            f' "{there.url}"\n[connections.c]\nfeed = "app"\noutput = "hook"\n'
         )
         (tmp_path / "a.jsonl").write_text(
             '{"user_identities":{"email":"a@example.com"},"events":[{"event_type":"first_run","data":{}}]}\n'
+            ""
         )
         for more in (["config", "apply", "c.toml"], ["import", "a.jsonl", "--feed", "app"]):
             assert run(*more, folder=tmp_path).returncode == 0

@@ -239,7 +239,10 @@ def test_a_credential_that_would_sign_nothing_is_refused(
 ) -> None:
     connected(
         tmp_path,
-        'type = "jsonl"\npath = "o.jsonl"\n[outputs.hook]\ntype = "webhook"\nurl = "http://127.0.0.1:9"\n[outputs.lake]\ntype = "jsonl"\npath = "x"',
+        (
+            'type = "jsonl"\npath = "o.jsonl"\n[outputs.hook]\ntype = "webhook"\nurl ='
+            ' "http://127.0.0.1:9"\n[outputs.lake]\ntype = "jsonl"\npath = "x"'
+        ),
     )
     keys = tmp_path / "keys.toml"
     keys.write_text(text)
@@ -251,10 +254,16 @@ def test_a_credential_that_would_sign_nothing_is_refused(
 
 def test_a_receiver_that_asks_for_long_is_left_alone_and_holds_nobody_up(tmp_path: Path) -> None:
     with receiver(lambda got: (429, {"Retry-After": "86400"})) as there:
-        lake = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f0"\noutput = "lake"\n'
+        lake = (
+            '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed ='
+            ' "f0"\noutput = "lake"\n'
+        )
         connected(
             tmp_path,
-            f'type = "webhook"\nurl = "{there.url}"\n[outputs.a]\ntype = "webhook"\nurl = "{there.url}"\n[connections.a]\nfeed = "f0"\noutput = "a"\n{lake}',
+            (
+                f'type = "webhook"\nurl = "{there.url}"\n[outputs.a]\ntype = "webhook"\nurl ='
+                f' "{there.url}"\n[connections.a]\nfeed = "f0"\noutput = "a"\n{lake}'
+            ),
         )
         imported(tmp_path, 1, 1)
         began = time.monotonic()
@@ -268,7 +277,10 @@ def test_a_receiver_that_asks_for_long_is_left_alone_and_holds_nobody_up(tmp_pat
 @pytest.mark.slow
 def test_forwarding_goes_on_and_leaves_alone_who_takes_nothing(tmp_path: Path) -> None:
     with receiver(lambda got: (429, {"Retry-After": "86400"})) as there:
-        lake = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f0"\noutput = "lake"\n'
+        lake = (
+            '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed ='
+            ' "f0"\noutput = "lake"\n'
+        )
         connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"\n{lake}')
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         going = subprocess.Popen(
@@ -310,7 +322,10 @@ def test_an_output_that_is_not_there_is_no_output(command: str, tmp_path: Path) 
 
 
 def test_an_output_that_lacks_credentials_stops_alone(tmp_path: Path) -> None:
-    api = '[outputs.api]\ntype = "events-api"\nhost = "http://127.0.0.1:9"\n[connections.api]\nfeed = "f0"\noutput = "api"'
+    api = (
+        '[outputs.api]\ntype = "events-api"\nhost = "http://127.0.0.1:9"\n[connections.api]\n'
+        'feed = "f0"\noutput = "api"'
+    )
     connected(tmp_path, f'type = "jsonl"\npath = "o.jsonl"\n{api}')
     imported(tmp_path, 2, 2)
     done = ran(tmp_path, "forward", "--json", status=9)

@@ -57,8 +57,14 @@ def outgoing(
         ("gdpr", "ads") if name != "ccpa" else ("ccpa", "data_sale_opt_out"): {"consented": value}
         for name, value in (consent or {}).items()
     }
-    known = ProfileThen(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
-                  consent=said, consent_before=said, attribution=attribution or {})  # fmt: skip
+    known = ProfileThen(
+        mpid,
+        [Holding(kind, kind[0], 1) for kind in identities],
+        {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
+        consent=said,
+        consent_before=said,
+        attribution=attribution or {},
+    )
     return completed(
         ReceivedBatch(
             Feed("f", feed), 0, "production", 10, 11, [LeavingEvent(10, one) for one in events]
@@ -216,12 +222,21 @@ def test_the_events_api_takes_another_form() -> None:
 
 
 WRONG = [
-    ({"type": "ftp", "path": "x"}, {}, "type = 'ftp'"), ({"type": "jsonl"}, {}, "needs path"), ({"type": "webhook", "url": "http://example.com"}, {}, "plain http"),
-    ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"), ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no key secret"),
-    ({}, {"sampling": 101}, "sampling"), ({}, {"sampling": "1.234"}, "sampling"), ({}, {"attribute": {"name": "a"}}, "attribute needs name and value"),
-    ({}, {"consent": {"regulation": "hipaa"}}, "consent must be"), ({}, {"consent": {"regulation": "gdpr"}}, "purpose"), ({}, {"filter": {"events": ["x"]}}, "events must be a table"),
-    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({}, {"rule": 1}, "there is no key rule"), ({}, {"active": 1}, "active must be"),
-]  # fmt: skip
+    ({"type": "ftp", "path": "x"}, {}, "type = 'ftp'"),
+    ({"type": "jsonl"}, {}, "needs path"),
+    ({"type": "webhook", "url": "http://example.com"}, {}, "plain http"),
+    ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"),
+    ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no key secret"),
+    ({}, {"sampling": 101}, "sampling"),
+    ({}, {"sampling": "1.234"}, "sampling"),
+    ({}, {"attribute": {"name": "a"}}, "attribute needs name and value"),
+    ({}, {"consent": {"regulation": "hipaa"}}, "consent must be"),
+    ({}, {"consent": {"regulation": "gdpr"}}, "purpose"),
+    ({}, {"filter": {"events": ["x"]}}, "events must be a table"),
+    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"),
+    ({}, {"rule": 1}, "there is no key rule"),
+    ({}, {"active": 1}, "active must be"),
+]
 
 
 @pytest.mark.parametrize(("output", "connection", "message"), WRONG, ids=[one[2] for one in WRONG])
@@ -238,17 +253,33 @@ def test_a_wrong_configuration_is_named(
     assert message in found.value.message
 
 
-CONNECTED = '[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\nsend_new_data_points = false\n[connections.c]\nfeed = "f"\noutput = "o"\n'
+CONNECTED = (
+    '[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\nsend_new_data_points = false\n'
+    '[connections.c]\nfeed = "f"\noutput = "o"\n'
+)
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ('[outputs.a-b]\ntype = "webhook"\nurl = "https://x.org"\n[outputs.a_b]\ntype = "webhook"\nurl = "https://y.org"\n', "would have the same credentials: PROFILECTL_OUTPUT_A_B_SECRET"),
-    ('[consent]\ngdpr_purposes = ["marketing"]\n[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\n[connections.c]\nfeed = "f"\noutput = "o"\nconsent = { regulation = "gdpr", purpose = "marketting" }\n',
+    ((
+'[outputs.a-b]\ntype = "webhook"\nurl = "https://x.org"\n[outputs.a_b]\ntype ='
+' "webhook"\nurl = "https://y.org"\n'
+), "would have the same credentials: PROFILECTL_OUTPUT_A_B_SECRET"),
+    ((
+'[consent]\ngdpr_purposes = ["marketing"]\n[feeds.f]\n[outputs.o]\ntype = "jsonl"\n'
+'path = "o"\n[connections.c]\nfeed = "f"\noutput = "o"\nconsent = { regulation ='
+' "gdpr", purpose = "marketting" }\n'
+),
      "there is no purpose marketting"),
     ('[outputs.o]\ntype = "events-api"\nhost = "https://x.org?a=b"\n', "host https://x.org?a=b: this is no address"),
     (f'{CONNECTED}attribute = {{ name = "", value = "x" }}\n', "attribute needs name and value"),
-    (f'{CONNECTED}only = {{ events = {{ custom_event = ["Viewed"] }}, event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by events"),
-    (f'{CONNECTED}only = {{ event_types = ["custom_event"], event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by event_types"),
+    ((
+f'{CONNECTED}only = {{ events = {{ custom_event = ["Viewed"] }}, event_attributes = {{'
+f' custom_event = {{ Viewed = ["a"] }} }} }}\n'
+), "Viewed goes with all its attributes by events"),
+    ((
+f'{CONNECTED}only = {{ event_types = ["custom_event"], event_attributes = {{'
+f' custom_event = {{ Viewed = ["a"] }} }} }}\n'
+), "Viewed goes with all its attributes by event_types"),
 ])  # fmt: skip
 def test_a_configuration_that_could_only_go_wrong_is_refused(
     text: str, said: str, tmp_path: Path
@@ -417,9 +448,14 @@ def test_scenario_25_update_only(folder: Path) -> None:
     [batch] = forwarded(folder)
     assert (batch["user_attributes"]["tier"], batch["user_attributes"]["x"]) == ("gold", "1")
     used = json.loads(done(folder, "usage", "--json"))
-    assert [(one["feed"], one["batches"], one["billable"], one["update_only_misses"]) for one in used["imports"]] == [
-        ("crm", 1, 0, 0), ("updater", 1, 1, 1), ("updater", 1, 1, 0),
-    ]  # fmt: skip
+    assert [
+        (one["feed"], one["batches"], one["billable"], one["update_only_misses"])
+        for one in used["imports"]
+    ] == [
+        ("crm", 1, 0, 0),
+        ("updater", 1, 1, 1),
+        ("updater", 1, 1, 0),
+    ]
     assert used["months"][0]["mtu"] == 1
 
 
@@ -627,9 +663,16 @@ def test_enrich_shows_what_would_leave_and_stores_nothing(folder: Path) -> None:
     ]
     assert (folder / "profiles.duckdb").read_bytes() == before
     assert [one["line"] for one in lines] == [1, 2]
-    assert [(one["output"], one["leaves"], one.get("reason")) for line in lines for one in line["outputs"]] == [
-        ("lake", True, None), ("slim", True, None), ("lake", False, "EVENTLESS"), ("slim", False, "EVENTLESS"),
-    ]  # fmt: skip
+    assert [
+        (one["output"], one["leaves"], one.get("reason"))
+        for line in lines
+        for one in line["outputs"]
+    ] == [
+        ("lake", True, None),
+        ("slim", True, None),
+        ("lake", False, "EVENTLESS"),
+        ("slim", False, "EVENTLESS"),
+    ]
     assert lines[0]["batch"]["user_attributes"]["tier"] == "gold"
     assert "tier" not in lines[0]["outputs"][1]["batch"]["user_attributes"]
     imported(folder, "web", {"user_identities": {"customer_id": "A"}, "events": [view()]})
@@ -641,7 +684,9 @@ def test_enrich_shows_what_would_leave_and_stores_nothing(folder: Path) -> None:
 def test_a_row_of_a_flat_file_leaves_with_its_device(folder: Path) -> None:
     (folder / "in.csv").write_text(
         "customer_id,device_info.ios_idfv,events.event_type,events.data.screen_name,user_attributes.t,deleted_user_attributes\n"
-        "A,0a0a0a0a-1111-2222-3333-444444444444,screen_view,home,x,\nA,0A0A0A0A-1111-2222-3333-444444444444,screen_view,end,,t\n"
+        ""
+        "A,0a0a0a0a-1111-2222-3333-444444444444,screen_view,home,x,\n"
+        "A,0A0A0A0A-1111-2222-3333-444444444444,screen_view,end,,t\n"
     )
     done(folder, "import", "in.csv", "--feed", "web")
     first, second = forwarded(folder)

@@ -89,7 +89,8 @@ def test_events_that_a_host_accepted_are_not_sent_again_after_retention(
 
 GOLD = (
     '[feeds.app]\nsource = "sdk"\n[audiences.gold]\ncriteria = "tier = \'gold\'"\n'
-    '[outputs.mail]\ntype = "jsonl"\npath = "mail.jsonl"\n[connections.gold-mail]\naudience = "gold"\noutput = "mail"\n'
+    '[outputs.mail]\ntype = "jsonl"\npath = "mail.jsonl"\n[connections.gold-mail]\n'
+    'audience = "gold"\noutput = "mail"\n'
 )
 
 
@@ -312,11 +313,18 @@ def test_opt_outs_that_leave_as_they_are_cannot_be_left_out(what: str, tmp_path:
 # Nothing of somebody erased in any table
 
 ERIKA = {
-    "customer": "CUST-ERIKA-4711", "email": "erika.4711@example.org", "skipped": "erika-not-a-guid-4711",
-    "device": "DEADBEEF-4711-4111-8111-444444444711", "value": "nachtigallenweg-4711", "brand": "fable-4711",
-    "event": "Erika 4711 seen", "partner": "partner-of-erika-4711", "document": "document-of-erika-4711",
-    "passing": "said-in-passing-4711", "unknown": "unknown-erika-4711@example.org",
-}  # fmt: skip
+    "customer": "CUST-ERIKA-4711",
+    "email": "erika.4711@example.org",
+    "skipped": "erika-not-a-guid-4711",
+    "device": "DEADBEEF-4711-4111-8111-444444444711",
+    "value": "nachtigallenweg-4711",
+    "brand": "fable-4711",
+    "event": "Erika 4711 seen",
+    "partner": "partner-of-erika-4711",
+    "document": "document-of-erika-4711",
+    "passing": "said-in-passing-4711",
+    "unknown": "unknown-erika-4711@example.org",
+}
 TOGETHER = """
 [identity]
 strategy = "conversion"
@@ -361,13 +369,31 @@ NEW_TABLES = {
 def of_erika(**more: Any) -> dict[str, Any]:
     return {
         "user_identities": {"customer_id": ERIKA["customer"], "email": ERIKA["email"]},
-        "device_info": {"ios_idfv": ERIKA["device"], "ios_advertising_id": ERIKA["skipped"], "brand": ERIKA["brand"]},
+        "device_info": {
+            "ios_idfv": ERIKA["device"],
+            "ios_advertising_id": ERIKA["skipped"],
+            "brand": ERIKA["brand"],
+        },
         "user_attributes": {"tier": "gold", "street": ERIKA["value"]},
         "partner_identities": {"braze": ERIKA["partner"]},
-        "consent_state": {"gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": 5, "document": ERIKA["document"]}}},
-        "events": [{"event_type": "custom_event", "data": {"event_name": ERIKA["event"], "custom_event_type": "other"}}],
-        "source_request_id": f"request-{ERIKA['customer']}", **more,
-    }  # fmt: skip
+        "consent_state": {
+            "gdpr": {
+                "marketing": {
+                    "consented": True,
+                    "timestamp_unixtime_ms": 5,
+                    "document": ERIKA["document"],
+                }
+            }
+        },
+        "events": [
+            {
+                "event_type": "custom_event",
+                "data": {"event_name": ERIKA["event"], "custom_event_type": "other"},
+            }
+        ],
+        "source_request_id": f"request-{ERIKA['customer']}",
+        **more,
+    }
 
 
 def filled(folder: Path, host: str, hook: str) -> str:

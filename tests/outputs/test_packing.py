@@ -50,10 +50,19 @@ def sent(batch: Any, **more: Any) -> list[dict[str, Any]]:
 
 VALUES = [
     # as it is held          as it leaves
-    ("9", '"9"'), ("9.50", '"9.50"'), ("1e400", '"1e400"'), ("3503795095229129165747", '"3503795095229129165747"'), ("-0.0", '"-0.0"'),
-    ("true", '"true"'), ("false", '"false"'), ("null", "null"), ('""', '""'), ('"9"', '"9"'), ("[]", "[]"),
+    ("9", '"9"'),
+    ("9.50", '"9.50"'),
+    ("1e400", '"1e400"'),
+    ("3503795095229129165747", '"3503795095229129165747"'),
+    ("-0.0", '"-0.0"'),
+    ("true", '"true"'),
+    ("false", '"false"'),
+    ("null", "null"),
+    ('""', '""'),
+    ('"9"', '"9"'),
+    ("[]", "[]"),
     ('["a", 1, 2.50, true, null]', '["a","1","2.50","true",null]'),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("held", "leaves"), VALUES)
@@ -107,11 +116,17 @@ def test_a_batch_leaves_under_the_platforms_own_names_without_what_the_server_se
 
 
 BAD = [
-    ("a text", "JSON_NOT_OBJECT"), ({"email": "flat@example.com"}, "BATCH_INVALID"), ({"user_attributes": {"a": "b"}}, "NO_IDENTITY"),
-    ({"user_identities": {"email": "a@example.com"}, "unknown": 1}, "BATCH_UNKNOWN_FIELD"), ({"mpid": 2**63, "user_attributes": {}}, "MPID_INVALID"),
+    ("a text", "JSON_NOT_OBJECT"),
+    ({"email": "flat@example.com"}, "BATCH_INVALID"),
+    ({"user_attributes": {"a": "b"}}, "NO_IDENTITY"),
+    ({"user_identities": {"email": "a@example.com"}, "unknown": 1}, "BATCH_UNKNOWN_FIELD"),
+    ({"mpid": 2**63, "user_attributes": {}}, "MPID_INVALID"),
     ({"mpid": 1, "user_attributes": {"a": "x" * 131_072}}, "BATCH_TOO_LARGE"),
-    ({"mpid": 1, "user_attributes": {}, "application_info": {"name": "x" * 131_072}}, "BATCH_TOO_LARGE"),
-]  # fmt: skip
+    (
+        {"mpid": 1, "user_attributes": {}, "application_info": {"name": "x" * 131_072}},
+        "BATCH_TOO_LARGE",
+    ),
+]
 
 
 @pytest.mark.parametrize(("batch", "code"), BAD)
@@ -309,11 +324,15 @@ def test_what_is_never_sent_again_and_what_is() -> None:
 
 
 ADDRESSES = [
-    ("us1", "https://s2s.us1.mparticle.com/v2/bulkevents"), ("EU1", "https://s2s.eu1.mparticle.com/v2/bulkevents"),
-    ("https://s2s.mparticle.com", "https://s2s.mparticle.com/v2/bulkevents"), ("https://s2s.mparticle.com/v2/", "https://s2s.mparticle.com/v2/bulkevents"),
-    ("https://inbound.mparticle.com/s2s/v2", "https://inbound.mparticle.com/s2s/v2/bulkevents"), ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v2/bulkevents"),
-    ("http://localhost:1", "http://localhost:1/v2/bulkevents"), ("http://[::1]:1", "http://[::1]:1/v2/bulkevents"),
-]  # fmt: skip
+    ("us1", "https://s2s.us1.mparticle.com/v2/bulkevents"),
+    ("EU1", "https://s2s.eu1.mparticle.com/v2/bulkevents"),
+    ("https://s2s.mparticle.com", "https://s2s.mparticle.com/v2/bulkevents"),
+    ("https://s2s.mparticle.com/v2/", "https://s2s.mparticle.com/v2/bulkevents"),
+    ("https://inbound.mparticle.com/s2s/v2", "https://inbound.mparticle.com/s2s/v2/bulkevents"),
+    ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v2/bulkevents"),
+    ("http://localhost:1", "http://localhost:1/v2/bulkevents"),
+    ("http://[::1]:1", "http://[::1]:1/v2/bulkevents"),
+]
 
 
 @pytest.mark.parametrize(("host", "address"), ADDRESSES)

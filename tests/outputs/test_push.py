@@ -107,14 +107,16 @@ def is_whole(receiver: Receiver, expected: Any) -> None:
 def ledger(folder: Path) -> dict[str, Any]:
     with open_store(Scratch(folder), folder / "profiles.duckdb") as store:
         last = store.scratch.rows(
-            "select number, rows, accepted, refused, finished_ms is not null from store.push order by number desc limit 1"
+            "select number, rows, accepted, refused, finished_ms is not null from"
+            " store.push order by number desc limit 1"
         )
         number, rows, accepted, refused, finished = last[0] if last else (0, 0, 0, 0, False)
         runs = store.scratch.rows(
             f"select first, last from store.pushed where push = {number} order by first"
         )
         bad = store.scratch.rows(
-            f"select position, part, code from store.push_refused where push = {number} order by position"
+            f"select position, part, code from store.push_refused where push = {number}"
+            " order by position"
         )
     return {
         "rows": rows,

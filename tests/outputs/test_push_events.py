@@ -233,7 +233,10 @@ def test_more_event_names_than_the_platform_takes_are_warned_of(
         said = [one for one in json.loads(found.stdout)["notices"] if "event names" in one]
         assert said == (
             [
-                "1,001 distinct event names in the workspace default: the platform takes 1,000 by default, and leaves out events of others"
+                (
+                    "1,001 distinct event names in the workspace default: the platform takes"
+                    " 1,000 by default, and leaves out events of others"
+                )
             ]
             if count > 1000
             else []

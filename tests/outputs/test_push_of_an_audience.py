@@ -18,9 +18,17 @@ def test_whoever_is_out_is_not_pushed_with_the_members(
     store(tmp_path)
     killed(tmp_path, "app", said)
     done = call(
-        "--workspace", "main", "push", "--audience", audience, "--host", "us1", "--dry-run", "p.jsonl",
+        "--workspace",
+        "main",
+        "push",
+        "--audience",
+        audience,
+        "--host",
+        "us1",
+        "--dry-run",
+        "p.jsonl",
         folder=tmp_path,
-    )  # fmt: skip
+    )
     assert done.exit_code == 0, done.output
     sent = (tmp_path / "p.jsonl").read_text()
     assert "bob@example.org" in sent

@@ -24,37 +24,37 @@ NOW_S = 1_790_000_000.0
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ \(in (1 d|23 h 59 min)\)"
 STATED: list[tuple[str | None, str | None, int | None]] = [
     # Retry-After                          Date                               seconds from NOW_S, which is 2026-09-21 14:13:20 GMT
-    ("3",                                  None,                              3),
-    (" 0 ",                                None,                              0),
-    ("007",                                None,                              7),
-    ("86400",                              "nonsense",                        86_400),
-    ("9" * 30,                             None,                              LONGEST_S),
-    ("9" * 5000,                           None,                              LONGEST_S),
-    ("0" * 5000,                           None,                              0),
-    ("-1",                                 None,                              None),
-    ("+1",                                 None,                              None),
-    ("1.5",                                None,                              None),
-    ("1 2",                                None,                              None),
-    ("\u0663",                             None,                              None),
-    ("",                                   None,                              None),
-    (None,                                 None,                              None),
-    ("soon",                               None,                              None),
-    ("Mon, 21 Sep 2026 14:14:20 GMT",      None,                              60),
-    ("  Mon, 21 Sep 2026 14:14:20 GMT ",   None,                              60),
-    ("Monday, 21-Sep-26 14:14:20 GMT",     None,                              60),
-    ("Mon Sep 21 14:14:20 2026",           None,                              60),
-    ("Tue Sep  1 14:14:20 2026",           None,                              0),
-    ("Sun, 06 Nov 1994 08:49:37 GMT",      None,                              0),
-    ("Sunday, 06-Nov-94 08:49:37 GMT",     None,                              0),
-    ("Mon, 21 Sep 2026 14:14:20 GMT",      "Mon, 21 Sep 2026 14:14:10 GMT",   10),
-    ("Mon, 21 Sep 2026 14:14:20 GMT",      "Mon, 21 Sep 2026 15:00:00 GMT",   0),
-    ("Mon, 21 Sep 2026 14:14:20 GMT",      "yesterday",                       60),
-    ("Mon, 31 Feb 2026 14:14:20 GMT",      None,                              None),
-    ("Mon, 21 Sep 2026 25:14:20 GMT",      None,                              None),
-    ("Mon, 21 Sep 2026 14:14:20 +0100",    None,                              None),
-    ("Fri, 31 Dec 9999 23:59:59 GMT",      None,                              LONGEST_S),
-    ("2026-09-21T14:14:20Z",               None,                              None),
-]  # fmt: skip
+    ("3", None, 3),
+    (" 0 ", None, 0),
+    ("007", None, 7),
+    ("86400", "nonsense", 86_400),
+    ("9" * 30, None, LONGEST_S),
+    ("9" * 5000, None, LONGEST_S),
+    ("0" * 5000, None, 0),
+    ("-1", None, None),
+    ("+1", None, None),
+    ("1.5", None, None),
+    ("1 2", None, None),
+    ("\u0663", None, None),
+    ("", None, None),
+    (None, None, None),
+    ("soon", None, None),
+    ("Mon, 21 Sep 2026 14:14:20 GMT", None, 60),
+    ("  Mon, 21 Sep 2026 14:14:20 GMT ", None, 60),
+    ("Monday, 21-Sep-26 14:14:20 GMT", None, 60),
+    ("Mon Sep 21 14:14:20 2026", None, 60),
+    ("Tue Sep  1 14:14:20 2026", None, 0),
+    ("Sun, 06 Nov 1994 08:49:37 GMT", None, 0),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", None, 0),
+    ("Mon, 21 Sep 2026 14:14:20 GMT", "Mon, 21 Sep 2026 14:14:10 GMT", 10),
+    ("Mon, 21 Sep 2026 14:14:20 GMT", "Mon, 21 Sep 2026 15:00:00 GMT", 0),
+    ("Mon, 21 Sep 2026 14:14:20 GMT", "yesterday", 60),
+    ("Mon, 31 Feb 2026 14:14:20 GMT", None, None),
+    ("Mon, 21 Sep 2026 25:14:20 GMT", None, None),
+    ("Mon, 21 Sep 2026 14:14:20 +0100", None, None),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", None, LONGEST_S),
+    ("2026-09-21T14:14:20Z", None, None),
+]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,8 @@ def test_forward_says_when_to_come_back(folder: Path) -> None:
     )
     with receiver(lambda got: (429, clock(86_400))) as there:
         (folder / "c.toml").write_text(
-            f'[outputs.o]\ntype = "webhook"\nurl = "{there.url}"\n[feeds.f]\nsource = "sdk"\n[connections.c]\nfeed = "f"\noutput = "o"\n'
+            f'[outputs.o]\ntype = "webhook"\nurl = "{there.url}"\n[feeds.f]\nsource ='
+            ' "sdk"\n[connections.c]\nfeed = "f"\noutput = "o"\n'
         )
         for options in (("config", "apply", "c.toml"), ("import", "a.jsonl", "--feed", "f")):
             assert tried(folder, *options)[0] == 0

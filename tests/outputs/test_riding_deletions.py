@@ -333,7 +333,10 @@ def test_each_output_is_told_by_itself_and_one_connected_later_of_nothing_before
 ) -> None:
     with_color(tmp_path)
     brought(tmp_path, said(deletes="color"))
-    more = '[outputs.pond]\ntype = "jsonl"\npath = "pond.jsonl"\n[connections.crm-pond]\nfeed = "crm"\noutput = "pond"\n'
+    more = (
+        '[outputs.pond]\ntype = "jsonl"\npath = "pond.jsonl"\n[connections.crm-pond]\nfeed ='
+        ' "crm"\noutput = "pond"\n'
+    )
     applied(CONFIG + CONNECTED + more, tmp_path)
     brought(tmp_path, said(deletes="size"))
     brought(tmp_path, view(), view())

@@ -174,9 +174,12 @@ def test_the_operators_own_library_normalises_alike(value: str) -> None:
 
 
 ANSWERED = st.tuples(
-    st.integers(-(2**63), 2**63 - 1), st.sampled_from(["production", "development"]), st.sampled_from(list(rule.ANSWERS)),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1), st.integers(0, 10**11),
-)  # fmt: skip
+    st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from(["production", "development"]),
+    st.sampled_from(list(rule.ANSWERS)),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+    st.integers(0, 10**11),
+)
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -215,11 +218,20 @@ PHONE_LIST = st.sampled_from(["+12345678901", "0123456", "+00000000002", "+49151
 BATCHES = st.lists(
     st.tuples(
         st.integers(0, 5),
-        st.fixed_dictionaries({}, optional={"email": EMAIL_LIST, "mobile_number": PHONE_LIST, "phone_number_2": PHONE_LIST, "phone_number_3": PHONE_LIST}),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "email": EMAIL_LIST,
+                "mobile_number": PHONE_LIST,
+                "phone_number_2": PHONE_LIST,
+                "phone_number_3": PHONE_LIST,
+            },
+        ),
         st.booleans(),
     ),
-    min_size=1, max_size=14,
-)  # fmt: skip
+    min_size=1,
+    max_size=14,
+)
 
 
 def expected(one: Activity, now_ms: int, older_than_ms: int) -> tuple[str, str] | None:

@@ -208,7 +208,8 @@ def test_allow_return_lifts_all_identities_of_somebody_erased_before(folder: Pat
 
 def test_an_identity_that_somebody_else_holds_keeps_nobody_out(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
-        '{"customer_id": "A-1", "email": "shared@example.org"}\n{"email": "shared@example.org", "n": "1"}\n'
+        '{"customer_id": "A-1", "email": "shared@example.org"}\n{"email":'
+        ' "shared@example.org", "n": "1"}\n'
     )
     done(tmp_path, "import", "a.jsonl", "--feed", "f")
     found = forgotten(tmp_path, "--customer-id", "A-1")
@@ -257,7 +258,10 @@ def test_an_identity_of_several_profiles_is_asked_about(tmp_path: Path) -> None:
             ),
             (
                 "who.jsonl",
-                '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email": "nobody@example.org"}\n{"email": "P00003@example.com"}\n',
+                (
+                    '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email":'
+                    ' "nobody@example.org"}\n{"email": "P00003@example.com"}\n'
+                ),
                 (),
             ),
             ("who.txt", "CUST-ERIKA-4711\nC99999\nC00003\n", ("--type", "customer_id")),
@@ -529,7 +533,9 @@ def erased_by_engine(
             lines = [
                 line
                 for (line,) in scratch.rows(
-                    f"select line from ({profiles_of(store).json_lines('', provenance=True)}) order by profile"
+                    "select line from"
+                    f" ({profiles_of(store).json_lines('', provenance=True)}) order by"
+                    " profile"
                 )
             ]
             secret = store.meta("secret")

@@ -302,7 +302,9 @@ def check_retention(history: History, data: st.DataObject) -> None:
             lines = [
                 line
                 for (line,) in scratch.rows(
-                    f"select line from ({profiles_of(store).json_lines('', provenance=True)}) order by profile"
+                    "select line from"
+                    f" ({profiles_of(store).json_lines('', provenance=True)}) order by"
+                    " profile"
                 )
             ]
             secret = store.meta("secret")

@@ -120,7 +120,8 @@ def test_quotes_of_csv_do_not_hide_a_value(tmp_path: Path) -> None:
         json.dumps({"customer_id": 'The "great" Gatsby', "email": "g@example.org"}) + "\n"
     )
     (tmp_path / "bad.csv").write_text(
-        'customer_id,timestamp_unixtime_ms\n"The ""great"" Gatsby",never\n"The ""small"" one",never\n'
+        'customer_id,timestamp_unixtime_ms\n"The ""great"" Gatsby",never\n"The ""small""'
+        ' one",never\n'
     )
     for late in (False, True):
         if late:
@@ -205,7 +206,8 @@ def test_the_import_of_a_renamed_file_can_still_be_made_again(tmp_path: Path) ->
 
 def test_what_quotes_a_value_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
-        f'[audiences.anna]\ncriteria = "inviter = \'{EMAIL}\'"\n[calculated."of anna"]\ntype = "count"\nevent = "{EMAIL}"\n'
+        f'[audiences.anna]\ncriteria = "inviter = \'{EMAIL}\'"\n[calculated."of anna"]\n'
+        f'type = "count"\nevent = "{EMAIL}"\n'
         f'[feeds."{EMAIL}"]\nsource = "custom-feed"\n'
     )
     (tmp_path / "a.jsonl").write_text(

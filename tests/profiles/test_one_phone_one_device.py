@@ -278,7 +278,10 @@ def test_each_workspace_tells_devices_apart_by_what_it_has_seen(tmp_path: Path) 
     rows = {"one": phone("V", 5, "16") + phone("A", 6, "17"), "two": phone("VA", 7, "18")}
     (tmp_path / "c.toml").write_text(
         "".join(
-            f'[feeds.{one}]\nsource = "sdk"\nprotection = "create-and-update"\nworkspace = "{one}"\n'
+            (
+                f'[feeds.{one}]\nsource = "sdk"\nprotection = "create-and-update"\nworkspace ='
+                f' "{one}"\n'
+            )
             for one in rows
         )
     )

@@ -354,7 +354,10 @@ def test_a_membership_ends_when_its_own_workspace_says(folder: Path) -> None:
 
 
 def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path) -> None:
-    more = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.c]\nfeed = "office"\noutput = "lake"\nconsent = { regulation = "gdpr", purpose = "m" }\n'
+    more = (
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.c]\nfeed ='
+        ' "office"\noutput = "lake"\nconsent = { regulation = "gdpr", purpose = "m" }\n'
+    )
     (folder / "shop.toml").write_text(CONFIGURATION + more)
     assert run_here("config", "apply", "shop.toml", folder=folder).returncode == 0
 

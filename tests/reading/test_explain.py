@@ -102,13 +102,27 @@ def test_the_winner_and_every_loser_with_the_row_of_the_table(folder: Path) -> N
         "crm",
         1,
     )
-    assert [(one["value"], one["feed"], one["code"], one["rule"]["standing"], one["by"]) for one in tier["losers"]] == [
-        ("silver", "wh", "UA_LOWER_PRIORITY", "worse", None), ("lead", "app", "UA_LOWER_PRIORITY", "worse", None),
-    ]  # fmt: skip
+    assert [
+        (one["value"], one["feed"], one["code"], one["rule"]["standing"], one["by"])
+        for one in tier["losers"]
+    ] == [
+        ("silver", "wh", "UA_LOWER_PRIORITY", "worse", None),
+        ("lead", "app", "UA_LOWER_PRIORITY", "worse", None),
+    ]
     assert color["winner"]["value"] == "black"
-    assert [(one["value"], one["rule"]["standing"], one["rule"]["verdict"], one["by"]["file"], one["by"]["line"]) for one in color["losers"]] == [
-        ("red", "better", "SET", "app.jsonl", 1), ("green", "same unit", "SET", "app.jsonl", 3),
-    ]  # fmt: skip
+    assert [
+        (
+            one["value"],
+            one["rule"]["standing"],
+            one["rule"]["verdict"],
+            one["by"]["file"],
+            one["by"]["line"],
+        )
+        for one in color["losers"]
+    ] == [
+        ("red", "better", "SET", "app.jsonl", 1),
+        ("green", "same unit", "SET", "app.jsonl", 3),
+    ]
     assert "rank 4" in color["losers"][0]["rule"]["words"]
     assert points["winner"] is None
     assert [(one["change"], one["rule"]["standing"]) for one in points["losers"]] == [

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from support.doors import call
 
-KNOWN = '{"user_identities":{"customer_id":"C1","email":"ann@example.com"},"user_attributes":{"$FirstName":"Ann"}}\n'
+KNOWN = (
+    '{"user_identities":{"customer_id":"C1","email":"ann@example.com"},"user_attributes":{"$FirstName":"Ann"}}\n'
+    ""
+)
 """A profile that its customer id protects."""
 MAIL_ONLY = '{"user_identities":{"email":"Ann@Example.com"},"user_attributes":{"tier":"gold"}}\n'
 """A row that would have found it by the e-mail."""
@@ -61,9 +64,9 @@ def test_a_row_says_whom_it_passed_over_and_why(tmp_path: Path, protection: str)
     ]
     said = call("explain", "row", "b.jsonl:1", folder=tmp_path).stdout
     assert (
-        f"passed over MPID {mpid} (Ann), which held email ann@example.com: its immutable identity customer_id C1 is not among those given"
-        in said
-    )
+        f"passed over MPID {mpid} (Ann), which held email ann@example.com: its immutable"
+        " identity customer_id C1 is not among those given"
+    ) in said
 
 
 def test_the_profile_that_such_a_row_founded_says_so_too(tmp_path: Path) -> None:
@@ -115,12 +118,18 @@ def test_where_login_identities_decide_alone_the_reason_says_so(tmp_path: Path) 
     put(
         tmp_path,
         "a.jsonl",
-        '{"user_identities":{"customer_id":"C1","email":"a@example.com"},"device_info":{"android_uuid":"X"}}\n',
+        (
+            '{"user_identities":{"customer_id":"C1","email":"a@example.com"},"device_info":{"android_uuid":"X"}}\n'
+            ""
+        ),
     )
     put(
         tmp_path,
         "b.jsonl",
-        '{"device_info":{"android_uuid":"X"}}\n{"user_identities":{"customer_id":"C2"},"device_info":{"android_uuid":"X"}}\n',
+        (
+            '{"device_info":{"android_uuid":"X"}}\n'
+            '{"user_identities":{"customer_id":"C2"},"device_info":{"android_uuid":"X"}}\n'
+        ),
     )
     assert [(one["type"], one["why"]) for one in passed(tmp_path, "b.jsonl:1")] == [
         (
@@ -143,14 +152,34 @@ def test_many_who_were_passed_over_are_counted(tmp_path: Path) -> None:
 # what was skipped
 
 SKIPPED = {
-    "IDENTITY_PLACEHOLDER": ('{"user_identities":{"customer_id":"S","email":" N/A "}}', {"type": "email", "value": "N/A"}),
-    "IDENTITY_SPOILED": ('{"user_identities":{"customer_id":"S","mobile_number":"4.47701E+11"}}', {"type": "mobile_number", "value": "4.47701E+11"}),
-    "DEVICE_ID_INVALID": ('{"user_identities":{"customer_id":"S"},"device_info":{"ios_idfv":"12"}}', {"type": "ios_idfv", "value": "12"}),
-    "UA_VALUE_TOO_LONG": (json.dumps({"user_identities": {"customer_id": "S"}, "user_attributes": {"long": "x" * 5000}}), {"attribute": "long"}),
-    "UA_UNSUPPORTED_TYPE": ('{"user_identities":{"customer_id":"S"},"user_attributes":{"deep":{"a":1}}}', {"attribute": "deep"}),
-    "UA_RESERVED_UNKNOWN": ('{"user_identities":{"customer_id":"S"},"user_attributes":{"$Odd":"1"}}', {"attribute": "$Odd"}),
+    "IDENTITY_PLACEHOLDER": (
+        '{"user_identities":{"customer_id":"S","email":" N/A "}}',
+        {"type": "email", "value": "N/A"},
+    ),
+    "IDENTITY_SPOILED": (
+        '{"user_identities":{"customer_id":"S","mobile_number":"4.47701E+11"}}',
+        {"type": "mobile_number", "value": "4.47701E+11"},
+    ),
+    "DEVICE_ID_INVALID": (
+        '{"user_identities":{"customer_id":"S"},"device_info":{"ios_idfv":"12"}}',
+        {"type": "ios_idfv", "value": "12"},
+    ),
+    "UA_VALUE_TOO_LONG": (
+        json.dumps(
+            {"user_identities": {"customer_id": "S"}, "user_attributes": {"long": "x" * 5000}}
+        ),
+        {"attribute": "long"},
+    ),
+    "UA_UNSUPPORTED_TYPE": (
+        '{"user_identities":{"customer_id":"S"},"user_attributes":{"deep":{"a":1}}}',
+        {"attribute": "deep"},
+    ),
+    "UA_RESERVED_UNKNOWN": (
+        '{"user_identities":{"customer_id":"S"},"user_attributes":{"$Odd":"1"}}',
+        {"attribute": "$Odd"},
+    ),
     "MPID_UNKNOWN": ('{"mpid":77,"user_identities":{"customer_id":"C1"}}', {}),
-}  # fmt: skip
+}
 
 
 def test_whatever_was_skipped_or_warned_of_is_told_of_the_row(tmp_path: Path) -> None:

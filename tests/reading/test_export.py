@@ -60,9 +60,11 @@ def test_identities_say_where_they_come_from(folder: Path) -> None:
         for one in exported(folder, "identities", "--where", "customer_id = 'C1'")
     ]
     assert sorted(found) == [
-        ("customer_id", "C1", "crm", 1, "crm.jsonl", 1), ("email", "amelie@example.org", "crm", 1, "crm.jsonl", 1),
-        ("ios_idfv", "0a0a0a0a-1111-2222-3333-444444444444", "app", 3, "app.jsonl", 1), ("mobile_number", "+32470000000", "app", 3, "app.jsonl", 1),
-    ]  # fmt: skip
+        ("customer_id", "C1", "crm", 1, "crm.jsonl", 1),
+        ("email", "amelie@example.org", "crm", 1, "crm.jsonl", 1),
+        ("ios_idfv", "0a0a0a0a-1111-2222-3333-444444444444", "app", 3, "app.jsonl", 1),
+        ("mobile_number", "+32470000000", "app", 3, "app.jsonl", 1),
+    ]
 
 
 @pytest.mark.slow
@@ -237,7 +239,8 @@ def test_query_engines_read_the_parts_back(folder: Path, tmp_path: Path) -> None
     rows = (
         duckdb.connect()
         .execute(
-            f"select count(*), count(distinct mpid) from read_parquet('{tmp_path}/parts/*/*.parquet', hive_partitioning = true)"
+            "select count(*), count(distinct mpid) from"
+            f" read_parquet('{tmp_path}/parts/*/*.parquet', hive_partitioning = true)"
         )
         .fetchall()
     )

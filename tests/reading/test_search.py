@@ -136,15 +136,22 @@ def test_each_line_has_an_answer_in_order(folder: Path) -> None:
     mpids = {name: mpid for mpid, name in names(folder).items()}
     found = looked_up(
         folder,
-        'customer id,email,note\nC1,,x\nC9,amelie@example.org,"a, b"\nC9,shared@example.org,\n,,\nC2,amelie@example.org,\n',
+        (
+            'customer id,email,note\nC1,,x\nC9,amelie@example.org,"a, b"\n'
+            "C9,shared@example.org,\n,,\nC2,amelie@example.org,\n"
+        ),
         "--field",
         "tier",
         "--field",
         "sizes",
     )
     assert [(one["line"], one["mpid"], one["found"], one.get("why")) for one in found] == [
-        (2, mpids["C1"], True, None), (3, mpids["C1"], True, None), (4, None, False, "2 profiles have it"), (5, None, False, "no identity"), (6, mpids["C2"], True, None),
-    ]  # fmt: skip
+        (2, mpids["C1"], True, None),
+        (3, mpids["C1"], True, None),
+        (4, None, False, "2 profiles have it"),
+        (5, None, False, "no identity"),
+        (6, mpids["C2"], True, None),
+    ]
     assert found[0]["user_attributes"] == {"tier": "gold", "sizes": ["40", "41"]}
     assert found[4]["user_attributes"] == {"tier": "iron"}
 
@@ -285,7 +292,10 @@ def test_numbers_are_compared_digit_by_digit_and_lists_entry_by_entry(
     }
     (tmp_path / "a.jsonl").write_text(
         "".join(
-            f'{{"user_identities":{{"customer_id":"{name}"}},"user_attributes":{{"n":{n},"l":{listed}}}}}\n'
+            (
+                f'{{"user_identities":{{"customer_id":"{name}"}},"user_attributes":{{"n":{n},"l":{listed}}}}}\n'
+                ""
+            )
             for name, (n, listed) in values.items()
         )
     )

@@ -85,7 +85,8 @@ def profiles(folder: Path) -> Iterator[Profiles]:
 def who(profiles: Profiles, text: str) -> str:
     condition = condition_of(text, profiles)
     rows = profiles.store.scratch.rows(
-        f"select i_customer_id[1] from ({profiles.folded(condition.keys, '')}) where {condition.sql}"
+        f"select i_customer_id[1] from ({profiles.folded(condition.keys, '')}) where"
+        f" {condition.sql}"
     )
     return "".join(sorted(name for (name,) in rows))
 
@@ -313,8 +314,11 @@ def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
 
 def test_an_upgrade_computes_anew_what_rests_on_what_is_empty(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
-        '[calculated.n]\ntype = "count"\nwhere = "coupon is not empty"\n[calculated.m]\ntype = "count"\n'
-        '[audiences.a]\ncriteria = "event where (coupon is empty)"\n[audiences.b]\ncriteria = "event where (coupon is empty)"\nkind = "standard"\n[audiences.c]\ncriteria = "event"\n'
+        '[calculated.n]\ntype = "count"\nwhere = "coupon is not empty"\n[calculated.m]\n'
+        'type = "count"\n'
+        '[audiences.a]\ncriteria = "event where (coupon is empty)"\n[audiences.b]\n'
+        'criteria = "event where (coupon is empty)"\nkind = "standard"\n[audiences.c]\n'
+        'criteria = "event"\n'
     )
     assert run_here("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     assert run_here("audiences", "refresh", folder=tmp_path).returncode == 0
@@ -326,7 +330,8 @@ def test_an_upgrade_computes_anew_what_rests_on_what_is_empty(tmp_path: Path) ->
             if statement.startswith("update"):
                 scratch.run(statement)
         waiting = scratch.rows(
-            "select name from store.calculation where filled_ms is null union all select name from store.audience where filled_ms is null"
+            "select name from store.calculation where filled_ms is null union all select"
+            " name from store.audience where filled_ms is null"
         )
     assert [name for (name,) in waiting] == ["n", "a"]
 
@@ -354,7 +359,10 @@ def test_numbers_of_any_size_compare_alike_in_python_and_in_sql(
     number, connection = quantity(literal), duckdb.connect()
     for sign, orders in (("<", (-1,)), ("=", (0,)), (">=", (0, 1))):
         found = connection.execute(
-            f"select {number_compared('t', sign, number)} from (select unnest($1) as t, unnest(range(8)) as n) order by n",
+            (
+                f"select {number_compared('t', sign, number)} from (select unnest($1) as t,"
+                " unnest(range(8)) as n) order by n"
+            ),
             [texts],
         ).fetchall()
         assert [one for (one,) in found] == [
@@ -512,12 +520,30 @@ def test_a_value_that_reads_as_no_value_has_a_folder_of_its_own(tmp_path: Path) 
 # What is given empty
 
 EMPTY = [
-    ("push", "--where", "", "--dry-run", "x.jsonl"), ("push", "--where", " \t", "--dry-run", "x.jsonl"), ("export", "profiles", "--where", ""), ("export", "batches", "--where", ""),
-    ("search", "--where", ""), ("search", "A", "--where", ""), ("export", "profiles", "--fields", ""), ("export", "profiles", "--fields", " , "), ("show", "--mpid", ""), ("show", "--email", " "),
-    ("events", "--feed", ""), ("stream", "--feed", ""), ("uid2", "run", "--dry-run", "--audience", ""), ("lookup", "a.jsonl", "--field", ""), ("diff", "--attribute", ""), ("diff", "--identity", ""),
-    ("export", "profiles", "--partition-by", "", "-o", "parts"), ("forget", "--file", "a.jsonl", "--type", ""), ("--workspace", "", "export", "profiles"), ("stream", "--device", ""),
-    ("calculated", "preview", "n", "--type", "count", "--where", ""), ("forward", "--output", ""), ("explain", "A", "--attribute", ""),
-]  # fmt: skip
+    ("push", "--where", "", "--dry-run", "x.jsonl"),
+    ("push", "--where", " \t", "--dry-run", "x.jsonl"),
+    ("export", "profiles", "--where", ""),
+    ("export", "batches", "--where", ""),
+    ("search", "--where", ""),
+    ("search", "A", "--where", ""),
+    ("export", "profiles", "--fields", ""),
+    ("export", "profiles", "--fields", " , "),
+    ("show", "--mpid", ""),
+    ("show", "--email", " "),
+    ("events", "--feed", ""),
+    ("stream", "--feed", ""),
+    ("uid2", "run", "--dry-run", "--audience", ""),
+    ("lookup", "a.jsonl", "--field", ""),
+    ("diff", "--attribute", ""),
+    ("diff", "--identity", ""),
+    ("export", "profiles", "--partition-by", "", "-o", "parts"),
+    ("forget", "--file", "a.jsonl", "--type", ""),
+    ("--workspace", "", "export", "profiles"),
+    ("stream", "--device", ""),
+    ("calculated", "preview", "n", "--type", "count", "--where", ""),
+    ("forward", "--output", ""),
+    ("explain", "A", "--attribute", ""),
+]
 
 
 @pytest.mark.parametrize("arguments", first_now(EMPTY, 12), ids=" ".join)
@@ -540,18 +566,42 @@ def test_no_call_takes_an_empty_condition_for_everybody(folder: Path) -> None:
 # What nobody has
 
 NAMES = [
-    (("search", "--where", "tt = 'x'"), "attribute tt", "t"), (("export", "profiles", "--where", "bigg > 1"), "attribute bigg", "big"), (("push", "--where", "bigg > 1", "--dry-run", "x.jsonl"), "attribute bigg", "big"),
-    (("search", "--where", "emial = 'x'"), "attribute emial", "email"), (("export", "profiles", "--fields", "bgi"), "identity or attribute bgi", "big"), (("export", "profiles", "--fields", "emial"), "identity or attribute emial", "email"),
-    (("export", "profiles", "--partition-by", "bigg", "-o", "parts"), "attribute bigg", "big"), (("lookup", "a.jsonl", "--field", "bigg"), "attribute bigg", "big"), (("diff", "--attribute", "bigg"), "attribute bigg", "big"),
-    (("explain", "A", "--attribute", "bigg"), "attribute bigg", "big"), (("events", "--feed", "crn"), "feed crn", "crm"), (("stream", "--feed", "CRN"), "feed CRN", "crm"), (("feeds", "show", "crn"), "feed crn", "crm"),
-    (("feeds", "set", "crn", "--protection", "update-only"), "feed crn", "crm"), (("audiences", "members", "golt"), "audience golt", "gold"), (("audiences", "refresh", "golt"), "audience golt", "gold"),
-    (("audiences", "export", "golt"), "audience golt", "gold"), (("uid2", "run", "--dry-run", "--audience", "golt"), "audience golt", "gold"), (("calculated", "show", "vists"), "calculated attribute vists", "visits"),
-    (("calculated", "recalculate", "vists"), "calculated attribute vists", "visits"), (("--workspace", "defualt", "export", "profiles"), "workspace defualt", "default"), (("forward", "--output", "lace"), "output lace", "lake"),
-    (("outbox", "list", "--output", "lace"), "output lace", "lake"), (("outbox", "drop", "--output", "lace", "--yes"), "output lace", "lake"), (("enrich", "a.jsonl", "--feed", "crm", "--output", "lace"), "output lace", "lake"),
-    (("search", "x", "--type", "emial"), "identity type emial", "email"), (("show", "--identity", "emial=x"), "identity type emial", "email"), (("lookup", "a.jsonl", "--type", "emial"), "identity type emial", "email"),
-    (("imports", "show", "9"), "import 9", "1"), (("imports", "undo", "9", "--yes"), "import 9", "1"), (("diff", "9"), "import 9", "1"), (("export", "profiles", "--since", "9"), "import 9", "1"),
-    (("show", "A", "--as-of", "9"), "import 9", "1"), (("push", "--import", "9", "--dry-run", "x.jsonl"), "import 9", "1"), (("audiences", "diff", "gold", "--import", "9"), "import 9", "1"),
-]  # fmt: skip
+    (("search", "--where", "tt = 'x'"), "attribute tt", "t"),
+    (("export", "profiles", "--where", "bigg > 1"), "attribute bigg", "big"),
+    (("push", "--where", "bigg > 1", "--dry-run", "x.jsonl"), "attribute bigg", "big"),
+    (("search", "--where", "emial = 'x'"), "attribute emial", "email"),
+    (("export", "profiles", "--fields", "bgi"), "identity or attribute bgi", "big"),
+    (("export", "profiles", "--fields", "emial"), "identity or attribute emial", "email"),
+    (("export", "profiles", "--partition-by", "bigg", "-o", "parts"), "attribute bigg", "big"),
+    (("lookup", "a.jsonl", "--field", "bigg"), "attribute bigg", "big"),
+    (("diff", "--attribute", "bigg"), "attribute bigg", "big"),
+    (("explain", "A", "--attribute", "bigg"), "attribute bigg", "big"),
+    (("events", "--feed", "crn"), "feed crn", "crm"),
+    (("stream", "--feed", "CRN"), "feed CRN", "crm"),
+    (("feeds", "show", "crn"), "feed crn", "crm"),
+    (("feeds", "set", "crn", "--protection", "update-only"), "feed crn", "crm"),
+    (("audiences", "members", "golt"), "audience golt", "gold"),
+    (("audiences", "refresh", "golt"), "audience golt", "gold"),
+    (("audiences", "export", "golt"), "audience golt", "gold"),
+    (("uid2", "run", "--dry-run", "--audience", "golt"), "audience golt", "gold"),
+    (("calculated", "show", "vists"), "calculated attribute vists", "visits"),
+    (("calculated", "recalculate", "vists"), "calculated attribute vists", "visits"),
+    (("--workspace", "defualt", "export", "profiles"), "workspace defualt", "default"),
+    (("forward", "--output", "lace"), "output lace", "lake"),
+    (("outbox", "list", "--output", "lace"), "output lace", "lake"),
+    (("outbox", "drop", "--output", "lace", "--yes"), "output lace", "lake"),
+    (("enrich", "a.jsonl", "--feed", "crm", "--output", "lace"), "output lace", "lake"),
+    (("search", "x", "--type", "emial"), "identity type emial", "email"),
+    (("show", "--identity", "emial=x"), "identity type emial", "email"),
+    (("lookup", "a.jsonl", "--type", "emial"), "identity type emial", "email"),
+    (("imports", "show", "9"), "import 9", "1"),
+    (("imports", "undo", "9", "--yes"), "import 9", "1"),
+    (("diff", "9"), "import 9", "1"),
+    (("export", "profiles", "--since", "9"), "import 9", "1"),
+    (("show", "A", "--as-of", "9"), "import 9", "1"),
+    (("push", "--import", "9", "--dry-run", "x.jsonl"), "import 9", "1"),
+    (("audiences", "diff", "gold", "--import", "9"), "import 9", "1"),
+]
 
 
 @pytest.mark.parametrize(
@@ -574,7 +624,8 @@ def test_a_name_that_nobody_has_has_one_answer(
 def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = stored(tmp_path_factory.mktemp("named"))
     (folder / "c.toml").write_text(
-        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "crm"\noutput = "lake"\n'
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed ='
+        ' "crm"\noutput = "lake"\n'
         '[audiences.gold]\ncriteria = "t = \'x\'"\n[calculated.visits]\ntype = "count"\n'
     )
     assert run_here("config", "apply", "c.toml", folder=folder).returncode == 0

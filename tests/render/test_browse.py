@@ -245,7 +245,10 @@ def test_it_needs_a_store_and_a_terminal(tmp_path: Path) -> None:
     done = run("browse", folder=tmp_path)
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
-    program = "import sys; sys.modules['textual'] = None; from profilectl.cli.app import main; sys.argv = ['profilectl', 'browse']; main()"
+    program = (
+        "import sys; sys.modules['textual'] = None; from profilectl.cli.app import main;"
+        " sys.argv = ['profilectl', 'browse']; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )

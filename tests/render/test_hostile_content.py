@@ -249,9 +249,13 @@ def test_a_csv_export_is_exact_unless_it_is_asked_to_be_safe(folder: Path) -> No
 
 
 OUTPUTS = [
-    "export profiles -o", "import b.csv --feed f --rejects", "import b.csv --feed f --rejects-as-input", "import b.csv --feed f --explain-rows",
-    "plan b.csv --feed f -o", "backup",
-]  # fmt: skip
+    "export profiles -o",
+    "import b.csv --feed f --rejects",
+    "import b.csv --feed f --rejects-as-input",
+    "import b.csv --feed f --explain-rows",
+    "plan b.csv --feed f -o",
+    "backup",
+]
 
 
 @made_once
@@ -346,7 +350,10 @@ def test_everything_written_is_for_its_owner_only(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("customer_id,x\nA,1\n,2\n")
     there = {one.name for one in tmp_path.iterdir()}
     for command in (
-        "import b.csv --feed f --rejects r.jsonl --rejects-as-input r.csv --explain-rows e.jsonl", "plan b.csv --feed g -o x.plan",
+        (
+"import b.csv --feed f --rejects r.jsonl --rejects-as-input r.csv --explain-rows"
+" e.jsonl"
+), "plan b.csv --feed g -o x.plan",
         "export profiles -o p.jsonl", "export profiles --format csv -o p.csv", "export profiles --format parquet -o p.parquet", "backup copy.duckdb",
     ):  # fmt: skip
         done = run_here(*command.split(), folder=tmp_path)

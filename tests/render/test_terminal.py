@@ -27,9 +27,20 @@ DANGEROUS = re.compile(
 
 
 def make_store(folder: Path) -> None:
-    row = {"user_identities": {"customer_id": "A", "email": f"x{C1}{BIDI}@x.com"}, "user_attributes": {f"k{VALUE}": VALUE, "tier": VALUE}, "events": [
-        {"event_type": "custom_event", "data": {"event_name": VALUE, "custom_event_type": "other", "custom_attributes": {"a": VALUE}}},
-    ]}  # fmt: skip
+    row = {
+        "user_identities": {"customer_id": "A", "email": f"x{C1}{BIDI}@x.com"},
+        "user_attributes": {f"k{VALUE}": VALUE, "tier": VALUE},
+        "events": [
+            {
+                "event_type": "custom_event",
+                "data": {
+                    "event_name": VALUE,
+                    "custom_event_type": "other",
+                    "custom_attributes": {"a": VALUE},
+                },
+            },
+        ],
+    }
     (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "ids.txt").write_text("customer_id\nA\n")
     assert (
@@ -70,13 +81,30 @@ def on_a_terminal(folder: Path, *arguments: str) -> str:
 
 
 JSON = [
-    ["show", "--customer-id", "A", "--json"], ["lookup", "ids.txt", "--field", "tier"], ["imports", "list", "--json"],
-    *(pytest.param(one, marks=pytest.mark.slow) for one in (["export", "profiles"], ["events", "--json"], ["diff", "1", "--json"], ["audiences", "members", "all", "--json"])),
-]  # fmt: skip
+    ["show", "--customer-id", "A", "--json"],
+    ["lookup", "ids.txt", "--field", "tier"],
+    ["imports", "list", "--json"],
+    *(
+        pytest.param(one, marks=pytest.mark.slow)
+        for one in (
+            ["export", "profiles"],
+            ["events", "--json"],
+            ["diff", "1", "--json"],
+            ["audiences", "members", "all", "--json"],
+        )
+    ),
+]
 OTHER = [
-    ["show", "--customer-id", "A"], ["export", "profiles", "--format", "csv"], ["export", "attributes", "--format", "csv"], ["stats"], ["search", "x"],
-    [f"no{C1}{BIDI}such"], ["show", f"--no{C1}\x1b[2J", "x"], ["import", f"no{C1}{BIDI}\x1b[2J.csv", "--feed", "f"], ["config", "export"],
-]  # fmt: skip
+    ["show", "--customer-id", "A"],
+    ["export", "profiles", "--format", "csv"],
+    ["export", "attributes", "--format", "csv"],
+    ["stats"],
+    ["search", "x"],
+    [f"no{C1}{BIDI}such"],
+    ["show", f"--no{C1}\x1b[2J", "x"],
+    ["import", f"no{C1}{BIDI}\x1b[2J.csv", "--feed", "f"],
+    ["config", "export"],
+]
 
 
 @pytest.mark.parametrize("arguments", JSON, ids=" ".join)

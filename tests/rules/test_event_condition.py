@@ -154,7 +154,8 @@ def test_every_letter_folds_alike() -> None:
     found = (
         connection()
         .execute(
-            "select chr(i::int), lower(chr(i::int)) from range(1, 1114112) one(i) where i not between 55296 and 57343"
+            "select chr(i::int), lower(chr(i::int)) from range(1, 1114112) one(i) where i"
+            " not between 55296 and 57343"
         )
         .fetchall()
     )
@@ -176,8 +177,10 @@ def check(condition: str, events: list[Any]) -> None:
     found = (
         connection()
         .execute(
-            f"select {inline}, {shared} from (select place, event, {taking('event', paths)} as taken"
-            " from (select unnest($1::varchar[]) as event, unnest(range($2)) as place)) order by place",
+            f"select {inline}, {shared} from (select place, event,"
+            f" {taking('event', paths)} as taken"
+            " from (select unnest($1::varchar[]) as event, unnest(range($2)) as place))"
+            " order by place",
             [texts, len(texts)],
         )
         .fetchall()

@@ -515,19 +515,31 @@ GOOD = {"org": "1", "account": "1", "workspaces": {"default": "1"}}
         ("org = 1", "[workspaces]"),
         ('org = 1\naccount = 1\nworkspaces = {a = "1", b = "1"}', "number of its own"),
         (
-            'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret = "short"}',
+            (
+                'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret ='
+                ' "short"}'
+            ),
             "at least 16",
         ),
         (
-            'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret = "1234567890123456", workspaces = ["b"]}',
+            (
+                'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret ='
+                ' "1234567890123456", workspaces = ["b"]}'
+            ),
             "workspaces",
         ),
         (
-            'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret = "1234567890123456", rate = 0}',
+            (
+                'org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret ='
+                ' "1234567890123456", rate = 0}'
+            ),
             "rate",
         ),
         (
-            'org = 1\naccount = 1\nworkspaces = {a = "1"}\nfeeds.x = {key = "a:b", secret = "1234567890123456"}',
+            (
+                'org = 1\naccount = 1\nworkspaces = {a = "1"}\nfeeds.x = {key = "a:b", secret'
+                ' = "1234567890123456"}'
+            ),
             "colon",
         ),
         ('org = "a/b"\naccount = 1\nworkspaces = {a = "1"}', "org"),

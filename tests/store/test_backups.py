@@ -257,7 +257,10 @@ def test_the_secret_half_given_for_a_recipient_is_not_shown(
 
 @pytest.mark.slow
 def test_a_log_that_a_kill_left_is_in_the_encrypted_backup(folder: Path) -> None:
-    killed = "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into setting values ('limits.attribute_name', '77')\"); os._exit(0)"
+    killed = (
+        "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into"
+        " setting values ('limits.attribute_name', '77')\"); os._exit(0)"
+    )
     subprocess.run([sys.executable, "-c", killed], cwd=folder, check=True)
     assert (folder / "profiles.duckdb.wal").stat().st_size
     (folder / "team").write_text(
@@ -312,7 +315,10 @@ def test_a_store_that_is_there_is_replaced_with_force_alone(folder: Path) -> Non
 
 @pytest.mark.slow
 def test_a_log_that_is_left_is_not_read_into_the_restored_store(folder: Path) -> None:
-    killed = "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into setting values ('limits.attribute_name', '77')\"); os._exit(0)"
+    killed = (
+        "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into"
+        " setting values ('limits.attribute_name', '77')\"); os._exit(0)"
+    )
     subprocess.run([sys.executable, "-c", killed], cwd=folder, check=True)
     (folder / "profiles.duckdb").unlink()
     assert (
@@ -324,8 +330,19 @@ def test_a_log_that_is_left_is_not_read_into_the_restored_store(folder: Path) ->
 
 
 def test_a_damaged_store_is_replaced_and_one_in_use_is_not(folder: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", "import duckdb, sys; c = duckdb.connect('profiles.duckdb', read_only=True); print(1, flush=True); sys.stdin.read()"],
-                              cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import duckdb, sys; c = duckdb.connect('profiles.duckdb', read_only=True);"
+                " print(1, flush=True); sys.stdin.read()"
+            ),
+        ],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert holder.stdout is not None
     assert holder.stdin is not None
     holder.stdout.readline()
@@ -341,23 +358,83 @@ def test_a_damaged_store_is_replaced_and_one_in_use_is_not(folder: Path) -> None
 
 
 DAMAGE = {
-    "wrong identity": ("b.age", ["-i", "other"], None, InputRefused, "not encrypted for the identity"),
+    "wrong identity": (
+        "b.age",
+        ["-i", "other"],
+        None,
+        InputRefused,
+        "not encrypted for the identity",
+    ),
     "no identity": ("b.age", [], None, UsageError, "--identity"),
     "no such identity": ("b.age", ["-i", "none"], None, InputRefused, "there is no file none"),
-    "identity that others can read": ("b.age", ["-i", "open"], None, InputRefused, "can be read by others"),
+    "identity that others can read": (
+        "b.age",
+        ["-i", "open"],
+        None,
+        InputRefused,
+        "can be read by others",
+    ),
     "identity that is none": ("b.age", ["-i", "word"], None, InputRefused, "holds no identity"),
-    "cut off": ("b.age", ["-i", "key"], lambda content: content[:-5000], StoreUnusable, "b.age is damaged"),
-    "cut off at a chunk": ("b.age", ["-i", "key"], lambda content: content[: 200 + 4 * 65552], StoreUnusable, "b.age is damaged"),
-    "cut off in its head": ("b.age", ["-i", "key"], lambda content: content[:60], StoreUnusable, "b.age is damaged"),
-    "changed": ("b.age", ["-i", "key"], lambda content: content[:9000] + b"x" + content[9001:], StoreUnusable, "b.age is damaged"),
-    "longer": ("b.age", ["-i", "key"], lambda content: content + b"x", StoreUnusable, "b.age is damaged"),
-    "neither": ("b.age", ["-i", "key"], lambda content: b"x" * 100, StoreUnusable, "b.age is neither a store nor an encrypted one"),
+    "cut off": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: content[:-5000],
+        StoreUnusable,
+        "b.age is damaged",
+    ),
+    "cut off at a chunk": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: content[: 200 + 4 * 65552],
+        StoreUnusable,
+        "b.age is damaged",
+    ),
+    "cut off in its head": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: content[:60],
+        StoreUnusable,
+        "b.age is damaged",
+    ),
+    "changed": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: content[:9000] + b"x" + content[9001:],
+        StoreUnusable,
+        "b.age is damaged",
+    ),
+    "longer": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: content + b"x",
+        StoreUnusable,
+        "b.age is damaged",
+    ),
+    "neither": (
+        "b.age",
+        ["-i", "key"],
+        lambda content: b"x" * 100,
+        StoreUnusable,
+        "b.age is neither a store nor an encrypted one",
+    ),
     "empty": ("b.age", ["-i", "key"], lambda content: b"", StoreUnusable, "b.age is neither"),
-    "cut off store": ("b.duckdb", [], lambda content: content[: len(content) // 2], StoreUnusable, "b.duckdb"),
-    "overwritten store": ("b.duckdb", [], lambda content: content[:20_000] + os.urandom(len(content) - 20_000), StoreUnusable, "b.duckdb"),
+    "cut off store": (
+        "b.duckdb",
+        [],
+        lambda content: content[: len(content) // 2],
+        StoreUnusable,
+        "b.duckdb",
+    ),
+    "overwritten store": (
+        "b.duckdb",
+        [],
+        lambda content: content[:20_000] + os.urandom(len(content) - 20_000),
+        StoreUnusable,
+        "b.duckdb",
+    ),
     "gone": ("none.age", [], None, InputRefused, "none.age cannot be read"),
     "folder": (".", [], None, InputRefused, "cannot be read"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", DAMAGE)
@@ -415,18 +492,22 @@ def test_a_backup_whose_store_is_not_sound_is_not_restored(folder: Path) -> None
 def test_an_encrypted_backup_takes_no_more_memory_than_a_part_of_it(folder: Path) -> None:
     with duckdb.connect(str(folder / "profiles.duckdb")) as store:
         store.execute(
-            "insert into reject select 1, 'a.csv', i, 'X', 'x', md5(i::varchar) || md5((i + 1)::varchar) || md5((i + 2)::varchar) from range(3000000) as t(i)"
+            "insert into reject select 1, 'a.csv', i, 'X', 'x', md5(i::varchar) || md5((i"
+            " + 1)::varchar) || md5((i + 2)::varchar) from range(3000000) as t(i)"
         )
     size = (folder / "profiles.duckdb").stat().st_size
     assert size > 100_000_000
     script = (
-        "import io, resource, sys; from profilectl.files.encryption import Keys, decrypt, encrypt; sys.argv\n"
+        "import io, resource, sys; from profilectl.files.encryption import Keys, decrypt,"
+        " encrypt; sys.argv\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "import pyrage; own = pyrage.x25519.Identity.generate()\n"
         "open('k', 'w').write(str(own)); __import__('os').chmod('k', 0o600)\n"
-        "with open('profiles.duckdb', 'rb') as content, open('x.age', 'wb') as out: encrypt(content, out, Keys([str(own.to_public())]))\n"
+        "with open('profiles.duckdb', 'rb') as content, open('x.age', 'wb') as out:"
+        " encrypt(content, out, Keys([str(own.to_public())]))\n"
         "from pathlib import Path\n"
-        "with open('x.age', 'rb') as content, open('y', 'wb') as out: decrypt(content, out, Keys((), [Path('k')]), 'x.age')\n"
+        "with open('x.age', 'rb') as content, open('y', 'wb') as out: decrypt(content,"
+        " out, Keys((), [Path('k')]), 'x.age')\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run(
@@ -447,9 +528,9 @@ def test_a_restore_says_who_was_erased_since_and_is_back(tmp_path: Path) -> None
     assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
     back = call("restore", "b.duckdb", "--force", folder=tmp_path)
     assert (
-        "1 person was erased after the backup was made, and in the store again: give profilectl forget again"
-        in back.stderr.replace("\n", " ")
-    )
+        "1 person was erased after the backup was made, and in the store again: give"
+        " profilectl forget again"
+    ) in back.stderr.replace("\n", " ")
     assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
     assert (
         json.loads(call("restore", "b.duckdb", "--force", "--json", folder=tmp_path).stdout)[

@@ -57,7 +57,8 @@ def told(path: Path) -> list[str]:
         for workspace in workspaces_of(store.feeds()) or [DEFAULT_WORKSPACE]:
             profiles = profiles_of(store, workspace=workspace)
             rows = scratch.rows(
-                f"select profile, line from ({profiles.json_lines('', provenance=True)}) order by profile"
+                f"select profile, line from ({profiles.json_lines('', provenance=True)})"
+                " order by profile"
             )
             found += [line for _, line in rows]
             found += [repr(one) for one in activities(profiles, [profile for profile, _ in rows])]
@@ -222,7 +223,8 @@ def test_segments_lie_in_order(tmp_path: Path) -> None:
         for (number,) in connection.execute("select number from segment").fetchall():
             for table, column in ((f"row_{number}", "profile"), (f"index_{number}", "hash")):
                 disorder = (
-                    f"select count(*) from (select {column} as one, lag({column}) over (order by rowid) as before"
+                    f"select count(*) from (select {column} as one, lag({column}) over"
+                    " (order by rowid) as before"
                     f" from {table}) where before > one"
                 )
                 assert connection.execute(disorder).fetchall()[0][0] == 0

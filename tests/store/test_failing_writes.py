@@ -94,7 +94,8 @@ def planned(folder: Path) -> None:
 def configured(folder: Path) -> None:
     two_imports(folder)
     (folder / "c.toml").write_text(
-        '[attributes]\npriority = "first-writer"\n[feeds.late]\nsource = "sdk"\n[calculated.orders]\ntype = "count"\nevent = "order"\n'
+        '[attributes]\npriority = "first-writer"\n[feeds.late]\nsource = "sdk"\n'
+        '[calculated.orders]\ntype = "count"\nevent = "order"\n'
         '[audiences.golden]\ncriteria = "tier exists"\n'
     )
 
@@ -186,7 +187,9 @@ def forwards(output: str) -> Any:
 
     def made(folder: Path) -> None:
         (folder / "o.toml").write_text(
-            f'[feeds.app]\nsource = "sdk"\n[outputs.o]\n{output.format(url=outside().url)}\n[connections.c]\nfeed = "app"\noutput = "o"\n'
+            '[feeds.app]\nsource = "sdk"\n[outputs.o]\n'
+            f'{output.format(url=outside().url)}\n[connections.c]\nfeed = "app"\noutput ='
+            ' "o"\n'
         )
         did(folder, "config", "apply", "o.toml")
         (folder / "new.jsonl").write_text(batches(0, 5))
@@ -444,7 +447,8 @@ def test_every_write_that_fails_leaves_the_store_before_or_after(
         ):
             came, said = tried(ground, tmp_path / "work", mode, at)
             assert came, (
-                f"{operation.name} makes its calls in another order each time: {mode.name} {at} did not come"
+                f"{operation.name} makes its calls in another order each time: {mode.name}"
+                f" {at} did not come"
             )
             wrong += said
     assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:20])

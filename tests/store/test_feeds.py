@@ -14,7 +14,10 @@ from support.effort import first_now
 from profilectl.rules.feed import meaning_of
 from profilectl.rules.priority import FEED_SOURCES, SOURCES, Owner, verdict
 
-CUSTOM = "custom-feed, rank 3: its values beat the SDK's; a CSV upload to the platform is --source csv, rank 5"
+CUSTOM = (
+    "custom-feed, rank 3: its values beat the SDK's; a CSV upload to the platform is --source"
+    " csv, rank 5"
+)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     (folder / "a.csv").write_text(ROWS)
     (folder / "e.jsonl").write_text(
         '{"user_identities":{"customer_id":"A"},"events":[{"event_type":"custom_event","data":{"event_name":"x","custom_event_type":"other"}}]}\n'
+        ""
     )
     for name in ("a.csv", "e.jsonl"):
         assert call("import", name, "--feed", "f", folder=folder).exit_code == 0
@@ -61,35 +62,135 @@ def refused(folder: Path, *says: str, arguments: tuple[str, ...] = ("show", "A")
 
 FOREIGN = {
     "view": (["create view store.v as select * from read_text('/etc/hostname')"], 'the view "v"'),
-    "view of the name of a table": (["drop table store.feed", "create view store.feed as select 1 as number, content as name from read_text('/etc/hostname')"], 'the view "feed"'),
-    "view of the name of the first table": (["drop table store.meta", "create view store.meta as select 'schema_version' as name, '7' as value"], 'the view "meta"'),
+    "view of the name of a table": (
+        [
+            "drop table store.feed",
+            (
+                "create view store.feed as select 1 as number, content as name from"
+                " read_text('/etc/hostname')"
+            ),
+        ],
+        'the view "feed"',
+    ),
+    "view of the name of the first table": (
+        [
+            "drop table store.meta",
+            "create view store.meta as select 'schema_version' as name, '7' as value",
+        ],
+        'the view "meta"',
+    ),
     "macro": (["create macro store.md5_number(x) as 1"], 'the macro "md5_number"'),
-    "table macro": (["create macro store.t(x) as table select content from read_text(x)"], 'the table macro "t"'),
+    "table macro": (
+        ["create macro store.t(x) as table select content from read_text(x)"],
+        'the table macro "t"',
+    ),
     "table": (["create table store.x as select 1 as y"], 'the table "x"'),
-    "table that is named like one of a segment": (["create table store.row_x as select 1 as y"], 'the table "row_x"'),
-    "table of another schema": (["create schema store.s", "create table store.s.feed as select 1 as y"], 'the schema "s"'),
+    "table that is named like one of a segment": (
+        ["create table store.row_x as select 1 as y"],
+        'the table "row_x"',
+    ),
+    "table of another schema": (
+        ["create schema store.s", "create table store.s.feed as select 1 as y"],
+        'the schema "s"',
+    ),
     "type": (["create type store.e as enum ('a')"], 'the type "e"'),
     "sequence": (["create sequence store.q"], 'the sequence "q"'),
     "index": (["create index i on store.feed (number)"], 'the index "i"'),
-    "trigger": (["create trigger t after insert on store.feed for each statement insert into store.dropped values (1, 'x')"], 'the trigger "t"'),
-    "default": (["alter table store.feed alter column partner set default current_query()"], "current_query"),
-    "constant default": (["alter table store.feed alter column partner set default 'x'"], '"partner"'),
+    "trigger": (
+        [
+            (
+                "create trigger t after insert on store.feed for each statement insert into"
+                " store.dropped values (1, 'x')"
+            )
+        ],
+        'the trigger "t"',
+    ),
+    "default": (
+        ["alter table store.feed alter column partner set default current_query()"],
+        "current_query",
+    ),
+    "constant default": (
+        ["alter table store.feed alter column partner set default 'x'"],
+        '"partner"',
+    ),
     "column": (["alter table store.feed add column x integer"], 'whose column "x"'),
-    "type of a column": (["alter table store.line_run alter column first_line type varchar"], 'whose column "first_line"'),
-    "type of another database": (["alter table store.line_run alter column first_line type decimal(38,0)"], "DECIMAL"),
-    "generated column": (["drop table store.stale", "create table store.stale (profile bigint generated always as (1::bigint) virtual, x integer)"], "GENERATED"),
-    "check": (["drop table store.stale", "create table store.stale (profile bigint not null check (profile > 0))"], "CHECK"),
-    "key": (["drop table store.stale", "create table store.stale (profile bigint not null primary key)"], "PRIMARY KEY"),
-    "collation": (["drop table store.output_since", "create table store.output_since (output varchar collate nocase not null, arrival bigint not null)"], "COLLATE"),
-    "columns in another order": (["drop table store.pushed", "create table store.pushed (push integer not null, last bigint not null, first bigint not null)"], '"last"'),
-    "column that may be null": (["alter table store.stale alter column profile drop not null"], '"profile"'),
+    "type of a column": (
+        ["alter table store.line_run alter column first_line type varchar"],
+        'whose column "first_line"',
+    ),
+    "type of another database": (
+        ["alter table store.line_run alter column first_line type decimal(38,0)"],
+        "DECIMAL",
+    ),
+    "generated column": (
+        [
+            "drop table store.stale",
+            (
+                "create table store.stale (profile bigint generated always as (1::bigint)"
+                " virtual, x integer)"
+            ),
+        ],
+        "GENERATED",
+    ),
+    "check": (
+        [
+            "drop table store.stale",
+            "create table store.stale (profile bigint not null check (profile > 0))",
+        ],
+        "CHECK",
+    ),
+    "key": (
+        [
+            "drop table store.stale",
+            "create table store.stale (profile bigint not null primary key)",
+        ],
+        "PRIMARY KEY",
+    ),
+    "collation": (
+        [
+            "drop table store.output_since",
+            (
+                "create table store.output_since (output varchar collate nocase not null,"
+                " arrival bigint not null)"
+            ),
+        ],
+        "COLLATE",
+    ),
+    "columns in another order": (
+        [
+            "drop table store.pushed",
+            (
+                "create table store.pushed (push integer not null, last bigint not null, first"
+                " bigint not null)"
+            ),
+        ],
+        '"last"',
+    ),
+    "column that may be null": (
+        ["alter table store.stale alter column profile drop not null"],
+        '"profile"',
+    ),
     "column of a segment": (["alter table store.row_1 add column x varchar"], 'whose column "x"'),
-    "type of a segment's column": (["alter table store.row_1 alter column at_ms type varchar"], '"at_ms"'),
-    "default of a segment's column": (["alter table store.row_1 alter column a0 set default current_user"], "row_1"),
+    "type of a segment's column": (
+        ["alter table store.row_1 alter column at_ms type varchar"],
+        '"at_ms"',
+    ),
+    "default of a segment's column": (
+        ["alter table store.row_1 alter column a0 set default current_user"],
+        "row_1",
+    ),
     "identity that is none": (["alter table store.row_1 rename column i_email to i_x"], '"i_x"'),
-    "list of a segment": (["""update store.segment set tables = ['row_1; drop table store.feed; --'] where number = 1"""], "drop table store.feed"),
-    "identities of a segment": (["""update store.segment set identities = ['email, (select 1)'] where number = 1"""], "email, (select 1)"),
-}  # fmt: skip
+    "list of a segment": (
+        [
+            """update store.segment set tables = ['row_1; drop table store.feed; --'] where number = 1"""
+        ],
+        "drop table store.feed",
+    ),
+    "identities of a segment": (
+        ["""update store.segment set identities = ['email, (select 1)'] where number = 1"""],
+        "email, (select 1)",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", FOREIGN)
@@ -104,11 +205,26 @@ def test_a_store_with_what_profilectl_does_not_make_is_refused_by_name(
 
 
 COMMANDS = (
-    ("import", "a.csv", "--feed", "g"), ("import", "a.csv", "--feed", "g", "--dry-run"), ("plan", "a.csv", "--feed", "g", "-o", "x.plan"),
-    ("stats",), ("export", "profiles"), ("search", "tier = 'gold'"), ("lookup", "a.csv"), ("imports", "list"), ("imports", "undo", "1", "--yes"),
-    ("forget", "A", "--yes"), ("backup", "b.duckdb"), ("compact",), ("config", "export"), ("feeds", "list"), ("check", "--repair"),
-    ("set", "tier=x", "--customer-id", "A", "--feed", "f"), ("audiences", "list"), ("explain", "rules"), ("diff", "1", "2"),
-)  # fmt: skip
+    ("import", "a.csv", "--feed", "g"),
+    ("import", "a.csv", "--feed", "g", "--dry-run"),
+    ("plan", "a.csv", "--feed", "g", "-o", "x.plan"),
+    ("stats",),
+    ("export", "profiles"),
+    ("search", "tier = 'gold'"),
+    ("lookup", "a.csv"),
+    ("imports", "list"),
+    ("imports", "undo", "1", "--yes"),
+    ("forget", "A", "--yes"),
+    ("backup", "b.duckdb"),
+    ("compact",),
+    ("config", "export"),
+    ("feeds", "list"),
+    ("check", "--repair"),
+    ("set", "tier=x", "--customer-id", "A", "--feed", "f"),
+    ("audiences", "list"),
+    ("explain", "rules"),
+    ("diff", "1", "2"),
+)
 
 
 def test_every_command_refuses_a_foreign_store_and_writes_nothing(folder: Path) -> None:
@@ -159,7 +275,8 @@ def test_the_shapes_of_older_versions_are_those_of_their_stores(
     path.write_bytes(gzip.decompress((STORES / f"schema-{version}.duckdb.gz").read_bytes()))
     with duckdb.connect(str(path), read_only=True) as connection:
         rows = connection.execute(
-            "select table_name, column_name, data_type from duckdb_columns() where not internal order by table_name, column_index"
+            "select table_name, column_name, data_type from duckdb_columns() where not"
+            " internal order by table_name, column_index"
         ).fetchall()
     there: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in rows:
@@ -174,7 +291,8 @@ def test_the_shapes_of_older_versions_are_those_of_their_stores(
 def test_the_shapes_of_this_version_are_those_of_a_new_store(folder: Path) -> None:
     with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as connection:
         rows = connection.execute(
-            "select table_name, column_name, data_type, not is_nullable from duckdb_columns() where not internal"
+            "select table_name, column_name, data_type, not is_nullable from"
+            " duckdb_columns() where not internal"
         ).fetchall()
     there = {one for one in rows if one[0].rpartition("_")[0] not in SEGMENT_TABLES}
     assert there == {
@@ -319,12 +437,20 @@ def test_a_store_of_hundreds_of_tables_is_looked_at_in_moments(tmp_path: Path) -
     (tmp_path / "a.csv").write_text(ROWS)
     assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
     columns = ", ".join(f"a{n} varchar" for n in range(20))
-    altered(tmp_path, *(
-        statement for number in range(2, 202) for statement in (
-            f"create table store.row_{number} (profile bigint, arrival bigint, mpid bigint, environment utinyint, feed usmallint, at_ms bigint, {columns})",
-            f"create table store.index_{number} (hash uhugeint, profile bigint, type utinyint)",
-        )
-    ))  # fmt: skip
+    altered(
+        tmp_path,
+        *(
+            statement
+            for number in range(2, 202)
+            for statement in (
+                (
+                    f"create table store.row_{number} (profile bigint, arrival bigint, mpid"
+                    f" bigint, environment utinyint, feed usmallint, at_ms bigint, {columns})"
+                ),
+                f"create table store.index_{number} (hash uhugeint, profile bigint, type utinyint)",
+            )
+        ),
+    )
     path = tmp_path / "profiles.duckdb"
     with scratch_beside(path) as scratch, open_store(scratch, path):
         _vouched.clear()

@@ -79,11 +79,17 @@ def batches(first: int, count: int, days: float) -> str:
         },
     }
     return "".join(
-        json.dumps({
-            "user_identities": {"customer_id": f"C{n}", "email": f"p{n}@example.org"}, "timestamp_unixtime_ms": at_ms,
-            "user_attributes": {"tier": "gold" if n % 3 else "silver", "note": f"note-of-{n}"}, "events": [event],
-        }) + "\n" for n in range(first, first + count)
-    )  # fmt: skip
+        json.dumps(
+            {
+                "user_identities": {"customer_id": f"C{n}", "email": f"p{n}@example.org"},
+                "timestamp_unixtime_ms": at_ms,
+                "user_attributes": {"tier": "gold" if n % 3 else "silver", "note": f"note-of-{n}"},
+                "events": [event],
+            }
+        )
+        + "\n"
+        for n in range(first, first + count)
+    )
 
 
 @pytest.fixture(scope="module")

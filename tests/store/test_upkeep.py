@@ -122,30 +122,64 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
 
 # Each: what is broken by hand, the promise that is reported, whether it is derived and so repaired.
 BREAKS = {
-    "an entry of the index is gone":      ("delete from index_1 where profile = 0", "identities", True),
-    "an index has a stray entry":         ("insert into index_1 select 5::uhugeint, 0, 1", "identities", True),
-    "the whole index is gone":            ("drop table index_2", "tables", True),
-    "an index is out of order":           (("create table x as select * from index_1 order by hash desc; drop table index_1;"
-                                           " alter table x rename to index_1"), "sorted", True),
-    "rows are out of order":              (("create table x as select * from row_1 order by profile desc; drop table row_1;"
-                                           " alter table x rename to row_1"), "sorted", True),
-    "the table of MPIDs is gone":         ("drop table mpid_1", "tables", True),
-    "an MPID differs":                    ("update mpid_1 set mpid = 1 where profile = 0", "founders", True),
-    "a table belongs to nobody":          ("create table row_77 as from row_1 limit 0", "tables", True),
-    "the fingerprint differs":            ("update meta set value = 'x' where name = 'hash_fingerprint'", "fingerprint", True),
-    "rows are gone":                      ("delete from row_2", "rows", False),
-    "a table of rows is gone":            ("drop table row_2", "tables", False),
-    "a cell has no import":               ("update import set undone_ms = 1 where number = 2", "imports", False),
-    "a cell has another feed":            ("update row_2 set feed = 1", "imports", False),
-    "a profile has two founders":         ("update row_2 set mpid = 7", "founders", False),
-    "the history counts otherwise":       ("delete from dropped", "history", False),
-    "lines are gone":                     ("delete from line_run", "imports", False),
-    "a batch waits that nobody sent":     ("insert into outbox values ('o', 1, 999999, 1, 5, 0, 'waiting', null, null, null, null, null)", "outbox", False),
-    "rejects are gone":                   ("delete from reject", "history", False),
-    "a customer id is held twice":        (("create table x as select hash from index_1 where profile = 0 and type ="
-                                           " (select min(type) from index_1 where profile = 0); insert into index_1 select hash, 1,"
-                                           " (select min(type) from index_1 where profile = 0) from x; drop table x"), "unique", False),
-}  # fmt: skip
+    "an entry of the index is gone": ("delete from index_1 where profile = 0", "identities", True),
+    "an index has a stray entry": (
+        "insert into index_1 select 5::uhugeint, 0, 1",
+        "identities",
+        True,
+    ),
+    "the whole index is gone": ("drop table index_2", "tables", True),
+    "an index is out of order": (
+        (
+            "create table x as select * from index_1 order by hash desc; drop table index_1;"
+            " alter table x rename to index_1"
+        ),
+        "sorted",
+        True,
+    ),
+    "rows are out of order": (
+        (
+            "create table x as select * from row_1 order by profile desc; drop table row_1;"
+            " alter table x rename to row_1"
+        ),
+        "sorted",
+        True,
+    ),
+    "the table of MPIDs is gone": ("drop table mpid_1", "tables", True),
+    "an MPID differs": ("update mpid_1 set mpid = 1 where profile = 0", "founders", True),
+    "a table belongs to nobody": ("create table row_77 as from row_1 limit 0", "tables", True),
+    "the fingerprint differs": (
+        "update meta set value = 'x' where name = 'hash_fingerprint'",
+        "fingerprint",
+        True,
+    ),
+    "rows are gone": ("delete from row_2", "rows", False),
+    "a table of rows is gone": ("drop table row_2", "tables", False),
+    "a cell has no import": ("update import set undone_ms = 1 where number = 2", "imports", False),
+    "a cell has another feed": ("update row_2 set feed = 1", "imports", False),
+    "a profile has two founders": ("update row_2 set mpid = 7", "founders", False),
+    "the history counts otherwise": ("delete from dropped", "history", False),
+    "lines are gone": ("delete from line_run", "imports", False),
+    "a batch waits that nobody sent": (
+        (
+            "insert into outbox values ('o', 1, 999999, 1, 5, 0, 'waiting', null, null, null,"
+            " null, null)"
+        ),
+        "outbox",
+        False,
+    ),
+    "rejects are gone": ("delete from reject", "history", False),
+    "a customer id is held twice": (
+        (
+            "create table x as select hash from index_1 where profile = 0 and type ="
+            " (select min(type) from index_1 where profile = 0); insert into index_1"
+            " select hash, 1,"
+            " (select min(type) from index_1 where profile = 0) from x; drop table x"
+        ),
+        "unique",
+        False,
+    ),
+}
 
 
 @pytest.mark.parametrize("broken", spread_now(BREAKS, 3))

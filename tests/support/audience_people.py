@@ -68,7 +68,10 @@ def lay_out(
     )
     _table(
         "person",
-        f"profile bigint, mpid bigint, environment utinyint, first_seen_ms bigint, last_seen_ms bigint{wanted}",
+        (
+            "profile bigint, mpid bigint, environment utinyint, first_seen_ms bigint,"
+            f" last_seen_ms bigint{wanted}"
+        ),
         [
             [
                 profile,
@@ -84,7 +87,11 @@ def lay_out(
     )
     _table(
         "event",
-        "profile bigint, arrival bigint, place integer, environment utinyint, feed usmallint, type varchar, name varchar, at_ms bigint, session varchar, event varchar",
+        (
+            "profile bigint, arrival bigint, place integer, environment utinyint, feed"
+            " usmallint, type varchar, name varchar, at_ms bigint, session varchar, event"
+            " varchar"
+        ),
         [
             [
                 profile,
@@ -123,7 +130,10 @@ def _table(name: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
     database().execute(f"create or replace table {name} ({columns})")
     if rows:
         database().execute(
-            f"insert into {name} values {', '.join('(' + ', '.join('?' * len(row)) + ')' for row in rows)}",
+            (
+                f"insert into {name} values"
+                f" {', '.join('(' + ', '.join('?' * len(row)) + ')' for row in rows)}"
+            ),
             [cell for row in rows for cell in row],
         )
 

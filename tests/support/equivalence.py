@@ -68,7 +68,8 @@ def by_engine(
             lines += [
                 line
                 for (line,) in scratch.rows(
-                    f"select line from ({profiles.json_lines('', provenance=True)}) order by profile"
+                    f"select line from ({profiles.json_lines('', provenance=True)}) order"
+                    " by profile"
                 )
             ]
         secret = store.meta("secret")

@@ -98,14 +98,19 @@ def made(folder: Path, *, rows: int = 40) -> Path:
         + "\n"
     )
     (folder / "partner.csv").write_text(
-        f"customer_id,street,tier\n{ERIKA['customer_id']},{ERIKA['blocked']},silver\nC00001,elsewhere,silver\n"
+        f"customer_id,street,tier\n{ERIKA['customer_id']},{ERIKA['blocked']},silver\n"
+        "C00001,elsewhere,silver\n"
     )
     # Rejected, though it names her: the text lies in the store.
     (folder / "bad.jsonl").write_text(
-        f'{{"email": "{ERIKA["email"].upper()}", "broken": }}\n{{"email": "other@example.com", "broken": }}\n'
+        f'{{"email": "{ERIKA["email"].upper()}", "broken": }}\n{{"email":'
+        f' "other@example.com", "broken": }}\n'
         '{"customer_id": "C00002", "tier": "bronze"}\n'
     )
-    config = '[identity]\nstrategy = "conversion"\nlogin = ["customer_id"]\nunique = ["customer_id", "email"]\nimmutable = ["customer_id"]\n'
+    config = (
+        '[identity]\nstrategy = "conversion"\nlogin = ["customer_id"]\nunique ='
+        ' ["customer_id", "email"]\nimmutable = ["customer_id"]\n'
+    )
     (folder / "c.toml").write_text(config)
     done(folder, "config", "apply", "c.toml")
     done(folder, "import", "people.csv", "--feed", "crm")

@@ -118,14 +118,39 @@ def events(draw: st.DrawFn) -> Any:
             ]
         )
     )
-    data = draw(st.fixed_dictionaries({}, optional={
-        "event_name": st.sampled_from(["purchase", "view", "", None, "n" * 300]), "custom_event_type": st.sampled_from(["other", "search", "odd", None]),
-        "timestamp_unixtime_ms": st.sampled_from([Raw("1700000000123"), "1700000000124", Raw("1.5"), "soon", None, Raw("12345678901234567890")]),
-        "session_id": scalars, "session_uuid": scalars, "custom_attributes": attributes, "screen_name": scalars, "is_opted_out": scalars,
-        "product_action": st.one_of(scalars, st.fixed_dictionaries({"action": st.sampled_from(["purchase", None]), "products": products})),
-        "promotion_action": st.one_of(st.none(), st.just({"action": "view"})),
-        "label": scalars, "odd": scalars,
-    }))  # fmt: skip
+    data = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "event_name": st.sampled_from(["purchase", "view", "", None, "n" * 300]),
+                "custom_event_type": st.sampled_from(["other", "search", "odd", None]),
+                "timestamp_unixtime_ms": st.sampled_from(
+                    [
+                        Raw("1700000000123"),
+                        "1700000000124",
+                        Raw("1.5"),
+                        "soon",
+                        None,
+                        Raw("12345678901234567890"),
+                    ]
+                ),
+                "session_id": scalars,
+                "session_uuid": scalars,
+                "custom_attributes": attributes,
+                "screen_name": scalars,
+                "is_opted_out": scalars,
+                "product_action": st.one_of(
+                    scalars,
+                    st.fixed_dictionaries(
+                        {"action": st.sampled_from(["purchase", None]), "products": products}
+                    ),
+                ),
+                "promotion_action": st.one_of(st.none(), st.just({"action": "view"})),
+                "label": scalars,
+                "odd": scalars,
+            },
+        )
+    )
     if kind == "custom_event" and draw(st.integers(0, 3)):
         data |= {"event_name": "purchase", "custom_event_type": "other"}
     made: Any = {"data": data, "event_type": kind}

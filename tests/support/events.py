@@ -168,9 +168,23 @@ def data(draw: st.DrawFn) -> dict[str, Value]:
 documents = data().map(lambda found: {"data": found, "event_type": "custom_event"})
 
 # Random conditions.
-names = st.sampled_from([*(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in KEYS), "price", "color", "screen_name", "product_action.total_amount", "product_action.price",
-                         "product_action.products.price", "product_action.products.tags", "product_action.products[].name", "product_action.products", "product_impressions.products.price",
-                         "custom_attributes", "custom_attributes.data.price"])  # fmt: skip
+names = st.sampled_from(
+    [
+        *(f'"{key.replace(chr(34), chr(34) * 2)}"' for key in KEYS),
+        "price",
+        "color",
+        "screen_name",
+        "product_action.total_amount",
+        "product_action.price",
+        "product_action.products.price",
+        "product_action.products.tags",
+        "product_action.products[].name",
+        "product_action.products",
+        "product_impressions.products.price",
+        "custom_attributes",
+        "custom_attributes.data.price",
+    ]
+)
 quoted = st.sampled_from([*HOSTILE, *TEXT_NUMBERS]).map(
     lambda text: "'" + text.replace("'", "''") + "'"
 )

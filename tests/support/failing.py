@@ -58,7 +58,8 @@ def _library() -> Path:
     if compiler is None:
         if os.environ.get(NEEDED):
             pytest.fail(
-                f"there is no C compiler, and {NEEDED} says that there is to be one: apt-get install gcc libc6-dev"
+                f"there is no C compiler, and {NEEDED} says that there is to be one:"
+                " apt-get install gcc libc6-dev"
             )
         pytest.skip("needs a C compiler")
     made = Path(tempfile.mkdtemp(prefix="profilectl-failing.")) / "failing.so"

@@ -21,25 +21,85 @@ DAY_MS = 86_400_000
 NOW = {"SOURCE_DATE_EPOCH": str(NOW_MS // 1000)}
 
 CRM = [
-    {"user_identities": {"customer_id": "C1", "email": "amelie@example.org"}, "user_attributes": {
-        "$FirstName": "Amélie", "$LastName": "Lefèvre", "$City": "Liège", "tier": "gold", "visits": 12, "newsletter": True, "sizes": ["40", "41"], "beta": None, "zip": "01234"}},
-    {"user_identities": {"customer_id": "C2", "email": "shared@example.org"}, "user_attributes": {"$FirstName": "שָׂרָה", "$LastName": "לוי", "שפה": "עברית", "tier": "iron"}},
-    {"user_identities": {"customer_id": "C3", "email": "shared@example.org"}, "user_attributes": {"$FirstName": "山田", "$LastName": "太郎", "都市": "東京都千代田区", "tier": "tin"}},
-    {"user_identities": {"customer_id": "C4", "email": "many@example.org"}, "user_attributes": {"$Age": 41, "long": "x" * 4000, "lines": "one\ntwo\tthree", **{f"key{n:03}": f"value {n}" for n in range(90)}}},
-]  # fmt: skip
+    {
+        "user_identities": {"customer_id": "C1", "email": "amelie@example.org"},
+        "user_attributes": {
+            "$FirstName": "Amélie",
+            "$LastName": "Lefèvre",
+            "$City": "Liège",
+            "tier": "gold",
+            "visits": 12,
+            "newsletter": True,
+            "sizes": ["40", "41"],
+            "beta": None,
+            "zip": "01234",
+        },
+    },
+    {
+        "user_identities": {"customer_id": "C2", "email": "shared@example.org"},
+        "user_attributes": {
+            "$FirstName": "שָׂרָה",
+            "$LastName": "לוי",
+            "שפה": "עברית",
+            "tier": "iron",
+        },
+    },
+    {
+        "user_identities": {"customer_id": "C3", "email": "shared@example.org"},
+        "user_attributes": {
+            "$FirstName": "山田",
+            "$LastName": "太郎",
+            "都市": "東京都千代田区",
+            "tier": "tin",
+        },
+    },
+    {
+        "user_identities": {"customer_id": "C4", "email": "many@example.org"},
+        "user_attributes": {
+            "$Age": 41,
+            "long": "x" * 4000,
+            "lines": "one\ntwo\tthree",
+            **{f"key{n:03}": f"value {n}" for n in range(90)},
+        },
+    },
+]
 WAREHOUSE = (
     "customer_id,email,tier,color,points\nC1,amelie@example.org,silver,red,0100\nC2,,iron,blue,5\n"
 )
 APP = [
-    {"timestamp_unixtime_ms": NOW_MS - 3 * DAY_MS, "user_identities": {"customer_id": "C1", "mobile_number": "+32470000000"},
-     "device_info": {"platform": "iOS", "ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444", "limit_ad_tracking": False},
-     "user_attributes": {"color": "green", "tier": "lead", "last_page": "/shoes"}, "deleted_user_attributes": ["points"],
-     "attribution_info": {"service_provider": "Ads", "publisher": "Weekly", "campaign": "Spring"},
-     "consent_state": {"gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": NOW_MS - 9 * DAY_MS}}}},
-    {"timestamp_unixtime_ms": NOW_MS - 2 * DAY_MS, "user_identities": {"customer_id": "C4"}, "user_attributes": {f"more{n:03}": n for n in range(100)}},
-    {"timestamp_unixtime_ms": NOW_MS - DAY_MS, "user_identities": {"customer_id": "C1"}, "user_attributes": {"color": "black", "visits": 13},
-     "consent_state": {"gdpr": {"marketing": {"consented": False, "timestamp_unixtime_ms": NOW_MS - DAY_MS}}}},
-]  # fmt: skip
+    {
+        "timestamp_unixtime_ms": NOW_MS - 3 * DAY_MS,
+        "user_identities": {"customer_id": "C1", "mobile_number": "+32470000000"},
+        "device_info": {
+            "platform": "iOS",
+            "ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444",
+            "limit_ad_tracking": False,
+        },
+        "user_attributes": {"color": "green", "tier": "lead", "last_page": "/shoes"},
+        "deleted_user_attributes": ["points"],
+        "attribution_info": {
+            "service_provider": "Ads",
+            "publisher": "Weekly",
+            "campaign": "Spring",
+        },
+        "consent_state": {
+            "gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": NOW_MS - 9 * DAY_MS}}
+        },
+    },
+    {
+        "timestamp_unixtime_ms": NOW_MS - 2 * DAY_MS,
+        "user_identities": {"customer_id": "C4"},
+        "user_attributes": {f"more{n:03}": n for n in range(100)},
+    },
+    {
+        "timestamp_unixtime_ms": NOW_MS - DAY_MS,
+        "user_identities": {"customer_id": "C1"},
+        "user_attributes": {"color": "black", "visits": 13},
+        "consent_state": {
+            "gdpr": {"marketing": {"consented": False, "timestamp_unixtime_ms": NOW_MS - DAY_MS}}
+        },
+    },
+]
 
 
 def make(folder: Path) -> Path:

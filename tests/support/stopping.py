@@ -143,9 +143,15 @@ def started(
         for one in ("stdin", "stdout", "stderr"):
             (streams / one).touch()
         request = {
-            "arguments": arguments, "folder": str(folder), "environment": {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **more}, "point": point,
-            "how": how, "umask": umask, "ignored": ignored, **{one: str(streams / one) for one in ("stdin", "stdout", "stderr", "reached")},
-        }  # fmt: skip
+            "arguments": arguments,
+            "folder": str(folder),
+            "environment": {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **more},
+            "point": point,
+            "how": how,
+            "umask": umask,
+            "ignored": ignored,
+            **{one: str(streams / one) for one in ("stdin", "stdout", "stderr", "reached")},
+        }
         assert server.stdin
         assert server.stdout
         server.stdin.write(json.dumps(request) + "\n")
