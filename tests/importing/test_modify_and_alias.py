@@ -98,7 +98,7 @@ def rule_change(
     return IdentityChange(kind, was, found) if isinstance(found, UsableIdentity) else None
 
 
-def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None:
+def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None:  # noqa: C901  one course, step by step
     """Run a course through the store and the interpreter, and compare after every step."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -327,7 +327,7 @@ def run_here(
                 os.dup2(opened, number)
                 os.close(opened)
             sys.stdin, sys.stdout, sys.stderr = (
-                open(
+                open(  # noqa: SIM115  the streams of a command that ends its process
                     number,
                     "w" if number else "r",
                     encoding="utf-8",
@@ -335,7 +335,7 @@ def run_here(
                     closefd=False,
                 )
                 for number in range(3)
-            )  # noqa: SIM115
+            )
             try:
                 main()
             except SystemExit as left:
