@@ -170,9 +170,9 @@ class Parquet:
 def writer_of(
     format: str,
     stream: BinaryIO,
+    *,
     columns: Sequence[str],
     numbers: Sequence[str],
-    *,
     compression: str | None,
 ) -> RowWriter:
     """Return a writer of a format.
@@ -310,7 +310,9 @@ class Parts:
     files: int = 0
     """How many files there are."""
     _open: dict[str, _OpenFile] = field(default_factory=dict)
+    """The files that are open, by group."""
     _numbers: dict[str, int] = field(default_factory=dict)
+    """How many files each group has."""
 
     def write(self, block: Rows, group: str = "") -> None:
         """Write rows of a group. Raises the errors of writing."""

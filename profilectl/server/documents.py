@@ -195,12 +195,12 @@ HEALTH = answer(
         status={"enum": STATUSES},
         answers={
             **SWITCH,
-            "description": "Whether profiles are told: what would be told is not too old.",
+            "description": "Whether profiles are answered: the copy that answers is new enough.",
         },
         **{"import": {"type": "integer"}},
         snapshot_ms=WHOLE,
         checked_ms=WHOLE,
-        behind_ms={**WHOLE, "description": "How much older than promised that is which is told."},
+        behind_ms={**WHOLE, "description": "How much older than promised the answers are."},
         copy_ms={"type": "integer"},
     ),
 )

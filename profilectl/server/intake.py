@@ -26,6 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
@@ -209,7 +210,8 @@ class Intake:
             content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
         except MemoryError:
             return Later("no memory")
-        return await self._work(import_lines, self.store, parcels[0].feed, content, parcels[0].call)
+        feed, call = parcels[0].feed, parcels[0].call
+        return await self._work(partial(import_lines, self.store, feed, content, call=call))
 
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
         """Run a function in the process of imports, and return its result or the error."""

@@ -20,7 +20,7 @@ router = APIRouter()
 @router.get(
     "/healthz",
     tags=["service"],
-    summary="Say whether profiles can be read, and how new they are",
+    summary="Whether profiles can be read, and how new they are",
     response_class=Response,
     responses={200: HEALTH, 503: HEALTH},
 )

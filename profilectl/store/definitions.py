@@ -509,7 +509,7 @@ def check_audience_connections(
         if before != name:
             raise UsageError(
                 f"{prefix}: {before} connects the same audience and output",
-                "an output is told of an audience once",
+                "an audience is connected to an output once",
             )
         if output.type == "csv" and files.setdefault(output.name, name) != name:
             raise UsageError(

@@ -449,37 +449,16 @@ def test_an_alias_carries_over_of_each_workspace_what_is_its_own(tmp_path: Path)
         bring(tmp_path, feed, batch("A", bought("1", NOW_MS), attribution_info=credit))
     bring(tmp_path, "app", batch("B"))
     for workspace, name in (("default", "bought"), ("eu", "bought_eu")):
-        commanded(
-            tmp_path,
-            "--workspace",
-            workspace,
-            "calculated",
-            "add",
-            name,
-            "--type",
-            "count",
-            "--event",
-            "buy",
-        )
+        counted = ("calculated", "add", name, "--type", "count", "--event", "buy")
+        commanded(tmp_path, "--workspace", workspace, *counted)
     carried_over(tmp_path, "A", "B")
     for workspace, name, campaign in (
         ("default", "bought", "spring"),
         ("eu", "bought_eu", "summer"),
     ):
         assert standing(tmp_path, "B", "--workspace", workspace)[0] == {name: 1}
-        shown = json.loads(
-            commanded(
-                tmp_path,
-                "--workspace",
-                workspace,
-                "show",
-                "--customer-id",
-                "B",
-                "--section",
-                "attribution",
-                "--json",
-            )
-        )
+        show = ("show", "--customer-id", "B", "--section", "attribution", "--json")
+        shown = json.loads(commanded(tmp_path, "--workspace", workspace, *show))
         assert shown["profiles"][0]["attribution"]["campaign"] == campaign
         exported = [
             json.loads(line)

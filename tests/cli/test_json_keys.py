@@ -359,7 +359,7 @@ def test_the_same_thing_has_the_same_members_everywhere(
 
 
 def applies(name: str, path: str, one: dict[str, Any]) -> bool:
-    """Say whether an object is the thing, where its place alone does not say so."""
+    """Return whether an object is the thing, where its place alone does not say so."""
     match name:
         case "attributes":
             return (

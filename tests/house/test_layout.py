@@ -19,8 +19,16 @@ PACKAGE = ROOT / "profilectl"
 PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
 """The rules that read a language, with lark."""
 RULE_TABLES = {
+    "audiences/outgoing/messages",
+    "audiences/sql/calculated_rows_sql",
     "cli/command_list",
     "codes",
+    "importing/entangled",
+    "importing/merge",
+    "importing/plans/plan",
+    "importing/plans/plan_form",
+    "importing/relations",
+    "importing/request",
     "importing/sift",
     "importing/stage/parquet/types",
     "importing/stage/source/files",
@@ -57,6 +65,8 @@ RULE_TABLES = {
     "rules/text/terminal",
     "server/answer",
     "server/idsync/requests",
+    "store/catalog",
+    "store/segments",
 }
 """The modules whose tables are aligned by hand."""
 MOST_MODULES = 24

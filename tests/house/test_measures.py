@@ -34,7 +34,7 @@ COUNTED = {
         "@dataclass\nclass A:\n    name: str\n    'What it is called.'\nclass B:\n    name: str",
     ),
     "bare_functions": ("def f(): ...", "def _f(): ...\ndef g():\n    'Do nothing.'"),
-    "retired_words": ("'Say whether\\nit is.'\n# so\n# many, whoever", "'Return whether it is.'"),
+    "retired_words": ("'Return whether\\nit is.'\n# so\n# many, whoever", "'Return whether it is.'"),
     "retired_in_messages": ("help('The first so many.')", "help('Show at most N.')"),
     "imports_of_tests": ("from test_a import b\nimport tests.test_c", "from support import test_a"),
 }

@@ -1186,7 +1186,7 @@ def test_what_was_accepted_outlives_a_kill(tmp_path: Path) -> None:
 
 
 def importing(folder: Path) -> bool:
-    """Say whether a process works in a folder."""
+    """Return whether a process works in a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -130,7 +130,7 @@ def digest(folder: Path) -> str:
 
 
 def state_of(folder: Path, ground: Ground) -> str:
-    """Say whether a store is the one before or the one after; whatever else it is fails the test."""
+    """Return whether a store is the one before or the one after; whatever else it is fails the test."""
     found = digest(folder)  # opens it for reading first, as `show` would
     done = call("check", folder=folder)
     assert done.exit_code == 0, done.output

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -298,11 +298,6 @@ def run_here(
     assert threading.current_thread() is threading.main_thread()
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **more}
     environment.pop("PROFILECTL_STORE", None)
-    before, streams, umask = (
-        [os.dup(number) for number in range(3)],
-        (sys.stdin, sys.stdout, sys.stderr),
-        os.umask(0o077),
-    )
     with (
         tempfile.TemporaryDirectory() as ours,
         contextlib.chdir(folder),
@@ -321,40 +316,49 @@ def run_here(
         # the name of a program that is run as a module
         patch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
         status: object = 0
-        try:
-            for number, path in enumerate(paths):
-                opened = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
-                os.dup2(opened, number)
-                os.close(opened)
-            sys.stdin, sys.stdout, sys.stderr = (
-                open(  # noqa: SIM115  the streams of a command that ends its process
-                    number,
-                    "w" if number else "r",
-                    encoding="utf-8",
-                    errors="backslashreplace" if number == 2 else "strict",
-                    closefd=False,
-                )
-                for number in range(3)
-            )
+        with _streams_at(paths):
             try:
                 main()
-            except SystemExit as left:
-                status = left.code
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            sys.stdin, sys.stdout, sys.stderr = streams
-            for number, kept in enumerate(before):
-                os.dup2(kept, number)
-                os.close(kept)
-            os.umask(umask)
-            _forget_choices()
+            except SystemExit as end:
+                status = end.code
         return subprocess.CompletedProcess(
             list(arguments),
             int(status or 0),
             paths[1].read_text("utf-8"),
             paths[2].read_text("utf-8"),
         )  # type: ignore[call-overload]
+
+
+@contextlib.contextmanager
+def _streams_at(paths: list[Path]) -> Iterator[None]:
+    """Let the standard streams be files for a while, also for what writes past Python."""
+    before, streams = [os.dup(number) for number in range(3)], (sys.stdin, sys.stdout, sys.stderr)
+    umask = os.umask(0o077)
+    try:
+        for number, path in enumerate(paths):
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+            os.dup2(opened, number)
+            os.close(opened)
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(  # noqa: SIM115  the streams of a command that ends its process
+                number,
+                "w" if number else "r",
+                encoding="utf-8",
+                errors="backslashreplace" if number == 2 else "strict",
+                closefd=False,
+            )
+            for number in range(3)
+        )
+        yield
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        for number, stream in enumerate(before):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.umask(umask)
+        _forget_choices()
 
 
 def _forget_choices() -> None:

@@ -394,7 +394,7 @@ def _status(ground: Ground, done: Ran, mode: Mode, work: Path, expect: Callable[
 
 
 def _elsewhere(name: str, ground: Ground, files: dict[str, bytes], said: str) -> bool:
-    """Say whether the content of a file is in another one, and the command says in which."""
+    """Return whether the content of a file is in another one, and the command says in which."""
     return any(
         content == ground.files[name] and other in said
         for other, content in files.items()
@@ -411,7 +411,7 @@ def _difference(found: dict[str, Any] | None, wanted: dict[str, Any] | None) -> 
 
 
 def _is_sound(ground: Ground, work: Path) -> bool:
-    """Say whether check finds the store sound; it does so once for each content."""
+    """Return whether check finds the store sound; it does so once for each content."""
     if not (work / STORE).exists():
         return True
     key = _digest(work)

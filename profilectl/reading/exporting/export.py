@@ -266,7 +266,11 @@ def _one_file(
 def _writing(stream: BinaryIO, request: ExportRequest, extract: Extract) -> Iterator[RowWriter]:
     with packed(stream, request.format, request.compression) as out:
         writer = writer_of(
-            request.format, out, extract.columns, extract.numbers, compression=request.compression
+            request.format,
+            out,
+            columns=extract.columns,
+            numbers=extract.numbers,
+            compression=request.compression,
         )
         try:
             yield writer
