@@ -23,7 +23,9 @@ def rows_of(table: str) -> str:
 def over(select: str, **relations: str) -> str:
     """Return a statement with the SELECTs of the relations that it reads, by name."""
     named = ",\n".join(f"{name} as not materialized ({rows})" for name, rows in relations.items())
-    return f"with {named}\n{select}"
+    # A statement that names relations itself stands in parentheses: it may use the same names.
+    own = f"select * from ({select})" if select.lstrip().startswith("with ") else select
+    return f"with {named}\n{own}"
 
 
 def over_each(select: str, tables: Iterable[str], *, nothing: str | None = None) -> str:

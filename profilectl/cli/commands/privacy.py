@@ -94,13 +94,17 @@ class ForgetOptions:
             return ForgetRequest(
                 who_is_meant(self.person, FORGET), pick=self.pick, every=self.every
             )
-        if self.person.is_given() or self.pick is not None:
-            raise UsageError(
-                "--file goes without an identity and without --pick",
-                "profilectl forget --file people.csv",
-            )
+        alone = UsageError(
+            "--file goes without an identity and without --pick",
+            "profilectl forget --file people.csv",
+        )
+        person = self.person
+        if person.mpid or person.identities or person.text or self.pick is not None:
+            raise alone
         if not self.file.is_file():
             raise InputRefused(f"{self.file}: there is no such file")
+        if person.is_given():
+            raise alone
         return ForgetRequest(
             file=self.file,
             kind=typed(self.kind) if self.kind else None,
