@@ -10,8 +10,8 @@ from profilectl.importing.stage.staged import Staged
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.leaving.output import WAITING
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_json
 from profilectl.rules.text.values import to_json
 from profilectl.store.definitions import connections, outputs
 from profilectl.store.store import OpenStore

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from profilectl.profiles.stored_rows import StoredRows
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_json
 from profilectl.store.segments import IMPORT_FILES, both
 from profilectl.store.statements import among, is_in, listed, reading, select, texts, union_all
 

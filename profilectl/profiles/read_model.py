@@ -26,9 +26,9 @@ from profilectl.rules.feed import (
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME, TYPES, display, key_of
 from profilectl.rules.sql import identities as identity_sql
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import environment_name, identity_hash
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_json
 from profilectl.rules.workspace import no_workspace, several_workspaces
 from profilectl.store.segments import both, known_identities, known_loose, known_mpids
 from profilectl.store.statements import is_in, numbers, reading, select

@@ -14,9 +14,9 @@ from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.statements import over, over_each, rows_of, union
 from profilectl.rules.identity import BY_NAME, CODE
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import environment_name, identity_hash, key
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_json
 from profilectl.store.history import history_of, no_import
 from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
 from profilectl.store.store import OpenStore

@@ -33,9 +33,10 @@ from profilectl.reading.lookup_file import kind_of_column, load_lines, read_file
 from profilectl.reading.statements import over, union
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import identity_hash, key, trimmed
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
-from profilectl.rules.sql.values import held_as_json, whole_number
+from profilectl.rules.sql.values import whole_number
 from profilectl.rules.text.naming import no_such
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_identities, known_mpids

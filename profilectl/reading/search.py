@@ -15,9 +15,9 @@ from profilectl.reading.where import ProfileCondition, condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql import identities as identity_sql
+from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_json
 from profilectl.rules.text.casing import loose
 from profilectl.store.segments import known_mpids
 

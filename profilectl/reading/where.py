@@ -31,9 +31,10 @@ from profilectl.rules.batch_fields import field_named
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.events import number_compared
+from profilectl.rules.sql.held_values import held_as_cell
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, key
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import entries, held_as_cell
+from profilectl.rules.sql.values import entries
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.numbers import LITERAL, quantity
 from profilectl.rules.text.presence import EMPTY

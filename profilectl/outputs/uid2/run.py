@@ -49,9 +49,9 @@ from profilectl.outputs.uid2.rule_sql import batch_of, hashed, normalised
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import audience_of
 from profilectl.rules.feed import PROTECTIONS, Effect
+from profilectl.rules.sql.held_values import held_as_text
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import held_as_text
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.segments import known_mpids

@@ -40,9 +40,9 @@ from profilectl.reading.exporting.retold_sql import Telling
 from profilectl.reading.statements import over, over_each, union
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.sql.held_values import held_as_cell
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier
-from profilectl.rules.sql.values import held_as_cell
 from profilectl.rules.text.naming import no_such
 from profilectl.store.definitions import audience_defined
 from profilectl.store.history import as_of, import_numbered

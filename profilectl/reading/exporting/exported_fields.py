@@ -11,7 +11,7 @@ from profilectl.reading.exporting.extract import OWN
 from profilectl.reading.statements import over
 from profilectl.rules.batch_fields import field_named
 from profilectl.rules.fields import UnusableRow
-from profilectl.rules.sql.values import DELETED
+from profilectl.rules.sql.held_values import DELETED
 from profilectl.rules.text.naming import no_such
 from profilectl.store.segments import both, known_loose
 

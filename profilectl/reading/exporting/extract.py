@@ -32,9 +32,9 @@ from profilectl.reading.statements import over, union
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import BY_NAME, CODE
+from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
-from profilectl.rules.sql.values import held_as_cell, held_as_json
 from profilectl.store.history import history_of, import_numbered
 from profilectl.store.segments import both, known_identities
 from profilectl.store.store import OpenStore

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.statements import over, union
+from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
-from profilectl.rules.sql.values import held_as_cell, held_as_json
 from profilectl.store.segments import IMPORT_FILES, both, known_mpids
 
 IDENTITIES = ("mpid", "environment", "type", "value", "since_ms")

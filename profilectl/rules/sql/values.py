@@ -13,6 +13,7 @@ from decimal import Decimal
 from profilectl.rules.criteria.tree import Operand
 from profilectl.rules.event.field import caseless
 from profilectl.rules.sql.events import definite, like, number_compared, string
+from profilectl.rules.sql.held_values import held_text
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.moments import DATE, EPOCH_MS, TIME, Days, Moment
 from profilectl.rules.text.numbers import NUMBER, Quantity, quantity
@@ -26,8 +27,6 @@ _FAR = 999
 SIGNS = {"equals": "=", "less": "<", "at_most": "<=", "more": ">", "at_least": ">="}
 ENTRY = r'"(?:[^"\\]|\\.)*"|[^\[\],]+'
 """The pattern of an entry in the compact JSON of a list of scalars."""
-DELETED = "chr(31)"
-"""The SQL of the held form of "deleted"."""
 
 
 def whole_number(text: str) -> str:
@@ -38,15 +37,6 @@ def whole_number(text: str) -> str:
     return (
         f"case when regexp_full_match({text}, '[+-]?[0-9]{{1,40}}')"
         f" then try_cast({text} as bigint) end"
-    )
-
-
-def held_text(held_value: str) -> str:
-    """Return the SQL of the text of a held value, or null for a tag and a list, which have none."""
-    return (
-        f"case when not starts_with({held_value}, chr(31)) then {held_value}"
-        f" when {held_value}[2:2] = '''' then {held_value}[3:]"
-        f" when {held_value}[2:2] not in ('[', 'n') then {held_value}[2:] end"
     )
 
 
@@ -263,26 +253,3 @@ def time_passes(at_ms: str, operator: str, operands: Sequence[Operand], now_ms: 
         case "after":
             return f"{at_ms} >= {start.first_ms}"
     return f"({at_ms} between {start.first_ms} and {end.last_ms})"
-
-
-def held_as_json(held_value: str) -> str:
-    """Return the SQL of the JSON text of a held value (values.held_json)."""
-    return (
-        f"case when starts_with({held_value}, chr(31) || '''')"
-        f" then to_json({held_value}[3:])::varchar"
-        f" when starts_with({held_value}, chr(31)) then {held_value}[2:]"
-        f" else to_json({held_value})::varchar end"
-    )
-
-
-def held_as_text(held_value: str) -> str:
-    """Return the SQL of a held value as a cell shows it (values.held_text)."""
-    return (
-        f"case when starts_with({held_value}, chr(31) || '''') then {held_value}[3:]"
-        f" when starts_with({held_value}, chr(31)) then {held_value}[2:] else {held_value} end"
-    )
-
-
-def held_as_cell(held_value: str) -> str:
-    """Return the SQL of a held value as a cell of CSV or Parquet: its text, or null for a tag."""
-    return f"case when {held_value} <> chr(31) || 'null' then {held_as_text(held_value)} end"
