@@ -69,6 +69,52 @@ RULE_TABLES = {
     "store/segments",
 }
 """The modules whose tables are aligned by hand."""
+ACTIONS = {
+    "audiences.actions",
+    "audiences.calculated_actions",
+    "audiences.download",
+    "audiences.unknown_names",
+    "configuration",
+    "importing.corrections.alias",
+    "importing.corrections.as_import",
+    "importing.corrections.attributes",
+    "importing.corrections.identities",
+    "importing.plans.plan",
+    "importing.request",
+    "importing.run",
+    "importing.undo",
+    "outputs.delivery.letters",
+    "outputs.delivery.parcel",
+    "outputs.delivery.run",
+    "outputs.enrich",
+    "outputs.platform",
+    "outputs.push.run",
+    "outputs.push.sending",
+    "outputs.uid2.operator",
+    "outputs.uid2.run",
+    "privacy.forget",
+    "privacy.requests",
+    "privacy.retention",
+    "profiles.activity",
+    "reading.actions",
+    "reading.backups",
+    "reading.exporting.export",
+    "reading.lookup",
+    "reading.search",
+    "reading.stream",
+    "reading.upkeep",
+    "reading.usage",
+    "server.credentials",
+    "server.peers",
+    "server.run",
+    "store.feeds",
+    "store.store_key",
+}
+"""What a command may import of the packages that work on a store: each opens it, does one thing and
+closes it again, or is the request for that.
+"""
+BELOW_ACTIONS = ("cli", "codes", "files", "render", "rules", "version")
+"""The packages that every command may import."""
 MOST_MODULES = 24
 """The most modules of one folder."""
 MOST_LINES = 600
@@ -140,6 +186,18 @@ def test_rules_import_the_standard_library_codes_and_themselves(file: str) -> No
                 or module.partition(".")[0] in sys.stdlib_module_names - {"sqlite3"}
             )
             assert allowed, f"{file}:{node.lineno} imports {module}"
+
+
+def test_a_command_calls_actions_only() -> None:
+    beyond = set()
+    for path in (PACKAGE / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.startswith("profilectl."):
+                name = module.removeprefix("profilectl.")
+                if name.partition(".")[0] not in BELOW_ACTIONS and name not in ACTIONS:
+                    beyond.add(f"{path.name} imports {name}")
+    assert beyond == set()
 
 
 def test_no_folder_has_more_modules_than_a_reader_takes_in() -> None:
