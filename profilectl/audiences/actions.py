@@ -259,7 +259,7 @@ def refresh_audiences(
             each.name for each in audiences(store) if store.means(each.audience.workspace)
         ]
     refreshed = refresh_store(
-        path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=RefreshRequest(audiences=named)
+        path, now_ms=now_ms, wait_s=max(wait_s, 10), request=RefreshRequest(audiences=named)
     )
     with shown_after("the refresh is done", "see profilectl audiences list, once that is mended"):
         shown = [each for each in audiences_in(path, wait_s=wait_s) if each["name"] in named]

@@ -243,6 +243,6 @@ def recalculate(
             each.name for each in calculations(store) if store.means(each.definition.workspace)
         ]
     refresh_store(
-        path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=RefreshRequest(calculated=named)
+        path, now_ms=now_ms, wait_s=max(wait_s, 10), request=RefreshRequest(calculated=named)
     )
     return [each for each in calculated_in(path, wait_s=wait_s) if each["name"] in named]

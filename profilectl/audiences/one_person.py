@@ -73,20 +73,20 @@ def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing
 
 
 def standings_of(
-    profiles: Profiles, people: Sequence[Activity], now_ms: int, known: Definitions | None = None
+    profiles: Profiles, people: Sequence[Activity], now_ms: int, defined: Definitions | None = None
 ) -> list[Standing]:
     """Return the standing of each of some people, in the state that `profiles` reads.
 
-    `known` is what its store defines, if the caller has read it.
+    `defined` is what its store defines, if the caller has read it.
     """
     clause = profiles.where([person.profile for person in people]).partition(" and arrival")[0]
     values = _values(profiles, clause)
     memberships = _memberships(profiles, clause)
-    if known is None:
+    if defined is None:
         needed = memberships or profiles.calculated
-        known = known_to(profiles.store) if needed else Definitions({}, {})
+        defined = known_to(profiles.store) if needed else Definitions({}, {})
     members = [person for person in people if person.profile in memberships]
-    elsewhere = _elsewhere(profiles, members, known, values=values)
+    elsewhere = _elsewhere(profiles, members, defined, values=values)
     clocks = clocks_of(profiles.store.settings().stated)
     standings = []
     for activity in people:
@@ -100,10 +100,10 @@ def standings_of(
                 each.audience.workspace: elsewhere.get(
                     (each.audience.workspace, activity.profile), own
                 )
-                for each in known.audiences.values()
+                for each in defined.audiences.values()
             }
-            held = _in_force(known, in_them, seen_in, out_ms=out_ms, now_ms=now_ms)
-        definitions = known.definitions if calculated else {}
+            held = _in_force(defined, in_them, seen_in, out_ms=out_ms, now_ms=now_ms)
+        definitions = defined.definitions if calculated else {}
         standings.append(Standing(calculated, definitions, held))
     return standings
 
@@ -138,7 +138,7 @@ def _calculated(profiles: Profiles, activity: Activity, values: Values) -> dict[
 
 
 def _in_force(
-    known: Definitions,
+    defined: Definitions,
     memberships: Iterable[_Membership],
     seen_in: Mapping[str, _PersonSeen],
     *,
@@ -150,12 +150,12 @@ def _in_force(
     `seen_in` is the person as each workspace sees one; `out_ms` is when the profile's lifetime
     ends.
     """
-    kept_out = _kept_out(known, seen_in)
+    kept_out = _kept_out(defined, seen_in)
     holding = [each for each in memberships if each.audience not in kept_out]
-    names = [known.audiences[each.audience].name for each in holding]
+    names = [defined.audiences[each.audience].name for each in holding]
     in_force = []
     for number, since_ms in holding:
-        audience = known.audiences[number].audience
+        audience = defined.audiences[number].audience
         # whose events and attributes it is about
         person, activity = seen_in[audience.workspace]
         person.audiences = names
@@ -165,7 +165,7 @@ def _in_force(
         if audience.kind == "real-time":
             windowed = [
                 each
-                for each in known.windowed
+                for each in defined.windowed
                 if each.workspace == audience.workspace
                 and each.name in criteria.reads(audience.tree).attributes
             ]
@@ -183,19 +183,19 @@ def _in_force(
     return in_force
 
 
-def _kept_out(known: Definitions, seen_in: Mapping[str, _PersonSeen]) -> set[int]:
+def _kept_out(defined: Definitions, seen_in: Mapping[str, _PersonSeen]) -> set[int]:
     """Return the audiences, by number, that a person may not be in.
 
     barred.py is the same for everybody.
     """
     refers = {
         number: bool(criteria.reads(each.audience.tree).audiences)
-        for number, each in known.audiences.items()
+        for number, each in defined.audiences.items()
     }
     names: dict[int, str] = {}
     # those that refer to others come last
-    for number in sorted(known.audiences, key=lambda number: refers[number]):
-        audience = known.audiences[number]
+    for number in sorted(defined.audiences, key=lambda number: refers[number]):
+        audience = defined.audiences[number]
         person = seen_in[audience.audience.workspace].person
         if barred(audience.audience.tree, person, names.values()):
             names[number] = audience.name
@@ -245,13 +245,13 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
 
 
 def _elsewhere(
-    profiles: Profiles, members: Sequence[Activity], known: Definitions, *, values: Values
+    profiles: Profiles, members: Sequence[Activity], defined: Definitions, *, values: Values
 ) -> dict[tuple[str, int], _PersonSeen]:
     """Return people as the workspaces of other audiences see them, by (workspace, profile)."""
     if not members:
         return {}
     store = profiles.store
-    defining = {each.audience.workspace for each in known.audiences.values()}
+    defining = {each.audience.workspace for each in defined.audiences.values()}
     workspaces = defining & set(workspaces_of(store.feeds())) - {profiles.workspace}
     by_workspace = {}
     for workspace in sorted(workspaces):

@@ -43,7 +43,7 @@ def refresh_store(
     *,
     now_ms: int | None = None,
     wait_s: float = 0,
-    asked: RefreshRequest | None = None,
+    request: RefreshRequest | None = None,
     memory_limit: str | None = None,
     number: int | None = None,
 ) -> Refreshed:
@@ -53,7 +53,7 @@ def refresh_store(
     before, and the next refresh makes up for it.
     """
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
-    request = asked or RefreshRequest()
+    request = request or RefreshRequest()
     refreshed = Refreshed(0)
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:

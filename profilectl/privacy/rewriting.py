@@ -55,7 +55,7 @@ def write_anew(
     rewritten = rewrite_store(scratch, store.path, scratch.folder, stays=rewriting.selects)
     _verify(rewriting, rewritten)
     if refreshed_ms is not None:
-        refresh_store(rewritten, now_ms=refreshed_ms, asked=RefreshRequest(lost=lost))
+        refresh_store(rewritten, now_ms=refreshed_ms, request=RefreshRequest(lost=lost))
     put_in_place(scratch, rewritten, store.path)
 
 

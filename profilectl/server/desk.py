@@ -242,7 +242,7 @@ def _answer_in(
         else {}
     )
     standings = standings_of(
-        profiles, list(people.values()), now_ms=at_ms, known=reader.definitions
+        profiles, list(people.values()), now_ms=at_ms, defined=reader.definitions
     )
     for activity, standing in zip(people.values(), standings, strict=True):
         activity.standing = standing

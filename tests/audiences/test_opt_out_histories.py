@@ -136,7 +136,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
                 if number % 2 == 0
                 else ()
             )
-            refresh_store(path, now_ms=now_ms, asked=asked)
+            refresh_store(path, now_ms=now_ms, request=asked)
             with open_store(scratch, path) as store:
                 check_doors(store, now_ms)
                 names = {one.number: one.name for one in audiences(store)}

@@ -128,7 +128,7 @@ def check(
         anew = Path(folder) / "anew.duckdb"
         shutil.copy(path, anew)
         refresh_store(
-            anew, now_ms=now_ms, asked=RefreshRequest([*CALCULATED, "lately"], list(audiences))
+            anew, now_ms=now_ms, request=RefreshRequest([*CALCULATED, "lately"], list(audiences))
         )
         assert kept(path) == kept(anew)
 

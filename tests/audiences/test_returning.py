@@ -369,7 +369,7 @@ def check_returning(
             refresh_store(
                 path,
                 now_ms=now_ms,
-                asked=RefreshRequest([*DEFINED], ["buyers", "spenders", "gone"]),
+                request=RefreshRequest([*DEFINED], ["buyers", "spenders", "gone"]),
             )
             with open_store(scratch, path):
                 assert values_and_members(scratch) == kept

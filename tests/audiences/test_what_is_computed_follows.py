@@ -299,7 +299,7 @@ def check_life(steps: list[Step], lifetime_profiles: bool) -> None:
                     [each.name for each in calculations(store)],
                     [each.name for each in audiences(store)],
                 )
-            refresh_store(path, now_ms=now_ms, asked=every)
+            refresh_store(path, now_ms=now_ms, request=every)
             with open_store(scratch, path):
                 anew = computed(scratch)
             assert followed == anew, step
