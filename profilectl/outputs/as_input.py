@@ -14,9 +14,9 @@ OURS = ("system_notifications", "audience_memberships", "mpid")
 def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
     """Return an outgoing batch as the Events API takes it.
 
-    It has identities by type, the newest of each, and no fields of our own; nor this store's MPID,
-    which is nobody there, or somebody else. packing.py makes its attributes text and leaves out
-    what the server sets.
+    It has the newest identity of each type and no fields of our own. This store's MPID is left out,
+    since at the receiver it names nobody, or somebody else. packing.py turns attributes into text
+    and leaves out the fields that the server sets.
     """
     batch = {name: value for name, value in document.items() if name not in OURS}
     events = batch.get("events")
@@ -38,6 +38,7 @@ def _input_event(event: Mapping[str, Value]) -> Value:
         if isinstance(fields, dict)
         else {}
     )
+    # The enrichment added the name of our feed, which the receiver does not have.
     attributes = data.get("custom_attributes")
     if isinstance(attributes, dict):
         data["custom_attributes"] = {

@@ -1,8 +1,8 @@
-"""Waiting batches put together as they leave: each with its profile as it was after it.
+"""Waiting batches put together as they leave, each with its profile as it was after the batch.
 
 The rows of the profiles are read once and played through in the order of arrival
-(profiles/played.py); at each batch that waits the profile is what it was then, and what arrived
-since is left out. The rules are in rules/leaving/enrichment.py.
+(profiles/played.py). At each waiting batch the profile is what it was then: later arrivals are left
+out. The rules are in rules/leaving/enrichment.py.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from profilectl.rules.text.values import Value, parse_json
 from profilectl.store.definitions import audiences, calculations
 from profilectl.store.store import OpenStore
 
-# The audiences that each profile was in when the batch arrived: what its own import changed came
-# after. A change has an import where one made it, and a time where somebody asked for it.
+# The audiences that each profile was in when the batch arrived. The changes that its own import
+# made came after it. A change by a command has no import, so its time is compared instead.
 MEMBERSHIPS_AT_ARRIVAL = """
 select batch.arrival, batch.workspace, past.audience,
        arg_max(past.at_ms, (past.at_ms, past.rowid)) as since_ms
@@ -306,8 +306,8 @@ class Composer:
         )
 
     def _usable(self, identities: Mapping[str, object]) -> dict[str, str]:
-        # Whether a number was spoiled is for the import to say, which has left it out or was
-        # allowed to take it.
+        # The import has judged spoiled numbers already: it left them out or was allowed to take
+        # them.
         judging = replace(self.reading.judging, allow_spoiled=True)
         judged = {
             kind: usable(BY_NAME[kind], value, judging)
@@ -345,7 +345,7 @@ class Composer:
 
 
 def composer_of(store: OpenStore) -> Composer:
-    """Return what puts the batches of an open store together."""
+    """Return the composer of the batches of an open store."""
     settings = store.settings()
     return Composer(
         store=store,
@@ -374,7 +374,7 @@ def _profile_then(
     """Return a profile as it was after the batch that was applied last."""
     activity, arrival = past.activity, batch.arrival
     definitions = surroundings.definitions
-    # At that time an alias that came later, or was not due, had carried nothing over.
+    # An alias that came later, or was not due yet, had carried nothing over at that time.
     aliases = {
         alias
         for alias, due_ms in past.due_ms.items()
@@ -400,7 +400,7 @@ def _profile_then(
 def _holdings(activity: Activity, arrival: int, passing: str | None) -> list[Holding]:
     """Return the identities that a profile held after a batch.
 
-    passing: those it had for a while only, from the outbox.
+    passing: the JSON of those it held only for a while; the outbox has them.
     """
     holdings = [
         (

@@ -35,7 +35,7 @@ ANY = Output("any", "jsonl", "any", accepts_eventless=True)
 ALL = 2**31
 """A limit that no file reaches."""
 
-# The file and the line of each arrival of an import.
+# The file and the line of each arrival of an import: those that begin last before the arrival.
 PLACES = """
 select row.arrival, file.path, file.unit,
        run.first_line + row.arrival - run.first_arrival as place
@@ -162,8 +162,8 @@ def enrich(
 ) -> tuple[ImportReport, list[Enriched]]:
     """Return the report of an import, and what would leave for each of its batches.
 
-    output: to that one only. Raises UsageError where the feed is not connected to it, and what an
-    import raises.
+    output: to that one only. Raises UsageError where the feed is not connected to it, and the
+    errors of an import.
     """
     with scratch_beside(path.absolute()) as scratch:
         copy = scratch.folder / "enriched.duckdb"
@@ -172,7 +172,8 @@ def enrich(
         with open_store(scratch, copy, write=True, create=True) as store:
             connected = routes(store)
             chosen = _chosen(store, connected, request.feed, output=output)
-            # In the copy the feed is connected to an output that takes everything, and to no other.
+            # In the copy the feed leads only to an output that takes everything, so that no filter
+            # or rule keeps a batch from being put together.
             with store.transaction():
                 replace_connections(
                     store,

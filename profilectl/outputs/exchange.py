@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LONGEST_HEAD = 65_536
 """How many bytes may come before the status and the headers are whole, interim answers included."""
 FRAMING = 4 * LONGEST_HEAD
-"""How many bytes may come beside the body: heads, the sizes of chunks, what a block has more."""
+"""How many bytes may come beside the body: heads, the sizes of chunks, the excess of a block."""
 UNUSED_S = 1.0
 """How long a body that nobody looks at is read, so that the connection can be used again."""
 IDLE_S = 5.0
@@ -119,7 +119,7 @@ class _Meter:
 
 
 _meter: ContextVar[_Meter] = ContextVar("_meter")
-"""That of the exchange which the running task makes."""
+"""The meter of the exchange that the running task makes."""
 
 
 class _CountedConnection(httpcore.AsyncNetworkStream):
@@ -154,7 +154,7 @@ class _CountedConnection(httpcore.AsyncNetworkStream):
             return _CountedConnection(
                 await self._stream.start_tls(ssl_context, server_hostname, timeout)
             )
-        except BaseException:  # the deadline: httpcore closes it after an error only
+        except BaseException:  # at the deadline httpcore does not close the stream
             await self._stream.aclose()
             raise
 
@@ -192,7 +192,7 @@ class _Network(httpcore.AsyncNetworkBackend):
 
 
 def trusted(*, from_environment: bool = True) -> ssl.SSLContext:
-    """Return the certificates that are trusted: SSL_CERT_FILE names others, where it may."""
+    """Return the certificates that are trusted; from_environment: SSL_CERT_FILE may name others."""
     import httpx
 
     return httpx.create_ssl_context(trust_env=from_environment)
@@ -238,7 +238,7 @@ class Exchanges:
 
         Raises NoReply where there is no answer that has a status.
         """
-        # What is loaded with the first exchange takes none of its time.
+        # The first call loads modules; that must not count against the time of the exchange.
         await self._network.sleep(0)
         meter = _Meter(request.bounds.body + FRAMING)
         token = _meter.set(meter)

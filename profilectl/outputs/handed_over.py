@@ -1,8 +1,8 @@
-"""The attributes that outputs have of profiles: an output hears of each deletion, once.
+"""The attributes that outputs have of profiles, so that each deletion is sent to an output once.
 
 The rule is in rules/leaving/enrichment.py (with_deletions, handed_over). A row is written when an
 output has taken a batch, in the transaction that takes the batch out of the outbox, and only where
-something has changed. It has names, no values.
+something has changed. It has the names of attributes, no values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from profilectl.store.segments import known_mpids
 from profilectl.store.store import OpenStore
 
 View = tuple[str, int]
-"""A workspace and a profile: the attributes of each are told by themselves."""
+"""A workspace and a profile: a profile has attributes of its own in each workspace."""
 
 # `rider` has the profiles that are asked about.
 HANDED_OVER = """
@@ -116,7 +116,7 @@ def riding_of(
 def _last_taken(store: OpenStore, output: str) -> dict[int, int]:
     """Return the last batch of each rider that an output took.
 
-    It is asked where an older version did not write down what the output has.
+    It is needed where an older version did not write down what the output has.
     """
     scratch = store.scratch
     rows = [
@@ -136,7 +136,7 @@ def _last_taken(store: OpenStore, output: str) -> dict[int, int]:
 def write_handed_over(
     store: OpenStore, output: str, written: Iterable[tuple[View, HandedOver]]
 ) -> None:
-    """Write down what an output has now; of two of a profile the later counts.
+    """Write down what an output has now; of two entries of a profile the later counts.
 
     Called within a transaction.
     """

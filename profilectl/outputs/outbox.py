@@ -1,9 +1,9 @@
-"""The outbox: what waits to leave is read from it, and taken out when it has arrived.
+"""The outbox: batches that wait to leave are read from it, and taken out when they have arrived.
 
 A row says which batch goes where; an import writes it (importing/leaving.py). The batch itself is
 put together when it is sent (compose.py), from what the store has of its profile up to that batch.
-Of a feed that only reads nothing is in the store but the row, so the row has all of it. Rows go
-with their profile when that is erased, and with their import when that is taken back.
+A batch of a feed that only reads is not in the store, so its row holds it whole. Rows go with their
+profile when that is erased, and with their import when that is taken back.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ select distinct profile
 from store.outbox
 where output = $output and state = $dead and profile is not null
 """
-# `outcome` has what became of each batch. One that was taken out meanwhile is not put back.
+# `outcome` has what became of each batch.
 PUT_FORWARDED = """
 insert into store.forwarded
 select $output, arrival, said, $now_ms

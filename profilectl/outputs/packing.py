@@ -21,21 +21,18 @@ from profilectl.rules.text.values import Number, Value, as_text, to_json
 
 # fmt: off
 SERVER_SET = (
-    # The platform sets these itself, or they are its own; what a file brings of them stays behind
-    # (domain.md 5.1).
+    # The platform sets these fields itself, so those of a file are not sent (domain.md 5.1).
     "timestamp_unixtime_ms", "source_info", "schema_version", "batch_id", "api_key", "api_keys",
     "job_id", "origin_mpid", "unique_id",
 )
 SAID_AGAIN = (
-    # A batch that is split says again in every part whom it is about; all else is in the first
-    # part.
+    # Every part of a split batch repeats these, which say whom it is about; all else is in the
+    # first part.
     "environment", "mpid", "timestamp_unixtime_ms", "user_identities", "mp_deviceid", "device_info",
 )
 # fmt: on
 OF_A_FILE = Reading(judging=NO_JUDGING)
-"""A batch that is sent is read for its form alone: what nobody's identity is, is for the platform
-to say.
-"""
+"""A batch that is sent is checked for its form alone: the platform judges its identities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +86,8 @@ def namespace_of(secret: str) -> UUID:
 def request_id(namespace: UUID, push: int, position: int, part: int, content: str) -> str:
     """Return the id that a batch has each time it is sent in a push.
 
-    The same content in another push has another id: the platform would take it for a repetition,
-    although something else may have been said in between.
+    The same content has another id in another push. With the same one the platform would drop it as
+    a repetition, although something else may have been sent in between.
     """
     return str(uuid5(namespace, f"{push}/{position}/{part}/{content}"))
 
@@ -109,8 +106,8 @@ def parcels_of(
     """Return the batches that one batch leaves as: itself, or parts of it where it is too large.
 
     name: from a part and its content to its source_request_id; a batch that brings its own keeps
-    it. with_times: timestamp_unixtime_ms stays. Raises Unusable for what is no batch, for one with
-    an attribute that is no value, and for one that is too large and cannot be split
+    it. with_times: timestamp_unixtime_ms stays. Raises UnusableRow for a document that is no batch,
+    for an attribute that cannot be a value, and for a batch that is too large and cannot be split
     (BATCH_TOO_LARGE).
     """
     if not isinstance(document, dict):
@@ -126,7 +123,7 @@ def parcels_of(
     batches = []
     for place, part in enumerate(_parts(_leaving(document, with_times), limits, id_bytes)):
         number, content = first_part + place, ",".join(part)
-        # A batch that brings an id keeps it in its first part alone: an id is taken once.
+        # Only the first part keeps the id that a batch brings: the platform takes an id once.
         request = own if own and not place else name(number, content)
         batches.append(
             PackedBatch(
@@ -145,7 +142,7 @@ def parcels_of(
 def _leaving(document: Mapping[str, Value], with_times: bool) -> dict[str, Value]:
     """Return a batch under the platform's own names, its attributes as text.
 
-    What the server sets is left out.
+    Fields that the server sets are left out.
     """
     leaving: dict[str, Value] = {"environment": document.get("environment") or "production"}
     for field, value in document.items():
@@ -174,7 +171,7 @@ def _leaving_field(field: str, value: Value) -> Value:
 
 
 def _named(field: str, key: str) -> str:
-    """Return the platform's name of a user or device identity; of anything else its own."""
+    """Return the platform's name of a user or device identity; any other key stays as it is."""
     kind = type_named(key)
     return kind.name if kind and kind.field == f"{field}.{kind.name}" else key
 
@@ -196,6 +193,7 @@ def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) 
     ]
     parts: list[list[str]] = []
     waiting = [_member(key, value) for key, value in attributes.items()]
+    # A batch without attributes still leaves as one part.
     while waiting or not parts:
         members = again if parts else whole
         size = _size(members) + (ID_BYTES if parts else id_bytes)
@@ -211,7 +209,7 @@ def _fitting(attributes: Sequence[str], size: int, limits: RequestLimits) -> tup
     """Return how many attributes fit into a batch of a size, and its size in bytes with them."""
     count = 0
     while count < min(len(attributes), limits.attributes):
-        more = len(attributes[count].encode()) + bool(count)
+        more = len(attributes[count].encode()) + bool(count)  # a comma before all but the first
         if size + more > limits.batch_bytes:
             break
         size += more
@@ -224,7 +222,7 @@ def _member(key: str, value: Value) -> str:
 
 
 def _said_again(field: str, value: Value) -> Value:
-    """Return what later parts say of a field: of a device its identities."""
+    """Return the part of a field that later parts repeat: of a device only its identities."""
     if field != "device_info" or not isinstance(value, dict):
         return value
     return {
@@ -240,9 +238,9 @@ def _size(members: Sequence[str]) -> int:
 
 
 def pack(parcels: Iterable[PackedBatch], limits: RequestLimits = PLATFORM) -> Iterator[Request]:
-    """Part batches into requests: in order, each as full as it can be."""
+    """Yield batches in requests: in order, each as full as it can be."""
     request: list[PackedBatch] = []
-    size = 2
+    size = 2  # the brackets of the array
     for batch in parcels:
         more = len(batch.body) + bool(request)
         if request and (
@@ -291,7 +289,7 @@ class RequestQueue:
 
 
 Run = tuple[int, int]
-"""Positions from a begin to an end, both with it."""
+"""The first and the last of positions that follow each other."""
 
 
 def joined(runs: Iterable[Run]) -> list[Run]:
@@ -306,10 +304,10 @@ def joined(runs: Iterable[Run]) -> list[Run]:
 
 
 class Track:
-    """The positions of a push that are done: they are begun in order, and done in any.
+    """The positions of a push that are done: they begin in order, and end in any order.
 
-    Before `start` everything is done. `runs()` tells what may be written down as done: a position
-    between two that follow each other in the push belongs to nobody, and counts as done with them.
+    Everything before `start` is done. `runs()` tells what may be written down as done. Positions
+    have gaps: one that no row of the push has counts as done with the rows around it.
     """
 
     def __init__(self, start: int, done: Iterable[Run] = ()) -> None:
@@ -337,7 +335,7 @@ class Track:
         return len(self._open)
 
     def runs(self) -> list[Run]:
-        """Return what is done, as runs; what is done from the start on is forgotten."""
+        """Return what is done, as runs; single positions that `start` has passed are forgotten."""
         began = self.start
         for position in list(self._open):
             if self._open[position]:
@@ -351,7 +349,7 @@ class Track:
         return joined(runs)
 
     def _runs_among_open(self) -> Iterator[Run]:
-        """Yield what is done behind a position that is not."""
+        """Yield the runs that are done behind a position that is not."""
         begin: int | None = None
         end = 0
         for position, parts in self._open.items():

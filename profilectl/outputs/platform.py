@@ -17,8 +17,8 @@ class Act(enum.Enum):
     ACCEPTED = "accepted"
     """The batches are the platform's now."""
     SINGLE_OUT = "single out"
-    """Never sent again as it was: it is halved until the bad batch is alone, and that one is
-    refused.
+    """The request is not sent again as it was: it is halved until the bad batch is alone, which is
+    then refused.
     """
     AGAIN = "again"
     """The same is sent again after a pause: as long as Retry-After says, else ever longer."""
@@ -61,7 +61,7 @@ ANSWERS: dict[int, PlatformAnswer] = {
     429: PlatformAnswer(Act.AGAIN,      "too many requests"),
 }
 CLASSES: dict[int, PlatformAnswer] = {
-    # of a status that has no line of its own, by its first digit
+    # the answer to a status that has no line above, by its first digit
     1:   PlatformAnswer(Act.AGAIN,      "no answer"),
     2:   PlatformAnswer(Act.ACCEPTED,   "accepted"),
     3:   PlatformAnswer(Act.STOP,       "the platform is somewhere else", hint=_OWN_ADDRESS),
@@ -81,11 +81,9 @@ HISTORICAL = "/historical"
 output.
 """
 HISTORICAL_AFTER_H = 24
-"""Events older than this go there (issue 14); the ordinary endpoint is for what is happening."""
+"""Events older than this go there; the ordinary endpoint is for what happens now."""
 PROCESSED_AFTER_H = 72
-"""A batch with an event younger than this is not processed there, says the platform's page
-(domain.md 5.4).
-"""
+"""The historical endpoint does not process a batch with a younger event (domain.md 5.4)."""
 THROTTLES = ("org", "account", "app", "feed", "workspace", "acceleration")
 """What X-mp-rate-limit-exceeded may name."""
 RATE = 270

@@ -1,8 +1,7 @@
 """Everything the store holds about one person, as one document: the answer to a request for access.
 
-It is made of what `show` is made of (activity.py), so that nothing a person can be shown is
-missing, and of the rows of all other tables that have their profile: what erasure takes away
-(erasure.py) is here.
+It has everything that `show` has (profiles/activity.py), and the rows of all other tables that have
+the person's profile. So all that an erasure takes away (erasure.py) is in it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from profilectl.rules.text.spelling import MPID, SoughtValues
 from profilectl.rules.text.values import Number, Value, parse_json, whole
 from profilectl.store.store import OpenStore, columns_of
 
-# The tables whose rows have a part of the document of their own.
+# The tables that other parts of the document show.
 IN_OTHER_PARTS = (
     "row",
     "index",
@@ -40,7 +39,7 @@ IN_OTHER_PARTS = (
     "membership",
     "membership_change",
 )
-# What each workspace has a value of its own for, where the store has several.
+# The parts that each workspace has for itself, where the store has several.
 OF_A_WORKSPACE = (
     "workspace",
     "user_attributes",
@@ -87,7 +86,8 @@ from store.reject
 where rowid in (select unnest($places::bigint[]))
 order by import, line
 """
-# Batches in the outbox that name an identity of theirs, or their MPID (erased_name).
+# Batches in the outbox that name an identity of theirs, or their MPID (erased_name). Only a batch
+# without a profile has content; the MPID counts within its environment.
 BATCHES_PASSED_BY = """
 select output, content
 from store.outbox as batch
@@ -110,12 +110,12 @@ def access_document(
 ) -> dict[str, Value]:
     """Return the document about some profiles, which are one person's. now_ms: when it is made.
 
-    profiles: each as `show --json` gives it, with provenance, and these parts: identities, with
-    when they came and went; blocked: what was refused; remarks: what of their rows was skipped, and
-    what is worth knowing; devices, consent, attribution, history, timeline (batches and events);
-    held: rows of all other tables that are theirs; workspaces: what each has of them, where the
-    store has several. rejected_rows: rows that could not be used and name them. passed_by: batches
-    of feeds that only read, which wait to leave and name them.
+    Under `profiles` it has each as `show --json` gives it, with provenance, and with these parts:
+    identities, with the times when they came and went; blocked, the refused values; remarks about
+    their rows; devices, consent, attribution, history and timeline (batches and events); held,
+    their rows of all other tables; workspaces, the parts that each has for itself, where the store
+    has several. Under `rejected_rows` it has rows that could not be used and name them, under
+    `passed_by` batches of feeds that only read, which wait to leave and name them.
     """
     store = profiles.store
     activity_of = activities(profiles, people)
@@ -165,7 +165,7 @@ def _document(profiles: Profiles, person: Activity, line: str) -> dict[str, Valu
 def _compare_within_workspaces(
     store: OpenStore, person: Activity, workspaces: Sequence[str]
 ) -> None:
-    """Compare each batch of a timeline with what its own workspace had before, not another."""
+    """Compare each batch of a timeline with what its own workspace had before it."""
     entries: dict[int, list[AttributeChange]] = {}
     views = [profiles_of(store, workspace=name) for name in workspaces]
     for view in (*views, account_profiles(store)):
@@ -218,7 +218,7 @@ def _identities(person: Activity) -> Value:
 
 
 def _remarks(store: OpenStore, person: Activity) -> list[Value]:
-    """Return the remarks about their rows: what was skipped of each, and what is worth knowing."""
+    """Return the remarks about their rows: what was skipped, and what else is worth knowing."""
     origins = {touch.origin.arrival: touch.origin for touch in person.every()}
     rows = store.scratch.rows(REMARKS, {"arrivals": list(origins)})
     return [
@@ -284,7 +284,7 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
 
 
 def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
-    """Return the waiting batches that are of nobody's profile and name one of these people."""
+    """Return the waiting batches that have no profile and name one of these people."""
     scratch = profiles.store.scratch
     places = places_of(
         scratch, "store.outbox", texts=("content",), sought=_sought(profiles, people)
@@ -295,7 +295,7 @@ def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
 
 
 def _sought(profiles: Profiles, people: Sequence[Activity]) -> SoughtValues:
-    """Return what texts are looked through for that are of these people."""
+    """Return the values of these people that texts are searched for."""
     identities = [
         (identity.type, identity.value)
         for person in people

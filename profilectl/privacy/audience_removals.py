@@ -20,6 +20,7 @@ MESSAGES = [("message", "VARCHAR")]
 COLUMN_OUTPUT = 2
 """The place of the output in a row of the outbox of audiences; the audience follows."""
 
+# The audiences in which outputs have them.
 AUDIENCES_THERE = """
 select distinct output, audience
 from store.audience_told
@@ -33,6 +34,7 @@ where profile is not null
   and identities is not null
   and profile not in (select profile from erased_profile)
 """
+# Without its profile a removal still leaves, but nothing in the store ties it to a person.
 REMOVALS_OF_NOBODY = """
 select * replace (
     case
@@ -62,7 +64,7 @@ def remove_members(erased: Erased, leaving: str, *, are_erased: bool) -> list[St
     """Let removals of profiles wait for the outputs that have them.
 
     leaving: the relation of the profiles; are_erased: whether the store loses them, so that the
-    message must have their identities. Outputs that are not connected any more are reported.
+    message itself must hold their identities. Outputs that are not connected any more are reported.
     """
     scratch, outcome = erased.scratch, erased.outcome
     scratch.make("removed_member", f"select profile from {leaving}")
@@ -85,9 +87,9 @@ def remove_members(erased: Erased, leaving: str, *, are_erased: bool) -> list[St
 
 
 def _nobodys(erased: Erased) -> list[Stays]:
-    """Let removals after an undo that name the erased be nobody's.
+    """Take the profile from removals, made by an undo, that name the erased.
 
-    Nobody is made again of them, and no byte stays once they have left.
+    Then no profile can be founded from them again, and no byte stays once they have left.
     """
     naming = [
         (message, output)

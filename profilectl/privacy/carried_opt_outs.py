@@ -1,9 +1,9 @@
 """Opt-outs that aliases carried over, kept when the alias goes: by erasure and by retention.
 
-A person may be out by what an earlier profile of theirs stated. With that profile the alias goes,
-and all that it carried over; but nobody counts as opted in again because a trace of theirs was
-erased. So before it goes the opt-out becomes the person's own: one batch, by the rules of every
-import. It states that they are out and since when, and nothing else of the profile that goes.
+A person may have opted out with an earlier profile, from which an alias carried that over. The
+alias goes with the earlier profile, but an erasure must not opt anybody in again. So before it goes
+the opt-out becomes the person's own: one batch, by the rules of every import. It states that they
+are out and since when, and nothing else of the profile that goes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 
 NAME = "(opt-out)"
-"""What the history has in place of the file of this batch."""
+"""The name that this batch has in the history, instead of a file."""
 Leaving = Callable[[Profiles], Iterable[int]]
 """Returns the profiles of a store that go."""
 
@@ -44,7 +44,7 @@ class OptedOut:
     """When they were last seen."""
 
     def content(self) -> str:
-        """Return the batch that states it. Its time is that of the newest: nobody is seen by it."""
+        """Return the batch that states it, with the time at which the person was last seen."""
         data: dict[str, Value] = {
             "is_opted_out": True,
             "timestamp_unixtime_ms": Number(str(self.at_ms)),
@@ -67,9 +67,9 @@ def keep_opt_outs(
     dry_run: bool = False,
     reads: Sequence[Path] = (),
 ) -> list[OptedOut]:
-    """Make the opt-outs that would go with some profiles those people's own who stay.
+    """Give the people who stay, as their own, the opt-outs that would go with some profiles.
 
-    dry_run: only return them; reads: files that `leaving` reads by SQL. Return whose they are.
+    dry_run: write nothing; reads: files that `leaving` reads by SQL. Return the people.
     """
     with (
         scratch_beside(store_path.absolute()) as scratch,
@@ -96,9 +96,9 @@ def keep_opt_outs(
 
 
 def carried_to(profiles: Profiles, leaving: Sequence[int]) -> list[OptedOut]:
-    """Return those who stay and are out only by what an alias of some who go carried over.
+    """Return the people who stay and are out only by an alias from a profile that goes.
 
-    profiles: of everybody.
+    profiles: the read model over everybody.
     """
     aliases = profiles.carrying()
     going = {alias.before for alias in aliases if alias.source in leaving}

@@ -1,4 +1,4 @@
-"""What stays of what a correction by hand was asked to do, once somebody it was about is erased."""
+"""What stays of the request of a correction by hand, once somebody it was about is erased."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import type_named
 
 Document = dict[str, Any]
-"""A JSON object; Any: what an import was asked for has a shape of its own for each command."""
+"""A JSON object; Any, because the request of an import has another shape for each command."""
 BY_HAND = ("content", "modify", "alias")
 """The keys of the request of an import that came from no file."""
 
@@ -56,7 +56,7 @@ class Correcting:
         return CorrectionLeft(nothing, is_forgotten=True, is_of_erased=stays != request)
 
     def _left(self, request: Document) -> Document | None:
-        """Return what stays of what a correction was asked to do; None: nothing."""
+        """Return what stays of the request of a correction; None: nothing."""
         if request.get("content") is not None and not request.get("who"):
             return self._left_of_batches(request)
         if request.get("content") is not None:
@@ -97,7 +97,7 @@ class Correcting:
         return {**request, "modify": stays} if stays["changes"] else None
 
     def _named_by_mpid(self, named: Document, mpid: str, environment: str) -> Document:
-        """Return what names a person, by their MPID where it did so by an erased identity."""
+        """Return the part that names a person, by their MPID if an erased identity named them."""
         if named.get("who") and self.is_erased(environment, *named["who"]):
             return {**named, "who": ["mpid", mpid]}
         return dict(named)

@@ -3,11 +3,11 @@
 `erased_of` makes these relations, which the parts of an erasure read:
 
     erased_profile    profile, mpid, environment   the people
-    erased_identity   profile, type, hash          what they had, and what they were named by
-    shared_identity   hash, profile                those of it that somebody who stays has too
+    erased_identity   profile, type, hash          the identities they had, and were named by
+    shared_identity   hash, profile                those that somebody who stays has too
     erased_name       mpid, environment            their MPIDs as a batch states them
     gone_row          arrival, import, founder, path   their rows, and the aliases on either side
-    newly_suppressed  hash, type, person, erasure, until   what is to keep them out
+    newly_suppressed  hash, type, person, erasure, until   the hashes that keep them out
     this_erasure      number, kind, at_ms, made_by, profiles   the one row that is written down
 """
 
@@ -57,6 +57,7 @@ select profile, environment, {columns}
 from stored
 where profile in (select profile from erased_profile)
 """
+# These identities must not keep anybody out, and texts with them may be about those who stay.
 SHARED_IDENTITY = """
 select distinct holding.hash, holding.profile
 from holding
@@ -102,13 +103,14 @@ from store.alias
 where source in (select profile from erased_profile)
    or destination in (select profile from erased_profile)
 """
+# A row belongs to the file that begins last before it.
 GONE_ROW = """
 select erased.arrival, file.import, erased.founder, file.path
 from erased_row as erased
 asof join file_in_force as file on erased.arrival >= file.first_arrival
 """
-# Files by the path that the history has. No file: corrections, what was sent by HTTP, and what an
-# earlier erasure took the name of.
+# Files by the path that the history has. These names are no files: corrections, batches that came
+# by HTTP, and files whose name an earlier erasure took away.
 FILES_OF_ERASED = r"""
 select distinct path
 from gone_row
@@ -161,7 +163,7 @@ class Erased:
     values: dict[str, None] = field(default_factory=dict)
     """The texts of their identities."""
     sought: SoughtValues = field(default_factory=lambda: SoughtValues([]))
-    """What texts are looked through for."""
+    """The values that texts are searched for."""
     outcome: Erasure = field(default_factory=Erasure)
     """What is reported; each part fills in its own fields."""
 
@@ -195,13 +197,13 @@ class _Identities:
     """What the erased had and were named by, as it is collected."""
 
     owned: dict[HashedIdentity, str] = field(default_factory=dict)
-    """What rows of theirs brought, with the value."""
+    """The identities that their rows brought, with the value of each."""
     named: dict[HashedIdentity, bool] = field(default_factory=dict)
-    """What they were named by, and whether a profile has it."""
+    """The identities they were named by, and whether a profile has each."""
     placeholders: set[int] = field(default_factory=set)
-    """Hashes of what is nobody's, but was theirs before it became a placeholder."""
+    """Hashes of values that were theirs before they became placeholders, which are nobody's."""
     texts: dict[tuple[str, str], None] = field(default_factory=dict)
-    """Type and value of what texts are looked through for."""
+    """Type and value of the identities that texts are searched for."""
 
 
 def erased_of(
@@ -317,8 +319,8 @@ def _make_identities(erased: Erased, identities: _Identities) -> None:
 def _make_suppressed(erased: Erased, identities: _Identities, *, allow_return: bool) -> None:
     """Make `newly_suppressed`."""
     scratch, secret = erased.scratch, erased.secret
-    # What they were only named by keeps somebody out where nobody had it: a reject may be all that
-    # there is of them.
+    # An identity that only the command named keeps somebody out if no profile had it: rejected rows
+    # may be all that the store has of them.
     keeping_out = [
         *(hashed for hashed in identities.owned if hashed.hash not in identities.placeholders),
         *(hashed for hashed, is_held in identities.named.items() if not is_held),

@@ -2,12 +2,11 @@
 
 `what_stays` is the list. Nothing is deleted: a store is written anew from SELECTs of what stays
 and then takes the place of the old one (rewriting.py). So no value is left in a free block, a log
-or the statistics of a column, and at every moment there is either the store before or the one
-after.
+or the statistics of a column, and at every moment there is either the old store or the new one.
 
-What is left of the erased has no value in it: arrivals, so that the history adds up and an import
-that is made again leaves those rows out, and hashes of their identities, so that they stay out
-(store.suppressed).
+Two things are left of the erased, neither with a value: the arrivals of their rows, so that the
+history adds up and an import that is made again leaves those rows out, and hashes of their
+identities, so that they stay out (store.suppressed).
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ class PreparedErasure:
         erased, rewriting = self.erased, self.rewriting
         self._seal()
         if self._has_traces_of_audiences():
-            # The SELECTs are whole already: this one takes the place of the one so far.
+            # The SELECT reads all that stays of meta so far, so it takes the place of that one.
             meta = meta_with_traces(
                 erased.store,
                 rewriting.select_of("meta"),
@@ -177,7 +176,7 @@ def prepare_erasure(
 
 
 def _look_for_quotes(erased: Erased) -> None:
-    """Report what somebody wrote, and what others have, that quotes a value: theirs to change."""
+    """Report texts that quote a value and stay: people wrote them, or other profiles have them."""
     if not erased.sought:
         return
     erased.outcome.quoted += defined(erased.scratch, erased.sought)
@@ -185,7 +184,7 @@ def _look_for_quotes(erased: Erased) -> None:
 
 
 def _in_order(tables: Iterable[str]) -> list[Stays]:
-    """Keep the order in which the rows of a segment lie: a join may lose it."""
+    """Return SELECTs that sort the rows of segments again: a join may have lost their order."""
     orders = {**ORDER, "index": "hash"}
     return [
         Stays(table, SORTED.format(columns=orders[kind_of(table)]), rows_lost=0)

@@ -1,8 +1,8 @@
-"""Profiles beyond their clocks: what of the store goes, in the way that an erasure goes.
+"""Profiles beyond their clocks are taken out of the store, in the way of an erasure.
 
 The rule is rules/retention.py. Nobody is kept out afterwards, and no list holds an MPID back:
-nothing is known any more of those who are gone. A stub is a profile whose rows have lost their
-cells; the rows stay, because they carry its identities.
+the store knows nothing any more of those who are gone. A stub is a profile whose rows have lost
+their cells; the rows stay, because they carry its identities.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import parse_json, to_json
 
 RETENTION = "retention"
-"""What the history calls it."""
+"""What the history calls an application of retention."""
 # What a stub keeps: who it is, when it was seen, its events (`rest` has those as they came), when
 # it entered and left audiences, and what outputs and hosts have of it: they are told that it is
 # gone, and get no event twice.
@@ -46,7 +46,7 @@ KEPT_BY_STUB = (
     "sent_event",
 )
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
-"""What of a batch is of a device: it goes also where the profile keeps its attributes."""
+"""The fields of a batch about a device: they go also where the profile keeps its attributes."""
 PROFILE = [("profile", "BIGINT")]
 CHANGED_REST = [("arrival", "BIGINT"), ("rest", "VARCHAR")]
 CLOCK = [
@@ -58,7 +58,8 @@ CLOCK = [
 ]
 NO_PROFILES = "select null::bigint as profile where false"
 
-# Whose clock has run out. An alias carries events over: they count until they are due.
+# Whose clock has run out: more than the period has passed since the last update (domain.md 13). An
+# alias counts as an update of its destination once it is due.
 TOUCHES = "select profile, at_ms from stored"
 NO_TOUCHES = "select null::bigint as profile, null::bigint as at_ms where false"
 LAST_UPDATE = """
@@ -98,7 +99,7 @@ select *
 from stored
 where profile is null or profile not in (select profile from aged_profile)
 """
-# Events that counted so far: they stay, and nothing is computed of them any more.
+# Events that counted so far. They stay, but no value is computed from them any more.
 COUNTED_EVENTS_OF_STUBS = """
 select stored.profile
 from stored
@@ -240,9 +241,9 @@ select profile from less_left
 
 
 def make_stages(profiles: Profiles, clocks: Clocks, at_ms: int) -> list[int]:
-    """Make `last_update` (profile, last_ms, stage) and `aged_profile` (profile): the stubs.
+    """Make `last_update` (profile, last_ms, stage) and `aged_profile` (profile), the stubs.
 
-    It is Clocks.stage, for everybody at once. Return the profiles that go for good.
+    The stage is that of Clocks.stage, for everybody at once. Return the profiles that go for good.
     """
     scratch = profiles.store.scratch
     tables = [f"row_{segment.number}" for segment in profiles.segments if "row" in segment.tables]
@@ -293,7 +294,7 @@ def prepare_retention(profiles: Profiles, clocks: Clocks, *, now_ms: int) -> Pre
     aging = PreparedRetention(clocks, erased, Rewriting(erased.scratch))
     _load_clock(aging)
     if not clocks.lifetime_profiles:
-        # What a correction by hand had set goes with what it set.
+        # The values in the requests of corrections by hand go with the values of the profile.
         name_relations(profiles)
         erased.corrected |= {
             (mpid, ENVIRONMENT_NAME[code]) for mpid, code in erased.scratch.rows(AGED_PEOPLE)
@@ -313,7 +314,7 @@ def prepare_retention(profiles: Profiles, clocks: Clocks, *, now_ms: int) -> Pre
 
 
 def _load_clock(aging: PreparedRetention) -> None:
-    """Make `clock`, the one row of the times that SELECTs compare with, and what else is bound."""
+    """Make `clock`, one row of values for SELECTs of what stays, to which nothing can be bound."""
     erased, clocks = aging.erased, aging.clocks
     clock = (
         erased.now_ms,
@@ -375,7 +376,7 @@ def _strip_cells(aging: PreparedRetention) -> None:
 
 
 def _leave_audiences(aging: PreparedRetention) -> None:
-    """Have stubs leave their audiences, and outputs told so."""
+    """Let stubs leave their audiences, and removals wait for the outputs that have them."""
     scratch = aging.erased.scratch
     scratch.make("leaving_audience", LEAVING_AUDIENCES, {"at_ms": aging.erased.now_ms})
     count = scratch.count("leaving_audience")
@@ -442,7 +443,7 @@ def _take_old_events(aging: PreparedRetention) -> None:
 
 
 def _remember(aging: PreparedRetention) -> None:
-    """Write down whose values went, and forget request ids and batches that are too old."""
+    """Write down the stubs, and forget request ids and batches that are too old."""
     rewriting = aging.rewriting
     aging.stubs = int(aging.erased.scratch.row(STUB_COUNT)[0])
     rewriting.add([Stays("aged", AGED_WITH_STUBS, rows_lost=0)])

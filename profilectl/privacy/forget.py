@@ -1,4 +1,4 @@
-"""Forgetting people: open the store, find those who are meant, write it anew without them."""
+"""Forgetting people: the store is opened, searched for those meant, and written without them."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Forgotten:
     key: str | None = None
     """Where the key of those who stay out is, or would be made; None: nobody stays out."""
     left: list[Left] = field(default_factory=list)
-    """What commands that were killed, or still run, have in the folders that the store knows, and
-    which may hold the erased.
+    """Files of commands that were killed or still run, in the folders that the store knows. They
+    may hold the erased.
     """
 
     def as_json(self) -> dict[str, object]:
@@ -192,6 +192,7 @@ def forget(
     must_exist(store_path)
     now_ms = _now_ms(now_ms)
     reads = [request.file] if request.file else []
+    # The opt-outs come first: they are an import, and the aliases that carried them go below.
     opt_outs = keep_opt_outs(
         store_path,
         lambda profiles: _leaving(profiles, request),
@@ -222,7 +223,7 @@ def forget(
             _refuse_nobody(names, out, allow_return=allow_return)
     if writes:
         forgotten.told_by = still_told_by(store_path, store_id, servers_s)
-    # A living server was asked: it answers with them no more, or is reported as one that may.
+    # A server that runs was asked above: it is in told_by if it may still answer with the erased.
     forgotten.left = [file for file in left_in(folders) if not is_server_of(store_path, file.path)]
     if allow_return and out:
         forgotten.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
@@ -257,7 +258,7 @@ def _report(
 def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
     """Let everybody in again who was erased, also where the key of the list is lost.
 
-    Return how many identities. Raises NobodyFound where nobody was erased, StoreBusy,
+    Return the number of identities. Raises NobodyFound where nobody was erased, StoreBusy,
     StoreUnusable; then the store is as before.
     """
     must_exist(store_path)
@@ -303,7 +304,7 @@ def _lift(
 
 
 def _refuse_nobody(names: _Names, out: Sequence[Meant], *, allow_return: bool) -> None:
-    """Raise why there is nothing to erase, unless people are to be let back."""
+    """Raise the reason why there is nothing to erase, unless people are to be let back."""
     if names.protected:
         device = next(name for name in names.named_by if name.protected)
         raise InputRefused(
@@ -394,6 +395,7 @@ def _add_line(
         why = ""
     if why:
         names.unknown.append(Unknown(line, best.kind, best.value, why=why))
-    # Several profiles have it, and it is open which of them is meant.
+    # A line that several profiles match erases none of them. One that matches nobody is kept, since
+    # the identity may be in other texts of the store.
     if not reach or not why:
         names.named_by.append(name)

@@ -49,7 +49,7 @@ where coalesce(
    or rowid in (select place from named_import)
 order by number
 """
-# Of what a forgotten correction was asked for, the hash is not kept either.
+# A forgotten correction loses the hash of its content too.
 IMPORTS_CHANGED = """
 select stored.* replace (
     case when changed.number is not null then changed.request else stored.request end as request,
@@ -76,8 +76,8 @@ select * replace (
 from stored
 """
 
-# Files of which a row goes or went, or whose import was undone. With the other rows, which the
-# store has, somebody who guesses the missing one could make the plain hash.
+# Files of which a row goes or went, or whose import was undone. The store has the other rows, so
+# somebody could guess the missing one and check the guess against the plain hash of the file.
 FILES_TO_SEAL = """
 select file.import, file.place, file.sha256
 from store.import_file as file
@@ -133,7 +133,7 @@ class ChangedImport(NamedTuple):
     report: str
     """What it reported, as JSON."""
     forgotten: bool
-    """Whether nothing stays of what a correction by hand was asked for."""
+    """Whether nothing stays of the request of a correction by hand."""
 
 
 def compact(document: object) -> str:
@@ -142,9 +142,10 @@ def compact(document: object) -> str:
 
 
 def imports_that_stay(erased: Erased) -> list[Stays]:
-    """Return the history, without what corrections of the erased set and what else names them.
+    """Return what stays of the history of imports.
 
-    Paths lose the name in them; no text of a report names them.
+    Corrections of the erased lose what they set, paths lose the name in them, and reports lose the
+    texts that name them.
     """
     correcting = Correcting(erased.corrected, erased.has_identity)
     load_places(erased, "named_import", table="import", texts=["request", "report"])
@@ -191,7 +192,7 @@ def _changed(erased: Erased, changed: Sequence[ChangedImport]) -> list[Stays]:
 
 
 def files_sealed(erased: Erased, guard: Guard, rewriting: Rewriting) -> list[Stays]:
-    """Make the hashes of files with the key, where the plain ones would tell of a missing row."""
+    """Replace hashes of files by keyed ones, where a plain one would tell of a missing row."""
     scratch = erased.scratch
     files = scratch.rows(FILES_TO_SEAL, {"keyed": KEYED})
     if not files:

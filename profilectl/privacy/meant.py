@@ -23,7 +23,7 @@ select profile, environment
 from named_profile
 where profile in (select unnest($profiles::bigint[]))
 """
-# An MPID names somebody in a text only if nobody else has it, in another environment.
+# An MPID in a text names somebody only if nobody else has it: another environment may use it too.
 MPIDS_ALONE = """
 select distinct mpid
 from named_profile
@@ -53,10 +53,10 @@ class Meant:
 
 
 def name_relations(profiles: Profiles) -> None:
-    """Name two views of the store: `named_profile` and `holding`.
+    """Make two views of the store: `named_profile` and `holding`.
 
-    named_profile: mpid, environment, profile of every profile. holding: hash, profile, type,
-    segment of every identity in force.
+    `named_profile` has mpid, environment and profile of every profile, `holding` has hash, profile,
+    type and segment of every identity in force.
     """
     scratch = profiles.store.scratch
     scratch.make("named_profile", known_mpids(profiles.segments), keep=False)
@@ -114,7 +114,7 @@ def _picked(
     pick: int | None,
     every: bool,
 ) -> Sequence[int]:
-    """Return those of several profiles that are meant. Raises UsageError where that is open."""
+    """Return those of several profiles that are meant. Raises UsageError if it stays open which."""
     if pick is not None:
         if 1 <= pick <= len(reach):
             return [reach[pick - 1]]
@@ -122,6 +122,7 @@ def _picked(
             "there is one profile" if len(reach) == 1 else f"there are {len(reach)} profiles"
         )
         raise UsageError(f"--pick {pick}: {there_are}")
+    # One profile in each environment is one person; two in the same need a choice.
     name_relations(profiles)
     environments = dict(profiles.store.scratch.rows(ENVIRONMENTS_OF, {"profiles": list(reach)}))
     if len(set(environments.values())) < len(reach) and not every:

@@ -1,6 +1,6 @@
 """Which texts of a store may hold a value of somebody, and which do.
 
-HELD has every column of text of the schema, with what an erasure does about it;
+TEXT_COLUMNS has every column of text of the schema, with what an erasure does about it;
 tests/privacy/test_spellings.py compares it with the schema.
 """
 
@@ -153,7 +153,7 @@ def rows_fetched(scratch: Scratch, select: str) -> Iterator[tuple[Any, ...]]:
 def places_of(
     scratch: Scratch, table: str, *, texts: Sequence[str], sought: SoughtValues
 ) -> list[int]:
-    """Return the rows (rowid) of a table of which one of the columns of text holds a value."""
+    """Return the rowid of each row of a table that holds a value in one of its columns of text."""
     if not sought:
         return []
     condition = " or ".join(sieve(column, sought) for column in texts)
@@ -189,7 +189,7 @@ def _hidden(part: str) -> str:
 
 
 def without(document: Any, sought: SoughtValues, *, paths: Sequence[str] = ()) -> Any:
-    """Return a JSON document in which no text has a value.
+    """Return a JSON document in which texts with a value are replaced by a note.
 
     paths: keys under which a text is a path, which stays one.
     """

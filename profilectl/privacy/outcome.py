@@ -40,8 +40,8 @@ class Erasure:
     removals: dict[str, int] = field(default_factory=dict)
     """How many messages wait that remove the erased from audiences, by output."""
     quoted: list[tuple[str, str]] = field(default_factory=list)
-    """Kind and name of each text that somebody wrote, that quotes a value of theirs and must
-    change.
+    """Kind and name of each text that somebody wrote and that quotes a value of theirs: its author
+    must change it.
     """
     others: dict[str, int] | None = field(default_factory=dict)
     """How many rows of profiles that stay quote a value, by attribute or kind of table; None: they

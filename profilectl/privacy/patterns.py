@@ -1,4 +1,4 @@
-"""A sieve of texts in SQL: what it lets through is then looked at in Python (spelling.Sought)."""
+"""A sieve of texts in SQL: Python then looks at those it lets through (SoughtValues.are_in)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PATTERN = 20_000
 """How many characters of values one pattern looks for at most."""
 MOST_PATTERNS = 8
 """The most patterns of a sieve: with more of them, looking at every text costs less."""
-# Letters beyond ASCII that fold into those of a value: all, or those that are ASCII drawn wide.
+# Letters beyond ASCII that may stand for those of a value: all of them, or only wide ASCII.
 BEYOND_ASCII = r"|[\x{80}-\x{10ffff}]"
 WIDE_ASCII = r"|[\x{ff01}-\x{ff5e}]"
 
 
 def sieve(text: str, sought: SoughtValues) -> str:
-    """Return a SQL condition that every text meets which has one of the values, and others may.
+    """Return an SQL condition that every text with one of the values meets, and others may meet.
 
     text: the SQL of the text.
     """

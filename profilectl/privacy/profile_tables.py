@@ -12,6 +12,7 @@ from profilectl.store.segments import Segment
 ROW_LOSS = [("number", "INTEGER"), ("lost", "BIGINT")]
 FADED_CELL = [("arrival", "BIGINT"), ("type", "UTINYINT")]
 
+# A row without a profile, as of a batch of a feed that only reads, is nobody's and stays here.
 ROWS_OF_OTHERS = """
 select *
 from stored
@@ -41,7 +42,7 @@ select * replace (
 from stored
 """
 
-# The identities of the erased that somebody who stays has lost: to them, as a rule.
+# The identities of the erased that somebody who stays has had and lost, as a rule to the erased.
 FADED = """
 select distinct profile, type, hash
 from store.removed
@@ -96,9 +97,9 @@ where profile not in (select profile from losing)
 
 
 def rows_that_stay(erased: Erased, *, but: frozenset[str] = frozenset()) -> list[Stays]:
-    """Return what stays of the tables that have profiles, and of the count of rows of segments.
+    """Return what stays of the tables that have profiles, and of the row counts of segments.
 
-    but: tables that are left to others.
+    but: tables that another part of the erasure takes care of.
     """
     stays, losses = [], []
     for table, columns in erased.columns.items():

@@ -1,4 +1,4 @@
-"""What stays of the records of requests: those of the erased lose the identities they came with."""
+"""What stays of the records of requests: those of the erased lose the identities in them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RECORDS = """
 select id, identities, group_id, callbacks, request, results
 from store.subject_request
 """
-# An answered request is completed; a cleared one loses its identities; of a texted one, the texts
-# that quote somebody are others now.
+# An answered request is completed; a cleared one loses its identities; a texted one gets other
+# texts for those that quote somebody.
 RECORDS_CHANGED = """
 select stored.* replace (
     case when changed.is_answered then 'completed' else stored.status end as status,
@@ -60,7 +60,7 @@ class RecordTexts(NamedTuple):
     group_id: str | None
     """The group of the request."""
     callbacks: str
-    """The addresses that are told of its status, as JSON."""
+    """The addresses that get its status, as JSON."""
     results: str | None
     """The file with the answer."""
 
@@ -108,7 +108,10 @@ def _without_mentions(
 
 
 def _is_of_erased(erased: Erased, identities: Sequence[Sequence[str]]) -> bool:
-    """Return whether a request names an identity of the erased, or their MPID."""
+    """Return whether a request names an identity of the erased, or their MPID.
+
+    A request says nothing of an environment, so each counts.
+    """
     return any(
         (int(value), environment) in erased.mpids
         if kind == "mpid"

@@ -1,4 +1,4 @@
-"""What people ask for: access to what is held about them, and requests that are carried out later.
+"""Requests of people: access, answered at once, and requests that are carried out later.
 
 Each public function opens the store, does one thing and closes it.
 """
@@ -109,7 +109,7 @@ class Record:
     results: str | None
     """The file with the answer."""
     told_by: tuple[Teller, ...] | None = None
-    """Servers that may still answer with those who were erased just now."""
+    """Servers that may still answer with the people whom the request erased."""
 
     def as_json(self) -> dict[str, object]:
         """Return the status as OpenDSR states it."""
@@ -203,7 +203,7 @@ def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenSto
 def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | None = None) -> Record:
     """Take in the request of a file.
 
-    Raises InputRefused for what is no request, and for one that is there already.
+    Raises InputRefused for a file without a request, and for a request that is there already.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -256,7 +256,7 @@ def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str
 
 
 def _check_new(record: Record, earlier: Record, file: Path) -> None:
-    """Check that a request is another than one of the store. Raises InputRefused."""
+    """Check that a request does not repeat an earlier one. Raises InputRefused."""
     if earlier.id == record.id:
         raise InputRefused(f"{file}: the request {record.id} is there already: {earlier.status}")
     is_open = earlier.status in ("pending", "in_progress")
@@ -335,8 +335,8 @@ def carry_out(
 
     folder: where answers are written; write: writes the files of one; servers_s: how long to wait
     until no server answers with the erased any more; now: the time, in milliseconds or as a text.
-    All erasures are one: the store is written anew once. Stopped in between, it goes on where it
-    was. Return the requests that were finished.
+    All erasures are one, so the store is written anew once. A run that is stopped goes on where it
+    was when it is called again. Return the requests that were finished.
     """
     check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
@@ -348,8 +348,8 @@ def carry_out(
         due = [record for record in _records(store) if record.is_due(now_ms)]
         erasures = [record for record in due if record.type == "erasure"]
         if erasures:
-            # Refused before anything is done, where the list of those who stay out could not be
-            # added to.
+            # It raises before anything is done if the list of those who stay out cannot be added
+            # to.
             guard_of(store)
         with store.transaction():
             _set_status(store, [record.id for record in due], "in_progress")
@@ -377,7 +377,8 @@ def carry_out(
 def _erase(profiles: Profiles, erasures: Sequence[Record], now_ms: int) -> None:
     """Erase the people of some requests, and forget records that are too old.
 
-    A deleted row would lie in the file until others take its place: so the store is written anew.
+    The store is written anew, because a deleted row would lie in the file until others take its
+    place.
     """
     store = profiles.store
     old = [
@@ -424,7 +425,7 @@ def _answer(
 
 
 def _erased(profiles: Profiles, now_ms: int) -> list[int]:
-    """Return the profiles that the erasures erase that are due."""
+    """Return the profiles that the due erasures reach."""
     return [
         profile
         for record in _records(profiles.store)

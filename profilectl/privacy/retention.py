@@ -1,4 +1,4 @@
-"""Retention: the clocks set and shown, and applied. Each function opens the store and closes it."""
+"""Retention: its clocks are set, shown and applied. Each function opens and closes the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store is written anew with what stays of each table, and put in the place of the old one."""
+"""Writing a store anew with what stays of each table, in the place of the old one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ select *
 from stored
 where id not in (select id from forgotten_record)
 """
-# Rows are added to these tables in the same go, so their counts say nothing.
+# The same erasure also adds rows to these tables, so their counts prove nothing.
 UNCOUNTED = ("erasure", "erased_row", "suppressed", "aged")
 
 
@@ -48,8 +48,8 @@ def write_anew(
 ) -> None:
     """Write what stays of each table and put it in the place of the store.
 
-    refreshed_ms: the time at which what is stale is computed anew before; None: nothing is. lost:
-    as RefreshRequest has it. Raises StoreUnusable; then the store is as before.
+    refreshed_ms: the time for which stale values are computed anew before that; None: none are.
+    lost: as in RefreshRequest. Raises StoreUnusable; then the store is as before.
     """
     scratch = store.scratch
     rewritten = rewrite_store(scratch, store.path, scratch.folder, stays=rewriting.selects)

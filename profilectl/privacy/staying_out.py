@@ -1,4 +1,4 @@
-"""Those who were erased and stay out: asked for by an identity, and let in again."""
+"""People who were erased and stay out: finding them by an identity, and letting them in again."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ order by profile
 def lift(store: OpenStore, kind: str, value: str, *, now_ms: int) -> int:
     """Let people who were erased come back, in one transaction.
 
-    Their rows that have arrived already stay out, should they be made again; their MPIDs are not
-    used again. Return how many identities were lifted.
+    Rows of theirs that have arrived already stay out, even if an import is made again; their MPIDs
+    are not used again. Return how many identities were lifted.
     """
     guard = guard_of(store)
     if guard is None:
@@ -91,10 +91,10 @@ def lift(store: OpenStore, kind: str, value: str, *, now_ms: int) -> int:
 
 
 def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
-    """Write a store anew without the list of those who stay out, and without a need of its key.
+    """Write a store anew without the list of those who stay out; its key is not needed.
 
-    It is attached for writing. Return how many identities the list had. Raises StoreUnusable; then
-    the store is as before.
+    The store is attached for writing. Return how many identities the list had. Raises
+    StoreUnusable; then the store is as before.
     """
     scratch = store.scratch
     types = {"mpid": MPID_TYPE, "digits": DIGITS_TYPE}
@@ -114,7 +114,7 @@ def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
 
 
 def suppressed_among(store: OpenStore, names: Sequence[Meant]) -> list[Meant]:
-    """Return those identities and MPIDs that are of somebody erased who stays out.
+    """Return those of some identities and MPIDs that belong to somebody erased who stays out.
 
     Raises StoreUnusable as guard_of does.
     """

@@ -22,7 +22,7 @@ class Stays:
     select: str
     """The SELECT of what stays. It reads `stored`: the rows of the table that are still there."""
     rows_lost: int | None = None
-    """How many rows go; fewer than 0 where rows come. None: they are counted."""
+    """How many rows go; negative where rows are added. None: they are counted."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Rewriting:
     selects: dict[str, str] = field(default_factory=dict)
     """The SELECT of what stays, by table; a table that is missing here stays whole."""
     rows_lost: dict[str, int] = field(default_factory=dict)
-    """How many rows go, by table; fewer than 0 where rows come."""
+    """How many rows go, by table; negative where rows are added."""
 
     def add(self, parts: Iterable[Stays]) -> None:
         """Change tables further, each on top of what stays of it so far."""

@@ -30,7 +30,7 @@ select count(*)
 from store.outbox
 where coalesce(content, devices, held, why) is not null
 """
-# Batches of nobody's profile that name the erased go; of others' batches, the texts that do.
+# Batches without a profile that name the erased go; batches of others lose the texts that do.
 OUTBOX_OF_OTHERS = """
 select * replace (
     case when rowid in (select place from named_devices) then null else devices end as devices,
@@ -56,8 +56,8 @@ where outcome in ('delivered', 'known')
   and arrival in (select arrival from gone_row)
 order by output
 """
-# The store keeps nothing of a batch that only passed by once it has left: nobody knows whose it
-# was.
+# Once a batch of a feed that only reads has left, the store keeps nothing of it, so nobody knows
+# whose it was.
 OUTPUTS_THAT_MAY_HAVE = """
 select distinct output
 from store.forwarded
@@ -79,7 +79,7 @@ where rowid in (select place from named_reject)
 order by file
 """
 
-# A remark may name the erased as those for whom somebody else was passed over.
+# A remark about a row of somebody else may name an identity of the erased.
 TYPED_REMARKS = """
 select rowid, type, value
 from store.remark
@@ -106,7 +106,7 @@ order by arrival
 
 
 def requests_that_stay(erased: Erased) -> list[Stays]:
-    """Return what stays of source_request_ids: those of others that name no identity."""
+    """Return what stays of source_request_ids: those of others that quote no value."""
     load_places(erased, "named_request", table="request", texts=["request"])
     requests = _less(erased, "request", REQUESTS_OF_OTHERS)
     if requests.rows_lost:
@@ -152,7 +152,7 @@ def rejects_that_stay(erased: Erased) -> list[Stays]:
     files = load_paths(erased, "named_file", "select distinct file from store.reject")
     if not outcome.rejects and not files:
         return []
-    # Where --rejects put them was not written down: this is where they are without it.
+    # The store does not know where --rejects put them; this is the place without that option.
     outcome.rejects_files = [
         f"{file}.rejects.jsonl" for (file,) in erased.scratch.rows(FILES_OF_REJECTS)
     ]
@@ -199,6 +199,6 @@ def load_paths(erased: Erased, name: str, select: str) -> int:
 
 
 def _less(erased: Erased, table: str, select: str) -> Stays:
-    """Return what stays of a table that is as the store has it, with its rows counted."""
+    """Return what stays of a table that nothing else has changed so far, with its rows counted."""
     before = count_rows(erased.scratch, rows_of(table))
     return Stays(table, select, rows_lost=before - count_rows(erased.scratch, select))

@@ -2,8 +2,8 @@
 
 Messages that wait are put together as they are sent; a list of all members is written whole.
 
-Whether somebody may be added is looked at once more when it is sent: somebody who has opted out or
-withdrawn a consent since is not.
+Before a message is sent, its member is checked again: somebody who has opted out or withdrawn a
+consent meanwhile is not added.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STRETCH = 20_000
 """How many members are read at once for a list."""
 
 # The people of a connection as they are now. The columns are their identities, the attributes that
-# are shared, and the fingerprints of these.
+# are shared, and the fingerprints of these. Somebody who has left the audience has no since_ms.
 PEOPLE = """
 select held.profile, member.since_ms, {columns}
 from shared_person as held
@@ -56,9 +56,9 @@ select max(number), count(*)
 from store.audience_outbox
 where output = $output and audience = $audience
 """
-# The members of a list as they were when it was begun: they are told of, and no others.
+# The members of a list as they were when it was begun. Later changes wait for the next list.
 LISTED = "select * from shared_wanted"
-# In the order in which profiles were founded.
+# Profiles are numbered in the order in which they were founded.
 MEMBERS_LISTED = "select profile, mpid from listed order by profile"
 # A list holds the members that it was made of. A profile that was erased meanwhile stays out.
 FORGET_MEMBERS = "delete from store.audience_told where output = $output and audience = $audience"
@@ -69,7 +69,7 @@ select $output, $audience, listed.profile, listed.mpid, listed.environment, list
 from listed
 where profile in (select profile from every_profile)
 """
-# A list tells all changes that waited when it was begun, so they have left with it.
+# A list holds all changes that waited when it was begun, so they have left with it.
 COUNT_LEFT = """
 insert into store.audience_left
 select output, audience, action, 'delivered', count(*), $now_ms
@@ -141,6 +141,7 @@ class MessagesWaiting:
             numbers = list(routes)
             messages = waiting_messages(store, name, numbers, after=after, limit=limit)
             _look_again(store, messages, name)
+            # Read again, because the second look may have changed or taken back some of them.
             messages = waiting_messages(store, name, numbers, after=after, limit=limit)
             self.sent = _composed(store, messages, routes)
             begun = [(composed.message, composed.has, composed.may_have) for composed in self.sent]
@@ -183,7 +184,7 @@ def _routes(store: OpenStore, output: str) -> dict[int, Route]:
 
 
 def _look_again(store: OpenStore, messages: Sequence[Message], output: str) -> None:
-    """Compare the people of some messages once more with who is to be at the output."""
+    """Compare the people of some messages once more with those who should be at the output."""
     profiles = [(message.profile,) for message in messages if message.profile is not None]
     if profiles:
         store.scratch.load("shared_taken", [("profile", "BIGINT")], profiles)
@@ -323,8 +324,8 @@ class _ChangesWaiting:
 def write_list(stores: StoreAccess, output: Output, *, only_changed: bool) -> ListOutcome | None:
     """Write the file of an output that holds an audience whole.
 
-    None: nothing is connected that is active, or (only_changed) nothing has changed. Raises
-    InputRefused where the file cannot be written; then what waits goes on waiting.
+    Return None where no active connection leads to it, or (only_changed) where nothing has changed.
+    Raises InputRefused where the file cannot be written; the changes then go on waiting.
     """
     with stores.open() as store:
         route = next(iter(_routes(store, output.name).values()), None)

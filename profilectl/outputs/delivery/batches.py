@@ -94,8 +94,8 @@ def _block_of(store: OpenStore, output: str, *, after: int, limit: int) -> _Bloc
 def _taken(block: _Block, output: Output) -> Taken:
     """Return the batches of a block that leave now.
 
-    What a batch tells as deleted, the next of the person tells where that one does not arrive. So
-    it waits for the next round, where the output may take one batch and not another.
+    If a batch that states deletions does not arrive, the next batch of the person states them. So
+    that next batch waits for another round, unless the output takes every batch or none.
     """
     parcels: list[Parcel] = []
     outcomes: list[BatchOutcome] = []
@@ -114,7 +114,7 @@ def _taken(block: _Block, output: Output) -> Taken:
         if isinstance(leaving, str):
             outcomes.append(BatchOutcome(batch.arrival, leaving))
             continue
-        # Its deletions are told; should it not arrive, the next batch of the person tells them.
+        # From here on the later batches of this person wait for what becomes of this one.
         if batch.profile is not None and "deleted_user_attributes" in leaving:
             telling.add(batch.profile)
         parcels.append(

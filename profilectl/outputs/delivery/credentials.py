@@ -42,8 +42,8 @@ class OutputCredentials:
 def read_credentials(path: Path, outputs: Iterable[Output]) -> OutputSecrets:
     """Read a file of credentials of some outputs.
 
-    Raises InputRefused for a file that others could read, and for what belongs to none of the
-    outputs: misspelt, a secret would sign nothing.
+    Raises InputRefused for a file that others could read, and for an entry that belongs to none of
+    the outputs: a secret under a misspelt name would sign nothing.
     """
     declared = {output.name: output for output in outputs}
     sections: dict[str, dict[str, str]] = {}
@@ -105,7 +105,7 @@ def credentials_of(output: Output, file: OutputSecrets) -> OutputCredentials:
 
 
 def _header(output: Output, text: str) -> tuple[str, str] | None:
-    """Return the name and the value of a header. Raises InputRefused for a text that is none."""
+    """Return the name and the value of a header; None for no text. Raises InputRefused."""
     name, colon, value = text.partition(":")
     if text and (not colon or not re.fullmatch("[A-Za-z0-9-]+", name.strip())):
         raise InputRefused(

@@ -2,9 +2,9 @@
 
 The file holds the changes of members (rows are added), or all members (it is written whole).
 
-The columns are those of the platform's download (domain.md 11.2), and beside them what a change
-needs. The last cell of a row of changes is the id of its message: so a row that was cut off is
-known, and none stands twice.
+The columns are those of the platform's download (domain.md 11.2); a change has some more. The last
+cell of a row of changes is the id of its message. So a row that was cut off is recognised, and no
+row is written twice.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Changes:
 
 
 def changes_of(path: Path, attributes: Sequence[str], *, safe: bool) -> Changes:
-    """Open a file of changes, and mend its end. Raises InputRefused for a file that is none."""
+    """Open a file of changes, and mend its end. Raises InputRefused for any other file."""
     descriptor = open_to_add(path, "a CSV file")
     try:
         header = text_of_rows([header_of("changes", attributes)], safe=False)
@@ -140,8 +140,8 @@ def changes_of(path: Path, attributes: Sequence[str], *, safe: bool) -> Changes:
 def _mended(path: Path, descriptor: int, header: bytes) -> dict[bytes, set[bytes]]:
     """Mend the end of a file, and return its last rows by message.
 
-    The header is written where there is none, and a row that was not written to its end is cut off.
-    Raises InputRefused for a file that is none of ours.
+    A missing header is written, and a row that was not written to its end is cut off. Raises
+    InputRefused for a file that is not ours.
     """
     size = os.fstat(descriptor).st_size
     begins = os.pread(descriptor, len(header), 0)
@@ -163,7 +163,9 @@ def _mended(path: Path, descriptor: int, header: bytes) -> dict[bytes, set[bytes
     ended = 0
     for end in _ENDED.finditer(tail):
         if tail.count(b'"', ended, end.end()) % 2 and (ended or start == len(header)):
-            continue  # within a cell
+            # The quotes are odd, so this end is within a cell. A tail that begins in the middle of
+            # a row has no row to count from, so its first end is taken.
+            continue
         there.setdefault(end[1], set()).add(tail[ended : end.end()])
         ended = end.end()
     if start > len(header) and not ended:
@@ -175,7 +177,7 @@ def _mended(path: Path, descriptor: int, header: bytes) -> dict[bytes, set[bytes
 
 
 def check_list(path: Path) -> None:
-    """Refuse to write a list over a file that is none. Raises InputRefused."""
+    """Refuse to write a list over a file that is not one. Raises InputRefused."""
     try:
         with path.open("rb") as file:
             begins = file.read(len(",".join(MEMBER)))

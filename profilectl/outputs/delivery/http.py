@@ -50,8 +50,8 @@ class HttpSender:
     def __init__(self, manner: DeliveryManner, address: str = "https:") -> None:
         self._manner = manner
         self.stopping = threading.Event()
-        # No proxy and no certificates of the environment: an output is in the configuration of a
-        # store.
+        # No proxy and no certificates of the environment: the configuration of the store alone
+        # says where an output is.
         self._exchanges = WaitingExchanges(
             address, manner.lanes, certificates=lambda: trusted(from_environment=False)
         )
@@ -79,7 +79,7 @@ class HttpSender:
             and answer.fate is DeliveryFate.DEAD
             and answer.why.startswith("after ")
         ):
-            # It was not tried as often as it may be.
+            # The stop ended the attempts early, so the batch is not dead: it goes on waiting.
             return HttpAnswer(DeliveryFate.STOP, answer.why)
         if answer.fate in UNDECIDED:
             # The other outputs do not wait for it.

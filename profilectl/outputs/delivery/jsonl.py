@@ -2,9 +2,9 @@
 
 A line is on the disk before it counts as delivered.
 
-A process that is killed after writing and before the store knows of it would write again. So what
-stands at the end of a file is looked at first: lines that are there already are not written twice,
-and a line that was cut off is removed.
+A process that is killed after writing, before the store knows of it, would write the lines again.
+So the end of a file is read first: lines that are there already are not written twice, and a line
+that was cut off is removed.
 """
 
 from __future__ import annotations
@@ -98,8 +98,7 @@ def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
     what is no plain file, or a store.
     """
     refusal = InputRefused(f"{path} is not {kind}", "name another path for the output")
-    # The log of a store need not be there yet: what is written in it is lost when the store makes
-    # it.
+    # A store makes its log (.wal) anew, and whatever stood in a file of that name is lost.
     if path.suffix == ".wal" and is_database(path):
         raise refusal
     try:
@@ -108,7 +107,7 @@ def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
         descriptor = os.open(
             path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
         )
-        # A new file: what is delivered into it outlives a power cut only with its name.
+        # The name of a new file must be on the disk too, or a power cut loses what is in it.
         if not os.fstat(descriptor).st_size:
             for new in (path, *((folder,) if folder is not None else ())):
                 sync_folder(new.absolute().parent)
@@ -116,6 +115,7 @@ def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
         raise InputRefused(
             f"{path} cannot be written: {error.strerror}", "name another path for the output"
         ) from None
+    # "DUCK" after eight bytes is the mark of a DuckDB file, that is, of a store.
     is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
     if not is_plain or os.pread(descriptor, 12, 0)[8:] == b"DUCK":
         os.close(descriptor)

@@ -45,7 +45,8 @@ where $output is null or output = $output
 group by output, outcome
 order by all
 """
-# The dead batches, and where each stands in its file; oldest first.
+# The dead batches, and where each stands in its file; oldest first. An arrival belongs to the file
+# and the run of lines that begin last before it.
 BATCHES_DEAD = """
 select batch.output, feed.name, batch.import, file.path, file.unit,
        run.first_line + batch.arrival - run.first_arrival, batch.why, batch.failed_ms

@@ -32,7 +32,7 @@ class Parcel:
     arrival: int
     """The arrival of the batch, or the number of the message."""
     lane: int
-    """Whose it is; of two of one lane the later must not overtake."""
+    """The person it is about: of two parcels in one lane the later must not overtake."""
     request: str
     """The id it is sent under."""
     received_ms: int

@@ -1,8 +1,8 @@
 """Forwarding, from outside: what waits is put together, handed over, and written down as delivered.
 
 The store is open only while batches are read and while their outcome is written; in between other
-commands may import. A process that is killed in between has delivered what the store still has as
-waiting: it goes again, under the same id.
+commands may import. If a process is killed in between, the store still lists as waiting what was
+delivered already: it is sent again, under the same id.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def forward(
 ) -> list[Forwarded]:
     """Deliver what waits; return what became of it, by output.
 
-    told: takes the results of each round, where it is followed.
+    told: takes the results of each round, if there is more than one (follow_s).
 
     An output that lacks credentials, or whose file cannot be written, stops alone. Raises
     UsageError for an output that is not there, InputRefused for a file of credentials that is not
@@ -200,7 +200,8 @@ def forward(
         while True:
             with stores.open(patient=request.follow_s is not None) as store:
                 if is_first:
-                    # What is delivered is written down where it came from, and nowhere else.
+                    # From here on no other store is opened at the path: outcomes must be written
+                    # where the batches came from.
                     held_store.enter_context(held_to(path, store.meta("store_id")))
                 connected = _connected(store)
                 chosen = _chosen(connected, outputs(store), request.output)
@@ -294,7 +295,7 @@ def _to_output(look: _Round, output: Output) -> Forwarded:
     with look.stores.open() as store:
         result.waiting = _count_waiting(store, output.name)
         traces = has_traces(store)
-    if traces:  # of somebody erased whose removal has left
+    if traces:  # they are of somebody erased, whose removal has left by now
         with look.stores.open(write=True) as store:
             leave_no_trace(store)
     return result

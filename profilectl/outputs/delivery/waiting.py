@@ -15,8 +15,8 @@ from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
 
 LATE_WAIT_S = 60.0
-"""How long what was delivered waits for a busy store to be written down: else it would be delivered
-again.
+"""How long to wait for a busy store once something was delivered: if it were not written down, it
+would be delivered again.
 """
 
 

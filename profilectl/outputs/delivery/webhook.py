@@ -60,7 +60,7 @@ class Webhook:
                 for lane_run in running:
                     lane_run.result()
             except BaseException:
-                # nobody waits for what is under way: it goes again, under the same id
+                # nobody waits for the requests under way: they are sent again, under the same id
                 self._sender.close()
                 raise
         return delivered

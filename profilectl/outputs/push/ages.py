@@ -49,8 +49,8 @@ class Ages:
     def parted(self, document: Value) -> Iterator[AgedBatch]:
         """Yield the batches that a batch leaves as.
 
-        That is the batch itself; where only some of its events are historical, it is the batch
-        without those, and a second one of those alone, which says again whom it is about.
+        If only some of its events are historical, the batch leaves without them, and a second batch
+        has them alone and repeats whom they are about. Otherwise the batch itself leaves.
         """
         events = document.get("events") if isinstance(document, dict) else None
         if not isinstance(document, dict) or not isinstance(events, list):

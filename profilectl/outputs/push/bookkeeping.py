@@ -1,4 +1,4 @@
-"""The books of a push while it runs: what is under way, what came of it, what is to be written."""
+"""The books of a push while it runs: what is under way, how it ended, and what is to be written."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Books:
         )
 
     def begin(self, rows: Iterable[Row]) -> list[PackedBatch]:
-        """Begin rows and return their batches; what of them cannot be sent is refused at once."""
+        """Begin rows and return their batches; those that cannot be sent are refused at once."""
         return [batch for row in rows for batch in self._begin(row)]
 
     def _begin(self, row: Row) -> list[PackedBatch]:
@@ -195,6 +195,7 @@ def books_of(
         progress=progress,
         tally=Tally(done=begun.rows, unchanged=begun.unchanged),
     )
+    # A push that goes on has counted these in its first run.
     if not begun.rows and not begun.unchanged:
         books.pending.unchanged = books.tally.unchanged = source.unchanged
     return books

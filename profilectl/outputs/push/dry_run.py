@@ -34,5 +34,5 @@ def write_requests(books: Books, target: Path | None) -> PushCounts:
             counts.requests += 1
             counts.bytes += len(body)
             books.accept(request)
-            books.track.runs()  # what is done is forgotten, so that memory does not grow
+            books.track.runs()  # it forgets positions that are done, so that memory does not grow
     return counts

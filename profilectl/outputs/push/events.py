@@ -1,9 +1,9 @@
 """The stored events of profiles as batches, under the identities that each profile has now.
 
-Attributes stay out: old ones would be said after newer ones, and a push of profiles says those in
-force. Old events go to the historical endpoint (ages.py), so that a batch with both leaves as two.
-What that endpoint does not process (a batch without events, an event without a time) never comes
-about: every event leaves with its time.
+Attributes stay out: old ones would arrive after newer ones, and a push of profiles sends those in
+force. Old events go to the historical endpoint (ages.py), so a batch with old and new ones leaves
+as two. That endpoint does not process batches without events or events without a time; there are
+none here, because every event leaves with its time.
 
     standing      arrival, place              each event that is chosen
     sent          arrival, place              each event that the host has
@@ -50,7 +50,7 @@ MEMBERS = (
 EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
 """How many bytes of a batch may be events; the others are for the person it is about."""
 
-# The profiles that reading.export.choose has chosen.
+# The profiles that choose (reading/exporting/export.py) has chosen.
 CHOSEN_PROFILES = "where profile in (select profile from chosen)"
 # How many stored batches the push is about.
 BATCHES_BEFORE = "select count(distinct arrival) from standing where arrival < $until"
@@ -265,7 +265,8 @@ class OfEvents:
             kind: value for kind, value in identities.items() if BY_NAME[kind].device
         }
         if not users and not ("device_info" in frame or "mp_deviceid" in frame):
-            # The device of the batch is not known, and the profile has no other name.
+            # Only the devices of the profile can name it: it has no user identity, and the batch
+            # no device.
             stamp = devices.pop("mp_deviceid", None)
             if devices:
                 frame["device_info"] = devices
@@ -277,7 +278,7 @@ class OfEvents:
     def _portions(self, events: Sequence[StoredEvent]) -> Iterator[Portion]:
         """Yield the events of a batch by their endpoint, in portions that a batch may have.
 
-        What the host has is among them: a portion is the same each time in a push.
+        The events that the host has are among them, so that the portions of a push never change.
         """
 
         def is_historical(event: StoredEvent) -> bool:
@@ -289,7 +290,7 @@ class OfEvents:
             portion: list[StoredEvent] = []
             size = 0
             for event in group:
-                more = len(event["event"].encode()) + 50
+                more = len(event["event"].encode()) + 50  # room for the time that is added to it
                 if portion and size + more > EVENT_BYTES:
                     yield Portion(historical, portion)
                     portion, size = [], 0
@@ -310,8 +311,8 @@ class OfEvents:
         document: dict[str, Value] = {**frame, "events": timed}
         try:
             row.parcels += parcels_of(
-                # The same id under any name that the profile has when it is sent again: an event
-                # that arrives twice counts twice.
+                # The id depends on the events, not on the identities, which may change before it
+                # is sent again: an event that arrives under two ids counts twice.
                 document,
                 row.position,
                 lambda part, _: name(row.position, part, f"events {places}"),

@@ -1,11 +1,11 @@
-"""What a host has of the profiles of a store: only what differs from it is sent again.
+"""What a host has of the profiles of a store: only profiles that differ from it are sent again.
 
-A host has of a profile the batches that it accepted last. The store keeps a digest of them, and
-the names of the attributes that they set; no value. A host is an address and the manner of the
+A host has the batches of a profile that it accepted last. The store keeps a digest of them and the
+names of the attributes that they set, but no value. A host is an address and the manner of the
 batches that went there: with MPIDs, with times, of which workspace. Before batches leave, their
-profiles are marked as under way: where a push is cut off, what was accepted is not known, and they
-are sent again, changed or not. A batch that is sent again after another one has another request id
-(turn): the platform would take it for a repetition.
+profiles are marked as under way: if the push is cut off, nobody knows what was accepted, and they
+are sent again, changed or not. A batch that is sent again after a different one gets another
+request id (turn), else the platform would drop it as a repetition.
 
     push_line             _profile, mpid, part, line, deleted   a batch of a profile (source.py)
     push_host_profile     profile, digest, sent, turn, keys     what the host has of a profile
@@ -33,6 +33,7 @@ from store.sent_profile
 {stretch} and host = $host
 """
 # The profiles whose batches are not the ones that the host accepted last; $every: all profiles.
+# The turn grows when the batches are not those that were sent last, accepted or not.
 CHANGED_PROFILE = """
 select batches.*,
        accepted.profile is null as is_new,
@@ -93,7 +94,7 @@ select $host, profile, null, digest, turn, to_json(every)::varchar
 from push_profile_keys
 where is_new
 """
-# A profile that it had: until these batches are accepted it is not known what it has.
+# A profile that the host had: until these batches are accepted, nobody knows what it has.
 MARK_UNDER_WAY = """
 update store.sent_profile as accepted
 set digest = null, sent = sending.digest, turn = sending.turn,

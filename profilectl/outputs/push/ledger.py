@@ -1,8 +1,8 @@
 """The ledger of what was pushed.
 
 It is kept in the store, and written a little after the platform has accepted, never before. So
-a push that was killed sends again at most what it had not written down yet, under the same request
-ids.
+a push that was killed sends again only batches that were not written down yet, under the same
+request ids.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.store import OpenStore, who
 
 GROWING = ("profiles", "events")
-"""Kinds of pushes that are another push once they came to their end: what they are about may have
-changed.
+"""Kinds of pushes that begin anew after they came to their end: the store may have changed since.
 """
 
 # The newest push that was asked for in the same words.
@@ -54,7 +53,7 @@ BEGIN_PUSH = """
 insert into store.push
 values ($number, $kind, $sealed, $until, $started_ms, null, $made_by, 0, 0, 0, 0, $whole)
 """
-# Runs are written anew: joined with the new ones they are fewer.
+# Runs are written anew, because old and new ones that touch become one.
 FORGET_RUNS = "delete from store.pushed where push = $push"
 PUT_RUNS = """
 insert into store.pushed
@@ -86,7 +85,7 @@ class Begun:
     namespace: UUID
     """The namespace in which its request ids are made."""
     until: int | None
-    """The profiles before this one are in it; None: it is of a file."""
+    """The positions before this one are in it; None: it is of a file."""
     host: str | None = None
     """The host's name in the store; None: none is known."""
     done: Sequence[Run] = ()
@@ -151,7 +150,7 @@ class _PushRow(NamedTuple):
     number: int
     """The number of the push."""
     until: int | None
-    """The profiles before this one are in it."""
+    """The positions before this one are in it; None: it is of a file."""
     rows: int
     """How many rows were done."""
     accepted: int

@@ -2,8 +2,8 @@
 
     source -> rows -> batches -> requests -> the platform -> ledger
 
-What is written down was accepted before, so nothing is lost; what was accepted and not yet written
-down is sent again under the same request ids, which the platform knows.
+Only accepted batches are written down as done, so nothing is lost. Those that were accepted and not
+yet written down are sent again under the same request ids, which the platform knows.
 """
 
 from __future__ import annotations

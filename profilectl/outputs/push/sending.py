@@ -38,7 +38,7 @@ from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_ba
 LONGEST_ANSWER = 65_536
 """How many bytes of an answer are read."""
 REFUSED_FROM_THE_START = 100
-"""Where this many batches are refused before any is accepted, all would be."""
+"""When this many batches were refused and none accepted, the push stops: all would be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class BatchSender:
     ) -> None:
         self.counts = PushCounts()
         self._address, self._pace, self._notify = address, pace, notify
-        # Acquiring takes as much as a whole request at once.
+        # A request takes up to 100 batches from the limiter at once, so its capacity is no smaller.
         most = max(pace.rate, 100.0)
         self._limiter = AsyncLimiter(most, most / pace.rate) if pace.rate else None
         self._exchanges = Exchanges(address, pace.parallel, proxied=True)
@@ -136,7 +136,7 @@ class BatchSender:
         self._bounds = Bounds(pace.timeout_s, LONGEST_ANSWER)
         self._not_before = 0.0
         self._come_back: Unfinished | None = None
-        # what is made ready before the first request is no waiting
+        # None until the first request leaves: making it ready is no time without progress.
         self._progress_at: float | None = None
         self._reasons: set[str] = set()
         self._growing = wait_random_exponential(
@@ -224,7 +224,7 @@ class BatchSender:
 
     async def _take_turn(self, batches: int) -> None:
         """Wait until some batches may leave."""
-        # The end may move while it waits.
+        # Another request may move the end of the pause meanwhile.
         while (pause_s := self._not_before - time.monotonic()) > 0:
             if self._come_back:
                 raise self._come_back
@@ -235,7 +235,7 @@ class BatchSender:
             self._progress_at = time.monotonic()
 
     def _act_on(self, reply: Reply) -> None:
-        """Raise what an answer means, unless the platform has the batches."""
+        """Raise the error that an answer means, unless the platform has the batches."""
         answer = answer_of(reply.status)
         match answer.act:
             case Act.ACCEPTED:
@@ -249,7 +249,7 @@ class BatchSender:
                 raise self._again(reply, answer)
 
     def _again(self, reply: Reply, answer: PlatformAnswer) -> Exception:
-        """Return what is raised where the same is to be sent again."""
+        """Return the error to raise where the same is to be sent again."""
         pause_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
         if reply.status in ANSWERS:
             self._throttled(reply.headers.get("x-mp-rate-limit-exceeded", ""), pause_s)
@@ -268,7 +268,7 @@ class BatchSender:
             self._not_before = max(self._not_before, time.monotonic() + pause_s)
 
     def _later(self, why: str, pause_s: int) -> Unfinished:
-        """Hold everything back; return what says when to come back."""
+        """Hold everything back; return the error that says when to come back."""
         self._not_before = max(self._not_before, time.monotonic() + pause_s)
         at_ms, words = come_back(pause_s)
         return Unfinished(

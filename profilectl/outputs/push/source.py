@@ -47,7 +47,7 @@ select profile
 from every_profile
 where profile in (select profile from seen_profile)
 """
-# ... those that reading.export.choose has chosen.
+# ... those that choose (reading/exporting/export.py) has chosen.
 CHOSEN_OF_STANDING = """
 select profile
 from standing
@@ -55,13 +55,13 @@ where profile in (select profile from chosen)
 """
 # How many profiles the push is about.
 PROFILES_BEFORE = "select count(*) from standing where profile < $until"
-# The batches of a stretch of profiles. The hole is their SELECT, which has a column for each
-# attribute: as a view it would be bound twice.
+# The batches of a stretch of profiles. The hole is their SELECT. It is no view, because DuckDB
+# would bind its columns, one for each attribute, twice.
 PUSH_LINE = """
 select _profile, _mpid::varchar as mpid, _arrival as part, line, []::varchar[] as deleted
 from ({batches})
 """
-# ... with the attributes that were deleted since an import; what is masked was not sent.
+# ... with the attributes that were deleted since an import, but for masked ones, which never left.
 PUSH_LINE_WITH_DELETED = """
 select batch._profile, batch._mpid::varchar as mpid, batch._arrival as part, batch.line,
        list_filter(
@@ -192,7 +192,7 @@ class PushSource(Protocol):
 class OfStore:
     """The profiles of a store.
 
-    What an import deleted, the batches of a push of that import delete as well.
+    In a push of one import, batches also delete the attributes that the import deleted.
     """
 
     scratch: Scratch
@@ -223,7 +223,7 @@ class OfStore:
     """How many the host has that are no rows."""
 
     def end_before(self, until: int, host: Host) -> None:
-        """Leave out the profiles from one on: they were founded after the push was begun.
+        """Leave out the profiles from `until` on: they were founded after the push was begun.
 
         host: what they are compared with.
         """
@@ -342,7 +342,7 @@ def _profiles_seen(store: OpenStore) -> Profiles:
 def _named(name: Name, turn: int) -> Name:
     """Return the function that names the batches of a profile.
 
-    turn: how often other batches of it were sent before; it makes another id of the same content.
+    turn: how often other batches of it were sent before; the same content then gets another id.
     """
     if not turn:
         return name
@@ -422,8 +422,8 @@ def batches_of_file(
 ) -> OfFile:
     """Return the batches of a file as a source.
 
-    with_times: whether batches say timestamp_unixtime_ms. Raises InputRefused for a file that is
-    none of batches.
+    with_times: whether batches say timestamp_unixtime_ms. Raises InputRefused for a file that has
+    no batches.
     """
     files = open_files(
         [Named(str(path))],

@@ -101,8 +101,8 @@ async def _send_all(going: _Transfer, sender: BatchSender, writing: asyncio.Task
         while going.under_way:
             await _settle(going)
     except Unfinished:
-        # What is on its way may be accepted yet: it is waited for, so that it is written down
-        # and not sent again.
+        # Requests under way may still be accepted. They are waited for, so that their batches are
+        # written down and not sent again.
         if going.under_way:
             await asyncio.wait(going.under_way, timeout=sender.timeout_s)
         raise
@@ -115,7 +115,7 @@ async def _send_all(going: _Transfer, sender: BatchSender, writing: asyncio.Task
 async def _make_room(going: _Transfer, about: frozenset[str]) -> None:
     """Wait until a request about these people may leave.
 
-    What speaks of the same person does not travel at the same time: it would arrive in any order.
+    Two requests about the same person do not travel at the same time: either could arrive first.
     """
     while going.under_way and (
         len(going.under_way) >= going.parallel
@@ -164,9 +164,9 @@ async def _requests(going: _Transfer) -> AsyncIterator[Request]:
 
 
 async def _with_store(going: _Transfer, work: Callable[[], _Result]) -> _Result:
-    """Do what opens the store in a thread, one work after another.
+    """Run work that opens the store in a thread, one after another.
 
-    A task that is interrupted waits for its end.
+    A task that is interrupted waits until its work has ended.
     """
     async with going.store:
         task = asyncio.ensure_future(asyncio.to_thread(work))
@@ -206,7 +206,7 @@ async def _write_the_end(going: _Transfer, *, finished: bool) -> None:
 async def _write(going: _Transfer, *, finished: bool = False, wait_s: float = 0) -> None:
     """Write down what is done since the last time.
 
-    Where the store is busy it stays to be written.
+    If that fails, as with a busy store, it is written the next time.
     """
     books, ledger = going.books, going.ledger
     # What ends while this is being written goes into the next entry.

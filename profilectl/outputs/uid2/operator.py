@@ -1,8 +1,8 @@
 """Asking a UID2 operator: its address, the credentials, the patience, and how its answer is read.
 
 uid2-client makes and opens the encrypted envelope; tenacity asks again. The client's own requests
-have no time-out, read an answer to its end and would follow a redirect with the key in their hand,
-so exchange.py speaks HTTP.
+have no time-out, read an answer of any length and would send the key along with a redirect, so
+exchange.py speaks HTTP.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Uid2Operator:
         try:
             response = self._answer(question)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-            # The answer, and what is wrong with it, may hold identities.
+            # The message of the error may quote identities, so it is not passed on.
             raise InputRefused(
                 f"{self.address} answers with something that is no answer to the question",
                 f"check --operator and {SECRET}, which opens the answer",

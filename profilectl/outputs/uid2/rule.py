@@ -34,7 +34,7 @@ OLDER_THAN_DAYS = 30
 MOST_ITEMS = 5000
 """How many e-mails and phones an operator takes in a request."""
 NAMESPACE = uuid.UUID("6f1d2c0a-5b64-5f0e-9c39-7a1f0f1f6e02")
-"""Of the request ids of answers (request_id)."""
+"""The namespace of the request ids of answers (request_id)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ KINDS: dict[str, Uid2Kind] = {
     "phone": Uid2Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE, 1),
 }
 
-# What is left out of the part before the @, by domain: patterns, in order. Every e-mail was trimmed
+# Patterns that are left out of the part before the @, by domain, in order. Every e-mail was trimmed
 # and lower-cased before.
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "gmail.com": (r"\+.*", r"\."),
@@ -89,7 +89,7 @@ ANSWERS: dict[str, Uid2Answer] = {
 
 
 def normalised(kind: str, value: str) -> str | None:
-    """Return a value as it is hashed; None: it may not be asked. kind: a name of KINDS.
+    """Return a value in the form that is hashed; None: it may not be asked. kind: a name of KINDS.
 
     Only ASCII letters change their case, as in the operators' own libraries.
 
@@ -141,10 +141,10 @@ class Uid2Value(NamedTuple):
 
 
 def asked(identities: Sequence[Uid2Identity]) -> Uid2Value | None:
-    """Return what is asked for a profile; None: nothing can be.
+    """Return the value that is asked for a profile; None: it has none.
 
-    One value, because a partner identity holds one UID: the newest usable e-mail, else the newest
-    usable phone.
+    It is one value, because a partner identity holds one UID: the newest usable e-mail, else the
+    newest usable phone.
     """
     candidates = [
         (
@@ -160,10 +160,10 @@ def asked(identities: Sequence[Uid2Identity]) -> Uid2Value | None:
 
 
 def waits(refresh_from_ms: int | None, enriched: int | None, arrival: int, now_ms: int) -> bool:
-    """Return whether a UID is good for longer.
+    """Return whether a profile need not be asked for, because its UID is still good.
 
-    enriched: the arrival of the answer that said until when; arrival: of what would be asked. An
-    e-mail that came after the answer has another UID, and waits for nothing.
+    enriched: the arrival of the answer that set refresh_from_ms; arrival: of the identity that
+    would be asked. An identity that came after the answer has another UID, so it does not wait.
     """
     return (
         refresh_from_ms is not None

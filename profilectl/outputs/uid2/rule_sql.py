@@ -49,6 +49,7 @@ def _literal(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "''")
     for letter, sign in (("t", "\t"), ("n", "\n"), ("f", "\f"), ("r", "\r")):
         escaped = escaped.replace(sign, f"\\{letter}")
+    # DuckDB's escape strings know no \v, so a vertical tab is chr(11).
     before, tab, after = escaped.partition("\v")
     return f"(e'{before}' || chr(11) || e'{after}')" if tab else f"e'{escaped}'"
 

@@ -5,7 +5,7 @@
 
 The store is open while people are chosen and while answers are imported, not while the operator is
 asked. Answers are imported after every REQUESTS_AN_IMPORT requests, so that a run that is cut off
-has wasted few; the next run asks for those it did not reach.
+loses few of them; the next run asks for the rest.
 
     due           profile                                  who was not enriched lately
     candidate     profile, arrival, kind, rank, place, value   an identity that may be of use
@@ -62,9 +62,7 @@ NAME = "uid2"
 REQUESTS_AN_IMPORT = 10
 LONGEST_NAME = 256
 WAIT_S = 120.0
-"""How long an import of answers waits for a busy store at least: what was asked for is not thrown
-away lightly.
-"""
+"""How long an import of answers waits for a busy store at least: answers were dear to get."""
 ANSWER_COLUMNS = (
     ("hash", "VARCHAR"),
     ("status", "VARCHAR"),
@@ -92,8 +90,8 @@ select 0::bigint as profile, 0::bigint as arrival, '' as kind, 0 as rank, 0 as p
 where false
 """
 # The one value of each due profile that is asked (rule.asked), and whether it waits (rule.waits).
-# The column is the time from when on the stored UID may be another one; the other hole is the
-# SELECT of the newest values.
+# A profile without a usable value stays, with null, to be counted. The column is the time from when
+# on the stored UID may be another one; the other hole is the SELECT of the newest values.
 VALUED = """
 select due.profile, best.kind, best.value,
        coalesce(answered.refresh_ms > $now_ms and best.arrival < answered.arrival, false) as waits
@@ -147,7 +145,7 @@ from asked
 where place > $after and place <= $until
 order by place
 """
-# Who has opted out or was erased since the run began.
+# The people who have opted out or were erased since the run began.
 LOST = """
 select profile from barred_profile
 union
@@ -230,7 +228,7 @@ class Uid2Outcome:
     requests: int = 0
     """How many requests the operator had, those that were made again too."""
     answers: Counter[str] = field(default_factory=Counter)
-    """How many profiles an answer was had for, by status."""
+    """How many profiles got an answer, by status."""
     imports: list[int] = field(default_factory=list)
     """The numbers of the imports of answers."""
     dropped: int = 0
@@ -374,7 +372,7 @@ def _check_feed(store: OpenStore, name: str, workspace: str) -> None:
 
 
 def criteria(audience: str | None, older_than_days: int) -> str:
-    """Return the people of a run, as an expression (criteria/text.py)."""
+    """Return the criteria of the people of a run, as text (rules/criteria/text.py)."""
     reached = " or ".join(f"{type_} exists" for kind in KINDS.values() for type_ in kind.types)
     parts = [f"({reached})"]
     if audience is not None:
@@ -434,9 +432,9 @@ def _ask_and_import(run: _Run, outcome: Uid2Outcome) -> None:
 
 
 def _leave_out_lost(run: _Run) -> None:
-    """Take out who has opted out or was erased since the run began.
+    """Take out the people who have opted out or were erased since the run began.
 
-    A long run takes hours (domain.md 14).
+    A long run takes hours, and they must not be asked for any more (domain.md 14).
     """
     scratch = run.scratch
     with open_store(scratch, run.path, wait_s=run.wait_s) as store:
