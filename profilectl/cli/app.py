@@ -63,7 +63,7 @@ def options_of(context: typer.Context) -> GlobalOptions:
 def tell_unknown(
     context: typer.Context, definition: Criterion | Definition, workspace: str, *, wait_s: float
 ) -> None:
-    """Print the names in criteria, or in a definition, that nobody has (unknown_names.py)."""
+    """Print the names in criteria, or in a definition, that no profile or event has."""
     from profilectl.audiences.unknown_names import unknown_in
     from profilectl.render import screen
 
@@ -220,6 +220,7 @@ def _run() -> None:
         number = ended_by()
         sys.exit(Exit.INTERRUPTED if number is None else 128 + number)
     except (BrokenPipeError, ReaderLeft):
+        # Python flushes stdout once more at its end, which would fail on the broken pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:

@@ -169,6 +169,7 @@ def _check_words(words: Sequence[str]) -> None:
     Raises UsageError.
     """
     for word in words:
+        # Python reads a byte that is not UTF-8 as a lone surrogate.
         if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
             raise UsageError(
                 f"{spelled(word)} is not UTF-8",
@@ -205,7 +206,7 @@ def _command(name: str) -> Any:
 
 
 def _spared(command: Any) -> Any:
-    """Return a command whose parameters and help are spared Typer's costs and habits."""
+    """Return a command with cheap parameters, inert completions and a help that can be folded."""
     command.params = [_spared_parameter(param) for param in command.params]
     command.shell_complete = inert(command.shell_complete)
     command.help = _unfolded(command.help)

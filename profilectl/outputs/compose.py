@@ -204,6 +204,7 @@ class Composer:
         connection, output = route
         view = (self.workspace_of(batch), batch.profile) if batch.profile is not None else None
         outgoing = riding.completed(outgoing, view)
+        # Rules and sampling come before the data filter (domain.md 12).
         reason = refusal(outgoing, connection, output, login=self.login)
         if reason:
             return reason

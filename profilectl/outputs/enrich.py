@@ -180,8 +180,10 @@ def enrich(
                     [ANY, *(declared for declared in outputs(store) if declared.name != ANY.name)],
                     [Connection("any", request.feed, ANY.name)],
                 )
+        # The key that keeps erased people out lies beside the store, not beside the copy.
         with key_of_store(path):
             rejects = str(scratch.folder / "rejects.jsonl")
+            # `again`: a file that was imported before can be previewed too.
             report = import_files(copy, replace(request, again=True, rejects=rejects))
         with open_store(scratch, copy) as store:
             return report, _enriched(store, report, chosen, connected=connected)

@@ -137,6 +137,7 @@ class _CountedConnection(httpcore.AsyncNetworkStream):
         return block
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        # The first bytes leave: the connection is made, so trouble from now on is another.
         _meter.get().connecting = False
         await self._stream.write(buffer, timeout)
 
@@ -331,6 +332,7 @@ def _proxy(address: str) -> httpcore.Proxy:
             "HTTPS_PROXY=http://NAME:PORT, or NO_PROXY for this address",
         )
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    # httpcore takes the name and password apart from the address.
     return httpcore.Proxy(
         parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth
     )

@@ -58,8 +58,8 @@ class Riding:
     has: dict[View, HandedOver]
     """What it has; each batch that leaves is taken to arrive."""
     after: Mapping[int, int | None]
-    """By profile, where the output has no batch of theirs: it hears of what was deleted after this
-    arrival; None: of what the batch itself deletes.
+    """By profile, if nothing is written down of it: the arrival after which the output hears of
+    deletions; None: it hears only of those of the batch itself.
     """
     watched: frozenset[int]
     """Profiles that have a dead batch: it may leave after newer ones, so each of those is written

@@ -65,7 +65,7 @@ from outcome
 where not dead
 order by arrival
 """
-# What has left, or is not to leave, waits no more.
+# Batches that have left, or are not to leave, wait no more.
 TAKE_OUT = """
 delete from store.outbox
 where output = $output and arrival in (select arrival from outcome where not dead)

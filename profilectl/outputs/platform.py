@@ -77,8 +77,8 @@ HOSTS = {
 # fmt: on
 PATH = "/v2/bulkevents"
 HISTORICAL = "/historical"
-"""What is added to the address for events that are historical: they change no audience and go to no
-output.
+"""The part that is added to the address for historical events, which change no audience and go to
+no output.
 """
 HISTORICAL_AFTER_H = 24
 """Events older than this go there; the ordinary endpoint is for what happens now."""

@@ -53,6 +53,7 @@ PARTS = ("devices", "consent", "attribution", "history", "timeline")
 STORE_NAMES = ("profile", "arrival", "hash")
 """Columns that only the store understands."""
 
+# In the order in which they were written: several changes may have the same time.
 AUDIENCE_CHANGES = """
 select audience.number, audience.name, moved.change, moved.at_ms
 from (select *, rowid as place from store.membership_change) as moved

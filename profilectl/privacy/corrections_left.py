@@ -57,6 +57,7 @@ class Correcting:
 
     def _left(self, request: Document) -> Document | None:
         """Return what stays of the request of a correction; None: nothing."""
+        # Without `who` the content is batches of any number of people, as from `uid2 run`.
         if request.get("content") is not None and not request.get("who"):
             return self._left_of_batches(request)
         if request.get("content") is not None:

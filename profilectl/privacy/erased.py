@@ -194,7 +194,7 @@ class Erased:
 
 @dataclass(slots=True)
 class _Identities:
-    """What the erased had and were named by, as it is collected."""
+    """The identities that the erased had or were named by, while they are collected."""
 
     owned: dict[HashedIdentity, str] = field(default_factory=dict)
     """The identities that their rows brought, with the value of each."""

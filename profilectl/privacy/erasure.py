@@ -1,4 +1,4 @@
-"""People erased: what goes from the store and what stays of it, table by table.
+"""The erasure of people: the rows that go and those that stay, table by table.
 
 `what_stays` is the list. Nothing is deleted: a store is written anew from SELECTs of what stays
 and then takes the place of the old one (rewriting.py). So no value is left in a free block, a log
@@ -159,7 +159,7 @@ def prepare_erasure(
     answered: the ids of requests that it answers. Raises StoreUnusable where the list of those who
     stay out could not be added to.
     """
-    guard_of(profiles.store)
+    guard_of(profiles.store)  # raises where the list of those who stay out could not be added to
     erased = erased_of(
         profiles,
         named_by,

@@ -26,9 +26,9 @@ from profilectl.rules.text.values import parse_json, to_json
 
 RETENTION = "retention"
 """What the history calls an application of retention."""
-# What a stub keeps: who it is, when it was seen, its events (`rest` has those as they came), when
-# it entered and left audiences, and what outputs and hosts have of it: they are told that it is
-# gone, and get no event twice.
+# The tables whose rows a stub keeps (domain.md 13): its identities, the times when it was seen, its
+# events (`rest` has them as they came) and the audiences it entered and left. It also keeps what
+# outputs and hosts have of it: they must learn that it has left, and get no event twice.
 KEPT_BY_STUB = (
     "row",
     "index",
@@ -121,6 +121,7 @@ select * from stored
 union all
 (from leaving_audience order by audience, profile)
 """
+# The install attribution that an alias brought to a stub goes like its own.
 CARRIED_ATTRIBUTIONS = """
 select *
 from store.alias
@@ -217,11 +218,13 @@ select * from stored
 union all
 select clock.mark, clock.next_arrival from clock
 """
+# Older request ids are not needed any more to recognise a repetition.
 REQUESTS_REMEMBERED = """
 select *
 from stored
 where at_ms >= (select clock.at_ms - clock.request_memory_ms from clock)
 """
+# A batch without a profile goes by its own age; the others go with their profile.
 OUTBOX_NOT_OLD = """
 select *
 from stored
@@ -256,7 +259,7 @@ def make_stages(profiles: Profiles, clocks: Clocks, at_ms: int) -> list[int]:
 
 @dataclass(slots=True)
 class PreparedRetention:
-    """What is beyond its clock, as it is decided; not yet written."""
+    """Retention that is decided and not yet written."""
 
     clocks: Clocks
     """The clocks in force."""

@@ -80,7 +80,7 @@ class Forgotten:
     told_by: list[Teller] = field(default_factory=list)
     """Servers that may still answer with the erased."""
     key: str | None = None
-    """Where the key of those who stay out is, or would be made; None: nobody stays out."""
+    """The path of the key of those who stay out, also if it is not made yet; None: nobody does."""
     left: list[Left] = field(default_factory=list)
     """Files of commands that were killed or still run, in the folders that the store knows. They
     may hold the erased.
@@ -353,6 +353,7 @@ def _names_of_file(profiles: Profiles, file: Path, request: ForgetRequest) -> _N
         if _is_device(match)
         for profile in match.profiles
     }
+    # One statement for all lines, not one for each.
     login_holders = known_among(profiles, holders)
     names = _Names(profiles)
     for line, matches in lines.items():

@@ -23,6 +23,7 @@ select *
 from stored
 where coalesce(profile in (select profile from erased_profile), false)
 """
+# An alias has two profiles, and goes with either of them.
 ALIASES_OF_OTHERS = """
 select *
 from stored
@@ -35,6 +36,7 @@ from stored
 where source in (select profile from erased_profile)
    or destination in (select profile from erased_profile)
 """
+# store.segment counts the rows of each segment, which are fewer now.
 SEGMENTS_COUNTED = """
 select * replace (
     rows - coalesce((select lost from row_loss where row_loss.number = stored.number), 0) as rows
@@ -42,7 +44,8 @@ select * replace (
 from stored
 """
 
-# The identities of the erased that somebody who stays has had and lost, as a rule to the erased.
+# The identities of the erased that somebody who stays has had and lost, as a rule to the erased. A
+# profile that has the identity again keeps it.
 FADED = """
 select distinct profile, type, hash
 from store.removed
@@ -84,6 +87,7 @@ select mpid, environment
 from losing
 order by profile
 """
+# The mark has their values computed anew.
 STALE_TOO = """
 select * from stored
 union all

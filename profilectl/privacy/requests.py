@@ -230,6 +230,7 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
 
 def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str) -> Record:
     """Return the record of a new request. text: the document that it was read from."""
+    # An MPID is of no identity type, so it is hashed apart.
     hashes = sorted(
         f"{hash_of(secret, '', kind, key=key_of(BY_NAME[kind], value)):032x}"
         if kind in BY_NAME
@@ -340,6 +341,7 @@ def carry_out(
     """
     check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
+    # The opt-outs come first: they are an import, and the aliases that carried them go below.
     keep_opt_outs(
         store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms
     )
@@ -351,6 +353,7 @@ def carry_out(
             # It raises before anything is done if the list of those who stay out cannot be added
             # to.
             guard_of(store)
+        # From here on nobody can cancel these requests, and an interrupted run goes on with them.
         with store.transaction():
             _set_status(store, [record.id for record in due], "in_progress")
         profiles = profiles_of(store, every=True)

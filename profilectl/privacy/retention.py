@@ -112,6 +112,7 @@ def apply_retention(
     """
     must_exist(path)
     now_ms = _now_ms(now)
+    # The opt-outs come first: they are an import, and the aliases that carried them go below.
     keep_opt_outs(
         path,
         lambda profiles: _beyond_retention(profiles, now_ms),

@@ -36,6 +36,7 @@ select count(distinct hash)
 from lifted_row
 where type <> $digits
 """
+# Rows that arrive from now on come in again; earlier ones stay out.
 LIFT = """
 update store.suppressed
 set until = $until

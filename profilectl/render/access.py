@@ -51,7 +51,7 @@ TIMES = ("since_ms", "at_ms", "set_ms", "first_seen_ms", "last_seen_ms")
 
 
 def page(document: Document) -> str:
-    """Return the HTML of an access document (access.access_document)."""
+    """Return the HTML of an access document (privacy/access.py)."""
     parts = [
         HEAD,
         "<h1>What is held about you</h1>",

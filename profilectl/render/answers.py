@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class BrokenPromise(Protocol):
-    """A promise of the store that is broken (reading.check.Breach)."""
+    """A promise of the store that is broken (Breach in reading/check.py)."""
 
     @property
     def promise(self) -> str:

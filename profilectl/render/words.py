@@ -62,6 +62,7 @@ def kind_of(held: str) -> str:
         return "tag"
     if is_list(held):
         return "list"
+    # \x1f begins every held value but a text; \x1f' begins a text that itself begins with \x1f.
     if held.startswith("\x1f") and not held.startswith("\x1f'"):
         return "boolean" if held[1:] in ("true", "false") else "number"
     return "text"

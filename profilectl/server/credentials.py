@@ -262,6 +262,7 @@ def _number(place: str, value: object) -> str:
 
 
 def _text(place: str, table: Table, name: str) -> str:
+    # No colon: in HTTP Basic it ends the name before the secret.
     value = table.get(name)
     if not isinstance(value, str) or not value or not value.isascii() or ":" in value:
         raise InputRefused(f"{place}.{name} must be a text of plain characters, without a colon")

@@ -261,6 +261,7 @@ def _answer_in(
 
 def _is_live(reader: Reader, profiles: Profiles, activity: Activity, *, now_ms: int) -> bool:
     """Return whether a profile is within its lifetime (domain.md 13)."""
+    # An alias counts as an update of its destination once it takes effect.
     carried = profiles.carried(activity.profile)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
     return reader.clocks.stage(last_ms, now_ms) is Stage.LIVE

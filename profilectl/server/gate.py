@@ -83,6 +83,7 @@ class Gate:
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.application(scope, receive, sending)
+        # Once the status is sent, an answer has begun, and no other can be sent.
         except asyncio.CancelledError:  # the server ends, and this request took too long
             if not status:
                 await _answer(sending, _later("UNAVAILABLE", "the server ends"))

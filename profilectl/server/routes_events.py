@@ -76,6 +76,8 @@ async def bulkevents(request: Request) -> Response:
     batches = await read(request, batches=True)
     if not isinstance(batches, list) or not 1 <= len(batches) <= MOST_BATCHES:
         raise bad(f"the body must be a list of 1 to {MOST_BATCHES} batches")
+    # Unlike a single batch, a bad one among many is left to the import, which rejects it alone: the
+    # others are taken (domain.md 5.4).
     return await _take_in(service, sender, [_batch(batch) for batch in batches])
 
 

@@ -78,6 +78,7 @@ class Service:
 
     def sender(self, request: Request) -> FeedSender:
         """Return the feed that sends batches. Raises Problem."""
+        # As on the platform: 401 without credentials, 403 with wrong ones (domain.md 5.4).
         header = request.headers.get("authorization")
         if header is None:
             raise Problem(
@@ -101,6 +102,7 @@ class Service:
         return sender, await body_of(request) if body is None else body
 
     def _counts(self, request: Request, sender: FeedSender) -> None:
+        """Name the feed for the log, and count its request. Raises Problem if it has to wait."""
         request.scope[CALLER] = sender.name
         self._slow_down(
             f"feed {sender.name}",
@@ -114,6 +116,7 @@ class Service:
     def try_client(self, request: Request, identifier: str, secret: str) -> Client | None:
         """Return the client with these credentials. Raises Problem if it asks too often."""
         named = self.credentials.known_id(identifier)
+        # The address counts too, so that nobody else can use up a client's rate with its id.
         asker = self.peers.asking(request.scope), named
         _later(self.asking.wait_s(asker, TOKEN_RATE), TOKEN_RATE, {})
         return self.attempts.prove(

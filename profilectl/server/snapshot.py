@@ -368,6 +368,7 @@ class Snapshots:
             time.monotonic() - self.checked_s,
             (time.time_ns() // 1_000_000 - self.checked_ms) / 1000,
         )
+        # The pause between two copies and the copy itself are no delay: nothing else was promised.
         return age_s - PROMISED_S - max(self.refresh_s, self.copy_s) - self.copy_s
 
     def silence(self) -> Trouble | None:
@@ -388,7 +389,7 @@ class Snapshots:
         try:
             yield reader
         finally:
-            reader.scratch.steps.clear()
+            reader.scratch.steps.clear()  # else the list of its statements would grow for ever
             snapshot.free.append(reader)
             snapshot.users -= 1
             if snapshot.retired and not snapshot.users:

@@ -370,7 +370,7 @@ def _answers(folder: Path, name: str, document: Document) -> list[Path]:
 def _print_records(
     context: typer.Context, records: list[Record], *, as_json: bool, alone: bool = False
 ) -> None:
-    """Print requests. alone: whether the command is about one request, whose document JSON is."""
+    """Print requests. alone: whether JSON is the document of one request, not a list."""
     from profilectl.render import privacy, screen
 
     if as_json:

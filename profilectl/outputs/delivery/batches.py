@@ -1,4 +1,4 @@
-"""Batches of feeds on their way: what waits for an output is put together as it is sent."""
+"""Batches of feeds on their way to an output: each is put together as it is sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BatchesWaiting:
     output: Output
     """The output."""
     written: dict[int, tuple[View, HandedOver]] = field(default_factory=dict)
-    """What the output has once a batch that was taken has arrived, by its arrival."""
+    """By the arrival of a batch that was taken: what the output has once it has reached it."""
 
     def take(self, after: int, limit: int) -> Taken | None:
         """Put the next batches together; None: nothing waits."""

@@ -23,7 +23,7 @@ from profilectl.rules.leaving.output import DeliveryFate
 
 @dataclass(slots=True)
 class _RequestParts:
-    """What parcels leave as."""
+    """The parts as which parcels leave: one each, or several if a batch is split."""
 
     parts: list[PackedBatch] = field(default_factory=list)
     """The parts of all parcels, in order."""
@@ -76,7 +76,7 @@ class EventsApi:
     def _sent(self, request: Sequence[PackedBatch]) -> list[tuple[PackedBatch, HttpAnswer]]:
         """Send a request, and return the answer to each of its parts.
 
-        Where it is refused, its parts are sent one by one.
+        If it is refused, its parts are sent one by one.
         """
         answer = self._send(request)
         if answer.fate is DeliveryFate.DEAD and len(request) > 1:
@@ -88,7 +88,7 @@ class EventsApi:
 
 
 def _parts_of(parcels: Sequence[Parcel]) -> _RequestParts:
-    """Return what parcels leave as; those that are too large fail at once."""
+    """Return the parts as which parcels leave; those that are too large fail at once."""
     leaving = _RequestParts()
     for parcel in parcels:
         try:

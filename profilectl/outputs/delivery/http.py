@@ -38,13 +38,13 @@ class HttpAnswer:
     after_s: float | None = None
     """How long Retry-After asks to wait."""
     come_back_ms: int | None = None
-    """When that is over, where it is too long to be waited for."""
+    """When that pause is over, if it is too long to wait for."""
 
 
 class HttpSender:
     """Requests over connections that stay open.
 
-    One for all threads; when it is stopped no request is tried again.
+    One sender serves all threads; once it is stopped, no request is tried again.
     """
 
     def __init__(self, manner: DeliveryManner, address: str = "https:") -> None:

@@ -59,7 +59,7 @@ class Lines:
             for name, block in lines.items():
                 write_block(self._files[name], b"".join(block))
         except OSError as error:
-            # What is there of the block is seen the next time, as after a kill.
+            # Lines of the block that were written are found the next time, as after a kill.
             return not_written(self._path, error)
         return delivered
 

@@ -1,8 +1,8 @@
 """The kinds of outputs, and how each is opened: files, a webhook, the Events API.
 
-`delivery_of` opens an output; `deliver` takes batches in the order in which they arrived and says
-of each what became of it. Batches of one person are handed over one after another, batches of
-several people beside one another. A kind is imported when it is opened.
+`delivery_of` opens an output; `deliver` takes batches in the order in which they arrived and
+returns the fate of each. Batches of one person are handed over one after another, batches of
+several people beside one another. The module of a kind is imported when such an output is opened.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What waits to leave and what could not, from outside: listed, tried again, dropped."""
+"""The outbox from outside: batches that wait or could not leave are listed, retried or dropped."""
 
 from __future__ import annotations
 
@@ -147,12 +147,12 @@ class Letters:
 
     @property
     def total(self) -> int:
-        """Both."""
+        """Batches and changes together."""
         return self.batches + self.changes
 
 
 class _Waiting(NamedTuple):
-    """What waits and is dead of a connection."""
+    """How much waits and is dead of one feed or audience to an output."""
 
     output: str
     """The output."""
@@ -197,7 +197,7 @@ class _DeadBatch(NamedTuple):
     why: str
     """What the receiver said."""
     failed_ms: int
-    """When."""
+    """When it failed."""
 
     def as_json(self) -> dict[str, object]:
         """Return the batch as `outbox list --json` prints it."""
@@ -227,7 +227,7 @@ class _DeadMessage(NamedTuple):
     why: str
     """What the receiver said."""
     failed_ms: int
-    """When."""
+    """When it failed."""
 
     def as_json(self) -> dict[str, object]:
         """Return the message as `outbox list --json` prints it."""

@@ -1,4 +1,4 @@
-"""Forwarding, from outside: what waits is put together, handed over, and written down as delivered.
+"""Forwarding: waiting batches and messages are put together, handed over, and written down.
 
 The store is open only while batches are read and while their outcome is written; in between other
 commands may import. If a process is killed in between, the store still lists as waiting what was

@@ -275,6 +275,7 @@ def push(
         source = _source_of(scratch, store_path, request, wait_s=wait_s)
         begun = _begin(ledger, source, request, manner=manner)
         report = _report_of(begun, request, manner)
+        # A file or an import that was pushed to its end is sent once more only with --again.
         if begun.finished:
             report.total = report.done + report.unchanged
             return report
@@ -324,6 +325,7 @@ def _source_of(
 
 def _begin(ledger: Ledger, source: Source, request: PushRequest, *, manner: _Manner) -> Begun:
     """Take up the push that is asked for, or begin it."""
+    # A push in the same words that did not come to its end goes on (ledger.py).
     words: dict[str, object] = {
         "kind": request.kind,
         "sha256": source.sha256 if isinstance(source, OfFile) else None,
@@ -390,6 +392,7 @@ def _prepare(source: Source, begun: Begun, request: PushRequest, *, sends: bool)
     if not isinstance(source, OfFile):
         host = Host(
             begun.host,
+            # A push of an import always sends its profiles (docs/push.md).
             whole=begun.whole or request.kind == "import",
             noting=begun.host is not None and sends,
         )

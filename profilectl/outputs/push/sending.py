@@ -241,6 +241,7 @@ class BatchSender:
             case Act.ACCEPTED:
                 self._progress_at = time.monotonic()
             case Act.SINGLE_OUT:
+                # The platform has decided about the request, so it is no time of waiting in vain.
                 self._progress_at = time.monotonic()
                 raise _Malformed(answer, _messages(reply.body))
             case Act.STOP:
@@ -293,6 +294,7 @@ class BatchSender:
         return max(asked_s, min(least_s, remaining_s))
 
     def _is_hopeless(self, state: RetryCallState) -> bool:
+        # A pause that the platform asks for may end after the time is up.
         return self._remaining_s() <= (_asked_pause_s(state) or 0)
 
     def _tell(self, state: RetryCallState) -> None:

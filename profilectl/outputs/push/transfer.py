@@ -23,9 +23,9 @@ from profilectl.outputs.push.source import Row
 MOST_OPEN = 100_000
 """How many positions may be begun and not be written down as done."""
 WRITE_EVERY_S = 1.0
-"""What is done is written down at most this often, in seconds."""
+"""The least seconds between two entries in the ledger."""
 SHARE_OF_TIME = 10
-"""... and not more often than lets it take a tenth of the time."""
+"""... and the least multiple of the time that the last one took, so that they take a tenth."""
 LAST_WAIT_S = 60.0
 """How long the end of a push waits for a busy store."""
 
@@ -83,7 +83,7 @@ async def transfer(
     finally:
         going.ending.set()
         await asyncio.wait([writing])
-        writing.exception()  # what could not be written then is written now, or fails again
+        writing.exception()  # an entry that it could not write is written now, or fails again
         await _write_the_end(going, finished=outcome.finished)
     return outcome
 
@@ -209,7 +209,7 @@ async def _write(going: _Transfer, *, finished: bool = False, wait_s: float = 0)
     If that fails, as with a busy store, it is written the next time.
     """
     books, ledger = going.books, going.ledger
-    # What ends while this is being written goes into the next entry.
+    # Requests that end while this is being written go into the next entry.
     entry = books.next_entry()
     if entry.is_empty and not finished:
         return

@@ -36,6 +36,7 @@ def normalised(kind: str, value: str) -> str:
         at = f"strpos({text}, '@')"
         domain = f"case when {at} > 0 then substr({text}, {at} + 1) else '' end"
         for name, patterns in LEFT_OUT.items():
+            # g: every match, as re.sub takes it; s: a dot matches line breaks too, as re.DOTALL.
             short = local
             for pattern in patterns:
                 short = f"regexp_replace({short}, {_literal(pattern)}, '', 'gs')"

@@ -289,8 +289,7 @@ def enrich(path: Path, enrichment: Enrichment, operator: Callable[[], Uid2Operat
 
     With dry_run only count. operator: makes the one that is asked, before the store is read; never
     called for a dry run. Raises InputRefused and UsageError for the audience, the feed and the
-    credentials, Unfinished where the operator cannot be had: what was answered before is imported
-    then.
+    credentials, Unfinished where the operator gives no answer; earlier answers are imported then.
     """
     _check_partner_identity(enrichment.partner_identity)
     dry_run = enrichment.dry_run
@@ -348,7 +347,7 @@ def _choose(store: OpenStore, enrichment: Enrichment, outcome: Uid2Outcome, *, n
     scratch.make("asked", ASKED_HASHES)
     counts = dict(scratch.rows(ASKED_BY_KIND))
     outcome.emails, outcome.phones = counts.get("email", 0), counts.get("phone", 0)
-    for name in ("candidate", "valued", "person"):  # what else is needed of them is in chosen
+    for name in ("candidate", "valued", "person"):  # `chosen` has all that is still needed of them
         scratch.drop(name)
     return workspace
 

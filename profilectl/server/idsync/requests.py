@@ -256,6 +256,7 @@ def batch_of(user: UserRequest, call: str, *, rules: Rules, secret: str) -> str:
     of_device: dict[str, Value] = {
         kind: value for kind, value in user.identities.items() if BY_NAME[kind].device
     }
+    # In a batch the device stamp is a field of its own, not of device_info.
     stamp = of_device.pop("mp_deviceid", None)
     signs_in = call != "logout" and bool(user.usable.keys() & rules.login)
     batch: dict[str, Value] = {
@@ -266,6 +267,7 @@ def batch_of(user: UserRequest, call: str, *, rules: Rules, secret: str) -> str:
         "source_request_id": request_key(secret, call, user),
         "origin_mpid": user.previous if rules.strategy == "link" and signs_in else None,
     }
+    # user_identities stays also where it is empty: it makes the object a batch.
     return to_json(
         {
             name: value
