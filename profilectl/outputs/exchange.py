@@ -137,7 +137,7 @@ class _CountedConnection(httpcore.AsyncNetworkStream):
         return block
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        # The first bytes leave: the connection is made, so trouble from now on is another.
+        # The first bytes leave, so later trouble is not that there is no connection.
         _meter.get().connecting = False
         await self._stream.write(buffer, timeout)
 

@@ -44,7 +44,7 @@ select * replace (
 )
 from stored
 """
-# ... and the members whom the output is to lose are not written down any more as there.
+# ... and the store no longer lists those members as known to the output.
 NOT_TOLD_OF_NOBODY = """
 select *
 from stored

@@ -58,8 +58,8 @@ CLOCK = [
 ]
 NO_PROFILES = "select null::bigint as profile where false"
 
-# Whose clock has run out: more than the period has passed since the last update (domain.md 13). An
-# alias counts as an update of its destination once it is due.
+# The stage of each profile. A clock has run out when more than its period has passed since the last
+# update (domain.md 13). An alias counts as an update of its destination once it is due.
 TOUCHES = "select profile, at_ms from stored"
 NO_TOUCHES = "select null::bigint as profile, null::bigint as at_ms where false"
 LAST_UPDATE = """

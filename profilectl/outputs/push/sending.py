@@ -241,7 +241,7 @@ class BatchSender:
             case Act.ACCEPTED:
                 self._progress_at = time.monotonic()
             case Act.SINGLE_OUT:
-                # The platform has decided about the request, so it is no time of waiting in vain.
+                # A refusal is an answer too: the time to give up is counted from here again.
                 self._progress_at = time.monotonic()
                 raise _Malformed(answer, _messages(reply.body))
             case Act.STOP:

@@ -25,7 +25,7 @@ MOST_OPEN = 100_000
 WRITE_EVERY_S = 1.0
 """The least seconds between two entries in the ledger."""
 SHARE_OF_TIME = 10
-"""... and the least multiple of the time that the last one took, so that they take a tenth."""
+"""... and the pause is at least this many times as long as the last entry took."""
 LAST_WAIT_S = 60.0
 """How long the end of a push waits for a busy store."""
 

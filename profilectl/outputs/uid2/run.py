@@ -62,7 +62,7 @@ NAME = "uid2"
 REQUESTS_AN_IMPORT = 10
 LONGEST_NAME = 256
 WAIT_S = 120.0
-"""How long an import of answers waits for a busy store at least: answers were dear to get."""
+"""The least time that an import of answers waits for a busy store: else they were asked in vain."""
 ANSWER_COLUMNS = (
     ("hash", "VARCHAR"),
     ("status", "VARCHAR"),
