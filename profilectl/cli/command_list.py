@@ -265,9 +265,9 @@ def _check_chosen(param: Any, value: Any) -> None:
 
 
 def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
-    """Return a value that Typer has checked, with errors in our own words and our own limits.
+    """Return a value that Typer has checked. Raises BadParameter.
 
-    pydantic's prefix is taken off its messages.
+    Our own limits hold for numbers, and the prefix of pydantic is taken off its messages.
     """
     try:
         value_read = checked(ctx, value)

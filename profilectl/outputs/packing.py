@@ -157,7 +157,7 @@ def _leaving(document: Mapping[str, Value], with_times: bool) -> dict[str, Value
 
 
 def _leaving_field(field: str, value: Value) -> Value:
-    """Return what leaves of one field of a batch."""
+    """Return what leaves of one field of a batch. Raises UnusableRow."""
     if field == "mpid":
         return Number(str(whole_number(value, "MPID_INVALID")))
     if field in ("user_identities", "device_info") and isinstance(value, dict):
@@ -179,7 +179,8 @@ def _named(field: str, key: str) -> str:
 def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) -> list[list[str]]:
     """Return the members, as JSON, of each of the batches that a batch leaves as.
 
-    id_bytes: the bytes of the first one's source_request_id as JSON.
+    id_bytes: the bytes of the first one's source_request_id as JSON. Raises UnusableRow if the
+    batch is too large and cannot be split.
     """
     attributes = document.get("user_attributes")
     attributes = attributes if isinstance(attributes, dict) else {}

@@ -304,7 +304,10 @@ def _lift(
 
 
 def _refuse_nobody(names: _Names, out: Sequence[Meant], *, allow_return: bool) -> None:
-    """Raise the reason why there is nothing to erase, unless people are to be let back."""
+    """Raise the error of a request that erases nobody, unless it lets people come back.
+
+    Raises InputRefused, NobodyFound.
+    """
     if names.protected:
         device = next(name for name in names.named_by if name.protected)
         raise InputRefused(

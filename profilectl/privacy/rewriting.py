@@ -60,7 +60,10 @@ def write_anew(
 
 
 def _verify(rewriting: Rewriting, rewritten: Path) -> None:
-    """Check that the new file has all that stays: a row too few would be lost for good."""
+    """Check that the new file has all that stays: a row too few would be lost for good.
+
+    Raises StoreUnusable.
+    """
     scratch = rewriting.scratch
     scratch.run(attaching(rewritten, "rewritten", write=False))
     try:

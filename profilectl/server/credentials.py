@@ -161,7 +161,10 @@ Table = Mapping[str, object]
 
 
 def _credentials(path: str, document: Table) -> ServerCredentials:
-    """Return the credentials in a TOML document. path: the file's name for messages."""
+    """Return the credentials in a TOML document. path: the file's name for messages.
+
+    Raises InputRefused, as the functions below do, for what is not as the head of this file says.
+    """
     _only(path, document, ("org", "account", "audience", "workspaces", "clients", "feeds"))
     workspaces = _workspaces(path, document)
     clients = [

@@ -83,7 +83,8 @@ def serve(
 ) -> None:
     """Serve until a signal ends it. ready: called with the address once the server answers.
 
-    Raises UsageError for an address that cannot be used, StoreBusy, StoreUnusable.
+    Raises UsageError for an address that cannot be used, StoreBusy, StoreUnusable, and
+    ProfilectlError if a part of the server ended by itself.
     """
     check_path(store)  # before a folder is made beside it
     listening = _listen(serving)

@@ -84,7 +84,10 @@ class ForgetOptions:
     as_json: JsonOption = False
 
     def request(self) -> ForgetRequest:
-        """Return the people to forget. Raises UsageError for options that exclude each other."""
+        """Return the people to forget.
+
+        Raises UsageError for options that exclude each other, InputRefused if the file is missing.
+        """
         from profilectl.privacy.forget import ForgetRequest
 
         if self.file is None:

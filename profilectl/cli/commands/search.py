@@ -211,7 +211,10 @@ def lookup_command(context: typer.Context, options: LookupOptions) -> None:
 
 
 def _input_of(file: str, folder: Path) -> Path:
-    """Return the file to read; standard input is copied into a folder for its owner only."""
+    """Return the file to read; standard input is copied into a folder for its owner only.
+
+    Raises InputRefused if there is no such file.
+    """
     from profilectl.reading.actions import copied
 
     if file == "-":

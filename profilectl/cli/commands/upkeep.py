@@ -252,7 +252,10 @@ def _warn_of_erased(erased_since: int | None) -> None:
 
 
 def _keys_of(options: BackupOptions) -> Keys | None:
-    """Return the keys that a backup is encrypted for; None if it is not encrypted."""
+    """Return the keys that a backup is encrypted for; None if it is not encrypted.
+
+    Raises UsageError for options that do not go together.
+    """
     from profilectl.files.encryption import Keys, recipients_in
 
     recipients, recipients_file = options.recipients or [], options.recipients_file
@@ -280,7 +283,8 @@ def _keys_of(options: BackupOptions) -> Keys | None:
 def _passphrase(file: Path | None, *, again: bool) -> str:
     """Return the passphrase from a file, the environment or a prompt.
 
-    Never from the command line, which other users can see. again: whether to ask for it twice.
+    It is never an argument, because other users can see the command line. again: whether to ask
+    for it twice. Raises UsageError if there is none.
     """
     from profilectl.files.encryption import PASSPHRASE, passphrase_in
 

@@ -124,7 +124,10 @@ def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
 
 
 def _mended(descriptor: int, path: Path) -> set[bytes]:
-    """Cut off a line that was not written to its end, and return the ids of the last lines."""
+    """Cut off a line that was not written to its end, and return the ids of the last lines.
+
+    Raises InputRefused if the line is not ours.
+    """
     tail, start = b"", os.fstat(descriptor).st_size
     while start and tail.count(b"\n") <= BLOCKS["jsonl"]:
         step = min(start, CHUNK)

@@ -205,7 +205,10 @@ class BatchSender:
             ) from None
 
     async def _send(self, address: str, body: bytes, batches: int) -> None:
-        """Send once, and act on the answer."""
+        """Send once, and act on the answer.
+
+        Raises _SendAgain, _Malformed, InputRefused, Unfinished.
+        """
         await self._take_turn(batches)
         self.counts.requests += 1
         self.counts.bytes += len(body)

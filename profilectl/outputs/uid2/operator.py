@@ -283,7 +283,7 @@ class Uid2Operator:
         return answers
 
     def _mapped(self, hash_: str, identity: Any) -> HashAnswer:
-        """Return the answer for a hash that has a UID."""
+        """Return the answer for a hash that has a UID. Raises InputRefused for an unusable UID."""
         uid = identity.current_raw_uid
         if not isinstance(uid, str) or not uid:
             raise InputRefused(

@@ -93,7 +93,7 @@ class IDSync:
         return await self.service.desk.read(lambda reader: look(reader, user, as_call))
 
     async def modify(self, request: Request, mpid: str, *, read_only: bool) -> Response:
-        """Make all changes to the identities of a profile, or none."""
+        """Make all changes to the identities of a profile, or none. Raises Problem."""
         sender, raw = await self.service.caller(request)
         if mpid_of(mpid) is None:
             raise bad("an MPID is a whole number of 64 bits", "MPID_INVALID")
