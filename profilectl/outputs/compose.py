@@ -83,7 +83,7 @@ class _State:
     """The attributions that it had, and from when on each holds."""
 
     def apply(self, touch: Touch, due_ms: int) -> None:
-        """Apply a batch. due_ms: from when on it holds, where it is an alias."""
+        """Apply a batch. due_ms: the time from which it holds, if it is an alias."""
         arrival = touch.origin.arrival
         self.consent_before = dict(self.consent)
         for entry in touch.entries:

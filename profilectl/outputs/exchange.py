@@ -362,7 +362,7 @@ class WaitingExchanges:
     """The thread of the loop."""
 
     def post(self, request: HttpRequest) -> Reply:
-        """Do as Exchanges.post does. May be called by several threads at once."""
+        """Send a request and return the answer. Raises NoReply. Several threads may call it."""
         loop, exchanges = self._begun()
         sending = asyncio.run_coroutine_threadsafe(exchanges.post(request), loop)
         try:

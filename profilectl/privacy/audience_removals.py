@@ -57,7 +57,7 @@ where (output, audience, profile) not in (
 
 
 def members_removed(erased: Erased) -> list[Stays]:
-    """Have the erased removed from the audiences where outputs have them."""
+    """Let removals of the erased wait for the outputs that have them in an audience."""
     return [*remove_members(erased, "erased_profile", are_erased=True), *_nobodys(erased)]
 
 

@@ -96,7 +96,7 @@ class PreparedErasure:
         return self.erased.outcome
 
     def forget_requests(self, ids: Sequence[str]) -> None:
-        """Leave the records of some requests out too, of anybody."""
+        """Leave out the records of some requests too, also if they are not of the erased."""
         self.rewriting.add(without_requests(self.erased.scratch, ids))
 
     def write(self) -> None:
@@ -154,7 +154,7 @@ def prepare_erasure(
     now_ms: int,
     answered: Sequence[str] = (),
 ) -> PreparedErasure:
-    """Decide what an erasure takes away; the store is attached for writing, but in a dry run.
+    """Decide what an erasure takes away; the store is attached for writing, except in a dry run.
 
     answered: the ids of requests that it answers. Raises StoreUnusable where the list of those who
     stay out could not be added to.

@@ -284,7 +284,7 @@ class PreparedRetention:
 
 
 def prepare_retention(profiles: Profiles, clocks: Clocks, *, now_ms: int) -> PreparedRetention:
-    """Decide what is beyond its clock; the store is attached for writing, but in a dry run."""
+    """Decide what is beyond its clock; the store is attached for writing, except in a dry run."""
     leaving = make_stages(profiles, clocks, now_ms)
     erased = erased_of(
         profiles,

@@ -263,7 +263,7 @@ def _chosen(connected: _Connected, declared: Sequence[Output], name: str | None)
 
 
 def _begin_anew(stores: StoreAccess, request: ForwardRequest) -> None:
-    """Have the whole membership of the audiences that are connected wait.
+    """Let the whole membership of the connected audiences wait to be sent.
 
     Raises UsageError where none is.
     """

@@ -157,7 +157,7 @@ class Host:
     whole: bool = False
     """Whether what it has already is sent too."""
     noting: bool = False
-    """Whether what is under way is written down, as a dry run does not."""
+    """Whether profiles under way are written down; a dry run does not do so."""
 
 
 def host_named(secret: str, manner: Mapping[str, object]) -> str:

@@ -404,7 +404,7 @@ def _prepare(source: Source, begun: Begun, request: PushRequest, *, sends: bool)
 def _run(
     source: Source, begun: Begun, ledger: Ledger, *, manner: _Manner, report: PushReport
 ) -> None:
-    """Send, write or count all that is not done, and put what came of it into the report."""
+    """Send, write or count all that is not done, and put the outcome into the report."""
     # A dry run leaves nothing behind that was not asked for.
     usual = Path(f"push-{begun.number}.refused.jsonl") if manner.sends else None
     books = books_of(source, begun, refused=manner.refused or usual, progress=manner.progress)

@@ -208,7 +208,7 @@ class OfStore:
     wait_s: float
     """How long it waits for a busy store."""
     since: int | None
-    """The attributes that were deleted from this arrival on, batches delete; None: they do not."""
+    """Batches delete the attributes that were deleted from this arrival on; None: they do not."""
     workspace: str | None
     """Whose profiles they are."""
     until: int

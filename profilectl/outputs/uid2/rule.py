@@ -44,7 +44,7 @@ class Uid2Kind:
     name: str
     """Its name."""
     types: tuple[str, ...]
-    """The types of identities that are one; the first is meant where two came together."""
+    """The identity types of this kind; of two that came together, the first is asked."""
     usable: str
     """The pattern that a normalised value meets as a whole."""
     rank: int
@@ -67,7 +67,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Uid2Answer:
-    """What becomes of a profile by an answer."""
+    """The effect of an answer on a profile."""
 
     word: str
     """The operator's word for it; "": a UID."""
