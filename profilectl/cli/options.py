@@ -11,7 +11,7 @@ import enum
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
 
@@ -167,14 +167,3 @@ def check_memory_limit(size: str | None) -> str | None:
 def file_or_stdout(output: Path | None) -> Path | None:
     """Return the file that -o names; None for "-", which is standard output."""
     return None if output is None or str(output) == "-" else output
-
-
-def go_alone(flags: Mapping[str, object], companion: str, hint: str = "") -> None:
-    """Refuse options that need another option, which was not given. Raises UsageError.
-
-    flags: the value of each option, by its name.
-    companion: the option that they need.
-    """
-    for flag, value in flags.items():
-        if value:
-            raise UsageError(f"{flag} goes with {companion}", hint)
