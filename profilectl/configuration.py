@@ -280,7 +280,7 @@ def _choice(
 
 
 def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Return what applying a configuration would change.
+    """Return the changes that applying a configuration would make.
 
     Raises InputRefused for a configuration that cannot be applied to the store.
     """
@@ -310,7 +310,7 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
 def _feed_change(
     feed: Feed, before: Feed | None, *, is_source_open: bool
 ) -> ConfigurationChange | None:
-    """Return what would change of a feed, if anything. Raises InputRefused.
+    """Return the change of a feed, or None if there is none. Raises InputRefused.
 
     before: the feed as it is registered. is_source_open: whether its source is not stated.
     """
@@ -405,9 +405,9 @@ def _declared_tables(declared: Declared) -> Tables:
 
 
 def _defined(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Return what would change of calculated attributes, audiences, outputs and connections.
+    """Return the changes of calculated attributes, audiences, outputs and connections.
 
-    Those that are not declared go.
+    Definitions that are not declared go.
     """
     _check_workspaces(store, declared)
     after_tables = _declared_tables(declared)
@@ -445,7 +445,8 @@ def _define(store: OpenStore, declared: Declared) -> None:
         put_calculation(store, definition, now_ms)
     replace_audiences(store, declared.audiences, now_ms)
     replace_connections(store, declared.outputs, declared.connections, of_audiences=declared.shared)
-    align(store)  # the members of an audience that is connected from here on
+    # Messages for the members of an audience that is connected from here on.
+    align(store)
 
 
 def config_text(store: OpenStore) -> str:
@@ -518,7 +519,9 @@ def apply_file(
         traces = not dry_run and has_traces(store)
     if defined:
         refresh_once_done(path, "the configuration is applied", wait_s=wait_s)
-    if traces:  # an erased person's removal went with its output or its audience
+    # A message that was to remove an erased person went with its output or its audience, but the
+    # bytes of the identities are still in the file (identity_traces.py).
+    if traces:
         with (
             scratch_beside(path.absolute()) as scratch,
             open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store,

@@ -1,4 +1,4 @@
-"""The numbers that an import reports, and what they mean (design.md 4).
+"""The numbers that an import reports, and their meaning (design.md 4).
 
 rows          read = applied + dropped + rejected
 profiles      created, updated, or touched without a change
@@ -37,7 +37,7 @@ LONGEST_NAME = 20
 
 
 def names_of(attributes: Mapping[str, int]) -> str:
-    """Return attributes with their counts, as many as fit on a line.
+    """Return the names of attributes with their counts, as many as fit on a line.
 
     For example `properties 2,000, tags 12, and 3 more`.
     """
@@ -97,7 +97,7 @@ class Counts:
 
     @property
     def odd(self) -> list[str]:
-        """The codes that a strict import has none of: of anything left out, or worth knowing."""
+        """The codes that make a strict import fail: something was left out, or is worth knowing."""
         effects = (CodeEffect.SKIPPED, CodeEffect.WARNING)
         return sorted(
             code
@@ -160,7 +160,7 @@ class SharedIdentity:
     rows: int
     """How many rows of the files have it."""
     profiles: int
-    """How many profiles of the store have it to which none of these rows belongs."""
+    """How many profiles have it beside those that the rows belong to."""
 
     def as_json(self) -> Document:
         """Return the identity's part of the document of `import --json`."""
@@ -318,8 +318,8 @@ class PastImport:
     request: Document | None
     """Its request, as it was remembered."""
     kept_out: dict[str, Document] | None = None
-    """By code, its batches that were processed and are nobody's: how many, how many of them with
-    events, and these by type. None: not looked up.
+    """Code -> its batches that were processed and belong to nobody: how many there are, how many
+    have events, and the events by type. None: not looked up.
     """
 
     def as_json(self) -> Document:

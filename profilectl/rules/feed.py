@@ -78,14 +78,14 @@ class Feed:
     number: int = 0
     """The store's number for it; 0: it is not registered yet."""
     workspace: str = DEFAULT_WORKSPACE
-    """The workspace it belongs to; that of an account feed does not count."""
+    """The workspace it belongs to; it does not count if the source is ACCOUNT."""
 
     def seen_in(self, workspace: str) -> bool:
-        """Return whether a workspace has the data of this feed: it is its own or the account's."""
+        """Return whether a workspace has this feed's data: its own, or that of the account."""
         return self.source == ACCOUNT or self.workspace == workspace
 
     def shares_attributes(self, feed: Feed) -> bool:
-        """Return whether an attribute of this feed and one of another with its name are the same.
+        """Return whether this feed and another set the same attribute if they use one name.
 
         Attributes of two workspaces are not the same; those of the account are every workspace's
         (domain.md 6.3).
@@ -118,7 +118,7 @@ VALUES_OF = {
 
 
 def meaning_of(source: str) -> str:
-    """Return what the source of a feed means for its values, in words.
+    """Return the meaning of a feed's source for its values, in words.
 
     That is its rank, and the source whose values they beat next (design.md R7).
     """

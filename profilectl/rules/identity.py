@@ -201,7 +201,7 @@ MARKS: tuple[str, ...] = (
     "donotreply", "noemail", "nomail", "noname", "na", "missing", "notprovided", "xxx", "abc",
 )
 # fmt: on
-"""Words in values that stand where nothing was known, beside PLACEHOLDERS."""
+"""Words that people write where they know no value, beside PLACEHOLDERS."""
 FEW_CHARACTERS = 2
 """A value of at most this many distinct letters and digits, in at least four places, is seldom
 anybody's: 0000, 1111111, xxxx.
@@ -244,8 +244,8 @@ def display(value: str) -> str:
 def key_of(kind: IdentityType, value: str) -> str:
     """Return the key that a value is looked up by (domain.md 3.4, design.md R21).
 
-    The value has no outer white space any more. sql.identities.key is the same in SQL, and nothing
-    else makes a key. A look-up never judges a value.
+    The value is trimmed already. Only this and sql.identities.key, its twin in SQL, make keys. A
+    look-up never judges a value.
     """
     return value if kind.shape == "text" else fold(value)
 
@@ -364,6 +364,7 @@ class Rules:
         If the one login type is unique, immutable and first in the hierarchy, a row with it belongs
         to the holder of that value and to nobody else, whichever other identities it has.
         """
+        # Login protection lets no other identity find a known profile (domain.md 4.2).
         if (
             self.login_decides
             or not self.hierarchy
@@ -414,7 +415,7 @@ def anonymous(identities: Iterable[UsableIdentity], rules: Rules) -> tuple[Usabl
 
 
 def flags_of(strategy: str, configured: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    """Return login, unique and immutable of a strategy, as configured where it leaves them open.
+    """Return login, unique and immutable of a strategy, each as configured or else its own.
 
     configured: the flags in a configuration.
     """

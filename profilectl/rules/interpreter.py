@@ -1,8 +1,8 @@
 """The interpreter: the rules applied to one batch after another, the definition of right.
 
-Nothing here is fast and nothing here is clever. The engine must leave the same store for every
-input; where the two differ, the engine is wrong (design.md 2, 3). Plain values in, plain values
-out.
+Nothing here is fast and nothing here is clever. The engine (importing/) must leave the same store
+for every input; where the two differ, the engine is wrong (design.md 2, 3). Plain values in, plain
+values out.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class InterpretedProfile:
     feeds: set[Feed] = field(default_factory=set)
     """The feeds that brought any of it."""
     forgotten: int = 0
-    """Events with an arrival before this one do not count for anything that is computed of the
-    profile's lifetime, except opt-outs (domain.md 13).
+    """The arrival before which events no longer count, except opt-outs: the profile was beyond its
+    lifetime then (domain.md 13).
     """
 
     def holdings(self, profile: int) -> set[ProfileIdentity]:
@@ -109,10 +109,10 @@ class InterpretedProfile:
         return replace(self, identities=list(self.identities), latest=dict(self.latest))
 
     def attributes(self, feed: Feed) -> dict[str, AttributeValue]:
-        """Return the attributes that a feed shares: of its workspace and of the account.
+        """Return the attributes in force for a feed: those of its workspace and of the account.
 
-        An account feed shares all of them; of several with one name the latest is in force
-        (domain.md 6.3).
+        For an account feed they are those of all workspaces; of several with one name the latest is
+        in force (domain.md 6.3).
         """
         values: dict[str, AttributeValue] = {}
         for (_, key), value in self.latest.items():
@@ -197,7 +197,7 @@ class Interpreter:
     suppressed: dict[int, Suppressed] = field(default_factory=dict)
     """The erased people, by the profiles that they had."""
     erased_mpids: set[tuple[str, int]] = field(default_factory=set)
-    """Their environments and MPIDs."""
+    """The environments and MPIDs of erased people."""
 
     def run(
         self,
@@ -292,7 +292,7 @@ class Interpreter:
     def modify(self, profile: int, changes: Sequence[IdentityChange], now_ms: int) -> Counts:
         """Change the identities of one profile, as an import of a row for each change.
 
-        Raises InputRefused.
+        Raises ChangeRefused.
         """
         person = self.people[profile]
         records = self.records[person.environment]
@@ -319,8 +319,8 @@ class Interpreter:
 
         An identity that a person who stays has too is not theirs alone, and keeps nobody out.
 
-        allow_return: keep out only rows that have arrived already, in case they are made again. No
-        MPID is ever used again all the same.
+        allow_return: keep out only rows that have arrived already, in case they are made again;
+        rows that arrive later come in. The MPID stays out in either case.
         """
         erased = set(profiles)
         for profile in sorted(erased):
@@ -367,7 +367,7 @@ class Interpreter:
         }
 
     def lift(self, kind: str, key: str) -> None:
-        """Let erased people come back who had an identity, with everything that they had."""
+        """Let erased people come back who had an identity: rows with any of theirs come in."""
         for person in self.suppressed.values():
             identities = {(its_kind, its_key) for _, its_kind, its_key in person.identities}
             if person.until is None and (kind, key) in identities:
@@ -380,7 +380,7 @@ class Interpreter:
             )
 
     def _stays_out(self, row: Batch, environment: str, arrival: int) -> bool:
-        """Return whether a row is of an erased person: it has an identity or the MPID of theirs."""
+        """Return whether a row has an identity or the MPID of an erased person who stays out."""
         claims = {(environment, identity.type, identity.key) for identity in row.identities}
         return (environment, row.mpid) in self.erased_mpids or any(
             claims & person.identities

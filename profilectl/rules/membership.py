@@ -1,11 +1,10 @@
-"""Who is in an audience: the definition of right, for one person at a time.
+"""Membership in audiences: the definition of right, for one person at a time.
 
-audiences/membership_sql.py is the same for all people at once. Sources: domain.md 11.2 (criteria),
-14 (an opted-out person is in no audience), 5.3 (which statement of consent counts).
+audiences/sql/membership_sql.py does the same for all people at once. Sources: domain.md 11.2
+(criteria), 14 (an opted-out person is in no audience), 5.3 (the statement of consent that counts).
 
-Time: "within N days" is the last N times 24 hours up to now, without the moment that long ago and
-with now; "over N days ago" is that moment and everything before it. An event of the future is not
-within the last days.
+Time: "within N days" is after the moment N times 24 hours ago, up to and with now; "over N days
+ago" is that moment and everything before it. An event of the future is not within the last days.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ def holds(tree: Criterion, person: PersonFacts, now_ms: int, lookback: Days | No
 def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = ()) -> bool:
     """Return whether a person may not be in an audience, whenever it was evaluated last.
 
-    Barred are opted-out people, and people whom the criteria leave out by the consent in force
+    Opted-out people are barred, and people whom the criteria leave out by the consent in force
     alone (settled).
 
     barred_from: the audiences, of those the criteria refer to, that the person may not be in.
@@ -137,11 +136,11 @@ def doubtful(
 ) -> bool:
     """Return whether a test of consent in some criteria speaks against the person.
 
-    Then, if consent does not settle the outcome, a new statement is a reason to evaluate all
+    If so, and if consent does not settle the outcome, a new statement is a reason to evaluate all
     criteria again.
 
-    states: the consent in force. doubted: the audiences, of those the criteria refer to, of which
-    this is true. outcome: the outcome that the criteria are to have.
+    states: the consent in force. doubted: the audiences, of those the criteria refer to, whose
+    criteria have such a test. outcome: the outcome that membership asks of the criteria.
     """
     match tree:
         case All() | AnyOf():
@@ -172,8 +171,8 @@ def expires_ms(
 
     Returns None if it never ends, or if there is none now (domain.md 11.2).
 
-    Exact for every tree: the outcome changes only where an event or a date enters or leaves one of
-    the windows, and each such moment is tried.
+    The answer is exact for every tree: the outcome changes only where an event or a date enters or
+    leaves one of the windows, and each such moment is tried.
 
     turns: the moments at which the person's own values change, as calculated ones with a window do.
     at: returns the person as of such a moment.
@@ -260,8 +259,8 @@ class _Test:
 
 
 Tested = str | int | Sequence[Value]
-"""A value as the operators see it: a text, a time in milliseconds, or a list. None beside it is a
-tag, which exists without a text.
+"""A value as the operators see it: a text, a time in milliseconds, or a list. Where None may stand
+too, it is a tag: an attribute that exists without a text.
 """
 
 
@@ -483,6 +482,9 @@ def _is_near(tree: Near, batches: Iterable[OtherFields]) -> bool:
 
 
 def widest_chord(tree: Near) -> float:
-    """Return the haversine of the distance: a place is near if its own is not above it."""
+    """Return the haversine of the greatest distance: a place is near if its own is not above it.
+
+    A distance of half the way around the earth or more is no limit.
+    """
     half = tree.metres / EARTH_METRES / 2
     return 1.0 if half >= math.pi / 2 else math.sin(half) ** 2

@@ -1,4 +1,4 @@
-"""A person's request as OpenDSR writes it: its fields, and when it is carried out.
+"""A person's request as OpenDSR writes it: its fields, and the time at which it is carried out.
 
 Source: domain.md 14.
 """
@@ -62,7 +62,7 @@ class SubjectRequest:
     group_id: str | None
     """The group that it belongs to, if any."""
     callbacks: tuple[str, ...]
-    """The addresses that are told of its status."""
+    """The addresses that get each new status."""
 
     def due_ms(self, received_ms: int) -> int:
         """Return the earliest time at which it is carried out."""
@@ -212,6 +212,7 @@ def _identity_value(identity: Value, title: str) -> str:
     members = _object(identity, title)
     if members.get("encoding", "raw") != "raw":
         raise InputRefused(f"{title}.encoding must be raw")
+    # A value may be a JSON number, which is a Number and so a str.
     text = members.get("value")
     if not isinstance(text, str) or not display(text):
         raise InputRefused(f"{title}.value must be a text")

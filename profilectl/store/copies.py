@@ -46,8 +46,9 @@ order by table_oid
 def copy_store(path: Path, target: Path, *, until: float) -> int:
     """Copy a store to a path where nothing is, with mode 0600; return the bytes of the copy.
 
-    It waits for a writer until `until`, as time.monotonic. The copy is read back: byte for byte
-    against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
+    It waits for a writer until `until`, as time.monotonic. The copy is read back twice: its bytes
+    are compared with those that were read, then it is opened as a store, and the rows of every
+    table are counted. Raises StoreBusy, StoreUnusable.
     """
     try:
         with (
@@ -86,8 +87,8 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
 
 def _copy_files(path: Path, copy: Path) -> list[tuple[Path, str]]:
     """Copy a store and its log; return the copies, and the hash of what each was read from."""
-    # Closing a file gives up all locks this process has on it: so no file is closed before all are
-    # copied.
+    # Closing a file takes away all locks that this process has on it, also DuckDB's. So no file is
+    # closed before all are copied.
     with contextlib.ExitStack() as opened:
         parts = [
             (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
@@ -124,10 +125,10 @@ def copy_for_reading(
 ) -> tuple[object, ...]:
     """Copy a store and its log as fast as the machine can; return the signature of the store.
 
-    The shared lock is held for as long as the copying takes: no time where the file system shares
-    blocks between files (XFS, Btrfs), else a second for some 2 GB. Nothing is read back: the copy
-    is to read from for a while, and no backup. Raises StoreBusy, StoreUnusable, and OSError where
-    there is no room.
+    The shared lock is held for as long as the copying takes: no time if the file system shares
+    blocks between files (XFS, Btrfs), else a second for some 2 GB. Nothing is read back, because
+    the copy is read from for a while and is no backup. Raises StoreBusy, StoreUnusable, and OSError
+    if there is no room.
     """
     attach(scratch, path, write=False, until=until)
     try:
@@ -148,7 +149,7 @@ def copy_for_reading(
 
 
 def signature_of(path: Path) -> tuple[object, ...]:
-    """Return what changes when a store does: its file, times and size, and those of its log.
+    """Return the marks that change with a store: its file, times and size, and those of its log.
 
     Raises OSError where there is no store.
     """
@@ -217,9 +218,9 @@ def rewrite_store(
 ) -> Path:
     """Write the attached store anew, without the room that dropped tables left.
 
-    Return the new file. It is made of rows, not of bytes: nothing deleted is in it. `stays` has
-    the SELECT of the rows of a table that are written; of other tables all are. `left_out` are
-    tables that are not in it; `more` writes what else is to be in it. Raises StoreUnusable.
+    Return the new file. It is made of rows, not of bytes, so nothing deleted is in it. `stays` has
+    for a table the SELECT of the rows that are written; of any other table all are. `left_out` are
+    tables that are not in it; `more` writes further ones. Raises StoreUnusable.
     """
     rewritten = folder / "rewritten"
     try:
@@ -255,6 +256,7 @@ def put_in_place(scratch: Scratch, new_store: Path, path: Path) -> None:
         _fold_log(scratch, new_store)
         scratch.run("checkpoint store")
         _force(new_store)
+        # DuckDB would take a log of the old store for one of the new.
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
         os.replace(new_store, path)
         note_replaced(path)
@@ -273,14 +275,14 @@ def _force(path: Path) -> None:
 
 
 def _fold_log(scratch: Scratch, new_store: Path) -> None:
-    """Fold the log of a new store into it, where closing it could not.
+    """Fold the log of a new store into it, if closing it left one.
 
-    Only the file takes the store's place: what is in the log alone would be lost. Raises
+    Only the file takes the store's place: anything that is in the log alone would be lost. Raises
     duckdb.Error.
     """
     if new_store.with_name(new_store.name + ".wal").exists():
         scratch.run(attaching(new_store, "folded", write=True))
-        scratch.run("detach folded")  # which fails where the log stays
+        scratch.run("detach folded")  # it fails if the log stays
 
 
 def _not_replaced(path: Path, why: str) -> StoreUnusable:

@@ -1,4 +1,4 @@
-"""What a command does with the feeds of a store: list, register, change."""
+"""The feeds of a store, as commands list, register and change them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from profilectl.store.store import OpenStore, choose_feed
 
 @contextlib.contextmanager
 def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
-    """Open a store for its feeds; for writing, it is made where there is none."""
+    """Open a store for its feeds; with `write`, it is made if there is none."""
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,
@@ -90,9 +90,9 @@ def set_feed(
     *,
     wait_s: float = 0,
 ) -> str:
-    """Change a feed's protection level and return it.
+    """Change a feed's protection level; return the level in force.
 
-    Raises UsageError where there is none of that name, InputRefused if source or partner differ.
+    Raises UsageError if there is no such feed, InputRefused if source or partner differ.
     """
     if not path.exists():
         raise no_feed(name, [])

@@ -162,10 +162,10 @@ def rejects_again(store: OpenStore, number: int, path: Path) -> list[str]:
 
 
 def kept_out_of(store: OpenStore, number: int) -> dict[str, dict[str, Any]]:
-    """Return the batches of an import that were processed and belong to nobody, by code.
+    """Return counts of the batches of an import that were processed and belong to nobody, by code.
 
-    Each code has batches, with_events, events and event_types. The types of events are not known of
-    an import that an older version made.
+    Each code has batches, with_events, events and event_types. The types are not known for an
+    import that an older version made.
     """
     start, arrivals = store.scratch.row(EXTENT, {"number": number})
     rows = store.scratch.rows(
@@ -187,13 +187,14 @@ def kept_out_of(store: OpenStore, number: int) -> dict[str, dict[str, Any]]:
 def as_of(store: OpenStore, moment: str) -> int:
     """Return the arrival that ends the state after an import (its number), or at a time.
 
-    A time is 2026-11-23, with or without a time of day, UTC unless it says otherwise; an import
-    counts from its start. Raises UsageError for what is neither, InputRefused for an import that is
-    not in force.
+    A time is 2026-11-23, with or without a time of day, in UTC unless it has an offset; an import
+    counts from its start. Raises UsageError for a text that is neither, InputRefused for an import
+    that is not in force.
     """
     every = history_of(store)
     pasts = [past for past in every if past.undone_ms is None]
     ends = dict(store.scratch.rows(ENDS))
+    # 0 is the state before the first import.
     if moment.isascii() and moment.isdigit() and len(moment) < 10:
         if int(moment) not in {0, *(past.number for past in every)}:
             raise no_import(moment, [past.number for past in every])
@@ -215,9 +216,9 @@ def as_of(store: OpenStore, moment: str) -> int:
 
 
 def time_ms(option: str, text: str, must_be: str = "a time", example: str = "2026-11-23") -> int:
-    """Return the time that an option has, in milliseconds; UTC unless it says otherwise.
+    """Return the time that an option has, in milliseconds; it is in UTC unless it has an offset.
 
-    Raises UsageError, which says what the option must be.
+    Raises UsageError with `must_be` and `example`.
     """
     try:
         at = datetime.fromisoformat(text)

@@ -245,6 +245,7 @@ def _tested(field: CriterionField, test: Table, path: str) -> Criterion:
 
 def _operand(value: object, takes: Sequence[str], place: str) -> Operand:
     """Read an operand as the kind that its operator takes. Raises _Misplaced."""
+    # A boolean compares as the text that values have for it (domain.md 2.2).
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
@@ -404,7 +405,7 @@ def table_of(tree: Criterion) -> dict[str, object]:
 
 
 def _all_table(tree: All) -> dict[str, object]:
-    """Return a combination; criteria at its end that only `exclude` can say stand there."""
+    """Return a combination; opposites at its end that no key can say stand under `exclude`."""
     heads = list(tree.parts)
     tails: list[dict[str, object]] = []
     # Only at the end, so that reading it again gives the parts in the same order.

@@ -1,4 +1,4 @@
-"""Connections of audiences: which members are sent to an output, and in what form.
+"""Connections of audiences: the members that are sent to an output, and the form of a message.
 
 Sources: domain.md 11.2 (the output payload: chosen identities, chosen attributes, add, delete and
 attribute_update), 14 (an opted-out person is in no audience), 5.3 (consent).
@@ -41,7 +41,7 @@ MESSAGE = "audience_membership_change_request"
 
 @dataclass(frozen=True, slots=True)
 class AudienceConnection:
-    """An audience, an output, and what is sent of the members."""
+    """An audience, an output, and the parts of its members that are sent."""
 
     name: str
     """Its name."""
@@ -204,6 +204,7 @@ def identities_sent(
 
 
 def _hashed(connection: AudienceConnection, kind: str, value: str) -> str | None:
+    # Receivers hash their own side in normal form, so another spelling would match nobody.
     text = FORMS[kind](value) if kind in FORMS else value
     if text is None:
         return None
@@ -274,9 +275,9 @@ class AudienceMessage:
     since_ms: int
     """Since when the person is in the audience."""
     identities: Sequence[Mapping[str, str]]
-    """The identities that go (identities_told)."""
+    """The identities that go (identities_sent)."""
     attributes: Sequence[Mapping[str, Value]] = ()
-    """The attributes that go (attributes_told)."""
+    """The attributes that go (attributes_sent)."""
 
     def document(self) -> dict[str, Value]:
         """Return the message as the platform has it; `id`, `environment`, `since_ms` are ours."""

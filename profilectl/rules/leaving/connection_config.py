@@ -1,7 +1,7 @@
-"""Connections in the configuration: how one is read and checked.
+"""Connections in the configuration: a connection is read and checked here.
 
-The rules of a connection themselves are in connection.py. Sources: domain.md 12 (forwarding rules,
-sampling, data filter), 5.3 (purposes of consent), 5.2 (types of events).
+The rules themselves, and the test of a batch, are in connection.py. Sources: domain.md 12
+(forwarding rules, sampling, data filter), 5.3 (purposes of consent), 5.2 (types of events).
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def _percent(title: str, value: object) -> Decimal:
             f"{title}: sampling = {value!r}",
             "percent of the users: 0 to 100, at most two digits after the point",
         )
+    # normalize() would write 100 as 1E+2.
     return percent.normalize() if percent != 100 else Decimal(100)
 
 

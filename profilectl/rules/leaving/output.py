@@ -1,4 +1,4 @@
-"""Outputs: where enriched batches go, what each kind takes, and what a receiver's answer means.
+"""Outputs: the places that enriched batches go to, and the meaning of a receiver's answer.
 
 Sources: domain.md 12 (retry of outputs, eventless batches, new data points), 1 (unbound feeds), 5.4
 (Events API).

@@ -68,7 +68,7 @@ _scalar = re.compile("[+-]?[0-9].*|true|false", re.DOTALL)
 
 
 def _only_a_string(text: str) -> bool:
-    """Return whether only a string that is held as itself can have a text."""
+    """Return whether a text can only be that of a string that is held as itself."""
     return not (_scalar.fullmatch(caseless(text)) or text.startswith(MARK))
 
 
@@ -77,8 +77,9 @@ def _list_passes(
 ) -> str:
     """Return the SQL of whether an entry of a held list passes.
 
-    The JSON of a list without escapes is searched as it is: for the entry in its quotes or, if that
-    may be found across two entries, only to see that taking the list apart is in vain.
+    If the JSON of a list has no escapes, it is searched as a text. An entry in its quotes that is
+    found there is in the list. A text that may also be found across two entries only shows, if it
+    is not found, that the list need not be taken apart.
     """
     inner = "equals" if operator == "includes" else "contains"
     test = passes("entry", inner, operands, now_ms=now_ms)
@@ -111,13 +112,13 @@ def _raw_entries(held_value: str) -> str:
 
 
 def entries(held_value: str) -> str:
-    """Return the SQL of the entries of a held list, in order: {raw, text}; text is null of null."""
+    """Return the SQL of the entries of a held list, in order: {raw, text}; null has no text."""
     entry = f"{{'raw': raw, 'text': {_entry('raw')}}}"
     return f"list_transform({_raw_entries(held_value)}, lambda raw: {entry})"
 
 
 def _entry(raw: str) -> str:
-    """Return the SQL of the text of an entry of a list; null of null."""
+    """Return the SQL of the text of an entry of a list; it is null if the entry is null."""
     return (
         f"case when starts_with({raw}, '\"') then ({string(raw)})"
         f" when {raw} <> 'null' then {raw} end"
@@ -172,9 +173,9 @@ def _number_passes(text: str, operator: str, limits: Sequence[Decimal]) -> str:
 def by_double(text: str, sign: str, number: Quantity, exact: str) -> str:
     """Return the SQL of a comparison of a text that is a number, much faster than digit by digit.
 
-    Exact all the same, because rounding keeps the order: two numbers whose doubles differ compare
-    as those do. If the doubles are the same, and both numbers are so short that a double holds all
-    their digits, the numbers are the same; else `exact` decides.
+    It is exact all the same, because rounding keeps the order: two numbers whose doubles differ
+    compare as those do. If the doubles are the same, and both numbers are so short that a double
+    holds all their digits, the numbers are the same; else `exact` decides.
 
     exact: the SQL of the comparison digit by digit.
     """
@@ -221,6 +222,7 @@ def time_of(text: str) -> str:
     )
     hours, minutes = (_number_in(text, offset, group=group) for group in (2, 3))
     date = f"epoch_ms(try_cast({text}[1:10] as date))"
+    # DuckDB has a year 0; the dates of Python begin with the year 1.
     has_year = f"{text}[1:4] <> '0000'"
     return (
         f"case when length({text}) = 10"

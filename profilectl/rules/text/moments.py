@@ -1,4 +1,4 @@
-"""Days, moments and spans: how a text states a time. All times are UTC, in milliseconds.
+"""Days, moments and spans, as a text states them. All times are UTC, in milliseconds.
 
 Sources: domain.md 11.2 (before is exclusive, after inclusive, on that day, between inclusive at
 both ends; recency in units of 24 hours from the time of evaluation), design.md R22.
@@ -19,8 +19,8 @@ TIME = f"{DATE}({CLOCK}({OFFSET})?)?"
 expression.
 """
 EPOCH_MS = "[0-9]{11,14}"
-"""Epoch milliseconds: a whole number with as many digits as those of 1970-04 to 5138 have, so that
-a year or epoch seconds are not taken for a time.
+"""Epoch milliseconds of 1970-04 to 5138, known by their number of digits: a year or epoch seconds
+have fewer, and are not taken for a time.
 """
 
 _time = re.compile(TIME)

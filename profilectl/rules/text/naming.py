@@ -1,4 +1,4 @@
-"""The answer to a name that nothing has: one wording, wherever the name was typed."""
+"""The answer to a name that nothing has, in one wording wherever the name was typed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How numbers of any size compare: by their sign, their magnitude and their digits.
+"""The comparison of numbers of any size: by their sign, their magnitude and their digits.
 
-An exponent is never worked out, so a number of a thousand million digits costs what 7 costs, and
-nothing becomes infinite. The same in SQL: sql.events.number_compared.
+An exponent is never worked out, so 1e1000000000 costs no more than 7, and nothing becomes infinite.
+The same in SQL: sql.events.number_compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUMBER = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?"
 LITERAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?"
 """The pattern of a number in a condition, in any case: `5.` and `.5` are numbers here too."""
 LONGEST_EXPONENT = 36
-"""The most digits of an exponent that count; with more it is FARTHEST: nothing else is so far."""
+"""The most digits of an exponent that count; one with more digits counts as FARTHEST."""
 FARTHEST = 10**LONGEST_EXPONENT
 _number = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 _value = re.compile(NUMBER)

@@ -1,4 +1,4 @@
-"""How a value is held: the text that came in, kept so that the same text goes out (design.md R4).
+"""The held form of a value: the text that came in, so that the same text goes out (design.md R4).
 
 A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK and its
 JSON text, numbers digit for digit as received. So one text column holds every kind of value, and
@@ -78,7 +78,8 @@ def is_list(held_value: str) -> bool:
 def as_text(value: Value) -> Value:
     """Return the value of an attribute as it leaves for the platform (design.md R4).
 
-    The platform keeps everything as text: numbers digit for digit. Lists stay lists, a tag null.
+    The platform keeps everything as text, numbers digit for digit. A list stays a list, and a tag
+    stays null.
     """
     if isinstance(value, Number):
         return str(value)
@@ -146,7 +147,7 @@ def parse_json_at(text: str, start: int) -> tuple[Value, int]:
         raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
     except NotJson as error:
         raise _placed(error, text, start) from None
-    # Only an escape can write half a pair or a NUL; the check of all texts is slow.
+    # Only an escape can write half a pair or a NUL, and to check every text would be slow.
     if "\\u" in text:
         try:
             _check_characters(value)
