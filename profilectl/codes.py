@@ -46,6 +46,7 @@ class Exit(enum.IntEnum):
     """
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
+    # From here on 128 and the number of a signal, as shells have it.
     HUNG_UP = 129
     """Its terminal was closed (SIGHUP): as with Ctrl-C."""
     INTERRUPTED = 130

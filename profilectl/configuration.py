@@ -205,6 +205,7 @@ def _connections(
 
 
 def _check_names(path: Path, definitions: Sequence[Definition]) -> None:
+    # Keys of TOML differ, but two spellings of a reserved name are one attribute.
     names: set[str] = set()
     for definition in definitions:
         if definition.name in names:
@@ -295,6 +296,7 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
         is_open = feed.name in declared.sources_left_open
         change = _feed_change(feed, registered.get(feed.name), is_source_open=is_open)
         changes += [change] if change else []
+    # A feed that is registered need not be declared: feeds are never removed (design.md R10).
     declared_names = [feed.name for feed in declared.feeds]
     for connection in declared.connections:
         if connection.feed not in registered and connection.feed not in declared_names:
@@ -348,6 +350,7 @@ def _check_paths(store: OpenStore, declared: Declared) -> None:
     for output in declared.outputs:
         if output.type not in FILES:
             continue
+        # A relative path begins at the folder of the store; two names of one file are one place.
         place = os.path.realpath(store.path.absolute().parent / output.place)
         if place in (own, f"{own}.wal"):
             raise InputRefused(
@@ -430,6 +433,7 @@ def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChan
         store.put_settings(declared.settings)
         for feed in declared.feeds:
             before = registered.get(feed.name)
+            # Of a registered feed only the protection level can change: see _feed_change.
             store.put_feed(replace(feed, number=before.number if before else 0))
         _define(store, declared)
     return changes

@@ -124,6 +124,6 @@ def _criteria(criteria: object, title: str) -> Criterion:
         check_depth(tree)
     except UsageError as error:
         raise UsageError(f"{title}: {error.message}", error.hint) from None
-    except ValueError as error:
+    except ValueError as error:  # a CriterionFault of check_depth
         raise UsageError(f"{title}: {error}") from None
     return tree

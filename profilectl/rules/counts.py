@@ -46,6 +46,7 @@ def names_of(attributes: Mapping[str, int]) -> str:
         short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\u2026"
         longer = f"{line}{', ' if line else ''}{short} {number:,}"
         more = len(attributes) - place - 1
+        # A name is added only if the words for the others still fit behind it.
         if line and (
             place == MOST_NAMES
             or len(longer) + (len(f", and {more:,} more") if more else 0) > LONGEST_NAMES
@@ -338,6 +339,7 @@ class PastImport:
             "undone_by": self.undone_by,
             "undoable": self.undoable and self.undone_ms is None,
             "needs": list(self.needs) if self.needs is not None else None,
+            # An older version remembered fewer parts.
             **{name: self.report.get(name, {}) for name in REMEMBERED},
             **({"kept_out": self.kept_out} if self.kept_out is not None else {}),
         }

@@ -113,6 +113,7 @@ def typed(value: Value) -> Value:
     """Return a cell as the boolean or the number that it reads as, else as it is."""
     if not isinstance(value, str) or not TYPED.fullmatch(value):
         return value
+    # As a Number it keeps its digits: 1.10 stays 1.10.
     return value == "true" if value in ("true", "false") else Number(value)
 
 

@@ -296,6 +296,7 @@ class Interpreter:
         """
         person = self.people[profile]
         records = self.records[person.environment]
+        # Of all profiles, because which of them lose an identity is not known yet.
         before = {name: past.copy() for name, past in self.people.items()}
         # A change by hand belongs to no feed and is under no protection.
         running = _Import(Feed(""), "", environment=None, now_ms=now_ms)
@@ -423,6 +424,7 @@ class Interpreter:
         # Read once: all cells of one row are decided against the state before it.
         current = person.attributes(feed)
         workspace = None if feed.source == ACCOUNT else feed.workspace
+        # A delete is under the same table as a set (domain.md 6.3).
         for key, held in apply_deletes(row).items():
             owner = current.get(key)
             code = verdict(

@@ -253,6 +253,7 @@ class _Test:
             event.at_ms, tree.when.operator, tree.when.operands, now_ms=self.now_ms
         ):
             return False
+        # The moment that long ago is outside, as it is with `within`.
         if self.lookback and event.at_ms <= self.now_ms - self.lookback.ms:
             return False
         return not tree.where or condition_holds(tree.where, dict(event.document))
@@ -383,6 +384,7 @@ def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: 
         return since_ms < at_ms <= now_ms if operator == "within" else at_ms <= since_ms
     assert isinstance(start, Moment)
     assert isinstance(end, Moment)
+    # Before is exclusive; after, on and between include their bounds (domain.md 11.2).
     match operator:
         case "before":
             return at_ms < start.first_ms
@@ -474,6 +476,7 @@ def _is_near(tree: Near, batches: Iterable[OtherFields]) -> bool:
     point = last_place(batches)
     if point is None:
         return False
+    # The haversine of the distance on a great circle, as SQL computes it too.
     latitude, longitude = float(tree.latitude) * RADIAN, float(tree.longitude) * RADIAN
     up = math.sin((point[0] * RADIAN - latitude) / 2)
     across = math.sin((point[1] * RADIAN - longitude) / 2)

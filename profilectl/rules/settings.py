@@ -100,6 +100,7 @@ def _checked(value: object, name: str, title: str) -> object:
             raise InputRefused(f"{title}: {name} must be true or false")
         return value
     if kind == "limit":
+        # True is an int as well.
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= HIGHEST_LIMIT:
             raise InputRefused(
                 f"{title}: {name} must be a whole number from 1 to {HIGHEST_LIMIT:,}"
@@ -176,6 +177,7 @@ def _check_hierarchy(hierarchy: list[str], flags: Mapping[str, frozenset[str]], 
             f"{title}: identity.hierarchy is empty: nobody could be found",
             "leave it out for the strategy's own",
         )
+    # Only types of the hierarchy enter the identity record (domain.md 4.2).
     absent = sorted((flags["login"] | flags["unique"]) - set(hierarchy))
     if absent:
         raise InputRefused(

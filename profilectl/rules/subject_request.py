@@ -89,6 +89,7 @@ def read_request(document: Value, title: str) -> SubjectRequest:
         raise InputRefused(f"{title}: api_version must be {VERSION}")
     callbacks = _callbacks(fields, title)
     identities = _all_identities(fields, extension, title)
+    # A UUID means the same in upper case, and a repeated request must be recognized.
     return SubjectRequest(
         id=uuid.lower(),
         type=_choice(fields, "subject_request_type", title, choices=TYPES),

@@ -110,6 +110,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                     raise _unusable(path, error) from None
                 if time.monotonic() >= until:
                     raise busy from None
+                # A random pause, so that processes that wait do not all try again at once.
                 time.sleep(
                     min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.001))
                 )

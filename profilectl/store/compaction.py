@@ -51,6 +51,7 @@ def compact(store: OpenStore) -> int:
     if not compaction_due(store):
         return 0
     old = store.segments()[: -store.settings().keep_imports]
+    # Without the segments of the newest imports, which can still be undone.
     neighbours = [old.pop()]
     while old and (
         old[-1].rows <= 4 * sum(segment.rows for segment in neighbours) or len(neighbours) < 2

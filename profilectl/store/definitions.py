@@ -119,6 +119,7 @@ class Defined:
 
 def has_unfilled(store: OpenStore) -> bool:
     """Return whether a definition was never computed for everybody, for want of a refresh."""
+    # A draft is not computed, and a standard audience only when somebody refreshes it.
     return any(
         each.filled_ms is None and not each.definition.draft for each in calculations(store)
     ) or any(
@@ -147,6 +148,7 @@ def put_calculation(store: OpenStore, definition: Definition, now_ms: int) -> No
     same = next((each for each in calculations(store) if each.name == definition.name), None)
     if same and same.definition == definition:
         return
+    # Dropped first, so that its old values go, and audiences that read it are evaluated again.
     drop_calculation(store, definition.name)
     table = json.dumps(definition.as_table())
     bound = {"name": definition.name, "definition": table, "now": now_ms}
@@ -205,6 +207,7 @@ def check_references(declared: Sequence[Audience]) -> None:
         for referred in reads(audience.tree).audiences:
             if caseless(referred) not in names:
                 criteria = audience.criteria
+                # The name stands in the expression as it was written (criteria/text.py).
                 at = criteria.index(f"audience {quoted(referred)}") + len("audience ")
                 unlike = [each.name for each in declared if each is not audience]
                 raise UsageError(
@@ -295,6 +298,7 @@ def workspace_for(store: OpenStore, own: str) -> str:
     one there is. Raises UsageError where several could be meant, or there is none of that name.
     """
     workspaces = workspaces_of(store.feeds())
+    # The default workspace is also that of a definition that states none.
     workspace = store.workspace or (own if own != DEFAULT_WORKSPACE else None)
     if workspace is None and len(workspaces) > 1:
         raise several_workspaces(workspaces)

@@ -94,6 +94,7 @@ def set_feed(
 
     Raises UsageError if there is no such feed, InputRefused if source or partner differ.
     """
+    # Opening it for writing would make a store, in which there is no feed to change.
     if not path.exists():
         raise no_feed(name, [])
     with open_feeds(path, wait_s, write=True) as store:

@@ -45,6 +45,7 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     }
     strategy = identity.get("strategy", "default")
     flags = flags_of(strategy, identity)
+    # `placeholders` replaces the built-in list; `placeholders_add` adds to the list in force.
     rules = Rules(
         strategy=strategy,
         hierarchy=tuple(identity.get("hierarchy", HIERARCHY)),

@@ -65,6 +65,7 @@ def store_key() -> str | None:
     path = _Choice.path or (Path(named) if named else None)
     if path is None:
         return None
+    # Read once: every statement that attaches a store asks for it.
     if _Choice.read is None or _Choice.read[0] != path:
         _Choice.read = (path, _read(path))
     return _Choice.read[1]
@@ -73,7 +74,7 @@ def store_key() -> str | None:
 def _read(path: Path) -> str:
     try:
         lines = read_private(path, FORM).decode().splitlines()
-    except ValueError:
+    except ValueError:  # bytes that are no text
         lines = []
     key = lines[0].strip() if lines else ""
     if len(key) < SHORTEST or not (key.isascii() and key.isprintable()):

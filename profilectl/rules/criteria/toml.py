@@ -141,6 +141,7 @@ def _read(table: object, path: str) -> Criterion:
             f" {', '.join(COMBINATIONS)}",
         )
     try:
+        # event and event_type may stand together; any other two subjects are two criteria.
         if subjects[0] in ("event", "event_type"):
             return _events(table, path)
         if len(subjects) > 1:
@@ -326,6 +327,7 @@ def _events(table: Table, path: str) -> Criterion:
     name = _text(table["event"], _below(path, "event")) if "event" in table else None
     kind = _event_type(table, path)
     condition = _condition(table, path)
+    # `between` belongs to recency (dates); a range of counts is times_between.
     recency = [key for key in criteria.TIMES if key in table]
     frequency = [key for key in TIMES_KEYS if key in table]
     for keys in (recency, frequency):
@@ -492,6 +494,7 @@ def toml_text(tree: Criterion) -> str:
 
 def _value_text(value: object, *, top: bool = False) -> str:
     """Return a value as TOML; top: a list of tables stands on several lines."""
+    # bool comes before int, because it is an int as well.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -213,6 +213,7 @@ Criterion = Comparison | EventCount | Consent | InAudience | Near | All | AnyOf 
 
 def all_of(parts: Iterable[Criterion]) -> Criterion:
     """Return "all of these" in one level: parts of a part that is All become parts of it."""
+    # Brackets that change nothing must not change the tree: criteria are compared by it.
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, All) else (part,))]
     return flat[0] if len(flat) == 1 else All(tuple(flat))
 
@@ -292,6 +293,7 @@ def check_operands(rule: CriterionOperator, operands: tuple[Operand, ...]) -> No
 
 def _start(operand: Operand) -> Decimal:
     """Return the number or the first millisecond of an operand of `between`."""
+    # Operands of other kinds are refused before: `between` takes numbers and times only.
     if isinstance(operand, Moment):
         return Decimal(operand.first_ms)
     return operand if isinstance(operand, Decimal) else Decimal(0)
@@ -379,6 +381,7 @@ def field_of(name: str) -> CriterionField:
         return CriterionField("identity", column.name)
     if column.kind == "attribute":
         return attribute(column.name)
+    # The other fields of a batch are kept with rows, and criteria test two of them.
     root, _, member = name.partition(".")
     if root == "device_info":
         return device_field(member)

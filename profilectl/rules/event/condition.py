@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WORDS = "and|or|not|is|in|contains|matches|exists|null|true|false"
 _QUOTED = '"([^"]|"")+"'
 _BARE = rf"(?!({_WORDS})\b)[^\W\d][\w$]*"
+# A rule that begins with ? has no node of its own if it has a single child.
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                   -> any

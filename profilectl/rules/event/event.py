@@ -232,6 +232,7 @@ def _check_data(kind: str, data: Mapping[str, Value], place: int) -> None:
 def name_of(kind: str, data: Mapping[str, Value]) -> str | None:
     """Return the name of an event, by which conditions, filters and lists call it, or None."""
     path = EVENT_TYPES[kind].name.split(".") if kind in EVENT_TYPES else []
+    # A commerce event has one of COMMERCE: without a product_action, a promotion may name it.
     if kind == "commerce_event" and data.get("product_action") is None:
         path = ["promotion_action", "action"]
     name: Value = dict(data)
@@ -292,6 +293,7 @@ def _typed_cell(path: str, value: Value) -> Value:
 def type_of_columns(paths: Sequence[str]) -> str | None:
     """Return the event type that the filled columns of a row mean, or None (COLUMN_TYPES)."""
     for beginning, kind in COLUMN_TYPES:
+        # With a dot behind it, a path below a beginning and the beginning itself are found alike.
         if any(f"{path}.".startswith(beginning) or path == beginning for path in paths):
             return kind
     return None

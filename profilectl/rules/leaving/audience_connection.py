@@ -242,13 +242,14 @@ def attributes_sent(
     """
     if action == DELETE:
         return []
-    # A new member has nothing at the output yet, even if it was a member before.
+    # A new member gets all values, even if it was a member before and the output had them then.
     output_has = {} if action == ADD else before
     upserts: list[dict[str, Value]] = [
         {"key": key, "value": parse_json(held_json(value)), "action": "upsert"}
         for key, value in sorted(held.items())
         if output_has.get(key) != after.get(key)
     ]
+    # Also for a new member: the output may still have attributes from before.
     return upserts + [
         {"key": key, "action": "delete"} for key in sorted(before) if key not in after
     ]

@@ -113,6 +113,7 @@ def _switch(title: str, key: str, value: object) -> bool:
 
 
 def _percent(title: str, value: object) -> Decimal:
+    # As text too: Connection.as_table writes a percentage with a fraction so, for JSON.
     is_number = isinstance(value, int | str | Decimal) and not isinstance(value, bool)
     try:
         percent = Decimal(str(value)) if is_number else Decimal(-1)

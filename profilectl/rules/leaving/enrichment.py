@@ -248,6 +248,7 @@ def completed(
     document["user_attributes"] = {
         key: parse_json(held_json(held_value)) for key, held_value in sorted(effective.items())
     }
+    # An attribute that is set again, or that a calculated one masks, leaves with its value instead.
     deleted: list[Value] = [key for key in received.deleted if key not in effective]
     if deleted:
         document["deleted_user_attributes"] = deleted
@@ -272,6 +273,7 @@ def completed(
         mpid=profile.mpid,
         feed=received.feed,
         received_ms=received.received_ms,
+        # consents is empty unless the batch belongs to no workspace.
         consents=profile.consents or (profile.consent,),
         attribution=profile.attribution or _attribution(received),
         gone=profile.gone,

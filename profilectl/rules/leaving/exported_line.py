@@ -133,6 +133,7 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
         kind = FIELDS.get(name)
         if kind is None:
             raise UnusableRow("BATCH_UNKNOWN_FIELD", name)
+        # A Number is a str as well, so a number would pass as a text.
         if not isinstance(value, kind) or (kind is str and isinstance(value, Number)):
             raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
     workspace = document["workspace"]

@@ -120,6 +120,7 @@ def output_of(name: str, table: object) -> Output:
     kind = table.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
         raise UsageError(f"{title}: type = {kind!r}", "it is one of " + ", ".join(TYPES))
+    # A csv output has audiences, and no batches to which SWITCHES could apply.
     switches = ("safe_for_spreadsheets",) if kind == "csv" else tuple(SWITCHES)
     keys = ("type", TYPES[kind].place, *(("content",) if kind == "csv" else ()), *switches)
     _check_keys(table, keys, kind, title=title)

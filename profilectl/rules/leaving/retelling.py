@@ -126,6 +126,7 @@ def retold(profile: Mapping[str, Value], manner: RetellingManner) -> list[Retold
         if manner.times and at not in {part.at_ms for part in parts}
     ]
     least = max(len(missing), devices.alone is not None)
+    # A batch has one value of each user identity, and a limited number of attributes.
     size = max(1, len(parts) + least, len(chunks), *map(len, users.values()))
     # Batches without a device, for what the steps of devices have no room for.
     plain = [RetoldBatch(start) for _ in range(size - len(parts))]
@@ -315,6 +316,7 @@ class _Devices:
     def _add_step(
         self, device: _Device, ids: dict[str, str], *, is_stamped: bool = False
     ) -> RetoldBatch:
+        # So the device is seen first and last as in the profile.
         at_ms = device.last_ms if device.steps else device.first_ms
         part = RetoldBatch(at_ms, device=dict(sorted(ids.items())))
         _set_info(part, {}, is_stamped=is_stamped)

@@ -31,6 +31,7 @@ def statements(rows: str, columns: str) -> str:
     They are those of consent.statements_of. The SELECT has the columns, regulation, purpose, and
     said (JSON). rows: a relation with `rest` and the columns.
     """
+    # Regulations, then purposes below each; a member that is no object states nothing.
     return f"""
     select {columns}, regulation, purpose, said
     from (

@@ -75,6 +75,7 @@ def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
 
     text: trimmed. low: the same, folded.
     """
+    # The first condition that holds counts, so they have the order of Judging.code.
     conditions = {"IDENTITY_PLACEHOLDER": placeholder(low, judging)}
     if kind.may_be_spoiled and not judging.allow_spoiled:
         conditions["IDENTITY_SPOILED"] = f"regexp_full_match({text}, {quote_text(SPOILED_PATTERN)})"
@@ -157,5 +158,6 @@ def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
     return _hash(f"{secret}:{CODE[kind]}:{environment}:{key}")
 
 
+# DuckDB's md5_number takes the bytes in this order.
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")

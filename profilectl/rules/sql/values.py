@@ -52,6 +52,7 @@ def passes_held(held_value: str, operator: str, operands: Sequence[Operand], now
         return definite(f"{held_value} not in ({', '.join(map(quote_text, EMPTY))})")
     if operator in ("includes", "part"):
         return _list_passes(held_value, operator, operands, now_ms=now_ms)
+    # Such texts are never held behind the mark, so the column needs no second form.
     if operator in ("equals", "among") and all(
         isinstance(operand, str) and _only_a_string(operand) for operand in operands
     ):
@@ -214,6 +215,7 @@ def time_of(text: str) -> str:
     text = f"({text})"
     offset = "'([+-])([0-9]{2}):?([0-9]{2})$'"
     seconds = _number_in(text, "'^.{16}:([0-9]{2})'")
+    # A fraction is filled up to three digits: .5 is 500 milliseconds.
     clock = (
         f"{text}[12:13]::bigint * 3600000 + {text}[15:16]::bigint * 60000"
         f" + {seconds} * 1000"
@@ -224,6 +226,7 @@ def time_of(text: str) -> str:
     date = f"epoch_ms(try_cast({text}[1:10] as date))"
     # DuckDB has a year 0; the dates of Python begin with the year 1.
     has_year = f"{text}[1:4] <> '0000'"
+    # A text of ten characters can only be a day: EPOCH_MS has eleven digits or more.
     return (
         f"case when length({text}) = 10"
         f" then case when regexp_full_match({text}, '{DATE}') and {has_year} then {date} end"

@@ -48,12 +48,13 @@ def time_of(text: str) -> int | None:
     """
     if _epoch.fullmatch(text):
         return int(text)
+    # _time checks hours and minutes, as SQL does with the same pattern; _parts takes it apart.
     match = _parts.fullmatch(text) if _time.fullmatch(text) else None
     if match is None:
         return None
     try:
         days = (datetime.date.fromisoformat(match["date"]) - _EPOCH).days
-    except ValueError:
+    except ValueError:  # a day that no month has, or the year 0
         return None
     seconds = _seconds(match["hour"], match["minute"], match["second"])
     offset = _seconds(match["off_hour"], match["off_minute"]) * (-1 if match["sign"] == "-" else 1)

@@ -35,6 +35,7 @@ class Quantity:
         """Return -1, 0 or 1: how the number compares with another."""
         if self.sign != another.sign or not self.sign:
             return (self.sign > another.sign) - (self.sign < another.sign)
+        # Both are 0.digits: at one magnitude they are ordered like the texts of their digits.
         mine, theirs = (self.magnitude, self.digits), (another.magnitude, another.digits)
         return self.sign * ((mine > theirs) - (mine < theirs))
 
@@ -62,6 +63,7 @@ def quantity(text: str) -> Quantity:
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return Quantity(0, 0, "")
+    # Leading noughts say nothing: e0001 has an exponent of one digit.
     power = power.lstrip("0")
     exponent = FARTHEST if len(power) > LONGEST_EXPONENT else int(power or 0)
     magnitude = len(digits) - len(fraction) + (-exponent if down == "-" else exponent)

@@ -31,11 +31,13 @@ class Number(str):
 Value = str | Number | bool | None | list["Value"] | dict[str, "Value"]
 """A value of JSON, as parse_json reads it."""
 
+# Made once: json.dumps would make an encoder for each text.
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_json(value: Value) -> str:
     """Return the compact JSON text of a value, with numbers exactly as they were written."""
+    # Number comes first, because it is a str as well.
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, str):
