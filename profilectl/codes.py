@@ -310,7 +310,7 @@ class Reject:
     newlines; for Parquet the row.
     """
     code: str
-    """Why, one of CODES."""
+    """The code of its fault, one of CODES."""
     raw: str
     """The text it was read from."""
     detail: str = ""

@@ -59,7 +59,7 @@ class Reading:
     """The settings that a row is read by."""
 
     judging: Judging = JUDGING
-    """Which values are nobody's identity (`--allow-spoiled`, design.md R13)."""
+    """The values that are nobody's identity (`--allow-spoiled`, design.md R13)."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     """The limits in force (batch_limits.LIMITS)."""
     added: Event | None = None
@@ -124,7 +124,7 @@ class Batch:
     rest: str | None
     """Its other fields as JSON text."""
     remarks: tuple[Remark, ...]
-    """What was skipped or is worth knowing, once for each time."""
+    """The remarks on skipped values and on facts worth knowing, once for each time."""
     events: tuple[Event, ...] = ()
     """Its events in their order."""
 
@@ -163,7 +163,7 @@ class _Parts:
     events: tuple[Event, ...] = ()
     """The events."""
     remarks: list[Remark] = field(default_factory=list)
-    """What is worth knowing of the parts."""
+    """The remarks on the parts."""
 
 
 def is_batch(document: Mapping[str, Value]) -> bool:

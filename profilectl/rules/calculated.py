@@ -44,7 +44,7 @@ class CalculatedType:
     format: str
     """The format of its values."""
     sync: str
-    """When the platform sends a value; with `within` every type is sync."""
+    """The batch with which the platform sends a value; with `within` every type is sync."""
     seed: str
     """Its name in a seed request."""
 
@@ -73,7 +73,7 @@ TYPES: dict[str, CalculatedType] = {
 # fmt: on
 
 TRACKED = 100
-"""How many different values most_frequent and unique_list look at: the first that arrived."""
+"""The most different values that most_frequent and unique_list look at: the first that arrived."""
 DECIMALS = 10
 """Places after the point to which an average is rounded, half to even."""
 NOTHING = "-"

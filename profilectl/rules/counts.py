@@ -130,7 +130,7 @@ class FileReport:
     sha256: str
     """The hash of its content."""
     rows: int
-    """How many rows were read from it."""
+    """The number of rows that were read from it."""
     columns: tuple[tuple[str, str], ...] = ()
     """Its columns, and how each was read."""
     already_imported: int | None = None
@@ -159,9 +159,9 @@ class SharedIdentity:
     value: str
     """Its value, as the first row states it."""
     rows: int
-    """How many rows of the files have it."""
+    """The number of rows of the files that have it."""
     profiles: int
-    """How many profiles have it beside those that the rows belong to."""
+    """The number of profiles that have it, beside those that the rows belong to."""
 
     def as_json(self) -> Document:
         """Return the identity's part of the document of `import --json`."""
@@ -207,7 +207,7 @@ class ImportReport:
     feed_registered: bool = False
     """Whether the import registered the feed."""
     slow_path_rows: int = 0
-    """How many rows the interpreter decided."""
+    """The number of rows that were decided one by one, by the rules of resolution.py."""
     shared: list[SharedIdentity] = field(default_factory=list)
     """The identities that many rows and profiles have."""
     rejects: str | None = None
@@ -217,9 +217,9 @@ class ImportReport:
     explained_rows: str | None = None
     """The path of the file that explains each row."""
     elapsed_ms: int = 0
-    """How long the import took."""
+    """The milliseconds that the import took."""
     locked_ms: int = 0
-    """How long it kept other processes out of the store."""
+    """The milliseconds for which it kept other processes out of the store."""
     dry_run: bool = False
     """Whether nothing was written."""
     examples: Document | None = None
@@ -303,11 +303,11 @@ class PastImport:
     finished_ms: int
     """When it was done."""
     made_by: str | None
-    """Who made it, user@machine, if it is known."""
+    """The person who made it, user@machine, if that is known."""
     undone_ms: int | None
     """When it was undone; None: it is in force."""
     undone_by: str | None
-    """Who undid it, user@machine."""
+    """The person who undid it, user@machine."""
     first_arrival: int
     """The arrival of its first row."""
     needs: tuple[int, ...] | None

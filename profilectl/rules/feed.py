@@ -28,9 +28,9 @@ class Protection:
     """The rule of a protection level (domain.md 7)."""
 
     unknown_user: Effect
-    """What happens to a batch that matches nobody."""
+    """The effect on a batch that matches nobody."""
     known_user: Effect
-    """What happens to a batch that matches somebody."""
+    """The effect on a batch that matches somebody."""
     code: str
     """The code of a batch that is refused."""
 

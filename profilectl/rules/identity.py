@@ -124,12 +124,12 @@ class Strategy:
     known profiles only.
     """
     logout: str
-    """Where a logout leads, one of LOGOUTS."""
+    """The profile that a logout leads to, one of LOGOUTS."""
 
 
 # fmt: off
 CALLS = ("identify", "login", "logout")
-"""What an application says of its user (domain.md 4.3); a batch says `identify`."""
+"""The calls in which an application names its user (domain.md 4.3); a batch means `identify`."""
 LOGOUTS: dict[str, str] = {
     "new":       "to a new profile, always",
     "anonymous": "back to the anonymous profile of the device",
@@ -169,7 +169,7 @@ class Spoiled:
     """A way in which a number in a text has lost digits, or gained some."""
 
     writer: str
-    """Who writes such a text."""
+    """The program that writes such a text."""
     example: str
     """A text."""
     pattern: str
@@ -252,7 +252,7 @@ def key_of(kind: IdentityType, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """Which values are nobody's identity (design.md R13). All texts are folded (casing.fold)."""
+    """The values that are nobody's identity (design.md R13). All texts are folded (casing.fold)."""
 
     exact: frozenset[str] = frozenset()
     """Placeholders, whole."""
@@ -311,9 +311,10 @@ def judging_of(entries: Iterable[str]) -> Judging:
 
 
 def star_of(entry: str) -> str | None:
-    """Return where the * of a placeholder is that means any text: at its "beginning" or "end".
+    """Return the place of the * in a placeholder: "beginning", "end" or "middle".
 
-    A * in its "middle" means nothing, and is refused. Returns None if there is no *.
+    At the beginning or the end it means any text; in the middle it is refused. Returns None if
+    there is no *, or nothing else.
     """
     bare = entry.strip("*")
     if "*" not in entry or not bare:
@@ -322,7 +323,7 @@ def star_of(entry: str) -> str | None:
 
 
 JUDGING = judging_of(PLACEHOLDERS)
-"""How values are judged by default."""
+"""The judging by default."""
 NO_JUDGING = Judging(allow_spoiled=True)
 """Every value may be somebody's; only a device must still have a GUID."""
 
@@ -346,7 +347,7 @@ class Rules:
     stays ("keep") (design.md R2).
     """
     judging: Judging = JUDGING
-    """Which values are nobody's identity."""
+    """The values that are nobody's identity."""
 
     @property
     def login_decides(self) -> bool:

@@ -33,12 +33,12 @@ from profilectl.rules.text.values import DELETED, is_list
 
 DAY_MS = 24 * 60 * 60 * 1000
 REQUEST_MEMORY_MS = 30 * DAY_MS
-"""How long a source_request_id is remembered (domain.md 5.1)."""
+"""The time for which a source_request_id is remembered (domain.md 5.1)."""
 
 
 @dataclass(slots=True)
 class AttributeValue:
-    """A value of an attribute, and where it comes from."""
+    """A value of an attribute, and its origin."""
 
     held: str
     """The held value (values.hold), or DELETED."""
@@ -151,9 +151,9 @@ class _Import:
     now_ms: int
     """The start of the import: the time of rows without one."""
     call: str = "identify"
-    """What every row says of its user, one of identity.CALLS."""
+    """The call that every row makes, one of identity.CALLS."""
     counts: Counts = field(default_factory=Counts)
-    """What the import has counted."""
+    """The counts so far."""
     before: dict[int, InterpretedProfile] = field(default_factory=dict)
     """The profiles it touched, as they were before it."""
     created: set[int] = field(default_factory=set)
@@ -177,7 +177,7 @@ class Interpreter:
     rules: Rules
     """The identity rules in force."""
     priority: str = "rank"
-    """How source priority is read: rank or first-writer (design.md R1)."""
+    """The reading of source priority: rank or first-writer (design.md R1)."""
     secret: str = ""
     """The store's secret, which MPIDs are made from."""
     calculated: frozenset[str] = frozenset()
@@ -191,7 +191,7 @@ class Interpreter:
     mpids: set[int] = field(default_factory=set)
     """The MPIDs in use in any environment; none of them is made again."""
     arrivals: int = 0
-    """How many rows have arrived."""
+    """The number of rows that have arrived."""
     ever: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     """The identities (type, key) that a profile has had at the end of an import."""
     suppressed: dict[int, Suppressed] = field(default_factory=dict)

@@ -43,7 +43,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class WayOfReading:
-    """How an import read its content."""
+    """The way in which an import read its content."""
 
     parts: tuple[tuple[str, str], ...]
     """Each of WAYS, and its value as text."""
@@ -68,9 +68,9 @@ class EarlierImport:
     number: int
     """The number of the import."""
     way: WayOfReading
-    """How it read the content."""
+    """The way in which it read the content."""
     applied: int
-    """How many rows it applied."""
+    """The number of rows that it applied."""
     path: str
     """The path of the content then."""
 

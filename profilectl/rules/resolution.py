@@ -133,9 +133,9 @@ class Decision:
     removed: list[tuple[int, str, str]] = field(default_factory=list)
     """The identities that profiles lost: (profile, type, key)."""
     moved: int = 0
-    """How many identities went from one profile to another."""
+    """The number of identities that went from one profile to another."""
     replaced: int = 0
-    """How many values a newer value of the same type replaced."""
+    """The number of values that a newer value of the same type replaced."""
     codes: list[str] = field(default_factory=list)
     """The warnings on the row."""
 

@@ -16,9 +16,9 @@ from profilectl.rules.text.values import Number, Value
 
 DAY_MS = 24 * 60 * 60 * 1000
 WAITING_MS = 7 * DAY_MS
-"""How long an erasure waits and may be cancelled, unless it skips the waiting."""
+"""The time for which an erasure waits and may be cancelled, unless it skips the waiting."""
 KEPT_MS = 365 * DAY_MS
-"""How long the record of a request is kept after it was answered."""
+"""The time for which the record of a request is kept after it was answered."""
 MOST_IDENTITIES = 50
 EXTENSION = "opendsr.mparticle.com"
 VERSION = "3.0"
@@ -54,7 +54,7 @@ class SubjectRequest:
     regulation: str
     """The regulation that it rests on, one of REGULATIONS."""
     submitted_ms: int
-    """When it was submitted, as it says itself."""
+    """The time at which it was submitted, as the request states it."""
     identities: tuple[tuple[str, str], ...]
     """The identities of the person: (type or mpid, value)."""
     skip_waiting: bool

@@ -35,7 +35,7 @@ def store_name(secret: str) -> str:
 
 
 def must_exist(path: Path) -> None:
-    """Raise StoreGone where there is no store, before anything is made beside it."""
+    """Raise StoreGone if there is no store, before anything is made beside it."""
     if not path.exists() and not path.is_symlink():
         raise StoreGone(
             f"there is no store at {path}", "import a file to make one, or name it with --store"

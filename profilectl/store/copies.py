@@ -28,7 +28,7 @@ from profilectl.store.store import DISK_FAILED
 from profilectl.store.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
-"""How many bytes are copied at once."""
+"""The number of bytes that are copied at once."""
 FICLONE = 0x40049409
 """The request of Linux by which one file takes over another's blocks."""
 NOT_IN_KERNEL = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -151,7 +151,7 @@ def copy_for_reading(
 def signature_of(path: Path) -> tuple[object, ...]:
     """Return the marks that change with a store: its file, times and size, and those of its log.
 
-    Raises OSError where there is no store.
+    Raises OSError if there is no store.
     """
     file = path.stat()
     try:
@@ -163,7 +163,7 @@ def signature_of(path: Path) -> tuple[object, ...]:
 
 
 def _copy_blocks(source: Path, target: Path) -> None:
-    """Copy a file within the kernel; sharing its blocks, where the file system can."""
+    """Copy a file within the kernel, by sharing its blocks if the file system can."""
     with (
         source.open("rb") as content,
         os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out,
@@ -175,7 +175,7 @@ def _copy_blocks(source: Path, target: Path) -> None:
 
 
 def _copy_in_kernel(content: BinaryIO, out: BinaryIO) -> None:
-    """Copy a file's bytes without reading them here, where the system can; else by reading."""
+    """Copy a file's bytes without reading them here, if the system can; else by reading."""
     if not hasattr(os, "copy_file_range"):  # macOS
         shutil.copyfileobj(content, out, BLOCK)
         return

@@ -44,7 +44,7 @@ def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
 
 
 def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return one feed. Raises UsageError where there is none of that name."""
+    """Return one feed. Raises UsageError if there is none of that name."""
     for feed in feeds_of(path, wait_s=wait_s):
         if feed["name"] == name:
             return feed
@@ -54,7 +54,7 @@ def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
 def add_feed(
     path: Path, name: str, source: str, protection: str, partner: str | None, *, wait_s: float = 0
 ) -> None:
-    """Register a feed. Raises InputRefused where the name is taken."""
+    """Register a feed. Raises InputRefused if the name is taken, UsageError for wrong options."""
     if partner and source != "partner":
         raise UsageError("--partner goes with --source partner")
     if not name.strip():

@@ -75,11 +75,11 @@ class _ImportRow(NamedTuple):
     finished_ms: int
     """When it was committed."""
     made_by: str | None
-    """Who ran it; None: an older version did not write it down."""
+    """The person who ran it; None: an older version did not write it down."""
     undone_ms: int | None
     """When it was undone."""
     undone_by: str | None
-    """Who undid it."""
+    """The person who undid it."""
     first_arrival: int
     """The arrival of its first row."""
     needs: list[int] | None
@@ -87,7 +87,7 @@ class _ImportRow(NamedTuple):
     report: str
     """Its report, as JSON."""
     request: str | None
-    """What it was asked to do, as JSON."""
+    """Its request, as JSON; None: an older version did not write it down."""
 
 
 def history_of(store: OpenStore) -> list[PastImport]:
@@ -126,7 +126,7 @@ def history_of(store: OpenStore) -> list[PastImport]:
 
 
 def import_numbered(store: OpenStore, number: int) -> PastImport:
-    """Return one import. Raises UsageError where there is none of that number."""
+    """Return one import. Raises UsageError if there is none of that number."""
     pasts = history_of(store)
     for past in pasts:
         if past.number == number:
@@ -148,7 +148,7 @@ def rejects_again(store: OpenStore, number: int, path: Path) -> list[str]:
     """Write the rejects of an import to a file, if there is no such file; return a sentence on it.
 
     The import may have been killed after its commit and before it wrote them. Raises InputRefused
-    where the file cannot be written.
+    if the file cannot be written.
     """
     if path.exists() or not store.scratch.row(REJECTED, {"number": number})[0]:
         return []

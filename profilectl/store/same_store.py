@@ -38,7 +38,7 @@ STORE_ID = "select value from store.meta where name = 'store_id'"
 BLOCKS = "greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block"
 LAST_BLOCK = "select max(block) from storage"
 TOGETHER = 50
-"""How many tables are looked at with one statement."""
+"""The number of tables that are looked at with one statement."""
 _STORE_IDS: dict[Path, str] = {}
 """The path of a store -> the id that it must have."""
 _OPENED: dict[Path, tuple[int, int]] = {}

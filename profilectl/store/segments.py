@@ -72,7 +72,7 @@ class Segment:
     last_import: int
     """The newest import in it."""
     rows: int
-    """How many rows it has."""
+    """The number of its rows."""
     tables: tuple[str, ...]
     """The kinds of tables it has: row, index, mpid, loose, blocked, blocked_loose, rest, event."""
     identities: tuple[str, ...]

@@ -14,7 +14,7 @@ from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 
 KEEP_IMPORTS = 8
-"""How many of the last imports keep segments of their own, so that they can be undone.
+"""The number of the last imports that keep segments of their own, so that they can be undone.
 
 The setting is history.keep.
 """
@@ -29,9 +29,9 @@ class Settings:
     priority: str
     """The reading of source priority: rank or first-writer (design.md R1)."""
     reading: Reading
-    """How batches are read: limits, placeholders, purposes of consent."""
+    """The settings that batches are read by: limits, placeholders, purposes of consent."""
     keep_imports: int
-    """How many of the last imports keep segments of their own."""
+    """The number of the last imports that keep segments of their own."""
     stated: dict[str, Any]
     """The settings that somebody set, by name, without the defaults."""
 

@@ -100,7 +100,7 @@ def case(condition: str, value: str, otherwise: str = "null") -> str:
 
 
 def or_else(value: str, otherwise: str) -> str:
-    """Return the SQL of a value, and of another one where it is null."""
+    """Return the SQL of a value, or of another one if it is null."""
     return f"coalesce({value}, {otherwise})"
 
 

@@ -30,14 +30,14 @@ from pathlib import Path
 WORD = "server.json"
 """The file in which a server says who it is."""
 QUESTION = "ask-"
-"""How the name of a question begins."""
+"""The beginning of the name of a question."""
 PLACE = ".snapshot"
-"""How the name of the folder of a server ends."""
+"""The end of the name of a server's folder."""
 MOST_FOLDERS = 100
 MOST_BYTES = 4096
 MOST_QUESTIONS = 1000
 WAIT_S = 30.0
-"""How long a process that erased somebody waits for servers by default, in seconds."""
+"""The time for which a process that erased somebody waits for servers by default, in seconds."""
 LOOK_S = 0.02
 """The pause between two looks for an answer, in seconds."""
 ADDRESS = re.compile(r"http://[0-9A-Za-z.:\[\]%_-]{1,200}")
@@ -111,7 +111,7 @@ class _Asked:
     question: Path | None
     """The question that was put there; None: none could be put."""
     teller: Teller = field(default_factory=Teller)
-    """Who it is."""
+    """The server."""
 
     def tells(self) -> bool:
         """Return whether the server lives and has not answered yet."""

@@ -230,7 +230,7 @@ class CriteriaNode(Protocol):
     children: Sequence[Any]
     """The nodes and tokens below it; None for an optional one that is not there."""
     meta: Placed
-    """Where it is."""
+    """Its place in the expression."""
 
 
 class _Wrong(CriterionFault):

@@ -54,7 +54,7 @@ class AudienceConnection:
     identities: tuple[str, ...] | None = None
     """The types of identities that go, in the order of identity.TYPES; None: of users, all."""
     hash: str = ""
-    """How identities are hashed, one of HASHES; empty: they go as they are."""
+    """The hash of identities, one of HASHES; empty: they go as they are."""
     phone: str = "e164"
     """The form of a phone number that is hashed, one of PHONES."""
     attributes: tuple[str, ...] = ()

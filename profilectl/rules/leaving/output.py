@@ -25,7 +25,7 @@ class OutputType:
     secret: str
     """The credentials it takes from the environment or a file, in words."""
     says: str
-    """What it does, in words."""
+    """Its description, in words."""
 
 
 # fmt: off

@@ -34,7 +34,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RetellingManner:
-    """How a profile becomes batches."""
+    """The manner in which a profile becomes batches."""
 
     times: bool = True
     """Whether batches state their times; if not, one batch of a device does for both its times."""
@@ -53,7 +53,7 @@ class RetellingManner:
     attributes: int = 100
     """The most attributes of a batch."""
     judging: Judging = JUDGING
-    """Which values are nobody's identity."""
+    """The values that are nobody's identity."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from profilectl.rules.text.presence import EMPTY
 from profilectl.rules.text.values import MARK
 
 _SHORT_ENOUGH = 15
-"""How many digits a double always holds."""
+"""The number of digits that a double always holds."""
 _FAR = 999
 """Beyond this magnitude a double holds no number at all."""
 SIGNS = {"equals": "=", "less": "<", "at_most": "<=", "more": ">", "at_least": ">="}

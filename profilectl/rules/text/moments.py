@@ -93,7 +93,7 @@ def moment_of(text: str) -> Moment | None:
 
 
 AHEAD_MS = 366 * DAY_MS
-"""How far ahead of now a time may lie: a year, the longest there is (design.md R22)."""
+"""The farthest that a time may lie ahead of now: a leap year (design.md R22)."""
 
 
 def latest_ms(now_ms: int) -> int:
@@ -141,7 +141,7 @@ class Days:
     """A span of one or more times 24 hours."""
 
     count: int
-    """How many times 24 hours."""
+    """The number of times 24 hours."""
 
     @property
     def ms(self) -> int:

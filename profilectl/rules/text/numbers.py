@@ -27,7 +27,7 @@ class Quantity:
     sign: int
     """-1, 0 or 1."""
     magnitude: int
-    """How many digits stand before the point; negative if noughts follow the point."""
+    """The number of digits before the point; negative if noughts follow the point."""
     digits: str
     """The digits without noughts at either end; empty for zero."""
 

@@ -25,11 +25,11 @@ type, in JSON.
 DISTINCT = 3
 """A value with fewer distinct letters and digits (000000, xxxxxxx) may be anybody's too."""
 DIGITS = range(7, 18)
-"""How many digits a phone number has; fewer say nothing without their type."""
+"""The numbers of digits that a phone number may have; fewer say nothing without their type."""
 PHONES = ("mobile_number", "phone_number_2", "phone_number_3")
 MPID = "mpid"
 ROUNDS = 4
-"""How many times a text may have been put into another as a string."""
+"""The most layers of writing on a text: it may be a string within a string (DECODERS)."""
 LONG = 64 * 1000
 """A text of this many characters may have been cut within a value (importing/stage/staged.py:
 RAW_SHOWN).
@@ -50,7 +50,7 @@ _ENDING = re.compile(
     r"\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|gz|zst|zip|gpg|pgp|toml|xlsx?|pdf|html?|log|bak"
     r"|rejects)\b"
 )
-"""What follows an address in the name of a file, and is no part of its domain."""
+"""The endings of file names, which are no part of the domain of an address before them."""
 DELIMITERS = ",;|\t"
 _BEFORE_EMAIL = frozenset("._+-")
 
