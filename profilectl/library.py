@@ -283,7 +283,7 @@ def _exact(number: Number) -> int | Decimal | Number:
 
 
 def _plain(value: Value) -> PlainValue:
-    """Return a value as Python has it; no digit of a number is lost."""
+    """Return a value as a plain value of Python; no digit of a number is lost."""
     if isinstance(value, Number):
         return _exact(value)
     if isinstance(value, dict):

@@ -91,7 +91,7 @@ class Reading:
 
 
 class Remark(NamedTuple):
-    """A code on a row that may be used all the same."""
+    """A code on a row that can be used in spite of it."""
 
     code: str
     """The code, one of codes.CODES."""

@@ -41,7 +41,7 @@ read in any case (kind_in).
 NO_NAME = ("", "")
 """The name of the device of batches that state no id."""
 NOBODYS = frozenset(caseless(text) for text in PLACEHOLDERS)
-"""Texts that name no device, such as the zeros that every phone sends that may not be tracked."""
+"""Texts that name no device, such as the zeros of every phone that may not be tracked."""
 
 _guid = re.compile(GUID)
 

@@ -50,8 +50,8 @@ BECAME: dict[str, str] = {
 # fmt: on
 
 PROCESSED = tuple(level.code for level in PROTECTIONS.values() if level.code)
-"""The codes of dropped rows that were processed all the same; a repeated request and a row of an
-erased person were not.
+"""The codes of dropped rows that count as processed; a repeated request and a row of an erased
+person do not.
 """
 DEFAULT_PROTECTION = "create-and-update"
 DEFAULT_SOURCE = "custom-feed"
@@ -157,9 +157,9 @@ def computed(
 ) -> frozenset[str]:
     """Return the names of calculated attributes that a feed may not set (domain.md 6.3).
 
-    They are those of its workspace. An account feed may not set those that every workspace
-    calculates. An attribute that only some of them calculate is kept: it is masked there, and seen
-    in the others.
+    A feed may not set those of its workspace, and an account feed those that every workspace
+    calculates. An attribute of the account that only some workspaces calculate is kept: it is
+    masked there, and seen in the others.
 
     calculated: workspace -> names of calculated attributes.
     """

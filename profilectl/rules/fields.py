@@ -26,7 +26,7 @@ _EXACT_FLOAT = 2**53
 class UnusableRow(ValueError):
     """A row that cannot be used.
 
-    code: why, one of codes.CODES. detail: what else there is to say.
+    code: one of codes.CODES. detail: the particulars.
     """
 
     def __init__(self, code: str, detail: str = "") -> None:

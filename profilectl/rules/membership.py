@@ -99,7 +99,7 @@ def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = 
     Opted-out people are barred, and people whom the criteria leave out by the consent in force
     alone (settled).
 
-    barred_from: the audiences, of those the criteria refer to, that the person may not be in.
+    barred_from: the audiences that the criteria refer to and that the person may not be in.
     """
     return opted_out(person.events) or settled(tree, consents(person.rest), barred_from) is False
 
@@ -139,8 +139,8 @@ def doubtful(
     If so, and if consent does not settle the outcome, a new statement is a reason to evaluate all
     criteria again.
 
-    states: the consent in force. doubted: the audiences, of those the criteria refer to, whose
-    criteria have such a test. outcome: the outcome that membership asks of the criteria.
+    states: the consent in force. doubted: the audiences that the criteria refer to and for which
+    this function is true. outcome: the outcome that membership asks of the criteria.
     """
     match tree:
         case All() | AnyOf():

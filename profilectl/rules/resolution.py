@@ -317,7 +317,7 @@ def _eligible_among(
 def _eligible(profile: int, claimed: Mapping[str, str], *, records: Records, rules: Rules) -> bool:
     """Return whether a row with these identities may find a profile (domain.md 4.2).
 
-    Login and immutable protection: a profile with such identities is found by one of them only.
+    A profile with login identities is found only by one of them, and likewise with immutable ones.
     """
     for guarded in (rules.immutable, rules.login):
         own = [(kind, key) for kind in guarded for key in records.values(profile, kind)]

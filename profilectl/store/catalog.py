@@ -208,7 +208,7 @@ def _foreign(
 
 
 def shown(name: str) -> str:
-    """Return a name out of a store as a message has it: in quotes, inert and not too long."""
+    """Return a name from a store for a message: in quotes, harmless on a terminal, not too long."""
     text = "".join(
         letter if letter.isprintable() and letter not in '"\\' else f"\\u{ord(letter):04x}"
         for letter in name[:80]
@@ -305,7 +305,7 @@ def _as_wide(kind: str, expected: str | None) -> bool:
 
 
 def _of_kind(kind: str, column: str) -> str | None:
-    """Return the type of a column of identities or attributes; None: the table has none such."""
+    """Return the type of a column of identities or attributes, or None if it is no such column."""
     if kind in IDENTITIES and column.startswith("i_") and column[2:] in CODE:
         return "VARCHAR"
     return "VARCHAR" if kind in ATTRIBUTES and re.fullmatch(r"a(0|[1-9][0-9]*)", column) else None

@@ -317,7 +317,7 @@ def check_meant(store: OpenStore, subject: str, workspace: str) -> None:
 
 
 def check_workspace(store: OpenStore) -> None:
-    """Check that the workspace that --workspace names is one. Raises UsageError."""
+    """Check that the workspace that --workspace names exists. Raises UsageError."""
     workspaces = workspaces_of(store.feeds())
     if store.workspace is not None and workspaces and store.workspace not in workspaces:
         raise no_workspace(store.workspace, workspaces)

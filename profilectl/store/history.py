@@ -135,7 +135,7 @@ def import_numbered(store: OpenStore, number: int) -> PastImport:
 
 
 def no_import(number: int | str, numbers: Sequence[int]) -> UsageError:
-    """Return the error for an import that never was; `numbers` are those that are."""
+    """Return the error for an import that never existed; `numbers` are those of all imports."""
     ends = dict.fromkeys((min(numbers), max(numbers))) if numbers else ()
     listed = f"{' to '.join(map(str, ends))}; " if numbers else ""
     alone = "" if numbers else ", and no other"

@@ -232,7 +232,7 @@ def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
 
 
 def _put_new(new_store: Path, path: Path) -> bool:
-    """Give a new file its name for good, unless there is one of that name by now.
+    """Give a new file its name, unless another process has made a file of that name meanwhile.
 
     Return whether it did.
     """

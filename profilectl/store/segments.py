@@ -107,7 +107,7 @@ def write_table(scratch: Scratch, table: str, kind: str, rows: str) -> None:
 
 
 def of_each(segments: Sequence[Segment], kind: str, columns: str, clause: str = "") -> list[str]:
-    """Return the SELECTs of some columns of a kind of table, one for each segment that has it."""
+    """Return the SELECTs of columns of a kind of table, one for each segment that has the table."""
     return [
         select(columns, segment.table(kind), clause)
         for segment in segments

@@ -222,7 +222,7 @@ class OpenStore:
     def calculated(self, workspace: str | None = None) -> list[str]:
         """Return the names of the calculated attributes that are no drafts.
 
-        They are those of one workspace, or of all.
+        With `workspace` only its own are returned; None: all.
         """
         return sorted(
             name

@@ -369,9 +369,9 @@ def attribution_field(name: str) -> CriterionField:
 def field_of(name: str) -> CriterionField:
     """Return the field that a name means, read like a column of an import (field_named).
 
-    It is an identity type in any spelling of domain.md 3, else an attribute;
-    `user_attributes.email` is that attribute all the same. `device_info.` and `attribution_info.`
-    begin the names of those fields. Raises CriterionFault.
+    A name is that of an identity type in any spelling of domain.md 3, else of an attribute;
+    `user_attributes.email` is the attribute email. Names of fields of a device begin with
+    `device_info.`, those of the attribution with `attribution_info.`. Raises CriterionFault.
     """
     try:
         column = field_named(name)

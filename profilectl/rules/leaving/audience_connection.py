@@ -87,9 +87,9 @@ class AudienceConnection:
 
 
 def is_of_audience(name: str, table: object) -> bool:
-    """Return whether a connection of the configuration is one of an audience.
+    """Return whether a connection of the configuration connects an audience, and not a feed.
 
-    Raises UsageError if it is one of a feed too, or of neither.
+    Raises UsageError if it names both, or neither.
     """
     if not isinstance(table, Mapping):
         return False

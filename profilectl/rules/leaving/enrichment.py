@@ -333,9 +333,10 @@ def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Ou
 
 
 def handed_over(has: HandedOver | None, arrival: int, document: Mapping[str, Value]) -> HandedOver:
-    """Return the attributes that an output has once it took a batch as it left.
+    """Return the attributes that an output has after it took a batch.
 
-    has: the attributes it had before; it is returned as it is if the batch changed nothing.
+    document: the batch as it left. has: the attributes it had before; it is returned as it is if
+    the batch changed nothing.
     """
     names = document.get("deleted_user_attributes")
     deleted = frozenset(map(str, names)) if isinstance(names, list) else frozenset[str]()

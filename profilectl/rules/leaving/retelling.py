@@ -398,7 +398,7 @@ class _Devices:
     def name(self, parts: Sequence[RetoldBatch]) -> None:
         """Have batches without a user identity name a device, so that an import finds the person.
 
-        They name it by its stamp if there is one, which says nothing of when it was seen.
+        A stamp is preferred, because a batch with a stamp alone changes no time of the device.
         """
         named = [device for device in self.devices if device.ids]
         if not named:

@@ -71,5 +71,5 @@ def quantity(text: str) -> Quantity:
 
 
 def quantity_of(value: object) -> Quantity | None:
-    """Return the number that a value is, a number or a text that is one; None for anything else."""
+    """Return the number in a value, a JSON number or a text; None if it has another form."""
     return quantity(value) if isinstance(value, str) and _value.fullmatch(value) else None

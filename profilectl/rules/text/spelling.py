@@ -119,7 +119,7 @@ def digits_of(value: str) -> str:
 def phone_in(kind: str, value: str) -> str | None:
     """Return the digits of a value that is a phone number, else None.
 
-    A value is one by its type or, if that is ANY, by how it is written.
+    Its type decides or, if that is ANY, its spelling.
     """
     is_phone = kind in PHONES or (
         kind == ANY and re.fullmatch(r"[+0-9 ().\-/]+", value) is not None

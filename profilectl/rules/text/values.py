@@ -96,10 +96,10 @@ def whole(number: int) -> Number:
 
 
 class NotJson(ValueError):
-    """A text that is not JSON as RFC 8259 has it.
+    """A text that is not JSON by RFC 8259.
 
-    code: why, as codes.py has it. detail: what is wrong. position: the place in the text from 0, or
-    None if it is not known.
+    code: one of codes.CODES. detail: the fault. position: its place in the text from 0, or None if
+    that is not known.
     """
 
     def __init__(self, code: str, detail: str, position: int | None = None) -> None:
