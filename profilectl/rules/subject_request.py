@@ -183,6 +183,7 @@ def _time_ms(text: str, title: str) -> int:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise InputRefused(f"{title} must be a time such as 2026-11-23T18:30:00Z") from None
+    # A time without an offset is in UTC.
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 

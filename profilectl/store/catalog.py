@@ -219,6 +219,7 @@ def shown(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _parsed(sql: str) -> list[Column] | str:
     """Return the columns that a statement declares, or the part that no table of ours has."""
+    # DuckDB writes these statements itself, from its catalog, so they all have one form.
     inside = sql.partition("(")[2].removesuffix(");")
     columns = []
     for part in inside.split(", "):

@@ -462,6 +462,7 @@ def _check_outputs(wanted_outputs: Sequence[Output]) -> None:
                 "for example https://s2s.us1.mparticle.com",
             )
         if TYPES[output.type].secret:
+            # Names that differ in other characters only have the same variables (output.variable).
             before = by_variable.setdefault(variable(name, ""), name)
             if before != name:
                 raise UsageError(

@@ -100,6 +100,7 @@ def history_of(store: OpenStore) -> list[PastImport]:
         imported = _ImportRow(*row)
         report = json.loads(imported.report)
         number = imported.number
+        # An import whose rows were laid together with others can no longer be undone.
         own = not any(
             segment.first_import <= number <= segment.last_import for segment in laid_together
         )

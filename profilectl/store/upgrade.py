@@ -232,6 +232,7 @@ def _events_apart(scratch: Scratch, store: OpenStore) -> None:
 def _take_events_out(scratch: Scratch, segment: Segment) -> None:
     rest_table = segment.table("rest")
     events, remaining = [], []
+    # Events of a batch, and the cells of an event in a flat row (`events.data...`).
     with_events = select("profile, arrival, rest", rest_table, "where contains(rest, '\"events')")
     for profile, arrival, text in scratch.rows(with_events):
         document = parse_json(text)

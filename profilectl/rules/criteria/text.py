@@ -264,7 +264,7 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
             if not depth:
                 start, end = opened + 1, piece.start()
                 conditions[opened] = text[start:end]
-                # A character that no text has: CONDITION in the grammar is a run of it.
+                # A character for private use: CONDITION in the grammar is a run of it.
                 blanked = blanked[:start] + "\ue000" * (end - start) + blanked[end:]
                 opened = -1
     if opened >= 0:

@@ -276,6 +276,7 @@ def _literal(tree: ParsedNode) -> Literal:
         return Literal(_unquoted(token))
     if tree.data == "number":
         return Literal(str(token), number=True)
+    # A boolean is compared as text, as a value is (text_of).
     return Literal(str(token).lower())
 
 

@@ -160,6 +160,7 @@ class Connection:
         if not self.active:
             table["active"] = False
         if self.sampling != 100:
+            # As text if it has a fraction: JSON has no Decimal.
             is_whole = self.sampling == int(self.sampling)
             table["sampling"] = int(self.sampling) if is_whole else str(self.sampling)
         if self.attributes:
@@ -294,6 +295,7 @@ class _Filter:
         attributes = data.get("custom_attributes")
         if not isinstance(attributes, dict):
             return dict(event)
+        # The name of the feed is never filtered (domain.md 12).
         dropped = off.event_attributes.get(kind, {}).get(name, frozenset())
         passing = {
             key: value

@@ -117,6 +117,7 @@ def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
     """Return the identities of a device, or its earlier ones, by type. Raises UnusableRow."""
     identities: dict[str, Value] = {}
     for key, value in _object(device, name).items():
+        # `identities` has one text of each type, `earlier` a list of them.
         texts = value if isinstance(value, list) else [value]
         fits = isinstance(value, list) == (name == "earlier")
         if not fits or not all(isinstance(text, str) for text in texts):

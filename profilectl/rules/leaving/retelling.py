@@ -388,6 +388,7 @@ class _Devices:
 
     def within(self, start: int | None, end: int | None) -> list[RetoldBatch]:
         """Return all steps, their times moved into the span in which the profile was seen."""
+        # A time outside would change when the profile itself was first or last seen.
         for part in self.parts:
             at_ms = start if part.at_ms is None else part.at_ms
             if at_ms is not None and start is not None and end is not None:

@@ -35,6 +35,7 @@ def kind_named(name: str) -> str:
 
     name: the SQL of the member's name.
     """
+    # As identity.type_named reads a name: case does not count, blanks and dashes are underscores.
     plain = f"replace(replace(lower(trim({name}, {quote_text(WHITE_SPACE)})), ' ', '_'), '-', '_')"
     kinds = [kind for kind in TYPES if kind.device and kind.name != "mp_deviceid"]
     cases = " ".join(
@@ -50,6 +51,7 @@ def id_text(text: str, string: str) -> str:
 
     text: the SQL of the JSON. string: the SQL of the text in it, if it is a string.
     """
+    # A number names a device only if it has digits alone (device._names).
     return (
         f"case when starts_with({text}, '\"') then lower({string})"
         f" when regexp_full_match({text}, '[0-9]+') then {text} end"

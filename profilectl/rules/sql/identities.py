@@ -136,6 +136,7 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     It has 128 bits, so that two identities never share one. Its function, md5, is one that every
     engine computes alike (hash_of is the same in Python).
     """
+    # The type is part of the text: one value of two types has two hashes.
     prefix = quote_text(f"{secret}:{CODE[kind]}:")
     return f"md5_number({prefix} || {environment} || ':' || {key})"
 

@@ -136,6 +136,7 @@ def passes(text: str, operator: str, operands: Sequence[Operand], now_ms: int) -
         if all(isinstance(operand, str) for operand in operands):
             listed = ", ".join(quote_text(caseless(str(operand))) for operand in operands)
             return definite(f"lower({text}) in ({listed})")
+        # Numbers one by one: each is compared exactly, as a number and not as text.
         tests = (passes(text, "equals", [operand], now_ms=now_ms) for operand in operands)
         return "(" + " or ".join(tests) + ")"
     if isinstance(operands[0], Moment | Days):
@@ -168,6 +169,7 @@ def _number_passes(text: str, operator: str, limits: Sequence[Decimal]) -> str:
         number = quantity(str(limit))
         exact = number_compared(text, sign, number)
         tests.append(by_double(text, sign, number, exact=exact))
+    # Only texts of this form are numbers: a cast to double would take `inf` and `nan` too.
     return f"case when regexp_full_match({text}, '{NUMBER}') then {' and '.join(tests)} end"
 
 
