@@ -154,7 +154,7 @@ def read_config(path: Path) -> Declared:
 
 
 def _document(path: Path) -> dict[str, object]:
-    """Read a file as TOML; no number loses a digit."""
+    """Read a file as TOML; no number loses a digit. Raises InputRefused."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
@@ -170,7 +170,7 @@ def _document(path: Path) -> dict[str, object]:
 
 
 def _named(path: Path, document: Mapping[str, object], section: str) -> dict[str, object]:
-    """Return the tables of a section by name."""
+    """Return the tables of a section by name. Raises InputRefused."""
     tables = document.get(section, {})
     if not isinstance(tables, dict):
         raise InputRefused(f"{path}: {section} must be sections: [{section}.NAME]")
@@ -344,6 +344,7 @@ def _check_paths(store: OpenStore, declared: Declared) -> None:
     """Refuse an output that would be written over the store, its log or another output.
 
     Several jsonl outputs may share a file; a csv file holds one audience's list.
+    Raises InputRefused.
     """
     own = os.path.realpath(store.path)
     files: dict[str, Output] = {}
@@ -367,7 +368,10 @@ def _check_paths(store: OpenStore, declared: Declared) -> None:
 
 
 def _check_workspaces(store: OpenStore, declared: Declared) -> None:
-    """Refuse a definition for a workspace that no feed belongs to, if there are others."""
+    """Refuse a definition for a workspace that no feed belongs to, if there are others.
+
+    Raises InputRefused.
+    """
     workspaces = workspaces_of([*store.feeds(), *declared.feeds])
     defined = [
         *((f"calculated.{entry.name}", entry.workspace) for entry in declared.calculated),

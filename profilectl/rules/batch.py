@@ -364,7 +364,7 @@ def _check_fields(fields: dict[str, Value], reading: Reading) -> list[Remark]:
     """Check the fields that are kept for later, as far as the platform's schema says.
 
     Takes out consent to purposes that are not defined, and returns a remark on each. Raises
-    Unusable.
+    UnusableRow.
     """
     for name, value in fields.items():
         if not isinstance(value, KEPT_FIELDS[name]) or (

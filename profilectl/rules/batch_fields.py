@@ -162,7 +162,7 @@ def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> 
 
 
 def _dotted(name: str, root: str, member: str) -> BatchField:
-    """Return the meaning of a dotted name that begins with a Batch field."""
+    """Return the meaning of a dotted name that begins with a Batch field. Raises UnusableRow."""
     if root == "user_attributes":
         if not member:
             raise UnusableRow("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")

@@ -119,7 +119,7 @@ def _checked_list(value: object, name: str, title: str) -> list[str]:
 
 
 def _types(names: list[str], name: str, title: str) -> list[str]:
-    """Return the identity types that a setting lists."""
+    """Return the identity types that a setting lists. Raises InputRefused."""
     types = []
     for listed in names:
         kind = type_named(listed)
@@ -143,7 +143,10 @@ def _check_placeholders(entries: list[str], name: str, title: str) -> None:
 
 
 def _check_flags(settings: Mapping[str, object], title: str) -> None:
-    """Check login, unique, immutable and the hierarchy against the strategy (domain.md 4.2)."""
+    """Check login, unique, immutable and the hierarchy against the strategy (domain.md 4.2).
+
+    Raises InputRefused.
+    """
     strategy = str(settings.get("identity.strategy", "default"))
     row = STRATEGIES[strategy]
     lists = {

@@ -111,7 +111,7 @@ def _check_names(fields: Iterable[str], names: tuple[str, ...], title: str) -> N
 
 
 def _extension(fields: Mapping[str, Value], title: str) -> Mapping[str, Value]:
-    """Return the platform's extension of a request."""
+    """Return the platform's extension of a request. Raises InputRefused."""
     extensions = _object(fields.get("extensions", {}), f"{title}: extensions")
     own_title = f"{title}: extensions.{EXTENSION}"
     extension = _object(extensions.get(EXTENSION, {}), own_title)
@@ -135,7 +135,10 @@ def _callbacks(fields: Mapping[str, Value], title: str) -> tuple[str, ...]:
 def _all_identities(
     fields: Mapping[str, Value], extension: Mapping[str, Value], title: str
 ) -> dict[str, str]:
-    """Return the identities of a request and of its extension: type or mpid -> value."""
+    """Return the identities of a request and of its extension: type or mpid -> value.
+
+    Raises InputRefused.
+    """
     own_title = f"{title}: subject_identities"
     identities = {
         **_identities(fields.get("subject_identities", {}), own_title),
@@ -188,7 +191,10 @@ def _time_ms(text: str, title: str) -> int:
 
 
 def _identities(value: Value, title: str, *, in_extension: bool = False) -> dict[str, str]:
-    """Return identities: type -> value; those of the extension may be an mpid."""
+    """Return identities: type -> value; those of the extension may be an mpid.
+
+    Raises InputRefused.
+    """
     identities: dict[str, str] = {}
     for name, identity in _object(value, title).items():
         kind = type_named(name)

@@ -260,7 +260,7 @@ def _odd_column(path: Path, name: str, column: Column) -> StoreUnusable:
 
 
 def _check_fixed(path: Path, name: str, columns: list[Column] | str, fixed: list[Column]) -> None:
-    """Check the columns of a table of schema.sql."""
+    """Check the columns of a table of schema.sql. Raises StoreUnusable."""
     if isinstance(columns, str):
         raise _odd_part(path, name, columns)
     for column, ours in zip(columns, fixed, strict=False):
@@ -279,7 +279,7 @@ def _check_fixed(path: Path, name: str, columns: list[Column] | str, fixed: list
 
 
 def _check_segment(path: Path, name: str, columns: list[Column] | str, kind: str) -> None:
-    """Check the columns of a segment's table."""
+    """Check the columns of a segment's table. Raises StoreUnusable."""
     if isinstance(columns, str):
         raise _odd_part(path, name, columns)
     types = {column.name: column.type for column in columns}

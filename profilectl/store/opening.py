@@ -184,7 +184,7 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
 def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all.
 
-    Another process may make it at the same time.
+    Another process may make it at the same time. Raises StoreUnusable.
     """
     try:
         with (

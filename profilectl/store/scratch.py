@@ -252,7 +252,6 @@ def may_write_beside(path: Path) -> bool:
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
-# The names under which other packages import these two.
 private_folder, unwritable = folder_beside, not_writable
 
 

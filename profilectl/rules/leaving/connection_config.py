@@ -197,7 +197,7 @@ def consent_rules(title: str, table: Mapping[str, object]) -> list[tuple[Purpose
 
 
 def _points(title: str, table: object) -> Points:
-    """Read data points."""
+    """Read data points. Raises UsageError."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{title} must be a table", f"of {', '.join(POINTS)}")
     for kind in table:

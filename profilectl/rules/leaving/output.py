@@ -149,7 +149,7 @@ def _check_keys(
 
 
 def _place(table: Mapping[str, object], kind: str, title: str) -> str:
-    """Return the path, URL or host of an output."""
+    """Return the path, URL or host of an output. Raises UsageError."""
     key = TYPES[kind].place
     place = table.get(key)
     if not isinstance(place, str) or not place.strip():

@@ -140,7 +140,10 @@ def parse_json(text: str) -> Value:
 
 
 def parse_json_at(text: str, start: int) -> tuple[Value, int]:
-    """Read the JSON value that begins at a position; return it and the position after it."""
+    """Read the JSON value that begins at a position; return it and the position after it.
+
+    Raises NotJson.
+    """
     try:
         value, end = _decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -198,7 +201,10 @@ def _placed(error: NotJson, text: str, start: int) -> NotJson:
 
 
 def _check_characters(value: Value) -> None:
-    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely."""
+    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely.
+
+    Raises NotJson.
+    """
     if isinstance(value, str):
         if "\0" in value:
             raise NotJson("NUL_CHARACTER", "\\u0000 in a string")
