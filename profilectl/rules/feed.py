@@ -123,6 +123,7 @@ def meaning_of(source: str) -> str:
     That is its rank, and the source whose values they beat next (design.md R7).
     """
     rank = SOURCES[source].rank
+    # Partners and warehouses share a rank, so several sources may come next.
     below = min((kind.rank for kind in SOURCES.values() if kind.rank > rank), default=None)
     beaten = [VALUES_OF[name] for name in FEED_SOURCES if SOURCES[name].rank == below]
     beats = (

@@ -401,6 +401,7 @@ def looks_like_nothing(kind: str, value: str) -> bool:
     It does if it is a placeholder, has few distinct characters, or has a word of MARKS.
     """
     text = display(value).lower()
+    # The domain of an address says nothing of the person.
     local = text.partition("@")[0] if BY_NAME[kind].shape == "email" else text
     letters = "".join(letter for letter in local if letter.isalnum())
     bare = "".join(letter for letter in letters if letter.isalpha())

@@ -34,6 +34,7 @@ order by name
 PUT_CALCULATION = "insert into store.calculation values ($name, $definition, $now, null)"
 DROP_CALCULATION = "delete from store.calculation where name = $name"
 DROP_CALCULATED = "delete from store.calculated where name = $name"
+# Without filled_ms, the next refresh evaluates an audience for everybody.
 EVALUATE_AGAIN = "update store.audience set filled_ms = null where number = $number"
 
 AUDIENCES = """
@@ -74,6 +75,7 @@ FORGET_TOLD = (
     "delete from store.audience_outbox where output = $output",
 )
 OUTPUT_NAMES = "select name from store.output"
+# An output that is declared again later begins anew.
 DROP_SINCE = """
 delete from store.output_since
 where not list_contains($names::varchar[], output)

@@ -56,6 +56,7 @@ left join store.passed on passed.arrival = kept_out.arrival
 group by all
 order by all
 """
+# The state after an import ends at the arrival after its last row.
 ENDS = "select number, first_arrival + arrivals from store.import"
 
 

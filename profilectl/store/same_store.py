@@ -27,6 +27,7 @@ from profilectl.store.statements import reading, select, union_all
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its first block."""
 TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
+# A file that DuckDB has just made has no table.
 ANY_TABLE = "select table_name from duckdb_tables() where database_name = 'store' limit 1"
 SIZES = """
 select block_size, total_blocks, used_blocks

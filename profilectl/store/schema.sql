@@ -372,8 +372,8 @@ create table store.audience_outbox (
     state       varchar not null,    -- waiting, or dead: not sent again by itself
     begun       boolean not null,    -- whether it was handed over, so that the output may have it
     attributes  varchar,             -- as in audience_told: those of the member then
-    identities  varchar,             -- of whom the store has none any more: type, encoding and
-                                     -- value of each as they go, as JSON
+    identities  varchar,             -- of a person whose identities the store has no longer: type,
+                                     -- encoding and value of each as they go, as JSON
     why         varchar,
     failed_ms   bigint
 );

@@ -86,6 +86,7 @@ NEXT_IMPORT = """
 select coalesce(max(number), 0) + 1, coalesce(max(first_arrival + arrivals), 0)
 from store.import
 """
+# The newest first, as reimport.content_status takes them.
 BROUGHT = """
 select import.number, import.protection, import.request, import.report, import_file.path
 from store.import

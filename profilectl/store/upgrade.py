@@ -196,6 +196,7 @@ TAKEN_OUT = [
 ]
 REMAINING = [("profile", "BIGINT"), ("arrival", "BIGINT"), ("rest", "VARCHAR")]
 
+# An event without a time has that of its batch (domain.md 5.2).
 EVENTS = """
 select event.profile, event.arrival, event.place, stored_row.environment, stored_row.feed,
        event.type, event.name, coalesce(event.at_ms, stored_row.at_ms) as at_ms, event.session,
