@@ -1,7 +1,7 @@
 """The ways in which a row or a command can end: codes, sentences, exit status, errors.
 
-One module, because scripts depend on all of it at once: a code in a reject, the exit status of the
-command that wrote it and the words on the terminal must never disagree.
+They are in one module because scripts depend on all of them at once: a code in a reject, the exit
+status of the command that wrote it and the words on the terminal must never disagree.
 
     ProfilectlError
     ├── UsageError          2  wrong usage
@@ -46,6 +46,7 @@ class Exit(enum.IntEnum):
     """
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
+    # From here on 128 and the number of a signal, as shells have it.
     HUNG_UP = 129
     """Its terminal was closed (SIGHUP): as with Ctrl-C."""
     INTERRUPTED = 130
@@ -57,9 +58,9 @@ class Exit(enum.IntEnum):
 
 
 class ProfilectlError(Exception):
-    """A failure a user can understand.
+    """A failure that a user can understand.
 
-    message: what is wrong and where. hint: what to do about it.
+    message: the fault and its place. hint: the advice on it.
     """
 
     exit = Exit.FAULT
@@ -71,7 +72,7 @@ class ProfilectlError(Exception):
 
 
 class UsageError(ProfilectlError):
-    """An option or argument that cannot be."""
+    """An option or argument that is wrong."""
 
     exit = Exit.USAGE
 
@@ -309,11 +310,11 @@ class Reject:
     newlines; for Parquet the row.
     """
     code: str
-    """Why, one of CODES."""
+    """The code of its fault, one of CODES."""
     raw: str
     """The text it was read from."""
     detail: str = ""
-    """What the code's sentence cannot say."""
+    """The particulars, which the code's sentence cannot have."""
 
     @property
     def message(self) -> str:

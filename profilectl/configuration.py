@@ -154,7 +154,7 @@ def read_config(path: Path) -> Declared:
 
 
 def _document(path: Path) -> dict[str, object]:
-    """Read a file as TOML; no number loses a digit."""
+    """Read a file as TOML; no number loses a digit. Raises InputRefused."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
@@ -170,7 +170,7 @@ def _document(path: Path) -> dict[str, object]:
 
 
 def _named(path: Path, document: Mapping[str, object], section: str) -> dict[str, object]:
-    """Return the tables of a section by name."""
+    """Return the tables of a section by name. Raises InputRefused."""
     tables = document.get(section, {})
     if not isinstance(tables, dict):
         raise InputRefused(f"{path}: {section} must be sections: [{section}.NAME]")
@@ -205,6 +205,7 @@ def _connections(
 
 
 def _check_names(path: Path, definitions: Sequence[Definition]) -> None:
+    # Keys of TOML differ, but two spellings of a reserved name are one attribute.
     names: set[str] = set()
     for definition in definitions:
         if definition.name in names:
@@ -280,7 +281,7 @@ def _choice(
 
 
 def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Return what applying a configuration would change.
+    """Return the changes that applying a configuration would make.
 
     Raises InputRefused for a configuration that cannot be applied to the store.
     """
@@ -295,6 +296,7 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
         is_open = feed.name in declared.sources_left_open
         change = _feed_change(feed, registered.get(feed.name), is_source_open=is_open)
         changes += [change] if change else []
+    # A feed that is registered need not be declared: feeds are never removed (design.md R10).
     declared_names = [feed.name for feed in declared.feeds]
     for connection in declared.connections:
         if connection.feed not in registered and connection.feed not in declared_names:
@@ -310,7 +312,7 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
 def _feed_change(
     feed: Feed, before: Feed | None, *, is_source_open: bool
 ) -> ConfigurationChange | None:
-    """Return what would change of a feed, if anything. Raises InputRefused.
+    """Return the change of a feed, or None if there is none. Raises InputRefused.
 
     before: the feed as it is registered. is_source_open: whether its source is not stated.
     """
@@ -342,12 +344,14 @@ def _check_paths(store: OpenStore, declared: Declared) -> None:
     """Refuse an output that would be written over the store, its log or another output.
 
     Several jsonl outputs may share a file; a csv file holds one audience's list.
+    Raises InputRefused.
     """
     own = os.path.realpath(store.path)
     files: dict[str, Output] = {}
     for output in declared.outputs:
         if output.type not in FILES:
             continue
+        # A relative path begins at the folder of the store; two names of one file are one place.
         place = os.path.realpath(store.path.absolute().parent / output.place)
         if place in (own, f"{own}.wal"):
             raise InputRefused(
@@ -364,7 +368,10 @@ def _check_paths(store: OpenStore, declared: Declared) -> None:
 
 
 def _check_workspaces(store: OpenStore, declared: Declared) -> None:
-    """Refuse a definition for a workspace that no feed belongs to, if there are others."""
+    """Refuse a definition for a workspace that no feed belongs to, if there are others.
+
+    Raises InputRefused.
+    """
     workspaces = workspaces_of([*store.feeds(), *declared.feeds])
     defined = [
         *((f"calculated.{entry.name}", entry.workspace) for entry in declared.calculated),
@@ -405,9 +412,9 @@ def _declared_tables(declared: Declared) -> Tables:
 
 
 def _defined(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
-    """Return what would change of calculated attributes, audiences, outputs and connections.
+    """Return the changes of calculated attributes, audiences, outputs and connections.
 
-    Those that are not declared go.
+    Definitions that are not declared go.
     """
     _check_workspaces(store, declared)
     after_tables = _declared_tables(declared)
@@ -430,6 +437,7 @@ def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChan
         store.put_settings(declared.settings)
         for feed in declared.feeds:
             before = registered.get(feed.name)
+            # Of a registered feed only the protection level can change: see _feed_change.
             store.put_feed(replace(feed, number=before.number if before else 0))
         _define(store, declared)
     return changes
@@ -445,7 +453,8 @@ def _define(store: OpenStore, declared: Declared) -> None:
         put_calculation(store, definition, now_ms)
     replace_audiences(store, declared.audiences, now_ms)
     replace_connections(store, declared.outputs, declared.connections, of_audiences=declared.shared)
-    align(store)  # the members of an audience that is connected from here on
+    # Messages for the members of an audience that is connected from here on.
+    align(store)
 
 
 def config_text(store: OpenStore) -> str:
@@ -518,7 +527,9 @@ def apply_file(
         traces = not dry_run and has_traces(store)
     if defined:
         refresh_once_done(path, "the configuration is applied", wait_s=wait_s)
-    if traces:  # an erased person's removal went with its output or its audience
+    # A message that was to remove an erased person went with its output or its audience, but the
+    # bytes of the identities are still in the file (identity_traces.py).
+    if traces:
         with (
             scratch_beside(path.absolute()) as scratch,
             open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store,

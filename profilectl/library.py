@@ -85,10 +85,10 @@ class Profile:
 
 
 class Store:
-    """A store on this machine. Every call opens it for as long as the call takes.
+    """A store on this machine. Each call opens it, and closes it again.
 
-    wait_s: how long a call waits for another process. workspace: the workspace to read, if the
-    store has several.
+    wait_s: the longest time that a call waits for another process, in seconds. workspace: the
+    workspace to read, if the store has several.
 
     Calls raise StoreBusy, StoreUnusable, UsageError and InputRefused of profilectl.codes, all of
     them ProfilectlError.
@@ -112,6 +112,7 @@ class Store:
 
         as_of: the state after an import (its number), or at a time (ISO 8601).
         """
+        # Imported here, as by every call: a program loads only the modules of its calls.
         from profilectl.reading.actions import read_activities
 
         kind, value = _identity(identity)
@@ -174,7 +175,7 @@ class Store:
         """Return an export as an Arrow table.
 
         kind: profiles, identities, attributes or imports. options: the fields of
-        reading.export.Wanted (where, fields, environment, since, ...).
+        reading.exporting.export.ExportRequest (where, fields, environment, since, ...).
         """
         import pyarrow.parquet
 
@@ -187,7 +188,7 @@ class Store:
             export_store(
                 self.path, ExportRequest(kind, "parquet", **options), out, wait_s=self.wait_s
             )
-        # A pool of threads may not outlive a short program.
+        # A short program must not end while a pool of threads still runs.
         return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()), use_threads=False)
 
 
@@ -282,7 +283,7 @@ def _exact(number: Number) -> int | Decimal | Number:
 
 
 def _plain(value: Value) -> PlainValue:
-    """Return a value as Python has it; no digit of a number is lost."""
+    """Return a value as a plain value of Python; no digit of a number is lost."""
     if isinstance(value, Number):
         return _exact(value)
     if isinstance(value, dict):

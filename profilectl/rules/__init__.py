@@ -1,1 +1,1 @@
-"""What is right for one row and one person; it imports the standard library and `codes` only."""
+"""The rules for one row and one person; they import the standard library and `codes` only."""

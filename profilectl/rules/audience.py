@@ -62,10 +62,10 @@ class Audience:
 def audience_of(name: str, table: object) -> Audience:
     """Read an audience from its table of the configuration.
 
-    The table has criteria, kind and lookback. Criteria are an expression or a table; instead of the
-    key there may be all, any and exclude (criteria/toml.py).
+    The table has the keys KEYS. The criteria are an expression or a table; instead of the key
+    criteria there may be all, any and exclude (criteria/toml.py).
 
-    Raises UsageError, naming the key or the character.
+    Raises UsageError, which names the key or the character.
     """
     title = f"audience {name}"
     if not name.strip() or len(name) > LONGEST_NAME:
@@ -96,6 +96,7 @@ def audience_of(name: str, table: object) -> Audience:
     workspace = table.get("workspace", DEFAULT_WORKSPACE)
     if not isinstance(workspace, str) or not workspace:
         raise UsageError(f"{title}: workspace must be a text")
+    # A standard audience counts all events that are kept (domain.md 11.2), so it has no window.
     return Audience(
         name=name,
         kind=kind,
@@ -123,6 +124,6 @@ def _criteria(criteria: object, title: str) -> Criterion:
         check_depth(tree)
     except UsageError as error:
         raise UsageError(f"{title}: {error.message}", error.hint) from None
-    except ValueError as error:
+    except ValueError as error:  # a CriterionFault of check_depth
         raise UsageError(f"{title}: {error}") from None
     return tree

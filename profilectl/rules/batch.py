@@ -1,4 +1,4 @@
-"""A batch: what one row means, read from a Batch document or from a flat row.
+"""A batch: the meaning of one row, read from a Batch document or from a flat row.
 
 Sources: the seed page (the example batch), domain.md 5.1 (fields), 8 (columns), design.md R4, R6,
 R18, R22 and section 4 (flat rows). The fields are in batch_fields.py and batch_members.py, the
@@ -59,7 +59,7 @@ class Reading:
     """The settings that a row is read by."""
 
     judging: Judging = JUDGING
-    """Which values are nobody's identity (`--allow-spoiled`, design.md R13)."""
+    """The values that are nobody's identity (`--allow-spoiled`, design.md R13)."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     """The limits in force (batch_limits.LIMITS)."""
     added: Event | None = None
@@ -71,12 +71,12 @@ class Reading:
     unknown: str = "refuse"
     """The meaning of a dotted name of no field (`--unknown`): refuse, attribute or ignore."""
     path: Mapping[str, Value] = field(default_factory=dict)
-    """What the path of the file says of each flat row that does not say it itself
+    """Columns and values in the path of the file, for flat rows without that column
     (`--path-columns`).
     """
     columns: Columns | None = None
-    """The meanings of names in flat rows if they are mapped or to be remembered, else None: then a
-    name means what it says.
+    """The meanings of the names in flat rows (`--map`), and those that were met; None: no name is
+    mapped, and none is remembered.
     """
     latest_ms: int | None = None
     """The latest time that a row may state (moments.latest_ms); None: any time."""
@@ -91,7 +91,7 @@ class Reading:
 
 
 class Remark(NamedTuple):
-    """A code on a row that may be used all the same."""
+    """A code on a row that can be used in spite of it."""
 
     code: str
     """The code, one of codes.CODES."""
@@ -124,7 +124,7 @@ class Batch:
     rest: str | None
     """Its other fields as JSON text."""
     remarks: tuple[Remark, ...]
-    """What was skipped or is worth knowing, once for each time."""
+    """The remarks on skipped values and on facts worth knowing, once for each time."""
     events: tuple[Event, ...] = ()
     """Its events in their order."""
 
@@ -163,7 +163,7 @@ class _Parts:
     events: tuple[Event, ...] = ()
     """The events."""
     remarks: list[Remark] = field(default_factory=list)
-    """What is worth knowing of the parts."""
+    """The remarks on the parts."""
 
 
 def is_batch(document: Mapping[str, Value]) -> bool:
@@ -172,7 +172,7 @@ def is_batch(document: Mapping[str, Value]) -> bool:
 
 
 def read_document(document: Value, reading: Reading) -> Batch:
-    """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
+    """Read a JSON object, as a Batch or as a flat row. Raises UnusableRow."""
     if not isinstance(document, dict):
         raise UnusableRow("JSON_NOT_OBJECT", json_type(document))
     if is_batch(document):
@@ -181,11 +181,13 @@ def read_document(document: Value, reading: Reading) -> Batch:
 
 
 def _with_path(row: Mapping[str, Value], reading: Reading) -> Mapping[str, Value]:
-    """Return a flat row with what the path of its file says and the row itself does not.
+    """Return a flat row with the columns in the path of its file that the row itself lacks.
 
-    Raises Unusable.
+    Raises UnusableRow.
     """
     columns = reading.columns or Columns(unknown=reading.unknown)
+    # Compared by meaning: `email` of the row hides `user_identities.email` of the path. All columns
+    # that are left out mean the same, and hide nothing.
     own = {
         columns.meaning(cell.name, nested=cell.nested) for cell in flattened(row, columns.mapped)
     }
@@ -200,7 +202,7 @@ def _with_path(row: Mapping[str, Value], reading: Reading) -> Mapping[str, Value
 
 
 def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
-    """Read a Batch document (domain.md 5.1). Raises Unusable."""
+    """Read a Batch document (domain.md 5.1). Raises UnusableRow."""
     # A field that the platform does not know is a mistake of the sender, not an attribute.
     for name in document:
         if name not in BATCH_FIELDS:
@@ -226,7 +228,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
 
 
 def _add_identities(document: Mapping[str, Value], parts: _Parts) -> None:
-    """Add the identities that a Batch document states to its parts. Raises Unusable."""
+    """Add the identities that a Batch document states to its parts. Raises UnusableRow."""
     for name, value in _object(document, "user_identities").items():
         kind = type_named(name)
         if kind and not kind.device:
@@ -248,7 +250,7 @@ def read_flat(
     empty: str = "ignore",
     event_type: str | None = None,
 ) -> Batch:
-    """Read a flat row (design.md 4). Raises Unusable.
+    """Read a flat row (design.md 4). Raises UnusableRow.
 
     Its keys are columns, and those of an object are dotted (flat_row.py). A null or empty cell
     states nothing.
@@ -260,6 +262,7 @@ def read_flat(
     columns = reading.columns or Columns(unknown=reading.unknown)
     for cell in flattened(row, columns.mapped):
         column = columns.meaning(cell.name, nested=cell.nested)
+        # --null is about texts: a JSON number is a Number, which is a str too.
         is_null = (
             isinstance(cell.value, str)
             and cell.value in reading.nulls
@@ -291,7 +294,7 @@ class _FlatParts:
     """The cells of the event, by their names without `events.`."""
 
     def add(self, name: str, column: BatchField, value: Value) -> None:
-        """Add a cell under the meaning of its column; None: it is empty. Raises Unusable."""
+        """Add a cell under the meaning of its column; None: it is empty. Raises UnusableRow."""
         match column.kind:
             case "identity":
                 self.parts.identities.append((column.name, value))
@@ -339,9 +342,9 @@ def batch_of(
     fields: Mapping[str, Value],
     events: tuple[Event, ...] = (),
 ) -> Batch:
-    """Return a batch of parts that stood in no batch, checked as those of a batch are.
+    """Return the batch of parts from elsewhere, checked as the parts of a batch are.
 
-    Raises Unusable.
+    Raises UnusableRow.
     """
     checked = {name: value for name, value in fields.items() if name in KEPT_FIELDS}
     remarks = _check_fields(checked, reading)
@@ -361,13 +364,14 @@ def _check_fields(fields: dict[str, Value], reading: Reading) -> list[Remark]:
     """Check the fields that are kept for later, as far as the platform's schema says.
 
     Takes out consent to purposes that are not defined, and returns a remark on each. Raises
-    Unusable.
+    UnusableRow.
     """
     for name, value in fields.items():
         if not isinstance(value, KEPT_FIELDS[name]) or (
             isinstance(value, Number) and Number not in KEPT_FIELDS[name]
         ):
             raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
+    # Taken out first: a statement on an undefined purpose is not checked, and rejects no row.
     remarks = _take_out_undefined(fields, reading)
     check_members(fields)
     return remarks
@@ -394,6 +398,7 @@ def _take_out_undefined(fields: dict[str, Value], reading: Reading) -> list[Rema
             for purpose in purposes
             if purpose not in defined
         ]
+        # A regulation that states nothing at all stays as it came.
         if defined or not purposes:
             defined_state[regulation] = defined
     if remarks:
@@ -404,7 +409,10 @@ def _take_out_undefined(fields: dict[str, Value], reading: Reading) -> list[Rema
 
 
 def _name_device(fields: dict[str, Value], identities: Iterable[StatedIdentity]) -> None:
-    """Put the identities that name a device beside what a flat row says of the device."""
+    """Put the identities that name a device beside the device_info of a flat row.
+
+    So device_info stays with the ids that tell whose it is (device.py).
+    """
     info = fields.get("device_info")
     if isinstance(info, dict):
         for name, value in identities:
@@ -413,7 +421,10 @@ def _name_device(fields: dict[str, Value], identities: Iterable[StatedIdentity])
 
 
 def _batch(parts: _Parts, reading: Reading) -> Batch:
-    """Return the batch of some parts; the checks run in the engine's order. Raises Unusable."""
+    """Return the batch of some parts. Raises UnusableRow.
+
+    The first fault rejects the row, so the checks have the order of importing/sift.py: FAULTS.
+    """
     fields = to_json(parts.fields) if parts.fields else None
     events, remarks = parts.events, parts.remarks
     mpid = whole_number(parts.plain.get("mpid"), "MPID_INVALID")
@@ -450,7 +461,7 @@ def _batch(parts: _Parts, reading: Reading) -> Batch:
 def _check_times(
     at_ms: int | None, events: tuple[Event, ...], fields: str | None, *, latest_ms: int
 ) -> None:
-    """Check each time that a row states (design.md R22). Raises Unusable."""
+    """Check each time that a row states (design.md R22). Raises UnusableRow."""
     # Most rows state no time in their other fields, and are not taken apart.
     timed = parse_json(fields) if fields and "timestamp_unixtime_ms" in fields else {}
     times = [
@@ -471,7 +482,7 @@ def _usable_identities(
 ) -> tuple[UsableIdentity, ...]:
     """Return the identities of a row that may be used, with a remark on each that is skipped.
 
-    Raises Unusable, also if none may be used and the row names no MPID.
+    Raises UnusableRow, also if none may be used and the row names no MPID.
     """
     identities: dict[str, UsableIdentity] = {}
     skipped: list[Remark] = []
@@ -489,6 +500,7 @@ def _usable_identities(
         identity = usable(kind, text, judging)
         if isinstance(identity, str):
             skipped.append(Remark(identity, type=name, value=display(text)))
+        # Two spellings of one key are one identity; two keys are a contradiction (domain.md 3.1).
         elif identity is not None and identities.setdefault(name, identity).key != identity.key:
             raise UnusableRow("IDENTITY_DUPLICATE_TYPE", name)
     if not identities and mpid is None:
@@ -506,6 +518,7 @@ def _within_limits(
     """Return the held values of attributes within the limits, with a remark on each other one."""
     sets: dict[str, str] = {}
     for place, (key, value) in enumerate(attributes.items()):
+        # The first ones of the document stay (domain.md 2.1), also if some of them break a limit.
         code = "UA_TOO_MANY" if place >= limits["attributes"] else over_limit(key, value, limits)
         if code:
             remarks.append(Remark(code, key))
@@ -515,7 +528,7 @@ def _within_limits(
 
 
 def environment_named(value: Value) -> str | None:
-    """Return the environment that a row states, or None if it states none. Raises Unusable."""
+    """Return the environment that a row states, or None if it states none. Raises UnusableRow."""
     if value is None or value == "":
         return None
     if value not in ("production", "development"):
@@ -524,7 +537,7 @@ def environment_named(value: Value) -> str | None:
 
 
 def deleted_keys(value: Value) -> tuple[str, ...]:
-    """Return the attributes that deleted_user_attributes names. Raises Unusable."""
+    """Return the attributes that deleted_user_attributes names. Raises UnusableRow."""
     if value is None or value == "":
         return ()
     if isinstance(value, str) and value.startswith("["):

@@ -23,8 +23,8 @@ MAKES_A_BATCH = (
     "user_identities", "user_attributes", "deleted_user_attributes", "device_info", "events",
     "consent_state",
 )
-"""The fields that make a JSON object with an object or a list under any of them a Batch; else it is
-a flat row (design.md 4).
+"""The fields that tell a Batch from a flat row: a JSON object with an object or a list under one of
+them is a Batch (design.md 4).
 """
 PLAIN_FIELDS = (
     "environment", "mpid", "timestamp_unixtime_ms", "source_request_id", "deleted_user_attributes",
@@ -73,13 +73,13 @@ TYPED_FIELDS = (
     ".consented", ".timestamp_unixtime_ms", ".limit_ad_tracking", ".latitude", ".longitude",
 )
 # fmt: on
-"""The endings of fields whose cells are numbers or booleans if they read as one.
+"""The endings of fields whose cells become a number or a boolean if they read as one.
 
-Cells of fields that must be booleans (batch_members.py) are booleans, and all others strings.
+Cells of fields that must be booleans (batch_members.py) become booleans; all others stay strings.
 """
 MOST_NAMES = 10_000
-"""The most names of flat rows that are remembered; a file with names of its own in every row has no
-columns to report.
+"""The most names of flat rows that are remembered: in a file whose every row brings new names they
+would fill the memory.
 """
 
 _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
@@ -124,7 +124,7 @@ def is_unknown_reserved(key: str) -> bool:
 def field_named(name: str) -> BatchField:
     """Return the meaning of a column name or a flat key (design.md 4, last paragraph).
 
-    Raises Unusable (BATCH_UNKNOWN_FIELD) for a dotted name that begins with no Batch field.
+    Raises UnusableRow (BATCH_UNKNOWN_FIELD) for a dotted name that begins with no Batch field.
     """
     root, dot, member = name.partition(".")
     if dot and root in ROOTS:
@@ -146,11 +146,12 @@ def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> 
     ignore. nested: whether the name is that of a member of an object; then it is the user's own,
     and an attribute.
 
-    Raises Unusable if the name is refused, or begins with a Batch field and cannot be one.
+    Raises UnusableRow if the name is refused, or begins with a Batch field and cannot be one.
     """
     try:
         return field_named(name)
     except UnusableRow:
+        # A misspelled Batch field is a mistake under every setting, and never an attribute.
         if name.partition(".")[0] in ROOTS:
             raise
         if nested or unknown == "attribute":
@@ -161,7 +162,7 @@ def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> 
 
 
 def _dotted(name: str, root: str, member: str) -> BatchField:
-    """Return the meaning of a dotted name that begins with a Batch field."""
+    """Return the meaning of a dotted name that begins with a Batch field. Raises UnusableRow."""
     if root == "user_attributes":
         if not member:
             raise UnusableRow("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
@@ -196,7 +197,7 @@ class Columns:
         self._meanings: dict[tuple[str, bool], BatchField] = {}
 
     def meaning(self, name: str, *, nested: bool = False) -> BatchField:
-        """Return the meaning of a name (field_meant). Raises Unusable.
+        """Return the meaning of a name (field_meant). Raises UnusableRow.
 
         nested: whether it is the name of a member of an object, which is the user's own.
         """

@@ -1,6 +1,6 @@
-"""The members of a batch that are checked: one table.
+"""The members of a batch that are checked: one table, for JSON and for columns.
 
-A batch is checked by the table as JSON, and columns by the SQL that is made from it. Sources:
+Batches in JSON are checked by the table itself, columns by SQL that is made from it. Sources:
 domain.md 5.1 (fields), 5.3 (consent needs a boolean and a time).
 """
 
@@ -90,7 +90,7 @@ Only the time of a consent decides anything.
 def check_members(batch: dict[str, Value]) -> None:
     """Check the members of the fields that are kept with a batch (MEMBERS).
 
-    Raises Unusable (BATCH_INVALID), naming the member.
+    Raises UnusableRow (BATCH_INVALID), naming the member.
     """
     for member in MEMBERS:
         for path, value in _values_at(batch, member.steps):
@@ -102,7 +102,7 @@ def check_members(batch: dict[str, Value]) -> None:
 
 
 def _values_at(tree: Value, steps: Sequence[str], above: str = "") -> Iterator[tuple[str, Value]]:
-    """Yield the dotted name and the value of each member at some steps; None if it is not there."""
+    """Yield the dotted name and the value (None: absent) of each member at some steps."""
     if not isinstance(tree, dict):
         return
     name, further = steps[0], steps[1:]

@@ -1,8 +1,8 @@
 """Calculated attributes: the twelve types, a definition, and the value from a person's events.
 
-`value_of` is the definition of right; audiences/calculated_sql.py is the same for all profiles at
-once. Sources: domain.md 11.1 with its PROP lines, 10 (alphabetical order), 16 scenario 36;
-design.md R4.
+`value_of` is the definition of right; audiences/sql/calculated_sql.py computes the same for all
+profiles at once. Sources: domain.md 11.1 with its PROP lines, 10 (alphabetical order), 16 scenario
+36; design.md R4.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CalculatedType:
     format: str
     """The format of its values."""
     sync: str
-    """When the platform sends a value; with `within` every type is sync."""
+    """The batch with which the platform sends a value; with `within` every type is sync."""
     seed: str
     """Its name in a seed request."""
 
@@ -73,18 +73,18 @@ TYPES: dict[str, CalculatedType] = {
 # fmt: on
 
 TRACKED = 100
-"""How many different values most_frequent and unique_list look at: the first that arrived."""
+"""The most different values that most_frequent and unique_list look at: the first that arrived."""
 DECIMALS = 10
 """Places after the point to which an average is rounded, half to even."""
 NOTHING = "-"
-"""The value if events match and none has what the type needs: there is nothing to compute."""
+"""The value if events match, but none has a value that the type can use (domain.md 11.1)."""
 RETURNS_TO_ZERO = ("count", "sum")
 """Types that are 0 once all events are older than `within`; the others are absent again."""
 NUMERIC = ("sum", "minimum", "maximum", "average")
 """Types that take numbers only."""
 PRODUCT_NUMBERS = ("price", "quantity", "position", "total_product_amount", "added_to_cart_time_ms")
-"""Fields of a product that are numbers: most_frequent counts them once a product, and all others
-`quantity` times.
+"""Fields of a product that are numbers: most_frequent counts such a value once for each product,
+and a value of any other field `quantity` times (domain.md 11.1).
 """
 DAY_MS = 24 * 60 * 60 * 1000
 WINDOW_UNITS = {"day": DAY_MS, "week": 7 * DAY_MS}
@@ -164,6 +164,7 @@ class Definition:
         if path is None or not path.walks or self.type not in ("average", "most_frequent"):
             return False
         entries, below = path.entry
+        # Only products have a quantity; promotions have none.
         if entries.steps[-2] != "products":
             return False
         return (
@@ -289,6 +290,7 @@ def _window(table: Mapping[str, object], title: str) -> str | None:
 
 def _since(table: Mapping[str, object], title: str) -> str | None:
     value = table.get("since")
+    # A datetime is a date too, so it is asked for first.
     if isinstance(value, datetime.datetime):
         since: str | None = "a time of day"
     elif isinstance(value, datetime.date):
@@ -297,6 +299,7 @@ def _since(table: Mapping[str, object], title: str) -> str | None:
         since = _text(table, "since", title)
     if since is not None:
         try:
+            # fromisoformat also takes 20240101 and weeks; only one form is kept.
             if datetime.date.fromisoformat(since).isoformat() != since:
                 raise ValueError
         except ValueError:
@@ -342,6 +345,7 @@ def value_of(definition: Definition, events: Sequence[Occurred], now_ms: int) ->
     if definition.type in ("first_timestamp", "last_timestamp"):
         times = [event.at_ms for event in inside]
         return timestamp(min(times) if definition.type == "first_timestamp" else max(times))
+    # By arrival, because most_frequent and unique_list track the first values that arrived.
     counted = [
         value
         for event in sorted(inside, key=lambda event: (event.arrival, event.place))

@@ -1,4 +1,4 @@
-"""Consent: which of several statements is in force.
+"""Consent: the statements on it, and the one in force.
 
 Source: domain.md 5.3. Statements are merged by regulation and purpose; the newest by its own time
 is in force, of equals the later arrival. The same in SQL: sql/consent.py.
@@ -18,12 +18,12 @@ Statement = Mapping[str, Value]
 SALE: Purpose = ("ccpa", "data_sale_opt_out")
 """The only purpose that the CCPA has; its `consented: true` means opted out."""
 STATED_MS = "-?[0-9]{1,18}"
-"""The pattern of a statement's time, a number or a text; anything else is no time."""
+"""The pattern of a statement's time, as a number or as text; nothing else is a time."""
 _stated_ms = re.compile(STATED_MS)
 
 
 def statements_of(state: Value) -> dict[Purpose, Statement]:
-    """Return the statements in a batch's consent_state; what is no statement is left out."""
+    """Return the statements in a batch's consent_state, without members that are none."""
     statements: dict[Purpose, Statement] = {}
     for regulation, purposes in state.items() if isinstance(state, dict) else ():
         for purpose, statement in purposes.items() if isinstance(purposes, dict) else ():

@@ -1,4 +1,4 @@
-"""The numbers that an import reports, and what they mean (design.md 4).
+"""The numbers that an import reports, and their meaning (design.md 4).
 
 rows          read = applied + dropped + rejected
 profiles      created, updated, or touched without a change
@@ -37,7 +37,7 @@ LONGEST_NAME = 20
 
 
 def names_of(attributes: Mapping[str, int]) -> str:
-    """Return attributes with their counts, as many as fit on a line.
+    """Return the names of attributes with their counts, as many as fit on a line.
 
     For example `properties 2,000, tags 12, and 3 more`.
     """
@@ -46,6 +46,7 @@ def names_of(attributes: Mapping[str, int]) -> str:
         short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\u2026"
         longer = f"{line}{', ' if line else ''}{short} {number:,}"
         more = len(attributes) - place - 1
+        # A name is added only if the words for the others still fit behind it.
         if line and (
             place == MOST_NAMES
             or len(longer) + (len(f", and {more:,} more") if more else 0) > LONGEST_NAMES
@@ -97,7 +98,7 @@ class Counts:
 
     @property
     def odd(self) -> list[str]:
-        """The codes that a strict import has none of: of anything left out, or worth knowing."""
+        """The codes that make a strict import fail: something was left out, or is worth knowing."""
         effects = (CodeEffect.SKIPPED, CodeEffect.WARNING)
         return sorted(
             code
@@ -129,7 +130,7 @@ class FileReport:
     sha256: str
     """The hash of its content."""
     rows: int
-    """How many rows were read from it."""
+    """The number of rows that were read from it."""
     columns: tuple[tuple[str, str], ...] = ()
     """Its columns, and how each was read."""
     already_imported: int | None = None
@@ -158,9 +159,9 @@ class SharedIdentity:
     value: str
     """Its value, as the first row states it."""
     rows: int
-    """How many rows of the files have it."""
+    """The number of rows of the files that have it."""
     profiles: int
-    """How many profiles of the store have it to which none of these rows belongs."""
+    """The number of profiles that have it, beside those that the rows belong to."""
 
     def as_json(self) -> Document:
         """Return the identity's part of the document of `import --json`."""
@@ -206,7 +207,7 @@ class ImportReport:
     feed_registered: bool = False
     """Whether the import registered the feed."""
     slow_path_rows: int = 0
-    """How many rows the interpreter decided."""
+    """The number of rows that were decided one by one, by the rules of resolution.py."""
     shared: list[SharedIdentity] = field(default_factory=list)
     """The identities that many rows and profiles have."""
     rejects: str | None = None
@@ -216,9 +217,9 @@ class ImportReport:
     explained_rows: str | None = None
     """The path of the file that explains each row."""
     elapsed_ms: int = 0
-    """How long the import took."""
+    """The milliseconds that the import took."""
     locked_ms: int = 0
-    """How long it kept other processes out of the store."""
+    """The milliseconds for which it kept other processes out of the store."""
     dry_run: bool = False
     """Whether nothing was written."""
     examples: Document | None = None
@@ -302,11 +303,11 @@ class PastImport:
     finished_ms: int
     """When it was done."""
     made_by: str | None
-    """Who made it, user@machine, if it is known."""
+    """The person who made it, user@machine, if that is known."""
     undone_ms: int | None
     """When it was undone; None: it is in force."""
     undone_by: str | None
-    """Who undid it, user@machine."""
+    """The person who undid it, user@machine."""
     first_arrival: int
     """The arrival of its first row."""
     needs: tuple[int, ...] | None
@@ -318,8 +319,8 @@ class PastImport:
     request: Document | None
     """Its request, as it was remembered."""
     kept_out: dict[str, Document] | None = None
-    """By code, its batches that were processed and are nobody's: how many, how many of them with
-    events, and these by type. None: not looked up.
+    """Code -> its batches that were processed and belong to nobody: how many there are, how many
+    have events, and the events by type. None: not looked up.
     """
 
     def as_json(self) -> Document:
@@ -338,6 +339,7 @@ class PastImport:
             "undone_by": self.undone_by,
             "undoable": self.undoable and self.undone_ms is None,
             "needs": list(self.needs) if self.needs is not None else None,
+            # An older version remembered fewer parts.
             **{name: self.report.get(name, {}) for name in REMEMBERED},
             **({"kept_out": self.kept_out} if self.kept_out is not None else {}),
         }

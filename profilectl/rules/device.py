@@ -1,4 +1,4 @@
-"""Which device a batch belongs to: the one that its ids name.
+"""The device that a batch belongs to: the one that its ids name.
 
 Sources: domain.md 1 (a stamp is one device's), 2 (a device has a Device Application Stamp), 3.2.
 """
@@ -35,13 +35,13 @@ DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         for name in (kind.name, *kind.aliases)
     ),
 )
-"""Where each of them stands in a batch's other fields, under every name; a name is read in any case
-(kind_in).
+"""The path of each of DEVICE_KEYS in a batch's other fields, under each of its names; names are
+read in any case (kind_in).
 """
 NO_NAME = ("", "")
 """The name of the device of batches that state no id."""
 NOBODYS = frozenset(caseless(text) for text in PLACEHOLDERS)
-"""Texts that name no device, such as that of every phone that may not be tracked."""
+"""Texts that name no device, such as the zeros of every phone that may not be tracked."""
 
 _guid = re.compile(GUID)
 
@@ -94,17 +94,17 @@ def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:
     """Return the name of the device of each batch of a profile (domain.md 1, 2).
 
     - A stamp is one device's: a batch that states one is of that device.
-    - A batch without a stamp is of the device whose stamp an id of it was seen with. An id that was
-      seen with one stamp only counts before one that was seen with several; of several stamps the
-      one that was stated last counts.
+    - A batch without a stamp is of the device whose stamp one of its ids was seen with. An id that
+      was seen with a single stamp counts before one that was seen with several; of several stamps
+      the one that was stated last counts.
     - All other batches that share an id, also by way of a third, are of one device. If they share
-      an id with a batch of the kind before, they are of the device of the last such batch.
+      an id with batches of the second kind, they are of the device of the last of these.
     - A push token is of one app on one device, and is handed on with a backup: it joins no two
       batches that state anything else. A batch that states nothing else is of the device that
       stated the token last.
 
-    A device is named by its stamp, else by the first id of its first batch. sql/devices.py is the
-    same for everybody.
+    A device is named by its stamp, else by the first id of its first batch. sql/devices.py does the
+    same for all profiles at once.
 
     batches: the ids of each batch (device_ids), in the order of arrival.
     """
@@ -168,7 +168,7 @@ def _by_shared_ids(
     *,
     beside: Mapping[Id, int],
 ) -> dict[int, Id]:
-    """Return the devices of the batches `free` of a stamp: those that share ids are of one."""
+    """Return the devices of the batches in `free`: batches that share ids are of one device."""
     devices: dict[int, Id] = {}
     for group in connected({place: strong[place] for place in sorted(free)}):
         neighbours = [beside[key] for place in group for key in strong[place] if key in beside]

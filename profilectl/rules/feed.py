@@ -28,9 +28,9 @@ class Protection:
     """The rule of a protection level (domain.md 7)."""
 
     unknown_user: Effect
-    """What happens to a batch that matches nobody."""
+    """The effect on a batch that matches nobody."""
     known_user: Effect
-    """What happens to a batch that matches somebody."""
+    """The effect on a batch that matches somebody."""
     code: str
     """The code of a batch that is refused."""
 
@@ -50,8 +50,8 @@ BECAME: dict[str, str] = {
 # fmt: on
 
 PROCESSED = tuple(level.code for level in PROTECTIONS.values() if level.code)
-"""The codes of dropped rows that were processed all the same; a repeated request and a row of an
-erased person were not.
+"""The codes of dropped rows that count as processed; a repeated request and a row of an erased
+person do not.
 """
 DEFAULT_PROTECTION = "create-and-update"
 DEFAULT_SOURCE = "custom-feed"
@@ -78,14 +78,14 @@ class Feed:
     number: int = 0
     """The store's number for it; 0: it is not registered yet."""
     workspace: str = DEFAULT_WORKSPACE
-    """The workspace it belongs to; that of an account feed does not count."""
+    """The workspace it belongs to; it does not count if the source is ACCOUNT."""
 
     def seen_in(self, workspace: str) -> bool:
-        """Return whether a workspace has the data of this feed: it is its own or the account's."""
+        """Return whether a workspace has this feed's data: its own, or that of the account."""
         return self.source == ACCOUNT or self.workspace == workspace
 
     def shares_attributes(self, feed: Feed) -> bool:
-        """Return whether an attribute of this feed and one of another with its name are the same.
+        """Return whether this feed and another set the same attribute if they use one name.
 
         Attributes of two workspaces are not the same; those of the account are every workspace's
         (domain.md 6.3).
@@ -118,11 +118,12 @@ VALUES_OF = {
 
 
 def meaning_of(source: str) -> str:
-    """Return what the source of a feed means for its values, in words.
+    """Return the meaning of a feed's source for its values, in words.
 
     That is its rank, and the source whose values they beat next (design.md R7).
     """
     rank = SOURCES[source].rank
+    # Partners and warehouses share a rank, so several sources may come next.
     below = min((kind.rank for kind in SOURCES.values() if kind.rank > rank), default=None)
     beaten = [VALUES_OF[name] for name in FEED_SOURCES if SOURCES[name].rank == below]
     beats = (
@@ -157,9 +158,9 @@ def computed(
 ) -> frozenset[str]:
     """Return the names of calculated attributes that a feed may not set (domain.md 6.3).
 
-    They are those of its workspace. An account feed may not set those that every workspace
-    calculates. An attribute that only some of them calculate is kept: it is masked there, and seen
-    in the others.
+    A feed may not set those of its workspace, and an account feed those that every workspace
+    calculates. An attribute of the account that only some workspaces calculate is kept: it is
+    masked there, and seen in the others.
 
     calculated: workspace -> names of calculated attributes.
     """

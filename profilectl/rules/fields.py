@@ -18,7 +18,7 @@ BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 LONGEST_EXPONENT = 18
-"""The most digits of an exponent: no text has enough digits to make a number with more whole."""
+"""The most digits of an exponent: no text is so long that a larger one leaves a whole number."""
 _EXACT_FLOAT = 2**53
 """Below this a float is exactly the whole number that was written."""
 
@@ -26,7 +26,7 @@ _EXACT_FLOAT = 2**53
 class UnusableRow(ValueError):
     """A row that cannot be used.
 
-    code: why, one of codes.CODES. detail: what else there is to say.
+    code: one of codes.CODES. detail: the particulars.
     """
 
     def __init__(self, code: str, detail: str = "") -> None:
@@ -38,7 +38,7 @@ class UnusableRow(ValueError):
 def whole_number(value: Value, code: str) -> int | None:
     """Return a 64-bit whole number from a number or a text, or None if there is none.
 
-    Raises Unusable with the code if the value is anything else.
+    Raises UnusableRow with the code if the value is anything else.
     """
     if value is None or value == "":
         return None
@@ -70,6 +70,7 @@ def identity_text(value: Value) -> str | None:
     sign, digits, fraction, exponent = match.groups(default="")
     if not fraction and not exponent:
         return "0" if value == "-0" else str(value)
+    # As text: 1e999999999 written out would fill the memory.
     whole = _whole_text(digits + fraction, places=len(fraction), exponent=exponent)
     return whole if whole in (None, "0") else sign + str(whole)
 
@@ -112,6 +113,7 @@ def typed(value: Value) -> Value:
     """Return a cell as the boolean or the number that it reads as, else as it is."""
     if not isinstance(value, str) or not TYPED.fullmatch(value):
         return value
+    # As a Number it keeps its digits: 1.10 stays 1.10.
     return value == "true" if value in ("true", "false") else Number(value)
 
 
@@ -123,8 +125,8 @@ def boolean(value: Value) -> Value:
 def put_cell(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
     """Put a cell at its path in a tree; "[]" leads into the only entry of a list.
 
-    An empty cell only makes the objects on its path. Raises Unusable if the path leads through a
-    value.
+    An empty cell only makes the objects on its path, so that members keep the order of the columns.
+    Raises UnusableRow if the path leads through a value.
     """
     node: Value = tree
     for step, following in zip(steps, (*steps[1:], None), strict=True):
@@ -147,7 +149,7 @@ def without_empty(tree: dict[str, Value]) -> dict[str, Value]:
     """Return a tree of cells without empty cells, and without objects that have none filled."""
     filled: dict[str, Value] = {}
     for name, value in tree.items():
-        # A list of one object, as put makes it.
+        # A list of one object, as put_cell makes it.
         is_listed = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
         entry = value[0] if is_listed and isinstance(value, list) else value
         remaining = (without_empty(entry) or None) if isinstance(entry, dict) else entry

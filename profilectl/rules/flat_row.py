@@ -16,7 +16,7 @@ from profilectl.rules.text.values import Number, Value
 DEEPEST = 32
 """An object at this depth is not taken apart."""
 LONGEST_NAME = 1024
-"""An object with a longer name is not taken apart either: no attribute can have such a name."""
+"""An object with a longer name is not taken apart: no attribute's name is so long."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -35,13 +35,14 @@ class FlatCell(NamedTuple):
 def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[FlatCell]:
     """Yield the cells of a flat row, its objects taken apart (design.md R19).
 
-    whole: the names of objects that are not taken apart. Raises Unusable (DUPLICATE_KEY) if two
+    whole: the names of objects that are not taken apart. Raises UnusableRow (DUPLICATE_KEY) if two
     members get one name.
     """
     # Most rows are flat already, and their names cannot meet.
     if not any(isinstance(value, dict | list) for value in row.values()):
         yield from (FlatCell(name, value) for name, value in row.items())
         return
+    # {"a.b": 1, "a": {"b": 2}} has two cells of one name, and neither may win.
     names: set[str] = set()
     for name, value in row.items():
         for cell in _cells(FlatCell(name, value), whole, 1):

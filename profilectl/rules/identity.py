@@ -124,12 +124,12 @@ class Strategy:
     known profiles only.
     """
     logout: str
-    """Where a logout leads, one of LOGOUTS."""
+    """The profile that a logout leads to, one of LOGOUTS."""
 
 
 # fmt: off
 CALLS = ("identify", "login", "logout")
-"""What an application says of its user (domain.md 4.3); a batch says `identify`."""
+"""The calls in which an application names its user (domain.md 4.3); a batch means `identify`."""
 LOGOUTS: dict[str, str] = {
     "new":       "to a new profile, always",
     "anonymous": "back to the anonymous profile of the device",
@@ -169,7 +169,7 @@ class Spoiled:
     """A way in which a number in a text has lost digits, or gained some."""
 
     writer: str
-    """Who writes such a text."""
+    """The program that writes such a text."""
     example: str
     """A text."""
     pattern: str
@@ -201,7 +201,7 @@ MARKS: tuple[str, ...] = (
     "donotreply", "noemail", "nomail", "noname", "na", "missing", "notprovided", "xxx", "abc",
 )
 # fmt: on
-"""Words in values that stand where nothing was known, beside PLACEHOLDERS."""
+"""Words that people write where they know no value, beside PLACEHOLDERS."""
 FEW_CHARACTERS = 2
 """A value of at most this many distinct letters and digits, in at least four places, is seldom
 anybody's: 0000, 1111111, xxxx.
@@ -244,15 +244,15 @@ def display(value: str) -> str:
 def key_of(kind: IdentityType, value: str) -> str:
     """Return the key that a value is looked up by (domain.md 3.4, design.md R21).
 
-    The value has no outer white space any more. sql.identities.key is the same in SQL, and nothing
-    else makes a key. A look-up never judges a value.
+    The value is trimmed already. Only this and sql.identities.key, its twin in SQL, make keys. A
+    look-up never judges a value.
     """
     return value if kind.shape == "text" else fold(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """Which values are nobody's identity (design.md R13). All texts are folded (casing.fold)."""
+    """The values that are nobody's identity (design.md R13). All texts are folded (casing.fold)."""
 
     exact: frozenset[str] = frozenset()
     """Placeholders, whole."""
@@ -311,9 +311,10 @@ def judging_of(entries: Iterable[str]) -> Judging:
 
 
 def star_of(entry: str) -> str | None:
-    """Return where the * of a placeholder is that means any text: at its "beginning" or "end".
+    """Return the place of the * in a placeholder: "beginning", "end" or "middle".
 
-    A * in its "middle" means nothing, and is refused. Returns None if there is no *.
+    At the beginning or the end it means any text; in the middle it is refused. Returns None if
+    there is no *, or nothing else.
     """
     bare = entry.strip("*")
     if "*" not in entry or not bare:
@@ -322,7 +323,7 @@ def star_of(entry: str) -> str | None:
 
 
 JUDGING = judging_of(PLACEHOLDERS)
-"""How values are judged by default."""
+"""The judging by default."""
 NO_JUDGING = Judging(allow_spoiled=True)
 """Every value may be somebody's; only a device must still have a GUID."""
 
@@ -346,7 +347,7 @@ class Rules:
     stays ("keep") (design.md R2).
     """
     judging: Judging = JUDGING
-    """Which values are nobody's identity."""
+    """The values that are nobody's identity."""
 
     @property
     def login_decides(self) -> bool:
@@ -364,6 +365,7 @@ class Rules:
         If the one login type is unique, immutable and first in the hierarchy, a row with it belongs
         to the holder of that value and to nobody else, whichever other identities it has.
         """
+        # Login protection lets no other identity find a known profile (domain.md 4.2).
         if (
             self.login_decides
             or not self.hierarchy
@@ -399,6 +401,7 @@ def looks_like_nothing(kind: str, value: str) -> bool:
     It does if it is a placeholder, has few distinct characters, or has a word of MARKS.
     """
     text = display(value).lower()
+    # The domain of an address says nothing of the person.
     local = text.partition("@")[0] if BY_NAME[kind].shape == "email" else text
     letters = "".join(letter for letter in local if letter.isalnum())
     bare = "".join(letter for letter in letters if letter.isalpha())
@@ -414,7 +417,7 @@ def anonymous(identities: Iterable[UsableIdentity], rules: Rules) -> tuple[Usabl
 
 
 def flags_of(strategy: str, configured: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    """Return login, unique and immutable of a strategy, as configured where it leaves them open.
+    """Return login, unique and immutable of a strategy, each as configured or else its own.
 
     configured: the flags in a configuration.
     """

@@ -1,8 +1,8 @@
 """The interpreter: the rules applied to one batch after another, the definition of right.
 
-Nothing here is fast and nothing here is clever. The engine must leave the same store for every
-input; where the two differ, the engine is wrong (design.md 2, 3). Plain values in, plain values
-out.
+Nothing here is fast and nothing here is clever. The engine (importing/) must leave the same store
+for every input; where the two differ, the engine is wrong (design.md 2, 3). Plain values in, plain
+values out.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from profilectl.rules.text.values import DELETED, is_list
 
 DAY_MS = 24 * 60 * 60 * 1000
 REQUEST_MEMORY_MS = 30 * DAY_MS
-"""How long a source_request_id is remembered (domain.md 5.1)."""
+"""The time for which a source_request_id is remembered (domain.md 5.1)."""
 
 
 @dataclass(slots=True)
 class AttributeValue:
-    """A value of an attribute, and where it comes from."""
+    """A value of an attribute, and its origin."""
 
     held: str
     """The held value (values.hold), or DELETED."""
@@ -89,8 +89,8 @@ class InterpretedProfile:
     feeds: set[Feed] = field(default_factory=set)
     """The feeds that brought any of it."""
     forgotten: int = 0
-    """Events with an arrival before this one do not count for anything that is computed of the
-    profile's lifetime, except opt-outs (domain.md 13).
+    """The arrival before which events no longer count, except opt-outs: the profile was beyond its
+    lifetime then (domain.md 13).
     """
 
     def holdings(self, profile: int) -> set[ProfileIdentity]:
@@ -109,10 +109,10 @@ class InterpretedProfile:
         return replace(self, identities=list(self.identities), latest=dict(self.latest))
 
     def attributes(self, feed: Feed) -> dict[str, AttributeValue]:
-        """Return the attributes that a feed shares: of its workspace and of the account.
+        """Return the attributes in force for a feed: those of its workspace and of the account.
 
-        An account feed shares all of them; of several with one name the latest is in force
-        (domain.md 6.3).
+        For an account feed they are those of all workspaces; of several with one name the latest is
+        in force (domain.md 6.3).
         """
         values: dict[str, AttributeValue] = {}
         for (_, key), value in self.latest.items():
@@ -151,9 +151,9 @@ class _Import:
     now_ms: int
     """The start of the import: the time of rows without one."""
     call: str = "identify"
-    """What every row says of its user, one of identity.CALLS."""
+    """The call that every row makes, one of identity.CALLS."""
     counts: Counts = field(default_factory=Counts)
-    """What the import has counted."""
+    """The counts so far."""
     before: dict[int, InterpretedProfile] = field(default_factory=dict)
     """The profiles it touched, as they were before it."""
     created: set[int] = field(default_factory=set)
@@ -177,7 +177,7 @@ class Interpreter:
     rules: Rules
     """The identity rules in force."""
     priority: str = "rank"
-    """How source priority is read: rank or first-writer (design.md R1)."""
+    """The reading of source priority: rank or first-writer (design.md R1)."""
     secret: str = ""
     """The store's secret, which MPIDs are made from."""
     calculated: frozenset[str] = frozenset()
@@ -191,13 +191,13 @@ class Interpreter:
     mpids: set[int] = field(default_factory=set)
     """The MPIDs in use in any environment; none of them is made again."""
     arrivals: int = 0
-    """How many rows have arrived."""
+    """The number of rows that have arrived."""
     ever: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     """The identities (type, key) that a profile has had at the end of an import."""
     suppressed: dict[int, Suppressed] = field(default_factory=dict)
     """The erased people, by the profiles that they had."""
     erased_mpids: set[tuple[str, int]] = field(default_factory=set)
-    """Their environments and MPIDs."""
+    """The environments and MPIDs of erased people."""
 
     def run(
         self,
@@ -292,10 +292,11 @@ class Interpreter:
     def modify(self, profile: int, changes: Sequence[IdentityChange], now_ms: int) -> Counts:
         """Change the identities of one profile, as an import of a row for each change.
 
-        Raises InputRefused.
+        Raises ChangeRefused.
         """
         person = self.people[profile]
         records = self.records[person.environment]
+        # Of all profiles, because which of them lose an identity is not known yet.
         before = {name: past.copy() for name, past in self.people.items()}
         # A change by hand belongs to no feed and is under no protection.
         running = _Import(Feed(""), "", environment=None, now_ms=now_ms)
@@ -319,8 +320,8 @@ class Interpreter:
 
         An identity that a person who stays has too is not theirs alone, and keeps nobody out.
 
-        allow_return: keep out only rows that have arrived already, in case they are made again. No
-        MPID is ever used again all the same.
+        allow_return: keep out only rows that have arrived already, in case they are made again;
+        rows that arrive later come in. The MPID stays out in either case.
         """
         erased = set(profiles)
         for profile in sorted(erased):
@@ -367,7 +368,7 @@ class Interpreter:
         }
 
     def lift(self, kind: str, key: str) -> None:
-        """Let erased people come back who had an identity, with everything that they had."""
+        """Let erased people come back who had an identity: rows with any of theirs come in."""
         for person in self.suppressed.values():
             identities = {(its_kind, its_key) for _, its_kind, its_key in person.identities}
             if person.until is None and (kind, key) in identities:
@@ -380,7 +381,7 @@ class Interpreter:
             )
 
     def _stays_out(self, row: Batch, environment: str, arrival: int) -> bool:
-        """Return whether a row is of an erased person: it has an identity or the MPID of theirs."""
+        """Return whether a row has an identity or the MPID of an erased person who stays out."""
         claims = {(environment, identity.type, identity.key) for identity in row.identities}
         return (environment, row.mpid) in self.erased_mpids or any(
             claims & person.identities
@@ -423,6 +424,7 @@ class Interpreter:
         # Read once: all cells of one row are decided against the state before it.
         current = person.attributes(feed)
         workspace = None if feed.source == ACCOUNT else feed.workspace
+        # A delete is under the same table as a set (domain.md 6.3).
         for key, held in apply_deletes(row).items():
             owner = current.get(key)
             code = verdict(

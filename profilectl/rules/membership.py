@@ -1,11 +1,10 @@
-"""Who is in an audience: the definition of right, for one person at a time.
+"""Membership in audiences: the definition of right, for one person at a time.
 
-audiences/membership_sql.py is the same for all people at once. Sources: domain.md 11.2 (criteria),
-14 (an opted-out person is in no audience), 5.3 (which statement of consent counts).
+audiences/sql/membership_sql.py does the same for all people at once. Sources: domain.md 11.2
+(criteria), 14 (an opted-out person is in no audience), 5.3 (the statement of consent that counts).
 
-Time: "within N days" is the last N times 24 hours up to now, without the moment that long ago and
-with now; "over N days ago" is that moment and everything before it. An event of the future is not
-within the last days.
+Time: "within N days" is after the moment N times 24 hours ago, up to and with now; "over N days
+ago" is that moment and everything before it. An event of the future is not within the last days.
 """
 
 from __future__ import annotations
@@ -97,10 +96,10 @@ def holds(tree: Criterion, person: PersonFacts, now_ms: int, lookback: Days | No
 def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = ()) -> bool:
     """Return whether a person may not be in an audience, whenever it was evaluated last.
 
-    Barred are opted-out people, and people whom the criteria leave out by the consent in force
+    Opted-out people are barred, and people whom the criteria leave out by the consent in force
     alone (settled).
 
-    barred_from: the audiences, of those the criteria refer to, that the person may not be in.
+    barred_from: the audiences that the criteria refer to and that the person may not be in.
     """
     return opted_out(person.events) or settled(tree, consents(person.rest), barred_from) is False
 
@@ -137,11 +136,11 @@ def doubtful(
 ) -> bool:
     """Return whether a test of consent in some criteria speaks against the person.
 
-    Then, if consent does not settle the outcome, a new statement is a reason to evaluate all
+    If so, and if consent does not settle the outcome, a new statement is a reason to evaluate all
     criteria again.
 
-    states: the consent in force. doubted: the audiences, of those the criteria refer to, of which
-    this is true. outcome: the outcome that the criteria are to have.
+    states: the consent in force. doubted: the audiences that the criteria refer to and for which
+    this function is true. outcome: the outcome that membership asks of the criteria.
     """
     match tree:
         case All() | AnyOf():
@@ -172,8 +171,8 @@ def expires_ms(
 
     Returns None if it never ends, or if there is none now (domain.md 11.2).
 
-    Exact for every tree: the outcome changes only where an event or a date enters or leaves one of
-    the windows, and each such moment is tried.
+    The answer is exact for every tree: the outcome changes only where an event or a date enters or
+    leaves one of the windows, and each such moment is tried.
 
     turns: the moments at which the person's own values change, as calculated ones with a window do.
     at: returns the person as of such a moment.
@@ -254,14 +253,15 @@ class _Test:
             event.at_ms, tree.when.operator, tree.when.operands, now_ms=self.now_ms
         ):
             return False
+        # The moment that long ago is outside, as it is with `within`.
         if self.lookback and event.at_ms <= self.now_ms - self.lookback.ms:
             return False
         return not tree.where or condition_holds(tree.where, dict(event.document))
 
 
 Tested = str | int | Sequence[Value]
-"""A value as the operators see it: a text, a time in milliseconds, or a list. None beside it is a
-tag, which exists without a text.
+"""A value as the operators see it: a text, a time in milliseconds, or a list. Where None may stand
+too, it is a tag: an attribute that exists without a text.
 """
 
 
@@ -384,6 +384,7 @@ def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: 
         return since_ms < at_ms <= now_ms if operator == "within" else at_ms <= since_ms
     assert isinstance(start, Moment)
     assert isinstance(end, Moment)
+    # Before is exclusive; after, on and between include their bounds (domain.md 11.2).
     match operator:
         case "before":
             return at_ms < start.first_ms
@@ -475,6 +476,7 @@ def _is_near(tree: Near, batches: Iterable[OtherFields]) -> bool:
     point = last_place(batches)
     if point is None:
         return False
+    # The haversine of the distance on a great circle, as SQL computes it too.
     latitude, longitude = float(tree.latitude) * RADIAN, float(tree.longitude) * RADIAN
     up = math.sin((point[0] * RADIAN - latitude) / 2)
     across = math.sin((point[1] * RADIAN - longitude) / 2)
@@ -483,6 +485,9 @@ def _is_near(tree: Near, batches: Iterable[OtherFields]) -> bool:
 
 
 def widest_chord(tree: Near) -> float:
-    """Return the haversine of the distance: a place is near if its own is not above it."""
+    """Return the haversine of the greatest distance: a place is near if its own is not above it.
+
+    A distance of half the way around the earth or more is no limit.
+    """
     half = tree.metres / EARTH_METRES / 2
     return 1.0 if half >= math.pi / 2 else math.sin(half) ** 2

@@ -1,4 +1,4 @@
-"""User attributes: which source outranks which, and which may overwrite an attribute.
+"""User attributes: the ranks of sources, and who may overwrite an attribute.
 
 Sources: the seed page ("User attributes and input source priority"), domain.md 6, design.md R1,
 R16. The tables are the rule: the interpreter looks them up, and the engine joins them.
@@ -66,7 +66,7 @@ def standing(incoming: Owner, owner: Owner) -> str:
     if incoming.unit == owner.unit:
         return "same unit"
     ours, theirs = SOURCES[incoming.source].rank, SOURCES[owner.source].rank
-    # Two units of one rank: two partners, or a partner and a warehouse.
+    # Two units of one rank: two partners, or a partner and a warehouse. They shut each other out.
     if ours == theirs:
         return "other unit"
     return "better" if ours < theirs else "worse"

@@ -1,7 +1,7 @@
-"""When content counts as imported already (design.md R11).
+"""The rule for content that was imported already (design.md R11).
 
-It does if an import in force read the same content for the same feed the same way, and applied at
-least one of its rows.
+Content counts as imported if an import in force read it for the same feed in the same way, and
+applied at least one of its rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class WayOfReading:
-    """How an import read its content."""
+    """The way in which an import read its content."""
 
     parts: tuple[tuple[str, str], ...]
     """Each of WAYS, and its value as text."""
@@ -68,19 +68,19 @@ class EarlierImport:
     number: int
     """The number of the import."""
     way: WayOfReading
-    """How it read the content."""
+    """The way in which it read the content."""
     applied: int
-    """How many rows it applied."""
+    """The number of rows that it applied."""
     path: str
     """The path of the content then."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedContent:
-    """The answer whether a content is to be imported."""
+    """The answer to the question whether a content is to be imported."""
 
     already: int | None = None
-    """The import that makes it needless to import the content again; None: import it."""
+    """The import that brought the content, so that it is left out; None: it is imported."""
     notice: str | None = None
     """The notice to show if it is imported although an import brought it before."""
 
@@ -90,6 +90,7 @@ def way_of(request: Mapping[str, object], protection: str) -> WayOfReading:
     parts = []
     for name, default in WAYS.items():
         value = request.get(name, default)
+        # The order in which options were given says nothing.
         if isinstance(default, list):
             assert isinstance(value, Iterable)
             value = sorted(value)

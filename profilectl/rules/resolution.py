@@ -22,8 +22,8 @@ class Records:
     """The identity records of one environment that a decision may need, and nothing else.
 
     A profile is named by the arrival of the row that founded it, so the older profile has the
-    smaller name. One value may have as many holders as there are rows: nothing that is done here
-    for each row looks at all of them.
+    smaller name. One value may have as many holders as there are rows, so no step for one row goes
+    through all of them.
     """
 
     holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Records:
     _guards: frozenset[str] | None = None
     """The types that `_open` was made for."""
     _open: dict[tuple[str, str], set[int]] = field(default_factory=dict)
-    """Of the holders of a value, those without an identity of the types in `_guards`."""
+    """(type, key) -> its holders without an identity of the types in `_guards`."""
 
     def add(self, profile: int, kind: str, key: str) -> None:
         """Add an identity to a profile."""
@@ -133,9 +133,9 @@ class Decision:
     removed: list[tuple[int, str, str]] = field(default_factory=list)
     """The identities that profiles lost: (profile, type, key)."""
     moved: int = 0
-    """How many identities went from one profile to another."""
+    """The number of identities that went from one profile to another."""
     replaced: int = 0
-    """How many values a newer value of the same type replaced."""
+    """The number of values that a newer value of the same type replaced."""
     codes: list[str] = field(default_factory=list)
     """The warnings on the row."""
 
@@ -145,9 +145,9 @@ def decide(
 ) -> Decision:
     """Resolve one row to its profile, and attach its identities (domain.md 4.3, 4.4).
 
-    (a) An MPID that somebody has decides; the row's identities never take any from others then.
+    (a) An MPID that somebody has decides; then the row takes no identity from another profile.
     (b) Else the identities decide (look_up).
-    (c) If nobody is found a new profile is created, with the MPID that the row names.
+    (c) If nobody is found, a new profile is created, with the MPID that the row names.
 
     create: whether an unknown user may be created. call: one of identity.CALLS. Changes records.
     """
@@ -238,10 +238,10 @@ def look_up(
 ) -> tuple[int | None, bool]:
     """Return the profile of some identities, and whether protection alone hid it (domain.md 4.3).
 
-    Walks down the hierarchy: a type that finds several profiles is narrowed by the types below it.
-    If several still remain, the one that was touched last by arrival is it (design.md R15). The
-    second value is True if nobody was found only because a login or immutable identity protects a
-    holder.
+    The walk goes down the hierarchy: a type that finds several profiles is narrowed by the types
+    below it. If several still remain, the one that was touched last, by arrival, is chosen
+    (design.md R15). The second value is True if nobody was found only because a login or immutable
+    identity protects a holder.
 
     claimed: the identities, as type -> key. steps: a list to add each step to.
     """
@@ -292,8 +292,8 @@ def _eligible_among(
 ) -> set[int]:
     """Return the holders of a row's value that the row may find.
 
-    A profile with a protected identity must share one with the row, so that of many holders only
-    those of the row's protected identities are checked, beside those without any.
+    A profile with protected identities must share one of them with the row. So of many holders only
+    two groups come into question: those of the row's protected identities, and those without any.
     """
     guards = rules.immutable | rules.login
     candidates = holders
@@ -317,7 +317,7 @@ def _eligible_among(
 def _eligible(profile: int, claimed: Mapping[str, str], *, records: Records, rules: Rules) -> bool:
     """Return whether a row with these identities may find a profile (domain.md 4.2).
 
-    Login and immutable protection: a profile with such identities is found by one of them only.
+    A profile with login identities is found only by one of them, and likewise with immutable ones.
     """
     for guarded in (rules.immutable, rules.login):
         own = [(kind, key) for kind in guarded for key in records.values(profile, kind)]
@@ -370,9 +370,9 @@ def _attach(
 
 
 def _is_single(kind: str, rules: Rules) -> bool:
-    """Return whether a profile has one value of a type at most: of a unique user identity.
+    """Return whether a profile has at most one value of a type: a unique user identity.
 
-    A newer value takes the place of the older one.
+    A newer value takes the place of the older one (domain.md 4.3, attach).
     """
     return kind in rules.unique and not BY_NAME[kind].device
 
@@ -410,7 +410,7 @@ class IdentityChange:
 
 
 def reached(*, device: bool, known: bool) -> bool:
-    """Return whether a request about a person reaches a profile that holds the named identity.
+    """Return whether a request by an identity reaches a profile that holds it.
 
     A device may belong to several people, so its identity alone does not reach a known profile
     (domain.md 14).
@@ -514,7 +514,7 @@ def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:
     """Return the MPID of the profile that a row founded (domain.md 2.3).
 
     It has 64 bits with a sign, is never 0, and cannot be guessed without the store's secret.
-    attempt is counted up if the MPID is taken.
+    attempt: 0, and one more each time that the MPID is taken.
 
     A pure function, so that an import that runs again makes the same MPIDs, and the engine can make
     a million of them in one statement (importing/mpids.py).

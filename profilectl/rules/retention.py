@@ -1,11 +1,11 @@
-"""How long a profile is kept: two clocks, both counted from its last update (domain.md 13).
+"""The retention of profiles: two clocks, both counted from the last update (domain.md 13).
 
     beyond its lifetime    Its attributes, consent and devices go. The stub stays: MPID, identities,
                            first and last seen, events. A batch that matches it finds the same MPID.
     beyond retention       The stub goes as well. A person who comes back is new.
 
-An update is any batch that was applied; an alias is one at the time when it takes effect. An event
-leaves by itself if it was received longer ago than retention.
+An update is any batch that was applied; an alias is an update at the time when it takes effect. An
+event is deleted by itself once it was received longer ago than the retention.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def _checked(value: object, name: str, title: str) -> object:
             raise InputRefused(f"{title}: {name} must be true or false")
         return value
     if kind == "limit":
+        # True is an int as well.
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= HIGHEST_LIMIT:
             raise InputRefused(
                 f"{title}: {name} must be a whole number from 1 to {HIGHEST_LIMIT:,}"
@@ -118,7 +119,7 @@ def _checked_list(value: object, name: str, title: str) -> list[str]:
 
 
 def _types(names: list[str], name: str, title: str) -> list[str]:
-    """Return the identity types that a setting lists."""
+    """Return the identity types that a setting lists. Raises InputRefused."""
     types = []
     for listed in names:
         kind = type_named(listed)
@@ -142,7 +143,10 @@ def _check_placeholders(entries: list[str], name: str, title: str) -> None:
 
 
 def _check_flags(settings: Mapping[str, object], title: str) -> None:
-    """Check login, unique, immutable and the hierarchy against the strategy (domain.md 4.2)."""
+    """Check login, unique, immutable and the hierarchy against the strategy (domain.md 4.2).
+
+    Raises InputRefused.
+    """
     strategy = str(settings.get("identity.strategy", "default"))
     row = STRATEGIES[strategy]
     lists = {
@@ -176,6 +180,7 @@ def _check_hierarchy(hierarchy: list[str], flags: Mapping[str, frozenset[str]], 
             f"{title}: identity.hierarchy is empty: nobody could be found",
             "leave it out for the strategy's own",
         )
+    # Only types of the hierarchy enter the identity record (domain.md 4.2).
     absent = sorted((flags["login"] | flags["unique"]) - set(hierarchy))
     if absent:
         raise InputRefused(

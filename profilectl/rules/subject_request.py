@@ -1,4 +1,4 @@
-"""A person's request as OpenDSR writes it: its fields, and when it is carried out.
+"""A person's request as OpenDSR writes it: its fields, and the time at which it is carried out.
 
 Source: domain.md 14.
 """
@@ -16,9 +16,9 @@ from profilectl.rules.text.values import Number, Value
 
 DAY_MS = 24 * 60 * 60 * 1000
 WAITING_MS = 7 * DAY_MS
-"""How long an erasure waits and may be cancelled, unless it skips the waiting."""
+"""The time for which an erasure waits and may be cancelled, unless it skips the waiting."""
 KEPT_MS = 365 * DAY_MS
-"""How long the record of a request is kept after it was answered."""
+"""The time for which the record of a request is kept after it was answered."""
 MOST_IDENTITIES = 50
 EXTENSION = "opendsr.mparticle.com"
 VERSION = "3.0"
@@ -54,7 +54,7 @@ class SubjectRequest:
     regulation: str
     """The regulation that it rests on, one of REGULATIONS."""
     submitted_ms: int
-    """When it was submitted, as it says itself."""
+    """The time at which it was submitted, as the request states it."""
     identities: tuple[tuple[str, str], ...]
     """The identities of the person: (type or mpid, value)."""
     skip_waiting: bool
@@ -62,7 +62,7 @@ class SubjectRequest:
     group_id: str | None
     """The group that it belongs to, if any."""
     callbacks: tuple[str, ...]
-    """The addresses that are told of its status."""
+    """The addresses that get each new status."""
 
     def due_ms(self, received_ms: int) -> int:
         """Return the earliest time at which it is carried out."""
@@ -89,6 +89,7 @@ def read_request(document: Value, title: str) -> SubjectRequest:
         raise InputRefused(f"{title}: api_version must be {VERSION}")
     callbacks = _callbacks(fields, title)
     identities = _all_identities(fields, extension, title)
+    # A UUID means the same in upper case, and a repeated request must be recognized.
     return SubjectRequest(
         id=uuid.lower(),
         type=_choice(fields, "subject_request_type", title, choices=TYPES),
@@ -110,7 +111,7 @@ def _check_names(fields: Iterable[str], names: tuple[str, ...], title: str) -> N
 
 
 def _extension(fields: Mapping[str, Value], title: str) -> Mapping[str, Value]:
-    """Return the platform's extension of a request."""
+    """Return the platform's extension of a request. Raises InputRefused."""
     extensions = _object(fields.get("extensions", {}), f"{title}: extensions")
     own_title = f"{title}: extensions.{EXTENSION}"
     extension = _object(extensions.get(EXTENSION, {}), own_title)
@@ -134,7 +135,10 @@ def _callbacks(fields: Mapping[str, Value], title: str) -> tuple[str, ...]:
 def _all_identities(
     fields: Mapping[str, Value], extension: Mapping[str, Value], title: str
 ) -> dict[str, str]:
-    """Return the identities of a request and of its extension: type or mpid -> value."""
+    """Return the identities of a request and of its extension: type or mpid -> value.
+
+    Raises InputRefused.
+    """
     own_title = f"{title}: subject_identities"
     identities = {
         **_identities(fields.get("subject_identities", {}), own_title),
@@ -182,11 +186,15 @@ def _time_ms(text: str, title: str) -> int:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise InputRefused(f"{title} must be a time such as 2026-11-23T18:30:00Z") from None
+    # A time without an offset is in UTC.
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _identities(value: Value, title: str, *, in_extension: bool = False) -> dict[str, str]:
-    """Return identities: type -> value; those of the extension may be an mpid."""
+    """Return identities: type -> value; those of the extension may be an mpid.
+
+    Raises InputRefused.
+    """
     identities: dict[str, str] = {}
     for name, identity in _object(value, title).items():
         kind = type_named(name)
@@ -212,6 +220,7 @@ def _identity_value(identity: Value, title: str) -> str:
     members = _object(identity, title)
     if members.get("encoding", "raw") != "raw":
         raise InputRefused(f"{title}.encoding must be raw")
+    # A value may be a JSON number, which is a Number and so a str.
     text = members.get("value")
     if not isinstance(text, str) or not display(text):
         raise InputRefused(f"{title}.value must be a text")

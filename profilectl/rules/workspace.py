@@ -1,4 +1,4 @@
-"""The workspace of a command: one choice for the whole command, as the store's path is.
+"""The workspace of a command: one choice for the whole command, like the path of the store.
 
 A store may hold several workspaces of an account in one identity scope. Profiles and identities are
 the same in all of them. User attributes, consent, devices, events, calculated attributes and

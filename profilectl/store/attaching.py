@@ -35,7 +35,7 @@ def store_name(secret: str) -> str:
 
 
 def must_exist(path: Path) -> None:
-    """Raise StoreGone where there is no store, before anything is made beside it."""
+    """Raise StoreGone if there is no store, before anything is made beside it."""
     if not path.exists() and not path.is_symlink():
         raise StoreGone(
             f"there is no store at {path}", "import a file to make one, or name it with --store"
@@ -43,10 +43,10 @@ def must_exist(path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Refuse what cannot be a store: a link, something that is no file, and an unusual name.
+    """Refuse a path that cannot be a store's: a link, anything but a file, or an unusual name.
 
-    The log of a link would lie beside the link. DuckDB takes a question mark, and what is not
-    UTF-8, for something else. Raises StoreGone, StoreUnusable.
+    The log of a link would lie beside the link, not beside the store. DuckDB cannot open a name
+    with a question mark or with bytes that are not UTF-8. Raises StoreGone, StoreUnusable.
     """
     _check_name(path)
     try:
@@ -73,7 +73,7 @@ def _check_name(path: Path) -> None:
             f"{path} has a question mark in its name or its folder's, which DuckDB cannot open",
             "name another with --store",
         )
-    # a byte that is no character
+    # Python writes a byte of a name that is no UTF-8 as half of a surrogate pair.
     if any("\udc80" <= letter <= "\udcff" for letter in str(path.absolute())):
         raise StoreUnusable(
             f"{path} has something that is not UTF-8 in its name or its folder's,"
@@ -86,8 +86,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     """Attach a store as `store`, as soon as no other process stands in the way.
 
     It waits until `until`, as time.monotonic. If another file was put in the place of the one that
-    was opened (copies.put_in_place), that is opened instead. Raises StoreBusy, StoreUnusable,
-    StoreGone.
+    was opened (copies.put_in_place), the new one is opened instead. Raises StoreBusy,
+    StoreUnusable, StoreGone.
     """
     pause = 0.01
     scratch.confine(path)
@@ -98,6 +98,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                 file = path.stat()
                 scratch.run(attaching(path, write=write))
                 check_not_made(scratch, path, file)
+                # The lock is on the file that was opened, which may have lost its name meanwhile.
                 if path.stat().st_ino == file.st_ino:
                     check_opened(scratch, path, file)
                     return
@@ -109,6 +110,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                     raise _unusable(path, error) from None
                 if time.monotonic() >= until:
                     raise busy from None
+                # A random pause, so that processes that wait do not all try again at once.
                 time.sleep(
                     min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.001))
                 )
@@ -123,6 +125,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:
     """Return what is wrong with a file that cannot be attached."""
+    # DuckDB has one class of errors for all of these: only the words tell them apart.
     if key := wrong_key(path, str(error)):
         return key
     if "WAL" in str(error):

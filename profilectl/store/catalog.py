@@ -1,8 +1,8 @@
-"""What the file of a store may hold: our tables in our shapes, and nothing else.
+"""The check of a store's catalog: the file may hold our tables in our shapes, and nothing else.
 
-A store may come from anybody. A view with the name of a table reads other files when it is read; a
-default or a generated column computes what its maker likes. So the catalog is looked at before any
-table, and everything is refused that is not in schema.sql, the steps of upgrade.py or the kinds of
+A store may come from anybody. A view with the name of a table can read other files when it is read;
+a default or a generated column can compute anything. So the catalog is checked before any table is
+read, and everything is refused that is not in schema.sql, the steps of upgrade.py or the kinds of
 segments below.
 """
 
@@ -25,8 +25,7 @@ Steps = Mapping[int, Sequence[str]]
 
 # fmt: off
 SEGMENT_TABLES: dict[str, dict[str, str]] = {
-    # kind -> its columns that every table of it has, and their types; row, blocked and
-    # blocked_loose as merge.py and sift.py make them
+    # kind -> the columns that every table of it has, and their types (importing/commit.py)
     "row":           {"profile": "BIGINT", "arrival": "BIGINT", "mpid": "BIGINT",
                       "environment": "UTINYINT", "feed": "USMALLINT", "at_ms": "BIGINT"},
     "index":         {"hash": "UHUGEINT", "profile": "BIGINT", "type": "UTINYINT"},
@@ -45,7 +44,7 @@ SEGMENT_TABLES: dict[str, dict[str, str]] = {
 }
 # fmt: on
 IDENTITIES = frozenset({"row"})
-"""The kinds whose tables have a column for each identity type, too ..."""
+"""The kinds whose tables have columns of identity types, too ..."""
 ATTRIBUTES = frozenset({"row", "blocked"})
 """... and those with columns of attributes."""
 WHOLE = frozenset(
@@ -96,8 +95,8 @@ from duckdb_indexes()
 where database_name = 'store'
 """
 
-# DuckDB makes a list of its 3,000 functions for this, which takes 10 ms: a file is looked at once
-# as it is (_vouched).
+# DuckDB makes a list of its 3,000 functions for this, which takes 10 ms. So a file is looked at
+# only once while it does not change (_vouched).
 MACROS = """
 select function_type, function_name
 from duckdb_functions()
@@ -117,15 +116,15 @@ class Column:
     filled: bool
     """Whether it is NOT NULL."""
     late: bool = False
-    """Whether a step added it to a store that was there: then it may be null, and may have a
-    constant for a default.
+    """Whether a step of upgrade.py added it: in an upgraded store it may be null, and may have a
+    constant as its default.
     """
 
 
 _vouched: dict[Path, tuple[tuple[object, ...], int]] = {}
-"""Files that were looked at, as they were then, and their versions.
+"""Path -> the signature of a file that was looked at, and its schema version.
 
-A command opens its store several times, a server all the time.
+A command opens its store several times, and a server opens it again and again.
 """
 
 
@@ -141,7 +140,7 @@ def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
     version = _looked_at(scratch, path, steps)
     if was:
         if len(_vouched) > 100:
-            _vouched.clear()  # copies of a server
+            _vouched.clear()  # a server opens one copy after another
         _vouched[path.absolute()] = (was, version)
     return version
 
@@ -192,7 +191,7 @@ def remember(path: Path) -> None:
 
 
 def _signature(path: Path) -> tuple[object, ...]:
-    """Return what changes when a file is changed, even if its time is set back; () for no file."""
+    """Return the marks that change with a file, even if its time is set back; () for no file."""
     try:
         file = [signature_of(path), path.stat().st_ctime_ns]
         log = path.with_name(path.name + ".wal")
@@ -209,7 +208,7 @@ def _foreign(
 
 
 def shown(name: str) -> str:
-    """Return a name out of a store as a message has it: in quotes, inert and not too long."""
+    """Return a name from a store for a message: in quotes, harmless on a terminal, not too long."""
     text = "".join(
         letter if letter.isprintable() and letter not in '"\\' else f"\\u{ord(letter):04x}"
         for letter in name[:80]
@@ -220,6 +219,7 @@ def shown(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _parsed(sql: str) -> list[Column] | str:
     """Return the columns that a statement declares, or the part that no table of ours has."""
+    # DuckDB writes these statements itself, from its catalog, so they all have one form.
     inside = sql.partition("(")[2].removesuffix(");")
     columns = []
     for part in inside.split(", "):
@@ -237,7 +237,7 @@ def _check_tables(
 ) -> None:
     for name in sorted(fixed.keys() - tables.keys()):
         raise StoreUnusable(f"{path} is damaged: its table {name} is gone", "restore a backup")
-    # everything else must be a table of a segment: <kind>_<number>
+    # Everything else must be a table of a segment: <kind>_<number>.
     segments = [(name, *name.rpartition("_")[::2]) for name in tables.keys() - fixed.keys()]
     for name, kind, number in segments:
         if kind not in SEGMENT_TABLES or not re.fullmatch(r"0|[1-9][0-9]{0,9}", number):
@@ -260,7 +260,7 @@ def _odd_column(path: Path, name: str, column: Column) -> StoreUnusable:
 
 
 def _check_fixed(path: Path, name: str, columns: list[Column] | str, fixed: list[Column]) -> None:
-    """Check the columns of a table of schema.sql."""
+    """Check the columns of a table of schema.sql. Raises StoreUnusable."""
     if isinstance(columns, str):
         raise _odd_part(path, name, columns)
     for column, ours in zip(columns, fixed, strict=False):
@@ -279,7 +279,7 @@ def _check_fixed(path: Path, name: str, columns: list[Column] | str, fixed: list
 
 
 def _check_segment(path: Path, name: str, columns: list[Column] | str, kind: str) -> None:
-    """Check the columns of a segment's table."""
+    """Check the columns of a segment's table. Raises StoreUnusable."""
     if isinstance(columns, str):
         raise _odd_part(path, name, columns)
     types = {column.name: column.type for column in columns}
@@ -306,16 +306,16 @@ def _as_wide(kind: str, expected: str | None) -> bool:
 
 
 def _of_kind(kind: str, column: str) -> str | None:
-    """Return the type of a column of identities or attributes; None: the table has none such."""
+    """Return the type of a column of identities or attributes, or None if it is no such column."""
     if kind in IDENTITIES and column.startswith("i_") and column[2:] in CODE:
         return "VARCHAR"
     return "VARCHAR" if kind in ATTRIBUTES and re.fullmatch(r"a(0|[1-9][0-9]*)", column) else None
 
 
 def _check_listed(scratch: Scratch, path: Path) -> None:
-    """Refuse a list of segments with more in it than names of tables and of identity types.
+    """Refuse a list of segments with anything but kinds of tables and identity types in it.
 
-    Both become part of statements.
+    Both become part of statements, as names.
     """
     for number, tables, identities in scratch.rows(SEGMENTS):
         for noun, names, allowed in (
@@ -340,6 +340,7 @@ def shapes(version: int, steps: Steps) -> dict[str, list[Column]]:
 def _taken_back(
     tables: dict[str, list[Column]], version: int, steps: Steps
 ) -> dict[str, list[Column]]:
+    # The newest step first: a column goes before the table that an earlier step made.
     for number in sorted(steps, reverse=True):
         for statement in reversed(steps[number]):
             created, added = _CREATED.fullmatch(statement), _ADDED.fullmatch(statement)

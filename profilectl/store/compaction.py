@@ -16,7 +16,8 @@ from profilectl.store.statements import is_in, numbers, select
 from profilectl.store.store import OpenStore
 
 MANY_SEGMENTS = 12
-"""How many segments are read together without strain; small neighbours of more are laid together.
+"""The most segments that are read together without strain; if there are more, small neighbours are
+laid together.
 """
 ORDER = {
     "row": "profile, arrival",
@@ -42,7 +43,7 @@ def compaction_due(store: OpenStore) -> bool:
 
 
 def compact(store: OpenStore) -> int:
-    """Lay neighbouring segments together where there are many; return how many these were.
+    """Lay neighbouring segments together if there are many; return how many were laid together.
 
     Neighbours are taken from the newest on, as long as the next is not far larger, so that a row is
     written again only a few times in its life.
@@ -50,6 +51,7 @@ def compact(store: OpenStore) -> int:
     if not compaction_due(store):
         return 0
     old = store.segments()[: -store.settings().keep_imports]
+    # Without the segments of the newest imports, which can still be undone.
     neighbours = [old.pop()]
     while old and (
         old[-1].rows <= 4 * sum(segment.rows for segment in neighbours) or len(neighbours) < 2
@@ -65,9 +67,9 @@ def rewrite_compact(
 ) -> tuple[Path, list[Segment]]:
     """Write the store anew, with all segments but the newest `keep` laid together.
 
-    Return the new file, which is in the folder, and its segments. `stays` is as rewrite_store has
-    it. The store itself is not touched: if this cannot be finished, imports can be undone as
-    before. Raises StoreUnusable.
+    Return the new file, which is in the folder, and its segments. `stays` is that of
+    rewrite_store. The store itself is not touched: if this cannot be finished, imports can be
+    undone as before. Raises StoreUnusable.
     """
     scratch, segments = store.scratch, store.segments()
     neighbours = segments[: max(len(segments) - keep, 0)]
@@ -113,7 +115,7 @@ def _laid_together(
         last_import=neighbours[-1].last_import,
         rows=sum(segment.rows for segment in neighbours),
         tables=tuple(dict.fromkeys(table for segment in neighbours for table in segment.tables)),
-        # in their own order, as an import has them
+        # In the order of the types, as in the segment of an import.
         identities=tuple(kind for kind in CODE if kind in kinds),
         keys=tuple(dict.fromkeys(key for segment in neighbours for key in segment.keys)),
     )
@@ -140,8 +142,8 @@ def _renamed(store: OpenStore, segment: Segment, kind: str, together: Segment) -
     """Return the SELECT of a segment's table with its attribute columns under the new names."""
     if kind not in ("row", "blocked"):
         return select("*", segment.table(kind))
-    # A table of refused cells that was laid together has columns only of those segments that
-    # refused any.
+    # A `blocked` table that was laid together has columns only for those segments in which cells
+    # were refused.
     rows = store.scratch.rows(COLUMNS, {"table": f"{kind}_{segment.number}"})
     columns = {name for (name,) in rows}
     places = {

@@ -28,7 +28,7 @@ from profilectl.store.store import DISK_FAILED
 from profilectl.store.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
-"""How many bytes are copied at once."""
+"""The number of bytes that are copied at once."""
 FICLONE = 0x40049409
 """The request of Linux by which one file takes over another's blocks."""
 NOT_IN_KERNEL = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -46,8 +46,9 @@ order by table_oid
 def copy_store(path: Path, target: Path, *, until: float) -> int:
     """Copy a store to a path where nothing is, with mode 0600; return the bytes of the copy.
 
-    It waits for a writer until `until`, as time.monotonic. The copy is read back: byte for byte
-    against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
+    It waits for a writer until `until`, as time.monotonic. The copy is read back twice: its bytes
+    are compared with those that were read, then it is opened as a store, and the rows of every
+    table are counted. Raises StoreBusy, StoreUnusable.
     """
     try:
         with (
@@ -86,8 +87,8 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
 
 def _copy_files(path: Path, copy: Path) -> list[tuple[Path, str]]:
     """Copy a store and its log; return the copies, and the hash of what each was read from."""
-    # Closing a file gives up all locks this process has on it: so no file is closed before all are
-    # copied.
+    # Closing a file takes away all locks that this process has on it, also DuckDB's. So no file is
+    # closed before all are copied.
     with contextlib.ExitStack() as opened:
         parts = [
             (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
@@ -124,10 +125,10 @@ def copy_for_reading(
 ) -> tuple[object, ...]:
     """Copy a store and its log as fast as the machine can; return the signature of the store.
 
-    The shared lock is held for as long as the copying takes: no time where the file system shares
-    blocks between files (XFS, Btrfs), else a second for some 2 GB. Nothing is read back: the copy
-    is to read from for a while, and no backup. Raises StoreBusy, StoreUnusable, and OSError where
-    there is no room.
+    The shared lock is held for as long as the copying takes: no time if the file system shares
+    blocks between files (XFS, Btrfs), else a second for some 2 GB. Nothing is read back, because
+    the copy is read from for a while and is no backup. Raises StoreBusy, StoreUnusable, and OSError
+    if there is no room.
     """
     attach(scratch, path, write=False, until=until)
     try:
@@ -148,9 +149,9 @@ def copy_for_reading(
 
 
 def signature_of(path: Path) -> tuple[object, ...]:
-    """Return what changes when a store does: its file, times and size, and those of its log.
+    """Return the marks that change with a store: its file, times and size, and those of its log.
 
-    Raises OSError where there is no store.
+    Raises OSError if there is no store.
     """
     file = path.stat()
     try:
@@ -162,7 +163,7 @@ def signature_of(path: Path) -> tuple[object, ...]:
 
 
 def _copy_blocks(source: Path, target: Path) -> None:
-    """Copy a file within the kernel; sharing its blocks, where the file system can."""
+    """Copy a file within the kernel, by sharing its blocks if the file system can."""
     with (
         source.open("rb") as content,
         os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out,
@@ -174,7 +175,7 @@ def _copy_blocks(source: Path, target: Path) -> None:
 
 
 def _copy_in_kernel(content: BinaryIO, out: BinaryIO) -> None:
-    """Copy a file's bytes without reading them here, where the system can; else by reading."""
+    """Copy a file's bytes without reading them here, if the system can; else by reading."""
     if not hasattr(os, "copy_file_range"):  # macOS
         shutil.copyfileobj(content, out, BLOCK)
         return
@@ -217,9 +218,9 @@ def rewrite_store(
 ) -> Path:
     """Write the attached store anew, without the room that dropped tables left.
 
-    Return the new file. It is made of rows, not of bytes: nothing deleted is in it. `stays` has
-    the SELECT of the rows of a table that are written; of other tables all are. `left_out` are
-    tables that are not in it; `more` writes what else is to be in it. Raises StoreUnusable.
+    Return the new file. It is made of rows, not of bytes, so nothing deleted is in it. `stays` has
+    for a table the SELECT of the rows that are written; of any other table all are. `left_out` are
+    tables that are not in it; `more` writes further ones. Raises StoreUnusable.
     """
     rewritten = folder / "rewritten"
     try:
@@ -255,6 +256,7 @@ def put_in_place(scratch: Scratch, new_store: Path, path: Path) -> None:
         _fold_log(scratch, new_store)
         scratch.run("checkpoint store")
         _force(new_store)
+        # DuckDB would take a log of the old store for one of the new.
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
         os.replace(new_store, path)
         note_replaced(path)
@@ -273,14 +275,14 @@ def _force(path: Path) -> None:
 
 
 def _fold_log(scratch: Scratch, new_store: Path) -> None:
-    """Fold the log of a new store into it, where closing it could not.
+    """Fold the log of a new store into it, if closing it left one.
 
-    Only the file takes the store's place: what is in the log alone would be lost. Raises
+    Only the file takes the store's place: anything that is in the log alone would be lost. Raises
     duckdb.Error.
     """
     if new_store.with_name(new_store.name + ".wal").exists():
         scratch.run(attaching(new_store, "folded", write=True))
-        scratch.run("detach folded")  # which fails where the log stays
+        scratch.run("detach folded")  # it fails if the log stays
 
 
 def _not_replaced(path: Path, why: str) -> StoreUnusable:

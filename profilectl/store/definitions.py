@@ -1,4 +1,4 @@
-"""What a store defines: calculated attributes, audiences, outputs and connections."""
+"""The definitions of a store: calculated attributes, audiences, outputs and connections."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ order by name
 PUT_CALCULATION = "insert into store.calculation values ($name, $definition, $now, null)"
 DROP_CALCULATION = "delete from store.calculation where name = $name"
 DROP_CALCULATED = "delete from store.calculated where name = $name"
+# Without filled_ms, the next refresh evaluates an audience for everybody.
 EVALUATE_AGAIN = "update store.audience set filled_ms = null where number = $number"
 
 AUDIENCES = """
@@ -46,7 +47,7 @@ update store.audience
 set definition = $definition, changed_ms = $now, filled_ms = null
 where name = $name
 """
-# The number of an audience that is gone is not used again.
+# The number of an audience that is gone is not used again: changes of it may still be on record.
 NEXT_AUDIENCE = """
 select 1 + greatest(
     coalesce((select max(number) from store.audience), 0),
@@ -68,12 +69,13 @@ DROP_OUTPUTS = "delete from store.output"
 PUT_OUTPUT = "insert into store.output values ($name, $definition)"
 DROP_CONNECTIONS = "delete from store.connection"
 PUT_CONNECTION = "insert into store.connection values ($name, $definition)"
-# An output that is somewhere else now has been told about nobody yet.
+# An output that has another place now has got no members there yet.
 FORGET_TOLD = (
     "delete from store.audience_told where output = $output",
     "delete from store.audience_outbox where output = $output",
 )
 OUTPUT_NAMES = "select name from store.output"
+# An output that is declared again later begins anew.
 DROP_SINCE = """
 delete from store.output_since
 where not list_contains($names::varchar[], output)
@@ -86,7 +88,7 @@ class Calculation:
     """A calculated attribute of a store."""
 
     definition: Definition
-    """What it computes."""
+    """Its definition."""
     changed_ms: int
     """When it was defined, or last changed."""
     filled_ms: int | None
@@ -118,7 +120,8 @@ class Defined:
 
 
 def has_unfilled(store: OpenStore) -> bool:
-    """Return whether something is defined that was never computed, because no refresh finished."""
+    """Return whether a definition was never computed for everybody, for want of a refresh."""
+    # A draft is not computed, and a standard audience only when somebody refreshes it.
     return any(
         each.filled_ms is None and not each.definition.draft for each in calculations(store)
     ) or any(
@@ -147,6 +150,7 @@ def put_calculation(store: OpenStore, definition: Definition, now_ms: int) -> No
     same = next((each for each in calculations(store) if each.name == definition.name), None)
     if same and same.definition == definition:
         return
+    # Dropped first, so that its old values go, and audiences that read it are evaluated again.
     drop_calculation(store, definition.name)
     table = json.dumps(definition.as_table())
     bound = {"name": definition.name, "definition": table, "now": now_ms}
@@ -156,8 +160,8 @@ def put_calculation(store: OpenStore, definition: Definition, now_ms: int) -> No
 def drop_calculation(store: OpenStore, name: str) -> None:
     """Forget a calculated attribute and its values; called within a transaction.
 
-    Audiences that read it are to be evaluated again for everybody: the attribute that it masked is
-    there again, or nothing.
+    Audiences that read it must be evaluated again for everybody: a stored attribute of that name,
+    which it masked, is in force again (domain.md 6.3).
     """
     for audience in audiences(store):
         reads_it = name in reads(audience.audience.tree).attributes
@@ -183,7 +187,7 @@ def audiences(store: OpenStore) -> list[Defined]:
 def audience_defined(store: OpenStore, name: str) -> Defined:
     """Return an audience by its name.
 
-    Raises UsageError where there is none, InputRefused where it belongs to another workspace than
+    Raises UsageError if there is none, InputRefused if it belongs to another workspace than
     --workspace names.
     """
     defined = audiences(store)
@@ -205,6 +209,7 @@ def check_references(declared: Sequence[Audience]) -> None:
         for referred in reads(audience.tree).audiences:
             if caseless(referred) not in names:
                 criteria = audience.criteria
+                # The name stands in the expression as it was written (criteria/text.py).
                 at = criteria.index(f"audience {quoted(referred)}") + len("audience ")
                 unlike = [each.name for each in declared if each is not audience]
                 raise UsageError(
@@ -228,7 +233,7 @@ def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
 
 
 def replace_audiences(store: OpenStore, declared: Sequence[Audience], now_ms: int) -> None:
-    """Make these the audiences of a store; within a transaction, their references checked."""
+    """Make these the audiences of a store; called within a transaction, after check_references."""
     defined = audiences(store)
     names = {audience.name for audience in declared}
     for audience in defined:
@@ -295,6 +300,7 @@ def workspace_for(store: OpenStore, own: str) -> str:
     one there is. Raises UsageError where several could be meant, or there is none of that name.
     """
     workspaces = workspaces_of(store.feeds())
+    # The default workspace is also that of a definition that states none.
     workspace = store.workspace or (own if own != DEFAULT_WORKSPACE else None)
     if workspace is None and len(workspaces) > 1:
         raise several_workspaces(workspaces)
@@ -313,7 +319,7 @@ def check_meant(store: OpenStore, subject: str, workspace: str) -> None:
 
 
 def check_workspace(store: OpenStore) -> None:
-    """Check that the workspace that --workspace names is one. Raises UsageError."""
+    """Check that the workspace that --workspace names exists. Raises UsageError."""
     workspaces = workspaces_of(store.feeds())
     if store.workspace is not None and workspaces and store.workspace not in workspaces:
         raise no_workspace(store.workspace, workspaces)
@@ -362,9 +368,10 @@ def replace_connections(
     declared: Sequence[Connection],
     of_audiences: Sequence[AudienceConnection] = (),
 ) -> None:
-    """Make these the outputs and connections of a store; called within a transaction, checked.
+    """Make these the outputs and connections of a store.
 
-    What waits for one that is gone goes on waiting (outputs/outbox.py).
+    Called within a transaction, after check_connections. Batches that wait for an output that is
+    gone go on waiting (outputs/outbox.py).
     """
     scratch = store.scratch
     _note_since(store, [output.name for output in wanted_outputs])
@@ -391,9 +398,9 @@ def _as_row(name: str, table: object) -> dict[str, str]:
 
 
 def _note_since(store: OpenStore, names: Sequence[str]) -> None:
-    """Write down from which arrival on outputs are there: they are told of deletions since then.
+    """Write down the arrival from which on each new output gets the deletions of attributes.
 
-    Of an output that an older version declared that is not known.
+    It is not known of an output that an older version declared.
     """
     before = {name for (name,) in store.scratch.rows(OUTPUT_NAMES)}
     store.scratch.run(DROP_SINCE, {"names": list(names)})
@@ -410,9 +417,9 @@ def check_connections(
 ) -> None:
     """Check outputs, and the connections of feeds with them.
 
-    No two outputs may have the same secrets. Connections must name outputs that are there, and none
-    twice the same; rules must ask about purposes that consent may be about. `purposes` are
-    consent.gdpr_purposes; None: any. Raises UsageError.
+    No two outputs may have the same secrets. A connection must name an output that exists, no two
+    may connect the same feed and output, and a rule on consent must name a purpose that may be
+    stated. `purposes` are consent.gdpr_purposes; None: any. Raises UsageError.
     """
     _check_outputs(wanted_outputs)
     by_name = {output.name: output for output in wanted_outputs}
@@ -457,6 +464,7 @@ def _check_outputs(wanted_outputs: Sequence[Output]) -> None:
                 "for example https://s2s.us1.mparticle.com",
             )
         if TYPES[output.type].secret:
+            # Names that differ in other characters only have the same variables (output.variable).
             before = by_variable.setdefault(variable(name, ""), name)
             if before != name:
                 raise UsageError(
@@ -467,7 +475,7 @@ def _check_outputs(wanted_outputs: Sequence[Output]) -> None:
 
 
 def _declare(section: str, names: Iterable[str]) -> str:
-    """Return what to do about a name that is not declared, with those that are."""
+    """Return the advice on a name that is not declared, with the names that are."""
     listed = ", ".join(sorted(names))
     return f"declare it: [{section}.NAME]; " + (
         f"there are {listed}" if listed else f"there are no {section} yet"
@@ -523,7 +531,7 @@ def check_audience_connections(
 def _check_purposes(
     name: str, rules: Sequence[ConsentRule], purposes: Collection[str] | None
 ) -> None:
-    """Check that rules ask about purposes that consent may be about. Raises UsageError."""
+    """Check that rules name purposes that consent may be about. Raises UsageError."""
     for rule in rules:
         regulation, purpose = rule.purpose
         if regulation == "gdpr" and purposes is not None and purpose not in purposes:

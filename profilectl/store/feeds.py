@@ -1,4 +1,4 @@
-"""What a command does with the feeds of a store: list, register, change."""
+"""The feeds of a store, as commands list, register and change them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from profilectl.store.store import OpenStore, choose_feed
 
 @contextlib.contextmanager
 def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
-    """Open a store for its feeds; for writing, it is made where there is none."""
+    """Open a store for its feeds; with `write`, it is made if there is none."""
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,
@@ -44,7 +44,7 @@ def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
 
 
 def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return one feed. Raises UsageError where there is none of that name."""
+    """Return one feed. Raises UsageError if there is none of that name."""
     for feed in feeds_of(path, wait_s=wait_s):
         if feed["name"] == name:
             return feed
@@ -54,7 +54,7 @@ def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
 def add_feed(
     path: Path, name: str, source: str, protection: str, partner: str | None, *, wait_s: float = 0
 ) -> None:
-    """Register a feed. Raises InputRefused where the name is taken."""
+    """Register a feed. Raises InputRefused if the name is taken, UsageError for wrong options."""
     if partner and source != "partner":
         raise UsageError("--partner goes with --source partner")
     if not name.strip():
@@ -90,10 +90,11 @@ def set_feed(
     *,
     wait_s: float = 0,
 ) -> str:
-    """Change a feed's protection level and return it.
+    """Change a feed's protection level; return the level in force.
 
-    Raises UsageError where there is none of that name, InputRefused if source or partner differ.
+    Raises UsageError if there is no such feed, InputRefused if source or partner differ.
     """
+    # Opening it for writing would make a store, in which there is no feed to change.
     if not path.exists():
         raise no_feed(name, [])
     with open_feeds(path, wait_s, write=True) as store:

@@ -56,6 +56,7 @@ left join store.passed on passed.arrival = kept_out.arrival
 group by all
 order by all
 """
+# The state after an import ends at the arrival after its last row.
 ENDS = "select number, first_arrival + arrivals from store.import"
 
 
@@ -75,11 +76,11 @@ class _ImportRow(NamedTuple):
     finished_ms: int
     """When it was committed."""
     made_by: str | None
-    """Who ran it; None: an older version did not write it down."""
+    """The person who ran it; None: an older version did not write it down."""
     undone_ms: int | None
     """When it was undone."""
     undone_by: str | None
-    """Who undid it."""
+    """The person who undid it."""
     first_arrival: int
     """The arrival of its first row."""
     needs: list[int] | None
@@ -87,7 +88,7 @@ class _ImportRow(NamedTuple):
     report: str
     """Its report, as JSON."""
     request: str | None
-    """What it was asked to do, as JSON."""
+    """Its request, as JSON; None: an older version did not write it down."""
 
 
 def history_of(store: OpenStore) -> list[PastImport]:
@@ -100,6 +101,7 @@ def history_of(store: OpenStore) -> list[PastImport]:
         imported = _ImportRow(*row)
         report = json.loads(imported.report)
         number = imported.number
+        # An import whose rows were laid together with others can no longer be undone.
         own = not any(
             segment.first_import <= number <= segment.last_import for segment in laid_together
         )
@@ -126,7 +128,7 @@ def history_of(store: OpenStore) -> list[PastImport]:
 
 
 def import_numbered(store: OpenStore, number: int) -> PastImport:
-    """Return one import. Raises UsageError where there is none of that number."""
+    """Return one import. Raises UsageError if there is none of that number."""
     pasts = history_of(store)
     for past in pasts:
         if past.number == number:
@@ -135,7 +137,7 @@ def import_numbered(store: OpenStore, number: int) -> PastImport:
 
 
 def no_import(number: int | str, numbers: Sequence[int]) -> UsageError:
-    """Return the error for an import that never was; `numbers` are those that are."""
+    """Return the error for an import that never existed; `numbers` are those of all imports."""
     ends = dict.fromkeys((min(numbers), max(numbers))) if numbers else ()
     listed = f"{' to '.join(map(str, ends))}; " if numbers else ""
     alone = "" if numbers else ", and no other"
@@ -148,7 +150,7 @@ def rejects_again(store: OpenStore, number: int, path: Path) -> list[str]:
     """Write the rejects of an import to a file, if there is no such file; return a sentence on it.
 
     The import may have been killed after its commit and before it wrote them. Raises InputRefused
-    where the file cannot be written.
+    if the file cannot be written.
     """
     if path.exists() or not store.scratch.row(REJECTED, {"number": number})[0]:
         return []
@@ -162,10 +164,10 @@ def rejects_again(store: OpenStore, number: int, path: Path) -> list[str]:
 
 
 def kept_out_of(store: OpenStore, number: int) -> dict[str, dict[str, Any]]:
-    """Return the batches of an import that were processed and belong to nobody, by code.
+    """Return counts of the batches of an import that were processed and belong to nobody, by code.
 
-    Each code has batches, with_events, events and event_types. The types of events are not known of
-    an import that an older version made.
+    Each code has batches, with_events, events and event_types. The types are not known for an
+    import that an older version made.
     """
     start, arrivals = store.scratch.row(EXTENT, {"number": number})
     rows = store.scratch.rows(
@@ -187,13 +189,14 @@ def kept_out_of(store: OpenStore, number: int) -> dict[str, dict[str, Any]]:
 def as_of(store: OpenStore, moment: str) -> int:
     """Return the arrival that ends the state after an import (its number), or at a time.
 
-    A time is 2026-11-23, with or without a time of day, UTC unless it says otherwise; an import
-    counts from its start. Raises UsageError for what is neither, InputRefused for an import that is
-    not in force.
+    A time is 2026-11-23, with or without a time of day, in UTC unless it has an offset; an import
+    counts from its start. Raises UsageError for a text that is neither, InputRefused for an import
+    that is not in force.
     """
     every = history_of(store)
     pasts = [past for past in every if past.undone_ms is None]
     ends = dict(store.scratch.rows(ENDS))
+    # 0 is the state before the first import.
     if moment.isascii() and moment.isdigit() and len(moment) < 10:
         if int(moment) not in {0, *(past.number for past in every)}:
             raise no_import(moment, [past.number for past in every])
@@ -215,9 +218,9 @@ def as_of(store: OpenStore, moment: str) -> int:
 
 
 def time_ms(option: str, text: str, must_be: str = "a time", example: str = "2026-11-23") -> int:
-    """Return the time that an option has, in milliseconds; UTC unless it says otherwise.
+    """Return the time that an option has, in milliseconds; it is in UTC unless it has an offset.
 
-    Raises UsageError, which says what the option must be.
+    Raises UsageError with `must_be` and `example`.
     """
     try:
         at = datetime.fromisoformat(text)

@@ -29,39 +29,39 @@ from profilectl.store.store_key import store_key, wrong_key
 from profilectl.store.upgrade import known_version, upgrade_store
 
 UNREFRESHED = "audiences and calculated attributes could not be brought up to date"
-"""What a warning says if a refresh that follows a change fails."""
+"""The words of the warning if a refresh that follows a change fails."""
 
 
 PUT_META = "insert into store.meta values ($name, $value)"
 
 
 class StoreLost(StoreUnusable):
-    """The disk took half of a block of the store, which cannot be opened any more.
+    """A store that cannot be opened any more, because the disk took half of one of its blocks.
 
-    What was done is gone with it.
+    The change that was made is lost too.
     """
 
 
 class LeftUndone(UserWarning):
-    """A change is committed, but something that follows it failed; says what makes up for it."""
+    """The warning that a change is committed, but something after it failed; it names a remedy."""
 
 
 @contextlib.contextmanager
 def once_done(change: str, undone: str, remedy: str, *, busy: bool = False) -> Iterator[None]:
     """Run what follows a commit: if it fails, a warning says so, and the change stands.
 
-    `change` says what was committed, `undone` what was not done since. With `busy`, a store that is
-    busy is left to the next command, without a warning.
+    `change` says what was committed, `undone` what was not done after it. With `busy`, a busy store
+    gets no warning, because the next command makes up for it.
     """
     try:
         yield
-    # the change is committed, and must not be taken for one that is not
+    # An exception would make the command fail, as if the change were not committed.
     except Exception as error:
         if busy and isinstance(error, StoreBusy):
             return
         if isinstance(error, StoreLost):
             raise
-        # Only what kind of failure: its words may hold what a row says.
+        # Only the kind of the failure: its words may have values of a row in them.
         warnings.warn(
             f"{change}, but {undone} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2
         )
@@ -69,7 +69,7 @@ def once_done(change: str, undone: str, remedy: str, *, busy: bool = False) -> I
 
 @contextlib.contextmanager
 def shown_after(change: str, remedy: str) -> Iterator[None]:
-    """Read what is shown after a commit: if the store cannot be opened, the error says it is done.
+    """Run what shows a change after its commit: an error then says that the change is made.
 
     `change` says what was committed. Raises StoreUnusable.
     """
@@ -94,15 +94,16 @@ def open_store(
 ) -> Iterator[OpenStore]:
     """Attach a store to a scratch and detach it at the end.
 
-    With `create`, a store is made where there is none; with `upgrade`, one of an older version is
-    brought up to this one first. `wait_s` is how long to wait for another process, in seconds;
-    `reads` are files that SQL is to read meanwhile. Raises StoreBusy, StoreUnusable, also for a
-    store that holds what profilectl does not make.
+    With `create`, a store is made if there is none; with `upgrade`, one of an older version is
+    brought up to this one first. `wait_s` is the longest time to wait for another process, in
+    seconds; `reads` are files that SQL is to read meanwhile. Raises StoreBusy, and StoreUnusable,
+    also for a store that holds anything that profilectl does not make.
     """
     until = time.monotonic() + wait_s
     scratch.reads += reads
     check_path(path)
     if not path.exists():
+        # A store that a process is held to is not made anew: it would be another one.
         if not create or is_held(path):
             must_exist(path)
         else:
@@ -115,6 +116,7 @@ def _opened(
     scratch: Scratch, path: Path, until: float, *, write: bool, upgrade: bool
 ) -> Iterator[OpenStore]:
     attach(scratch, path, write=write, until=until)
+    # Only a store that was checked is remembered as ours at the end (catalog.remember).
     ours = False
     try:
         if known_version(scratch, path) < SCHEMA_VERSION:
@@ -128,6 +130,7 @@ def _opened(
             with private_files():
                 upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
+            # Checked again: the store was detached in between, and this may be another file.
             known_version(scratch, path)
         ours = True
         yield OpenStore(scratch, path)
@@ -142,10 +145,10 @@ def _opened(
 
 
 def _fold_in(scratch: Scratch, path: Path) -> None:
-    """Bring what is in the log into the store. Raises StoreLost.
+    """Fold the log into the store. Raises StoreLost.
 
     Detaching does that too, but does not report a failure. After a failure the log stays, and the
-    next command folds it in; but a block that was written by half cannot be read any more.
+    next command folds it in. Only if a block was half written, the store cannot be read any more.
     """
     try:
         scratch.run("checkpoint store")
@@ -162,13 +165,13 @@ def _fold_in(scratch: Scratch, path: Path) -> None:
                 "mend the disk, restore a backup, and give the command again",
             ) from None
     except duckdb.Error:
-        # somebody reads in another transaction: detaching does it, or the next command
+        # Somebody reads in another transaction: detaching folds the log in, or the next command.
         return
 
 
 @contextlib.contextmanager
 def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
-    """Attach an empty store that is nowhere on disk: for a dry run, before there is a store."""
+    """Attach an empty store that is not on disk, for a dry run before there is a store."""
     scratch.confine(path)
     scratch.run("attach ':memory:' as store")
     make_schema(scratch)
@@ -181,7 +184,7 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
 def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all.
 
-    Another process may make it at the same time.
+    Another process may make it at the same time. Raises StoreUnusable.
     """
     try:
         with (
@@ -197,7 +200,7 @@ def _make_store(scratch: Scratch, path: Path) -> None:
                 with contextlib.suppress(duckdb.Error):
                     maker.run("detach store")
                 raise
-            maker.run("detach store")  # writes what is in its log: only then it is whole
+            maker.run("detach store")  # folds its log in: only then is the file whole
             ours = _put_new(new_store, path)
         if ours:
             remember(path)
@@ -215,9 +218,10 @@ def _make_store(scratch: Scratch, path: Path) -> None:
 
 @contextlib.contextmanager
 def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
-    """Yield a scratch that can make a file in a folder.
+    """Yield a scratch that can make a store in a folder.
 
-    If this one has a store already, it is another one.
+    It is another one if this one is confined to its store already, or if stores are encrypted:
+    confine loads the module that writes those.
     """
     if not scratch.confined and not store_key():
         yield scratch
@@ -228,7 +232,7 @@ def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
 
 
 def _put_new(new_store: Path, path: Path) -> bool:
-    """Give a new file its name for good, unless there is one of that name by now.
+    """Give a new file its name, unless another process has made a file of that name meanwhile.
 
     Return whether it did.
     """

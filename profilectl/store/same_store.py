@@ -1,10 +1,10 @@
 """The store that a process is held to: no other is opened at its path, and none is made there.
 
-A server runs for weeks, and the file at the path of its store may be moved away, restored, or be
-another store one day. A batch that went into that would be reported as safe. So the process that
-imports for a server compares the store's id (`meta.store_id`, which a backup keeps) each time it
-opens the store, under the lock by which it then writes; and once it has written, it checks that the
-file is still the one at the path.
+A server runs for weeks, and one day the file at the path of its store may be moved away, restored,
+or replaced by another store. A batch that was written there would be lost, and yet reported as
+safe. So the process that imports for a server compares the store's id (`meta.store_id`, which a
+backup keeps) each time it opens the store, under the lock under which it then writes. Once it has
+written, it checks that the file is still the one at the path.
 
 The same holds for a command that opens its store again and again and writes down what it did
 outside (`forward`, `push`). Other commands are held to nothing: they work on what they find.
@@ -27,6 +27,7 @@ from profilectl.store.statements import reading, select, union_all
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its first block."""
 TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
+# A file that DuckDB has just made has no table.
 ANY_TABLE = "select table_name from duckdb_tables() where database_name = 'store' limit 1"
 SIZES = """
 select block_size, total_blocks, used_blocks
@@ -34,10 +35,11 @@ from pragma_database_size()
 where database_name = 'store'
 """
 STORE_ID = "select value from store.meta where name = 'store_id'"
+# A piece of a column may lie in further blocks beside its own.
 BLOCKS = "greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block"
 LAST_BLOCK = "select max(block) from storage"
 TOGETHER = 50
-"""How many tables are looked at with one statement."""
+"""The number of tables that are looked at with one statement."""
 _STORE_IDS: dict[Path, str] = {}
 """The path of a store -> the id that it must have."""
 _OPENED: dict[Path, tuple[int, int]] = {}
@@ -48,13 +50,13 @@ _WHOLE: dict[Path, tuple[int, int, int]] = {}
 
 
 def hold_to(path: Path, store_id: str) -> None:
-    """Open nothing but the store with an id at a path, from now on."""
+    """Hold this process to the store with an id at a path, from now on."""
     _STORE_IDS[path.absolute()] = store_id
 
 
 @contextlib.contextmanager
 def held_to(path: Path, store_id: str) -> Iterator[None]:
-    """Open nothing but the store with an id at a path, meanwhile."""
+    """Hold this process to the store with an id at a path, for a while."""
     hold_to(path, store_id)
     try:
         yield
@@ -88,8 +90,8 @@ def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
 def check_not_made(scratch: Scratch, path: Path, file: os.stat_result) -> None:
     """Remove a file that DuckDB has made at a path that this process is held to.
 
-    That happens if the store went in the moment before it was opened for writing. `file` is the one
-    that was there before. Raises StoreGone.
+    That happens if the store was taken away just before it was opened for writing. `file` is the
+    one that was there before. Raises StoreGone.
     """
     if not is_held(path) or scratch.rows(ANY_TABLE):
         return
@@ -124,10 +126,10 @@ RIGHT = "put the right one back"
 def _check_whole(scratch: Scratch, path: Path) -> None:
     """Check that a file has all the blocks that its tables are in.
 
-    A file that is still being copied can be opened, and fails where its end is read. Free blocks
-    may be missing. Raises StoreUnusable.
+    A file that is still being copied can be opened, and fails only when its end is read. Free
+    blocks at its end may be missing. Raises StoreUnusable.
     """
-    file = path.stat()  # once more: what was in its log may be in it by now
+    file = path.stat()  # once more: opening it may have folded its log in
     written = file.st_ino, file.st_size, file.st_mtime_ns
     if _WHOLE.get(path.absolute()) == written:
         return
@@ -166,7 +168,7 @@ def note_replaced(path: Path) -> None:
 def check_in_place(path: Path) -> None:
     """Check that the file opened last is still the one at a path that this process is held to.
 
-    Raises StoreGone, OtherStore: then what was written is in a file that went.
+    Raises StoreGone, OtherStore: then the change was written to a file that is there no more.
     """
     opened = _OPENED.get(path.absolute())
     if opened is None or not is_held(path):

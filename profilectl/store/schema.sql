@@ -1,16 +1,19 @@
--- The fixed tables of a store. The bulk lies in segments, a few tables for each import (segments.py):
---   row_N      one row of a file that touched a profile: profile, arrival, mpid (where it founded the
---              profile), environment, feed, at_ms, i_<type> (identities it added), a<n> (attributes it
---              set, held as values.py says; chr(31) alone: deleted)
---   index_N    hash, profile, type of each identity added, sorted by hash
---   mpid_N     mpid, environment, profile of each profile founded, sorted by mpid
+-- The fixed tables of a store. Most data lies in segments, a few tables for each import
+-- (store/segments.py):
+--   row_N      a row of a file that touched a profile: profile, arrival, mpid (if it founded the
+--              profile), environment, feed, at_ms, i_<type> (identities that it added), a<n>
+--              (attributes that it set, in the form of rules/text/values.py; chr(31) alone:
+--              deleted)
+--   index_N    hash, profile, type of each identity that was added, sorted by hash
+--   mpid_N     mpid, environment, profile of each profile that was founded, sorted by mpid
 --   loose_N    attributes without a column of their own: profile, arrival, feed, key, value
---   blocked_N  cells refused by priority: profile, arrival, feed, code, a<n>; blocked_loose_N likewise
---   event_N    events: profile, arrival, place (which of its batch, from 0), environment, feed, type, name, at_ms,
---              session, event (the whole of it, as JSON)
+--   blocked_N  cells that priority refused: profile, arrival, feed, code, a<n>; blocked_loose_N
+--              likewise, with key and value
+--   event_N    events: profile, arrival, place (in its batch, from 0), environment, feed, type,
+--              name, at_ms, session, event (the whole of it, as JSON)
 --   rest_N     the other fields of a batch, as JSON: profile, arrival, rest
--- An arrival numbers every row ever read, across imports. A profile is named by the arrival of the
--- row that founded it.
+-- An arrival numbers every row that was ever read, across imports. A profile is named by the
+-- arrival of the row that founded it.
 
 create table store.meta (
     name  varchar not null,  -- schema_version, secret, store_id, created_ms, hash_fingerprint
@@ -45,7 +48,8 @@ create table store.import (
     report        varchar not null,  -- the document of import --json
     made_by       varchar,           -- who ran it: user@machine
     request       varchar,           -- the files and options it was given, as JSON; null: not known
-    needs         integer[],         -- the earlier imports it would have come out differently without; null: not known
+    needs         integer[],         -- the earlier imports it would have come out differently
+                                     -- without; null: not known
     undone_ms     bigint,            -- when it was taken back; null: it is in force
     undone_by     varchar
 );
@@ -92,7 +96,8 @@ create table store.alias (
     end_ms        bigint not null,
     due_ms        bigint not null,   -- when it takes effect
     first_seen_ms bigint not null,   -- what the destination gets
-    attribution   varchar            -- the install attribution it gets: workspace ("": any) -> attribution, as JSON
+    attribution   varchar            -- the install attribution it gets: workspace ("": any) ->
+                                     -- attribution, as JSON
 );
 
 create table store.request (
@@ -100,7 +105,8 @@ create table store.request (
     request varchar not null,        -- source_request_id
     at_ms   bigint not null,
     import  integer not null,
-    arrival bigint                   -- of the row that brought it; null: an older version did not write it down
+    arrival bigint                   -- of the row that brought it; null: an older version did not
+                                     -- write it down
 );
 
 create table store.dropped (
@@ -108,8 +114,8 @@ create table store.dropped (
     code    varchar not null
 );
 
--- What was said of rows that were read: what of each was left out, and what is worth knowing (explain row).
-
+-- The remarks on rows that were read: values that were left out, or that are worth knowing of
+-- (explain row).
 create table store.remark (
     arrival   bigint not null,
     code      varchar not null,
@@ -118,7 +124,8 @@ create table store.remark (
     attribute varchar                -- what was left out, or is worth knowing of
 );
 
--- The identities of rows that found nobody because of a protection (PROTECTED_MATCH): by them who was passed over is known.
+-- The identities of rows that found nobody because of a protection (PROTECTED_MATCH): they tell
+-- which profiles were passed over.
 create table store.passed_claim (
     arrival bigint not null,
     type    utinyint not null,
@@ -167,14 +174,15 @@ create table store.membership_change (
     change   varchar not null,       -- entered or left
     at_ms    bigint not null,
     import   integer,                -- the import after which it was seen; null: none
-    mpid     bigint                  -- the profile's, which may be gone by now; null: an older version did not write it down
+    mpid     bigint                  -- the profile's, which may be gone by now; null: an older
+                                     -- version did not write it down
 );
 
 create table store.stale (
     profile bigint not null          -- to be calculated anew: what touched it was taken back
 );
 
--- What leaves (outbox.py).
+-- Outputs, connections, and the batches that leave (outputs/outbox.py).
 create table store.output (
     name       varchar not null,
     definition varchar not null      -- as the configuration has it, as JSON
@@ -196,26 +204,30 @@ create table store.outbox (
     why       varchar,               -- what the receiver last said
     failed_ms bigint,
     devices   varchar,               -- device identities that the row states, as JSON
-    held      varchar,               -- identities that its profile had after it, and lost in the same import, as JSON
+    held      varchar,               -- identities that its profile had after it, and lost in the
+                                     -- same import, as JSON
     content   varchar                -- of nobody's: the batch as it came, as JSON
 );
 
 create table store.forwarded (
     output  varchar not null,
     arrival bigint not null,
-    outcome varchar not null,        -- delivered, known (to the receiver), dropped (by hand), or why it did not leave
+    outcome varchar not null,        -- delivered, known (to the receiver), dropped (by hand), or
+                                     -- why it did not leave
     at_ms   bigint not null
 );
 
 create table store.passed (
-    arrival     bigint not null,     -- of a batch that is nobody's, of a feed that only reads or may only update: it counts, and is not kept
+    arrival     bigint not null,     -- of a batch that is nobody's, of a feed that only reads or
+                                     -- may only update: it counts, and is not kept
     events      integer not null,
-    environment utinyint,            -- this and what follows null: an older version did not write it down
+    environment utinyint,            -- this and what follows null: an older version did not write
+                                     -- it down
     at_ms       bigint,
     types       varchar              -- of its events, with how many, as JSON
 );
 
--- What an output has (handed_over.py). Names of attributes, no values.
+-- The attributes that an output has (outputs/handed_over.py): their names, no values.
 
 create table store.output_since (
     output  varchar not null,
@@ -230,8 +242,8 @@ create table store.handed_over (
     keys      varchar[] not null     -- the attributes that the output has of the profile
 );
 
--- Acts that take away what imports brought. Nothing in these three tables names a person: a number, an
--- arrival, a hash made with the store's secret.
+-- Acts that take away rows or values of imports. Nothing in these four tables names an erased
+-- person: they have numbers, arrivals, and hashes that are made with a secret.
 
 create table store.erasure (
     number   integer not null,
@@ -243,7 +255,8 @@ create table store.erasure (
 );
 
 create table store.erased_row (
-    arrival bigint not null,         -- of a row that was erased; made again from its file, it stays out
+    arrival bigint not null,         -- of a row that was erased; made again from its file, it stays
+                                     -- out
     import  integer not null,        -- ... and which counted it
     founder boolean not null,        -- whether it founded a profile
     erasure integer not null
@@ -262,7 +275,7 @@ create table store.suppressed (
     until   bigint                   -- only rows that arrive before this stay out; null: all
 );
 
--- What people asked for (subject_request.py).
+-- The requests of people (rules/subject_request.py).
 create table store.subject_request (
     id           varchar not null,   -- subject_request_id
     type         varchar not null,   -- access, portability, erasure
@@ -274,14 +287,15 @@ create table store.subject_request (
     finished_ms  bigint,
     group_id     varchar,
     callbacks    varchar[] not null,
-    identities   varchar,            -- [type, value] of each as JSON; null once the person is erased
+    identities   varchar,            -- [type, value] of each as JSON; null once the person is
+                                     -- erased
     request      varchar,            -- as it came, in base64; null likewise
     sealed       varchar not null,   -- hash of the identities, to know the same request again
     profiles     bigint,             -- how many it was about; null: not finished
     results      varchar             -- where the answer was written
 );
 
--- What was sent to the platform (push). No value in these tables: positions are profiles, or lines of a file.
+-- Pushes to the platform. No value is in these tables: positions are profiles, or lines of a file.
 
 create table store.push (
     number      integer not null,
@@ -311,11 +325,12 @@ create table store.push_refused (
     code     varchar not null
 );
 
--- What a host has of profiles (push): it is not sent again while it is the same. No value in it.
+-- The profiles that a host has (push): one is not sent again while it is the same. No values.
 create table store.sent_profile (
     host    varchar not null,        -- hash of the address and the manner of the batches
     profile bigint not null,
-    digest  uhugeint,                -- of the batches that were accepted last; null: some are under way, or were refused
+    digest  uhugeint,                -- of the batches that were accepted last; null: some are under
+                                     -- way, or were refused
     sent    uhugeint not null,       -- of those that were sent last
     turn    integer not null,        -- how often others were sent before: part of their request ids
     keys    varchar not null         -- the attributes that the host may have, as a JSON list
@@ -328,16 +343,19 @@ create table store.sent_event (
     place   integer not null         -- which of its events was accepted
 );
 
--- What outputs are told of the members of audiences (outbox.py).
+-- The messages to outputs about members of audiences (audiences/outgoing/outbox.py).
 create table store.audience_told (
-    output      varchar not null,    -- whom it may have as a member, since a message was handed over
+    output      varchar not null,    -- whom it may have as a member, since a message was handed
+                                     -- over
     audience    integer not null,    -- audience.number
     profile     bigint not null,
     mpid        bigint not null,
     environment utinyint not null,
     since_ms    bigint not null,     -- the member's
-    attributes  varchar not null,    -- key -> fingerprint of the value that it has, as JSON; "?": it may have
-    told        boolean not null     -- false: the message was dropped by hand before it was ever sent
+    attributes  varchar not null,    -- key -> fingerprint of the value that it has, as JSON; "?":
+                                     -- it may have
+    told        boolean not null     -- false: the message was dropped by hand before it was ever
+                                     -- sent
 );
 
 create table store.audience_outbox (
@@ -354,7 +372,8 @@ create table store.audience_outbox (
     state       varchar not null,    -- waiting, or dead: not sent again by itself
     begun       boolean not null,    -- whether it was handed over, so that the output may have it
     attributes  varchar,             -- as in audience_told: those of the member then
-    identities  varchar,             -- of whom the store has none any more: type, encoding and value of each as they go, as JSON
+    identities  varchar,             -- of a person whose identities the store has no longer: type,
+                                     -- encoding and value of each as they go, as JSON
     why         varchar,
     failed_ms   bigint
 );

@@ -1,7 +1,7 @@
-"""The database of one command, in memory: names the results of SELECTs.
+"""The database of one command, in memory, in which the results of SELECTs have names.
 
 Every step of the engine is a SELECT whose result gets a name here, so that a statement can be
-pasted into a DuckDB shell and each step can be timed. The store is attached beside it as `store`.
+pasted into a DuckDB shell, and each step can be timed. The store is attached to it as `store`.
 
 The second of five modules that tell how a store is reached: settings, scratch, attaching, segments,
 opening.
@@ -34,7 +34,7 @@ Bound = Mapping[str, object]
 
 
 def attaching(path: Path, name: str = "store", *, write: bool) -> str:
-    """Return the statement that attaches a store, with its key where stores are encrypted."""
+    """Return the statement that attaches a store, with its key if stores are encrypted."""
     options = [] if write else ["read_only"]
     if key := store_key():
         options.append(f"encryption_key {quote_text(key)}")
@@ -79,7 +79,7 @@ def fetched(
             or threading.current_thread() is not threading.main_thread()
         ):
             raise
-        # a signal: nothing that mends failures may take it for a failure
+        # It was a signal: code that handles failures must not take it for one.
         raise KeyboardInterrupt from None
     except UnicodeDecodeError:
         # DuckDB's message quotes the input, and cuts it in the middle of a character.
@@ -102,8 +102,8 @@ CHANGEABLE = (
 class Scratch:
     """The database of one command.
 
-    `folder` is for spilled data, and removed at the end. `reads` are files that SQL reads, named
-    before a store is attached (confine).
+    `folder` is for data that does not fit into memory; its maker removes it. `reads` are files that
+    SQL may read; they are named before a store is attached (confine).
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class Scratch:
     def confine(self, path: Path) -> None:
         """Let no statement touch other files from now on, nor change settings back.
 
-        Open stay the store with its log, the files of `reads`, and the folder. This is called
-        before a store is attached, since a store may come from anybody.
+        Statements can still open the store with its log, the files of `reads`, and the folder. This
+        is called before a store is attached, because a store may come from anybody.
         """
         if self.confined:
             return
         self.confined = True
         if store_key():
-            # without it encrypted stores are read, not written
+            # Without this module DuckDB can read encrypted stores, but not write them.
             with contextlib.suppress(duckdb.Error):
                 self.run("load httpfs")
         store = path.absolute()
@@ -138,6 +138,7 @@ class Scratch:
             *(f"{store}{end}" for end in ("", *LOG)),
             *(os.path.realpath(file) for file in self.reads),
         ]
+        # The system's folder for temporary data has files of others, so it stays closed.
         shared = tempfile.tempdir is not None and self.folder == Path(tempfile.tempdir)
         folders = [] if shared else [str(self.folder)]
         for name, values in (
@@ -148,6 +149,7 @@ class Scratch:
             if values:
                 self.run(f"set {name} = [{', '.join(map(quote_text, values))}]")
         self.run("set enable_external_access = false")
+        # Last, because no setting but those of CHANGEABLE can be changed after it.
         self.run("set lock_configuration = true")
 
     def make(
@@ -155,7 +157,8 @@ class Scratch:
     ) -> None:
         """Name the result of a query, so that the next one can read it.
 
-        With `keep` its rows are held (a table), else the query (a view; takes no bound values).
+        With `keep` its rows are kept (a table), else only the query (a view, which takes no bound
+        values).
         """
         kind = "table" if keep else "view"
         self.drop(name)
@@ -199,7 +202,7 @@ class Scratch:
     def forget_order(self) -> None:
         """Let DuckDB write rows in any order from now on, which is several times as fast.
 
-        Every row has its seq by now, and what must lie in order is sorted explicitly.
+        Every row has its seq by now, and tables that must lie in order are sorted explicitly.
         """
         self.run("set preserve_insertion_order = false")
 
@@ -249,7 +252,6 @@ def may_write_beside(path: Path) -> bool:
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
-# the names under which other packages know them
 private_folder, unwritable = folder_beside, not_writable
 
 
@@ -273,8 +275,8 @@ _ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
 def _only_a_path(folder: Path) -> Iterator[Path]:
     """Yield a path to a folder in which DuckDB's readers see nothing but a path.
 
-    If its own path has a pattern in it, that is a link to it in a folder for temporary data.
-    Raises StoreUnusable where there is no such folder.
+    If its own path has a character of a pattern, the path is that of a link to it, in a folder for
+    temporary data. Raises StoreUnusable if there is no such folder.
     """
     if _ONLY_A_PATH.fullmatch(str(folder)):
         yield folder
@@ -296,10 +298,10 @@ def _only_a_path(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
-    """Open a scratch whose spilled data lie beside the store, readable by its owner only.
+    """Open a scratch whose spilled data lies beside the store, readable by its owner only.
 
-    A store in a folder that cannot be written can be read all the same: then they lie in the
-    system's folder for temporary data. Raises StoreUnusable where there is no room.
+    A store in a folder that cannot be written can be read all the same: then the data lies in the
+    system's folder for temporary data. Raises StoreUnusable if there is no room.
     """
     with folder_beside_or_elsewhere(path) as folder, _only_a_path(folder) as plain:
         scratch = Scratch(plain, memory_limit)

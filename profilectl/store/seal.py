@@ -1,7 +1,7 @@
-"""The seals of plans and backups: who has the store can tell that a file is as it was made.
+"""The seals of plans and backups: the owner of the store can tell that a file was not changed.
 
-A file alone proves nothing, because those who can write it can write its seal. The secret that
-signs is in the store, which only its owner reads.
+A file alone proves nothing, because anybody who can write it can write its seal too. So the secret
+that signs is in the store, which only its owner reads.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ BACKUP = "a backup"
 
 
 def keyed(secret: str, purpose: str) -> hmac.HMAC:
-    """Return an HMAC-SHA256 whose key is a store's, for one purpose.
+    """Return an HMAC-SHA256 whose key is made of a store's secret, for one purpose.
 
-    So the seal of a plan is not valid for a backup.
+    The purpose is part of the key, so the seal of a plan is not valid for a backup.
     """
     key = hmac.new(
         secret.encode(), f"profilectl: the seal of {purpose}".encode(), hashlib.sha256

@@ -1,7 +1,8 @@
 """The segments of a store, and the SELECTs that read several as if they were one.
 
 Each import appends a segment; compaction lays neighbours together. A segment's tables lack the
-columns its files did not have, so every SELECT here names what it wants and fills in nulls.
+columns that its files did not have, so every SELECT here names its columns, with null for those
+that a segment lacks.
 
 The fourth of five modules that tell how a store is reached: settings, scratch, attaching, segments,
 opening.
@@ -19,7 +20,8 @@ from profilectl.store.statements import reading, select, union_all
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
 """The columns that every table of rows has."""
 
-# The files of the imports in force. A replayed import has the arrivals of the one it replaces.
+# The files of the imports in force, without those that were undone: a replayed import has the
+# arrivals of the one that it replaces.
 IMPORT_FILES = """
 select import_file.*
 from store.import_file
@@ -27,6 +29,7 @@ join store.import on import.number = import_file.import
 where import.undone_ms is null
 """
 
+# No rows, in the shape of a kind of table: the SELECT if no segment has that table.
 NO_IDENTITY = """
 select null::uhugeint as hash, null::bigint as profile, null::utinyint as type,
        null::integer as segment
@@ -54,7 +57,7 @@ where not exists (
 )
 """
 
-# A fixed identity's hash: it changes when the hash function does.
+# The hash of one fixed identity: it differs if the hash function does.
 FINGERPRINT = "select to_hex(hash) from probe"
 
 
@@ -69,7 +72,7 @@ class Segment:
     last_import: int
     """The newest import in it."""
     rows: int
-    """How many rows it has."""
+    """The number of its rows."""
     tables: tuple[str, ...]
     """The kinds of tables it has: row, index, mpid, loose, blocked, blocked_loose, rest, event."""
     identities: tuple[str, ...]
@@ -82,15 +85,15 @@ class Segment:
         return f"store.{kind}_{self.number}"
 
     def attribute(self, key: str) -> str | None:
-        """Return the column of an attribute, or None where the segment has none."""
+        """Return the column of an attribute, or None if the segment has none."""
         return f"a{self.keys.index(key)}" if key in self.keys else None
 
 
 def write_table(scratch: Scratch, table: str, kind: str, rows: str) -> None:
-    """Make a segment's table of the rows of a query, which lie in its order.
+    """Make a segment's table from the rows of a query, in the order of the query.
 
-    The texts of events are packed with zstd. DuckDB's own choice leaves three times the size and
-    takes twice the time, because it tries every way it knows.
+    The texts of events are packed with zstd. DuckDB's own choice of packing leaves three times the
+    size and takes twice the time, because it tries every way that it knows.
     """
     if kind != "event":
         scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
@@ -104,7 +107,7 @@ def write_table(scratch: Scratch, table: str, kind: str, rows: str) -> None:
 
 
 def of_each(segments: Sequence[Segment], kind: str, columns: str, clause: str = "") -> list[str]:
-    """Return the SELECTs of some columns of a kind of table, one for each segment that has it."""
+    """Return the SELECTs of columns of a kind of table, one for each segment that has the table."""
     return [
         select(columns, segment.table(kind), clause)
         for segment in segments
@@ -117,8 +120,8 @@ def known_identities(
 ) -> str:
     """Return the SELECT of every identity in force: hash, profile, type, segment.
 
-    Unless `removals`, no identity was ever taken away, and the join is left out. `until`
-    is the last import whose removals count; None: all do.
+    Without `removals` no identity was ever taken away, and the join is left out. `until` is the
+    last import whose removals count; None: all do.
     """
     if not removals:
         return union_all(
@@ -132,6 +135,7 @@ def known_identities(
     parts = []
     for segment in segments:
         if "index" in segment.tables:
+            # An identity that was taken away and comes back is in the index of a later segment.
             later = both("", f"import > {segment.last_import}")
             entry = select(f"*, {segment.number} as segment", segment.table("index"))
             removed = select(
@@ -250,7 +254,7 @@ def known_events(
 ) -> str:
     """Return the SELECT of the events of all segments: some of the columns of EVENT.
 
-    The column event is compact JSON. `carried` are events that are another's as well.
+    The column event is compact JSON. `carried` are events that a second profile has as well.
     """
     listed = ", ".join(columns)
     parts = of_each(segments, "event", columns=listed, clause=where)

@@ -1,4 +1,4 @@
-"""The settings of a store: what was set, and defaults for everything else.
+"""The settings of a store: those that somebody set, and defaults for all others.
 
 The first of five modules that tell how a store is reached: settings, scratch, attaching, segments,
 opening.
@@ -14,7 +14,7 @@ from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 
 KEEP_IMPORTS = 8
-"""How many of the last imports keep segments of their own, so that they can be undone.
+"""The number of the last imports that keep segments of their own, so that they can be undone.
 
 The setting is history.keep.
 """
@@ -22,18 +22,18 @@ The setting is history.keep.
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says, defaults filled in."""
+    """The settings in force."""
 
     rules: Rules
     """The rules of identities."""
     priority: str
-    """Which source may overwrite which: rank or first-writer."""
+    """The reading of source priority: rank or first-writer (design.md R1)."""
     reading: Reading
-    """How batches are read: limits, placeholders, purposes of consent."""
+    """The settings that batches are read by: limits, placeholders, purposes of consent."""
     keep_imports: int
-    """How many of the last imports keep segments of their own."""
+    """The number of the last imports that keep segments of their own."""
     stated: dict[str, Any]
-    """What somebody set, by name, without the defaults."""
+    """The settings that somebody set, by name, without the defaults."""
 
 
 def settings_from(stated: dict[str, Any]) -> Settings:
@@ -45,6 +45,7 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     }
     strategy = identity.get("strategy", "default")
     flags = flags_of(strategy, identity)
+    # `placeholders` replaces the built-in list; `placeholders_add` adds to the list in force.
     rules = Rules(
         strategy=strategy,
         hierarchy=tuple(identity.get("hierarchy", HIERARCHY)),

@@ -1,8 +1,8 @@
 """Statements put together from whole ones, for every module that writes SQL.
 
-A statement is a constant which names the queries it reads. `reading` writes these before it, so
-that what DuckDB gets can be pasted into a shell. The names and texts that become part of a
-statement are quoted here.
+A statement is a constant that names the queries it reads. `reading` writes these before it, so that
+DuckDB gets one statement, which can be pasted into a shell. Texts that become part of a statement
+are quoted here.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from profilectl.rules.sql.quoting import quote_text
 def reading(statement: str, /, **queries: str) -> str:
     """Return a SELECT with the queries that it names: `with name as (query)` before it.
 
-    Each is worked out where it is read, as if it stood there in parentheses.
+    Each query is worked out where it is read, as if it stood there in parentheses.
     """
     return _with(statement, [(name, "as not materialized", queries[name]) for name in queries])
 
 
 def reading_once(statement: str, /, **queries: str) -> str:
-    """Return a SELECT with the queries that it names, each worked out once and remembered."""
+    """Return a SELECT with the queries that it names, each worked out once and kept."""
     return _with(statement, [(name, "as materialized", queries[name]) for name in queries])
 
 
 def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) -> str:
-    """Return a SELECT with the queries that it names, of which some are remembered.
+    """Return a SELECT with the queries that it names; those in `remembered` are worked out once.
 
-    DuckDB decides about the others: one that is read once is worked out where it is read.
+    DuckDB decides about the others: a query that is read once is worked out where it is read.
     """
     return _with(
         statement,
@@ -42,10 +42,10 @@ def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) 
 def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
     named = ", ".join(f"{name} {manner} ({query})" for name, manner, query in queries)
     own = statement.lstrip()
-    # a statement may have queries of its own, which read these
+    # A statement may have queries of its own, which read these.
     if own.startswith("with "):
         return f"with {named}, {own[5:]}"
-    # DuckDB loses the queries of a parenthesis that follows others
+    # After `with`, DuckDB loses the queries of a statement that begins with a parenthesis.
     return f"with {named} {select('*', own) if own.startswith('(') else own}"
 
 
@@ -59,22 +59,22 @@ def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
 
 
 def union_all(queries: Iterable[str], none: str = "") -> str:
-    """Return the SELECT of the rows of several queries; `none` where there is no query."""
+    """Return the SELECT of the rows of several queries, or `none` if there is no query."""
     return " union all ".join(queries) or none
 
 
 def in_any(conditions: Iterable[str]) -> str:
-    """Return the condition that one of several holds; false where there are none."""
+    """Return the condition that one of several holds; it is false if there are none."""
     return " or ".join(conditions) or "false"
 
 
 def numbers(values: Iterable[int]) -> str:
-    """Return numbers as an IN list has them; null where there are none."""
+    """Return numbers as an IN list has them; null if there are none."""
     return ", ".join(map(str, values)) or "null"
 
 
 def texts(values: Iterable[str]) -> str:
-    """Return texts as an IN list has them; null where there are none."""
+    """Return texts as an IN list has them; null if there are none."""
     return ", ".join(map(quote_text, values)) or "null"
 
 
@@ -89,7 +89,7 @@ def among(relation: str) -> str:
 
 
 def listed(columns: str, rows: Iterable[Iterable[object]]) -> str:
-    """Return the SELECT of some rows of numbers and SQL texts, given as they are. There is one."""
+    """Return the SELECT of one or more rows that are given as numbers and pieces of SQL."""
     values = ", ".join(f"({', '.join(map(str, row))})" for row in rows)
     return f"select * from (values {values}) as listed({columns})"
 
@@ -100,12 +100,12 @@ def case(condition: str, value: str, otherwise: str = "null") -> str:
 
 
 def or_else(value: str, otherwise: str) -> str:
-    """Return the SQL of a value, and of another one where it is null."""
+    """Return the SQL of a value, or of another one if it is null."""
     return f"coalesce({value}, {otherwise})"
 
 
 def matches(text: str, pattern: str) -> str:
-    """Return the SQL of whether a whole text matches a regular expression without quotes in it."""
+    """Return the SQL of whether a whole text matches a regular expression that has no quotes."""
     return f"regexp_full_match({text}, '{pattern}')"
 
 

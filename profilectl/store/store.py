@@ -1,7 +1,7 @@
 """An open store: its settings, feeds, imports and segments, and the transaction that changes it.
 
-It is attached to a scratch as `store`, for as short a time as can be: a process that writes shuts
-everybody else out, one that reads shuts writers out. opening.py opens and makes stores.
+It is attached to a scratch as `store`, for as short a time as possible: a process that writes shuts
+everybody else out, and one that reads shuts writers out. opening.py opens and makes stores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from profilectl.store.segments import Segment
 from profilectl.store.settings import Settings, settings_from
 
 DISK_FAILED = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
-"""What DuckDB raises where the disk does not take what is written, or not to its end."""
+"""The errors of DuckDB if the disk does not take everything that is written."""
 
 
 META = "select value from store.meta where name = $name"
@@ -56,6 +56,7 @@ PUT_FEED = """
 insert into store.feed
 values ($number, $name, $source, $protection, $partner, $import, $workspace)
 """
+# A feed that went with its import still has its number in store.import.
 NEXT_FEED = """
 select 1 + greatest(
     coalesce((select max(number) from store.feed), 0),
@@ -72,6 +73,7 @@ group by feed
 DEFINITIONS = """
 select (select count(*) from store.calculation) + (select count(*) from store.audience)
 """
+# A definition names its workspace only if that is not the default one (Definition.as_table).
 CALCULATED = """
 select name, coalesce(definition->>'workspace', $default)
 from store.calculation
@@ -84,6 +86,7 @@ NEXT_IMPORT = """
 select coalesce(max(number), 0) + 1, coalesce(max(first_arrival + arrivals), 0)
 from store.import
 """
+# The newest first, as reimport.content_status takes them.
 BROUGHT = """
 select import.number, import.protection, import.request, import.report, import_file.path
 from store.import
@@ -112,13 +115,13 @@ order by table_name, column_index
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the outcome of an import rests on, besides its files.
+    """Everything that the outcome of an import rests on, besides its files.
 
-    Two equal states give equal outcomes; compaction does not change it.
+    Two equal states give equal outcomes; compaction does not change a state.
     """
 
     store: str
-    """Which store it is (attaching.store_name)."""
+    """The name of the store (attaching.store_name)."""
     imports: tuple[tuple[int, bool], ...]
     """The imports: the number of each, and whether it was undone."""
     settings: dict[str, Any]
@@ -140,23 +143,20 @@ class OpenStore:
         self.workspace = chosen_workspace()
 
     def means(self, workspace: str) -> bool:
-        """Return whether a list shows what belongs to a workspace; all do if none is named."""
+        """Return whether a workspace is the one that --workspace names, or none is named."""
         return self.workspace in (None, workspace)
 
     # settings
 
     def meta(self, name: str) -> str:
-        """Return what the store says of itself under a name, such as its secret.
-
-        Raises StoreUnusable.
-        """
+        """Return an entry of store.meta, such as the secret. Raises StoreUnusable if it is gone."""
         rows = self.scratch.rows(META, {"name": name})
         if not rows:
             raise StoreUnusable(f"{self.path} is damaged: its {name} is gone", "restore a backup")
         return str(rows[0][0])
 
     def settings(self) -> Settings:
-        """Return the rules in force."""
+        """Return the settings in force. Raises StoreUnusable."""
         try:
             rows = self.scratch.rows(SETTINGS)
             return settings_from({name: json.loads(value) for name, value in rows})
@@ -184,7 +184,7 @@ class OpenStore:
     def put_feed(self, feed: Feed, *, by_import: int | None = None) -> Feed:
         """Register a feed, or change its protection level; return it with its number.
 
-        `by_import` is the import that registers it, and takes it along when it is undone; None:
+        `by_import` is the import that registers it; if that is undone, the feed goes too. None:
         somebody declares the feed, and it stays.
         """
         number = feed.number
@@ -207,7 +207,7 @@ class OpenStore:
         return replace(feed, number=number)
 
     def next_feed(self) -> int:
-        """Return the number of the next feed; that of one that is gone is not used again."""
+        """Return the number of the next feed; no number is used twice, even if a feed is gone."""
         return int(self.scratch.row(NEXT_FEED)[0])
 
     def imports_by_feed(self) -> dict[int, int]:
@@ -223,7 +223,7 @@ class OpenStore:
     def calculated(self, workspace: str | None = None) -> list[str]:
         """Return the names of the calculated attributes that are no drafts.
 
-        They are those of one workspace, or of all.
+        With `workspace` only its own are returned; None: all.
         """
         return sorted(
             name
@@ -255,8 +255,8 @@ class OpenStore:
     def next_import(self) -> tuple[int, int]:
         """Return the number of the next import, and its first arrival.
 
-        Neither is ever used twice, also where an import was undone: a profile's MPID follows from
-        its arrival.
+        Neither is ever used twice, even if an import was undone: a profile's MPID follows from its
+        arrival.
         """
         number, arrival = self.scratch.row(NEXT_IMPORT)
         return int(number), int(arrival)
@@ -322,8 +322,8 @@ class OpenStore:
             yield
             self.scratch.run("commit")
         except BaseException as error:
-            # After a failed write DuckDB takes no further statement; the file is as before all the
-            # same.
+            # After a failed write DuckDB refuses the rollback too; the file is as before in any
+            # case.
             with contextlib.suppress(duckdb.Error):
                 self.scratch.run("rollback")
             if isinstance(error, DISK_FAILED) or (
@@ -355,8 +355,8 @@ def choose_feed(
 ) -> Feed:
     """Return the feed of an import: the registered one, or a new one (design.md R7 to R9).
 
-    Raises InputRefused where the source, the partner or the workspace differs from the registered
-    one.
+    Raises UsageError for a partner without the source partner, InputRefused if the source, the
+    partner or the workspace differs from the registered one.
     """
     if known is None:
         source = source or source_named_by(name)

@@ -1,8 +1,9 @@
-"""The key of a store that DuckDB encrypts: one choice for a whole process, as the store's path is.
+"""The key of a store that DuckDB encrypts: one choice for a whole process.
 
-It lies in a file that nobody else can read, and is on no command line. DuckDB reads encrypted files
-by itself, and writes them where its module httpfs is installed, which has OpenSSL in it; its own
-random numbers are too weak for a key, so it is not asked to write with them (force_mbedtls_unsafe).
+The key lies in a file that nobody else can read, and is on no command line. DuckDB reads encrypted
+files by itself. It writes them if its module httpfs is installed, which brings OpenSSL. DuckDB's
+own random numbers are too weak for a key, so it is never told to do without
+(force_mbedtls_unsafe).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.files.secrets import read_private
 
 VARIABLE = "PROFILECTL_STORE_KEY"
-"""The variable that names the file of the key, where --store-key does not."""
+"""The environment variable that names the file of the key, if --store-key does not."""
 SHORTEST = 32
-"""How many characters a key has at least."""
+"""The least characters of a key."""
 FORM = "the key in its first line: openssl rand -base64 32 makes one"
 MODULE = "read-only crypto module"
-"""What DuckDB says where it can read encrypted files only."""
+"""The words in DuckDB's error if it can only read encrypted files."""
 REMEDY = (
     "keep the store unencrypted on an encrypted disk,"
     " and copies of it with profilectl backup --encrypt"
@@ -27,15 +28,16 @@ REMEDY = (
 
 
 class _Choice:
-    """The file that was chosen, and what was read."""
+    """The file that was chosen, and the file that was read with its key."""
 
     path: Path | None = None
     read: tuple[Path, str] | None = None
 
 
 def choose_store_key(path: Path | None) -> None:
-    """Say which file holds the key from now on; None: the variable says it, or stores are not
-    encrypted.
+    """Choose the file of the key from now on.
+
+    path: None means that the variable names the file, or that stores are not encrypted.
     """
     _Choice.path, _Choice.read = path, None
 
@@ -63,6 +65,7 @@ def store_key() -> str | None:
     path = _Choice.path or (Path(named) if named else None)
     if path is None:
         return None
+    # Read once: every statement that attaches a store asks for it.
     if _Choice.read is None or _Choice.read[0] != path:
         _Choice.read = (path, _read(path))
     return _Choice.read[1]
@@ -71,7 +74,7 @@ def store_key() -> str | None:
 def _read(path: Path) -> str:
     try:
         lines = read_private(path, FORM).decode().splitlines()
-    except ValueError:
+    except ValueError:  # bytes that are no text
         lines = []
     key = lines[0].strip() if lines else ""
     if len(key) < SHORTEST or not (key.isascii() and key.isprintable()):
@@ -80,7 +83,7 @@ def _read(path: Path) -> str:
 
 
 def cannot_write(path: Path) -> StoreUnusable:
-    """Return why an encrypted store is neither made nor written here."""
+    """Return the error that an encrypted store is neither made nor written here."""
     return StoreUnusable(
         f"{path} cannot be written encrypted: DuckDB writes encrypted files with its module httpfs"
         " only, which is not installed; it can read them",
@@ -89,9 +92,9 @@ def cannot_write(path: Path) -> StoreUnusable:
 
 
 def wrong_key(path: Path, message: str) -> StoreUnusable | None:
-    """Return what is wrong with the key of a store that DuckDB did not open; None: nothing is.
+    """Return the error about the key of a store that DuckDB did not open, or None.
 
-    `message` is DuckDB's.
+    `message` is DuckDB's; None is returned if it is not about the key.
     """
     if MODULE in message:
         return cannot_write(path)

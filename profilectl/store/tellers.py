@@ -1,13 +1,13 @@
-"""The servers that answer out of a store, and how a process that erased somebody waits for them.
+"""The servers that answer out of a store, and the wait for them after an erasure.
 
-A server (`profilectl serve`) answers out of a copy. It has a folder beside the store, which it
-keeps locked for as long as it lives, and a file in it says which server it is. A process that has
-erased somebody puts a question there, an empty file; the server removes it once all its answers
-come from a store as it was after the question was put. So no clocks are compared, and nobody waits
-for a server that was killed.
+A server (`profilectl serve`) answers out of a copy of the store. It has a folder beside the store,
+which it keeps locked for as long as it lives, and in it a file that says which server it is. A
+process that has erased somebody puts a question there, an empty file. The server removes it once
+all its answers come from a copy that was made after the question. So no clocks are compared, and
+nobody waits for a server that was killed.
 
-A folder may be a stranger's. So a limited number of folders, bytes and characters are read, and
-nothing that leads elsewhere.
+A folder may be a stranger's. So only a limited number of folders, bytes and characters are read,
+and no links are followed.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from pathlib import Path
 WORD = "server.json"
 """The file in which a server says who it is."""
 QUESTION = "ask-"
-"""How the name of a question begins."""
+"""The beginning of the name of a question."""
 PLACE = ".snapshot"
-"""How the name of the folder of a server ends."""
+"""The end of the name of a server's folder."""
 MOST_FOLDERS = 100
 MOST_BYTES = 4096
 MOST_QUESTIONS = 1000
 WAIT_S = 30.0
-"""How long a process that erased somebody waits for servers by default, in seconds."""
+"""The time for which a process that erased somebody waits for servers by default, in seconds."""
 LOOK_S = 0.02
-"""The pause between two looks whether a question is answered, in seconds."""
+"""The pause between two looks for an answer, in seconds."""
 ADDRESS = re.compile(r"http://[0-9A-Za-z.:\[\]%_-]{1,200}")
 
 
@@ -48,13 +48,13 @@ class Teller:
     """A server that tells of a store."""
 
     process: int | None = None
-    """Its process; None where it says none, as one that only starts."""
+    """Its process; None: it does not say, like a server that is only starting."""
     address: str | None = None
-    """Where it answers; None where it says nothing of that."""
+    """Its address; None: it does not say."""
     store_id: str | None = None
-    """The id of the store that it serves; None where it does not say."""
+    """The id of the store that it serves; None: it does not say."""
     user: int | None = None
-    """The user whose server it is, where its folder cannot be looked into; else None."""
+    """Its user, if its folder cannot be looked into; else None."""
 
     def as_json(self) -> dict[str, object]:
         """Return the server as `--json` names it."""
@@ -81,6 +81,7 @@ def say_who(folder: Path, teller: Teller) -> None:
     handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w") as out:
         json.dump(document, out)
+    # Renamed when it is whole: nobody reads half of it.
     new_file.rename(folder / WORD)
 
 
@@ -92,7 +93,7 @@ def questions_in(folder: Path) -> list[Path]:
 
 
 def answer(questions: Sequence[Path]) -> None:
-    """Answer questions: no answer comes from an older store any more."""
+    """Answer questions, by removing them: no answer comes from an older copy any more."""
     for question in questions:
         with contextlib.suppress(OSError):
             question.unlink()
@@ -108,12 +109,12 @@ class _Asked:
     folder: Path
     """Its folder."""
     question: Path | None
-    """The question that was put there; None where none could be."""
+    """The question that was put there; None: none could be put."""
     teller: Teller = field(default_factory=Teller)
-    """Who it is."""
+    """The server."""
 
     def tells(self) -> bool:
-        """Return whether the server lives, and has not answered."""
+        """Return whether the server lives and has not answered yet."""
         if self.question is not None and not self.question.exists():
             return False
         return is_living(self.folder)
@@ -122,8 +123,8 @@ class _Asked:
 def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
     """Return the living servers that may still answer out of the store as it was before this call.
 
-    It waits for them `within_s` seconds at most. Only servers on this machine are known. The store
-    must not be open.
+    It waits for their answers `within_s` seconds at most. Only servers on this machine are known.
+    The store must not be open, or no server could copy it.
     """
     servers = [_ask(folder) for folder in living(path)]
     questions = [server.question for server in servers if server.question is not None]
@@ -141,12 +142,12 @@ def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
 
 
 def living(path: Path) -> list[Path]:
-    """Return the folders of the servers of a store that live, as far as they can be known."""
+    """Return the folders of the living servers of a store, as far as they can be known."""
     return [folder for folder in _folders(path) if is_living(folder)]
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """Yield the folders of servers beside a store, of users who can read it."""
+    """Yield the folders of servers beside a store that belong to root, us or the store's owner."""
     parent, prefix = path.absolute().parent, f".{path.name[:100]}."
     with contextlib.suppress(OSError):
         owners = {0, os.getuid(), path.stat().st_uid}
@@ -160,14 +161,14 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def is_server_of(path: Path, folder: Path) -> bool:
-    """Return whether a folder is a living server's beside a store: still_told_by asks it."""
+    """Return whether a folder beside a store is that of a living server (still_told_by asks it)."""
     beside = folder.parent == path.absolute().parent
     named = folder.name.startswith(f".{path.name[:100]}.") and folder.name.endswith(PLACE)
     return beside and named and _teller_of(folder).process is not None and is_living(folder)
 
 
 def is_living(folder: Path) -> bool:
-    """Return whether a process holds a folder locked."""
+    """Return whether a server lives: its process holds its folder locked."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except PermissionError:
@@ -207,14 +208,14 @@ def _ask(folder: Path) -> _Asked:
 
 
 def _is_meant(server: _Asked, store_id: str) -> bool:
-    """Return whether a server serves a store; one that only starts may."""
+    """Return whether a server serves a store, or may: one that is only starting does not say."""
     if server.teller.user is None:
         server.teller = _teller_of(server.folder)
     return server.teller.store_id in (None, store_id)
 
 
 def _teller_of(folder: Path) -> Teller:
-    """Return what a server says about itself, without what cannot be true."""
+    """Return a server as it describes itself, without members that cannot be true."""
     try:
         handle = os.open(folder / WORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as content:

@@ -120,6 +120,7 @@ STEPS: dict[int, tuple[str, ...]] = {
     # Schema 6: what outputs know about audiences, what was deleted since, what a host has of a
     # profile.
     5: (
+        # Workspace -> attribution: for "" (any workspace), and for every workspace that has a feed.
         """update store.alias set attribution = '{"":' || attribution || (
             select coalesce(
                 string_agg(
@@ -138,7 +139,7 @@ STEPS: dict[int, tuple[str, ...]] = {
             output varchar not null, workspace varchar not null, profile bigint not null, arrival
             bigint not null, keys varchar[] not null
         )""",
-        # the remarks about a row, and the profiles that it passed over
+        # The remarks on a row, and the identities that found nobody because of a protection.
         """create table store.remark (
             arrival bigint not null, code varchar not null, type utinyint, value varchar, attribute
             varchar
@@ -146,8 +147,8 @@ STEPS: dict[int, tuple[str, ...]] = {
         """create table store.passed_claim (
             arrival bigint not null, type utinyint not null, hash uhugeint not null
         )""",
-        # What a condition on events takes for empty has changed (presence.py): what rests on one is
-        # computed anew.
+        # The meaning of `empty` in conditions on events has changed (presence.py): definitions with
+        # such a condition are computed anew.
         "update store.calculation set filled_ms = null where contains(lower(definition), 'empty')",
         """update store.audience set filled_ms = null
         where contains(lower(definition), 'empty') and not contains(definition, '"standard"')""",
@@ -195,6 +196,7 @@ TAKEN_OUT = [
 ]
 REMAINING = [("profile", "BIGINT"), ("arrival", "BIGINT"), ("rest", "VARCHAR")]
 
+# An event without a time has that of its batch (domain.md 5.2).
 EVENTS = """
 select event.profile, event.arrival, event.place, stored_row.environment, stored_row.feed,
        event.type, event.name, coalesce(event.at_ms, stored_row.at_ms) as at_ms, event.session,
@@ -203,7 +205,7 @@ from taken_out as event
 join stored_row using (profile, arrival)
 order by event.profile, event.arrival, event.place
 """
-# What is left of a segment's other fields: rows without events are as they were, rows of which
+# A segment's other fields without events: rows that had none stay as they were, and rows in which
 # nothing remains go.
 SHRUNK = """
 select rest.profile, rest.arrival,
@@ -221,7 +223,7 @@ SUPPRESSED = "select count(*) from store.suppressed"
 def _events_apart(scratch: Scratch, store: OpenStore) -> None:
     """Give events tables of their own (schema 4).
 
-    Before, they were part of a batch's other fields.
+    In schema 3 they are part of a batch's other fields.
     """
     for segment in store.segments():
         if "rest" in segment.tables:
@@ -231,6 +233,7 @@ def _events_apart(scratch: Scratch, store: OpenStore) -> None:
 def _take_events_out(scratch: Scratch, segment: Segment) -> None:
     rest_table = segment.table("rest")
     events, remaining = [], []
+    # Events of a batch, and the cells of an event in a flat row (`events.data...`).
     with_events = select("profile, arrival, rest", rest_table, "where contains(rest, '\"events')")
     for profile, arrival, text in scratch.rows(with_events):
         document = parse_json(text)
@@ -283,7 +286,7 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
 
 
 class StoreUpgraded(UserWarning):
-    """A store was brought up to this version; says where the backup is."""
+    """The warning that a store was brought up to this version; it names the backup."""
 
 
 def known_version(scratch: Scratch, path: Path) -> int:
@@ -311,6 +314,7 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
     backup = _backed_up(path, version, until)
     attach(scratch, path, write=True, until=until)
     try:
+        # Read again: another process may have upgraded it before the lock was taken.
         current = known_version(scratch, path)
         with OpenStore(scratch, path).transaction():
             for number in range(current, SCHEMA_VERSION):
@@ -342,14 +346,15 @@ def _take_step(scratch: Scratch, path: Path, number: int) -> None:
         _events_apart(scratch, OpenStore(scratch, path))
     values = {"fingerprint": hash_fingerprint(scratch), "store_id": secrets.token_hex(16)}
     for statement in STEPS[number]:
+        # DuckDB refuses a value that its statement does not name.
         bound = {name: value for name, value in values.items() if f"${name}" in statement}
         scratch.run(statement, bound)
 
 
 def _backed_up(path: Path, version: int, until: float) -> Path:
-    """Copy a store to a name of its own, and return it.
+    """Copy a store to a new file beside it, and return its path.
 
-    If that is the same as the backup of an upgrade that was cut short, that one is returned.
+    If the copy is the same as the backup of an upgrade that was cut short, that one is returned.
     """
     name, place, earlier = f"{path.name}.schema-{version}.backup", 1, list[Path]()
     while (backup := path.with_name(name)).exists():

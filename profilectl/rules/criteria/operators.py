@@ -18,7 +18,7 @@ class CriterionOperator:
     takes: tuple[str, ...]
     """The kinds of operand that it can have: "text", "number", "time", "day" or "span"."""
     count: int | None
-    """How many operands it has; None: one or more."""
+    """The number of its operands; None: one or more."""
     word: str
     """Its word in the expression."""
     negated: str

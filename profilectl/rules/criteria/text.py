@@ -76,6 +76,7 @@ _NOT_A_WORD = rf"(?!({'|'.join(WORDS)})(?![\w$]))"
 _BARE = rf"{_NOT_A_WORD}[^\W\d][\w.$]*|\$[\w.$]+"
 _bare = re.compile(_BARE, re.IGNORECASE)
 
+# A rule that begins with _ has no node of its own: its parts belong to the node above it.
 GRAMMAR = rf"""
 start: excluding
 excluding: any (_EXCLUDE any)*
@@ -199,6 +200,7 @@ def _advice(text: str, at: int) -> str:
     return ""
 
 
+# lark is loaded with the first expression: most commands read none.
 @functools.cache
 def _parser() -> Lark:
     from lark import Lark
@@ -228,7 +230,7 @@ class CriteriaNode(Protocol):
     children: Sequence[Any]
     """The nodes and tokens below it; None for an optional one that is not there."""
     meta: Placed
-    """Where it is."""
+    """Its place in the expression."""
 
 
 class _Wrong(CriterionFault):
@@ -262,6 +264,7 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
             if not depth:
                 start, end = opened + 1, piece.start()
                 conditions[opened] = text[start:end]
+                # A character for private use: CONDITION in the grammar is a run of it.
                 blanked = blanked[:start] + "\ue000" * (end - start) + blanked[end:]
                 opened = -1
     if opened >= 0:
@@ -270,9 +273,9 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
 
 
 def _at(place: Placed | list[CriteriaToken], make: Callable[[], T]) -> T:
-    """Make a part of the tree; a fault of it is at a token, or at one of the operands' tokens.
+    """Return the part of the tree that `make` makes.
 
-    Raises _Wrong.
+    Raises _Wrong for a fault of it: at the token `place`, or at the token of the operand at fault.
     """
     try:
         return make()
@@ -491,6 +494,7 @@ def _has_a_word(tree: Criterion) -> bool:
     )
 
 
+# Of tests on counts only `=` has an opposite that the grammar knows.
 def _counts_or_tests(tree: Comparison | EventCount) -> bool:
     return isinstance(tree, Comparison) or tree.operator == "equals"
 

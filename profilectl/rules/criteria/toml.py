@@ -141,6 +141,7 @@ def _read(table: object, path: str) -> Criterion:
             f" {', '.join(COMBINATIONS)}",
         )
     try:
+        # event and event_type may stand together; any other two subjects are two criteria.
         if subjects[0] in ("event", "event_type"):
             return _events(table, path)
         if len(subjects) > 1:
@@ -245,6 +246,7 @@ def _tested(field: CriterionField, test: Table, path: str) -> Criterion:
 
 def _operand(value: object, takes: Sequence[str], place: str) -> Operand:
     """Read an operand as the kind that its operator takes. Raises _Misplaced."""
+    # A boolean compares as the text that values have for it (domain.md 2.2).
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float | Decimal):
@@ -325,6 +327,7 @@ def _events(table: Table, path: str) -> Criterion:
     name = _text(table["event"], _below(path, "event")) if "event" in table else None
     kind = _event_type(table, path)
     condition = _condition(table, path)
+    # `between` belongs to recency (dates); a range of counts is times_between.
     recency = [key for key in criteria.TIMES if key in table]
     frequency = [key for key in TIMES_KEYS if key in table]
     for keys in (recency, frequency):
@@ -404,7 +407,7 @@ def table_of(tree: Criterion) -> dict[str, object]:
 
 
 def _all_table(tree: All) -> dict[str, object]:
-    """Return a combination; criteria at its end that only `exclude` can say stand there."""
+    """Return a combination; opposites at its end that no key can say stand under `exclude`."""
     heads = list(tree.parts)
     tails: list[dict[str, object]] = []
     # Only at the end, so that reading it again gives the parts in the same order.
@@ -491,6 +494,7 @@ def toml_text(tree: Criterion) -> str:
 
 def _value_text(value: object, *, top: bool = False) -> str:
     """Return a value as TOML; top: a list of tables stands on several lines."""
+    # bool comes before int, because it is an int as well.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

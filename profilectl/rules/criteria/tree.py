@@ -5,8 +5,9 @@ Criteria say who is in an audience. They are written as an expression (text.py)
     tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2
     exclude audience 'staff'
 
-or as TOML (toml.py); both are read into the tree of this module. Who is in by a tree is defined in
-membership.py for one person at a time, and in audiences/membership_sql.py for all people at once.
+or as TOML (toml.py); both are read into the tree of this module. Who is in an audience by its tree
+is defined in membership.py for one person at a time, and in audiences/sql/membership_sql.py for all
+people at once.
 
 A test holds or does not hold: nothing that is missing passes a test, and `not` turns every outcome
 around, so that `tier != 'gold'` also finds people without a tier. There is no third outcome. If a
@@ -166,7 +167,7 @@ class InAudience:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The last known place of the person is near a point (great circle)."""
+    """A test that the last known place of the person is near a point (great circle)."""
 
     distance: Decimal
     """The greatest distance."""
@@ -185,7 +186,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """All parts hold. Made by all_of."""
+    """A combination of which all parts hold. Made by all_of."""
 
     parts: tuple[Criterion, ...]
     """The parts."""
@@ -193,7 +194,7 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one part holds. Made by any_of."""
+    """A combination of which at least one part holds. Made by any_of."""
 
     parts: tuple[Criterion, ...]
     """The parts."""
@@ -201,7 +202,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold. Made by not_."""
+    """The opposite of a criterion: it holds if its part does not. Made by not_."""
 
     part: Criterion
     """The part."""
@@ -212,6 +213,7 @@ Criterion = Comparison | EventCount | Consent | InAudience | Near | All | AnyOf 
 
 def all_of(parts: Iterable[Criterion]) -> Criterion:
     """Return "all of these" in one level: parts of a part that is All become parts of it."""
+    # Brackets that change nothing must not change the tree: criteria are compared by it.
     flat = [inner for part in parts for inner in (part.parts if isinstance(part, All) else (part,))]
     return flat[0] if len(flat) == 1 else All(tuple(flat))
 
@@ -291,6 +293,7 @@ def check_operands(rule: CriterionOperator, operands: tuple[Operand, ...]) -> No
 
 def _start(operand: Operand) -> Decimal:
     """Return the number or the first millisecond of an operand of `between`."""
+    # Operands of other kinds are refused before: `between` takes numbers and times only.
     if isinstance(operand, Moment):
         return Decimal(operand.first_ms)
     return operand if isinstance(operand, Decimal) else Decimal(0)
@@ -364,11 +367,11 @@ def attribution_field(name: str) -> CriterionField:
 
 
 def field_of(name: str) -> CriterionField:
-    """Return the field that a name means, as a column of an import (batch_fields.field_named).
+    """Return the field that a name means, read like a column of an import (field_named).
 
-    It is an identity type in any spelling of domain.md 3, else an attribute;
-    `user_attributes.email` is that attribute all the same. `device_info.` and `attribution_info.`
-    begin the names of those fields. Raises CriterionFault.
+    A name is that of an identity type in any spelling of domain.md 3, else of an attribute;
+    `user_attributes.email` is the attribute email. Names of fields of a device begin with
+    `device_info.`, those of the attribution with `attribution_info.`. Raises CriterionFault.
     """
     try:
         column = field_named(name)
@@ -378,6 +381,7 @@ def field_of(name: str) -> CriterionField:
         return CriterionField("identity", column.name)
     if column.kind == "attribute":
         return attribute(column.name)
+    # The other fields of a batch are kept with rows, and criteria test two of them.
     root, _, member = name.partition(".")
     if root == "device_info":
         return device_field(member)
@@ -469,9 +473,9 @@ def check_depth(tree: Criterion, levels: int = DEEPEST) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """The facts that criteria need, so that no others are made.
+    """The facts that criteria need, so that no others are looked up.
 
-    Whether the person has opted out is always needed.
+    The opt-out is not among them, because it is always needed.
     """
 
     attributes: tuple[str, ...] = ()
@@ -553,6 +557,7 @@ def order_of_evaluation(audiences: Mapping[str, Criterion]) -> list[str]:
     audience refers to one that does not exist, or that itself refers to another (domain.md 11.2:
     membership is not nested).
     """
+    # Two levels are enough: an audience that others refer to refers to none itself.
     names = {caseless(name): name for name in audiences}
     refers = {name: reads(tree).audiences for name, tree in audiences.items()}
     references = [(name, target) for name, targets in refers.items() for target in targets]

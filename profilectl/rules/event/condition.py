@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _WORDS = "and|or|not|is|in|contains|matches|exists|null|true|false"
 _QUOTED = '"([^"]|"")+"'
 _BARE = rf"(?!({_WORDS})\b)[^\W\d][\w$]*"
+# A rule that begins with ? has no node of its own if it has a single child.
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                   -> any
@@ -65,7 +66,7 @@ _ORDER: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-"""The signs, as tests of how a value compares with a literal (-1, 0, 1) and of 0."""
+"""The signs, as tests of an order (-1, 0 or 1: the value against the literal) against 0."""
 
 
 class ParsedNode(Protocol):
@@ -89,7 +90,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
-    """At least one of the parts holds."""
+    """A condition that holds if at least one of its parts does."""
 
     parts: tuple[Node, ...]
     """The parts."""
@@ -97,7 +98,7 @@ class AnyCondition:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """All parts hold."""
+    """A condition that holds if all its parts do."""
 
     parts: tuple[Node, ...]
     """The parts."""
@@ -105,7 +106,7 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class NotCondition:
-    """The part does not hold."""
+    """A condition that holds if its part does not."""
 
     part: Node
     """The part."""
@@ -113,7 +114,7 @@ class NotCondition:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The field has a value other than null."""
+    """A test that the field has a value other than null."""
 
     path: Path
     """The field."""
@@ -121,7 +122,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """The field has a value other than null, an empty text, list or object."""
+    """A test that the field has a value other than null, an empty text, list or object."""
 
     path: Path
     """The field."""
@@ -129,7 +130,7 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A value compares with a literal."""
+    """A test of how a value compares with a literal."""
 
     path: Path
     """The field."""
@@ -141,7 +142,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The text of a value contains a text."""
+    """A test that the text of a value contains a text."""
 
     path: Path
     """The field."""
@@ -151,7 +152,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The whole text of a value matches a pattern."""
+    """A test that the whole text of a value matches a pattern."""
 
     path: Path
     """The field."""
@@ -225,6 +226,7 @@ def holds(text: str, document: Value) -> bool:
     return condition_read(text).holds(document)
 
 
+# lark is loaded with the first condition: most commands read none.
 @functools.cache
 def _parser() -> Lark:
     from lark import Lark
@@ -274,6 +276,7 @@ def _literal(tree: ParsedNode) -> Literal:
         return Literal(_unquoted(token))
     if tree.data == "number":
         return Literal(str(token), number=True)
+    # A boolean is compared as text, as a value is (text_of).
     return Literal(str(token).lower())
 
 
@@ -337,8 +340,8 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
 
     In a pattern * is any run of characters, ? one.
     """
-    # The shortest run that reaches the next piece is taken for good, or a row of stars would try
-    # them all.
+    # (?>...) takes the shortest run that reaches the next piece for good. Otherwise a pattern with
+    # many stars would try every division of the text.
     beginning, *pieces = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
     if not pieces:
         return re.compile(beginning, re.DOTALL)

@@ -64,15 +64,15 @@ CUSTOM_TYPES = (
     "other", "attribution", "media",
 )
 COMMERCE = ("product_action", "promotion_action", "product_impressions")
-"""The members of which a commerce event has exactly one; the name of the event is the action of one
-of the first two.
+"""The members of which a commerce event has exactly one (domain.md 5.2). The event is named by the
+action of a product_action or promotion_action.
 """
 EVENT_LIMITS = {"name": 256, "attributes": 100, "key": 256, "value": 4096}
-"""The limits of an event (domain.md 2.1). One beyond them is kept whole and counted; the platform
-cuts it.
+"""The limits of an event (domain.md 2.1). An event beyond them is kept whole, with a warning; the
+platform cuts it.
 """
 NAMED_FREELY = ("custom_event", "screen_view")
-"""The types whose names somebody thinks up."""
+"""The types whose events have names of the sender's choice."""
 MOST_NAMES = 1_000
 """The most distinct names of such events that the platform takes from a workspace by default."""
 COLUMN_TYPES = (
@@ -105,7 +105,7 @@ TYPED_CELLS = (
     "data.product_action.products.position",
     "data.product_action.products.total_product_amount",
 )
-"""Cells that are numbers or booleans if they read as one; all others are strings."""
+"""Cells that become a number or a boolean if they read as one; all others stay strings."""
 BOOLEAN_CELLS = ("data.is_opted_out",)
 """Cells that are booleans if they read as one (fields.BOOLEANS)."""
 LISTS = (
@@ -144,13 +144,13 @@ def added_event(name: str) -> Event:
 
 
 def read_events(events: Value) -> tuple[Event, ...]:
-    """Read the events of a batch. Raises Unusable (BATCH_INVALID), naming the event."""
+    """Read the events of a batch. Raises UnusableRow (BATCH_INVALID), naming the event."""
     assert isinstance(events, list)
     return tuple(read_event(event, place) for place, event in enumerate(events, start=1))
 
 
 def read_event(event: Value, place: int) -> Event:
-    """Read one event (domain.md 5.2). Raises Unusable.
+    """Read one event (domain.md 5.2). Raises UnusableRow.
 
     place: its place in the batch, from 1.
     """
@@ -232,6 +232,7 @@ def _check_data(kind: str, data: Mapping[str, Value], place: int) -> None:
 def name_of(kind: str, data: Mapping[str, Value]) -> str | None:
     """Return the name of an event, by which conditions, filters and lists call it, or None."""
     path = EVENT_TYPES[kind].name.split(".") if kind in EVENT_TYPES else []
+    # A commerce event has one of COMMERCE: without a product_action, a promotion may name it.
     if kind == "commerce_event" and data.get("product_action") is None:
         path = ["promotion_action", "action"]
     name: Value = dict(data)
@@ -261,7 +262,7 @@ def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> 
     A custom event without a cell for its custom type is of the custom type other.
 
     cells: by their columns without `events.`, in order. file_type: the event type in the file's
-    name, if any. Raises Unusable.
+    name, if any. Raises UnusableRow.
     """
     filled = {path: value for path, value in cells.items() if value is not None}
     if not filled:
@@ -274,6 +275,7 @@ def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> 
     if kind == "custom_event":
         filled.setdefault("data.custom_event_type", "other")
     event: dict[str, Value] = {}
+    # Empty cells too, so that the members have the order of the columns (put_cell).
     for path in {**cells, **filled}:
         if path != "event_type":
             put_cell(event, steps_of(path), _typed_cell(path, filled.get(path)))
@@ -291,6 +293,7 @@ def _typed_cell(path: str, value: Value) -> Value:
 def type_of_columns(paths: Sequence[str]) -> str | None:
     """Return the event type that the filled columns of a row mean, or None (COLUMN_TYPES)."""
     for beginning, kind in COLUMN_TYPES:
+        # With a dot behind it, a path below a beginning and the beginning itself are found alike.
         if any(f"{path}.".startswith(beginning) or path == beginning for path in paths):
             return kind
     return None
@@ -299,7 +302,7 @@ def type_of_columns(paths: Sequence[str]) -> str | None:
 def steps_of(path: str) -> tuple[str, ...]:
     """Return the members on the path of a column; "[]" leads into the only entry of a list.
 
-    Raises Unusable (BATCH_UNKNOWN_FIELD) for a path that names nothing.
+    Raises UnusableRow (BATCH_UNKNOWN_FIELD) for a path that names nothing.
     """
     if path.startswith(_ATTRIBUTES):
         steps: tuple[str, ...] = ("data", "custom_attributes", path.removeprefix(_ATTRIBUTES))

@@ -95,6 +95,7 @@ def _segments(name: str) -> list[_Segment]:
     place = 0
     while place < len(name) or not segments:
         match = _SEGMENT.match(name, place)
+        # A dot at the end would have to be followed by a name.
         if not match or (match[4] == "." and match.end() == len(name)):
             raise ValueError(f"{name!r} names no field")
         member = match[1].replace('""', '"') if match[1] else match[2]
@@ -156,6 +157,6 @@ def caseless(text: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _fold_letter(letter: str) -> str:
-    # Alone, a letter has no place in a word: a sigma at the end is no other sigma. Only İ would
-    # become two.
+    # Letter by letter: within a word lower() turns a last sigma into another one. Of single letters
+    # only İ would become two characters.
     return letter.lower() if letter != "İ" else "i"

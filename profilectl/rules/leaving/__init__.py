@@ -1,1 +1,1 @@
-"""What may leave, and in what form: outputs, connections, enrichment; it imports `rules` only."""
+"""The rules for everything that leaves: outputs, connections, enrichment; imports `rules` only."""

@@ -1,4 +1,4 @@
-"""Connections of audiences: which members are sent to an output, and in what form.
+"""Connections of audiences: the members that are sent to an output, and the form of a message.
 
 Sources: domain.md 11.2 (the output payload: chosen identities, chosen attributes, add, delete and
 attribute_update), 14 (an opted-out person is in no audience), 5.3 (consent).
@@ -41,7 +41,7 @@ MESSAGE = "audience_membership_change_request"
 
 @dataclass(frozen=True, slots=True)
 class AudienceConnection:
-    """An audience, an output, and what is sent of the members."""
+    """An audience, an output, and the parts of its members that are sent."""
 
     name: str
     """Its name."""
@@ -54,7 +54,7 @@ class AudienceConnection:
     identities: tuple[str, ...] | None = None
     """The types of identities that go, in the order of identity.TYPES; None: of users, all."""
     hash: str = ""
-    """How identities are hashed, one of HASHES; empty: they go as they are."""
+    """The hash of identities, one of HASHES; empty: they go as they are."""
     phone: str = "e164"
     """The form of a phone number that is hashed, one of PHONES."""
     attributes: tuple[str, ...] = ()
@@ -87,9 +87,9 @@ class AudienceConnection:
 
 
 def is_of_audience(name: str, table: object) -> bool:
-    """Return whether a connection of the configuration is one of an audience.
+    """Return whether a connection of the configuration connects an audience, and not a feed.
 
-    Raises UsageError if it is one of a feed too, or of neither.
+    Raises UsageError if it names both, or neither.
     """
     if not isinstance(table, Mapping):
         return False
@@ -204,6 +204,7 @@ def identities_sent(
 
 
 def _hashed(connection: AudienceConnection, kind: str, value: str) -> str | None:
+    # Receivers hash their own side in normal form, so another spelling would match nobody.
     text = FORMS[kind](value) if kind in FORMS else value
     if text is None:
         return None
@@ -241,13 +242,14 @@ def attributes_sent(
     """
     if action == DELETE:
         return []
-    # A new member has nothing at the output yet, even if it was a member before.
+    # A new member gets all values, even if it was a member before and the output had them then.
     output_has = {} if action == ADD else before
     upserts: list[dict[str, Value]] = [
         {"key": key, "value": parse_json(held_json(value)), "action": "upsert"}
         for key, value in sorted(held.items())
         if output_has.get(key) != after.get(key)
     ]
+    # Also for a new member: the output may still have attributes from before.
     return upserts + [
         {"key": key, "action": "delete"} for key in sorted(before) if key not in after
     ]
@@ -274,9 +276,9 @@ class AudienceMessage:
     since_ms: int
     """Since when the person is in the audience."""
     identities: Sequence[Mapping[str, str]]
-    """The identities that go (identities_told)."""
+    """The identities that go (identities_sent)."""
     attributes: Sequence[Mapping[str, Value]] = ()
-    """The attributes that go (attributes_told)."""
+    """The attributes that go (attributes_sent)."""
 
     def document(self) -> dict[str, Value]:
         """Return the message as the platform has it; `id`, `environment`, `since_ms` are ours."""

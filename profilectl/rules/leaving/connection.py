@@ -1,7 +1,7 @@
-"""Connections: which batches of a feed leave for an output, and which parts of them.
+"""Connections: the batches of a feed that leave for an output, and the parts of them that do.
 
 A rule tests the batch as it would leave, completed. Sources: domain.md 12 (forwarding rules,
-sampling, data filter, in this order), 14 (an opted-out user's batches leave as ever), 5.2
+sampling, data filter, in this order), 14 (batches of an opted-out user leave like any other), 5.2
 (`mParticle Source Feed` is never filtered).
 """
 
@@ -51,7 +51,7 @@ SAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AttributeRule:
-    """A user attribute has exactly this value, or not.
+    """A rule on a user attribute: met if it has exactly this value.
 
     A value that is JSON (a number, a list) is compared as its text; a tag has no text, so it equals
     no value.
@@ -62,31 +62,31 @@ class AttributeRule:
     value: str
     """The value."""
     action: str
-    """What happens to a batch of which this is true, one of ACTIONS."""
+    """What happens to a batch that meets the rule, one of ACTIONS."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttributionRule:
-    """The install attribution names exactly this publisher, or not."""
+    """A rule on the install attribution: met if it names exactly this publisher."""
 
     publisher: str
     """The publisher."""
     action: str
-    """What happens to a batch of which this is true, one of ACTIONS."""
+    """What happens to a batch that meets the rule, one of ACTIONS."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentRule:
-    """The consent in force is `consented: true`, or not.
+    """A rule on the consent in force: met if that is `consented: true`.
 
-    Without a statement it is not: so data flows under `do-not-forward` (the CCPA's opt-out), and
-    does not under `forward-only` (the GDPR's consent).
+    A purpose without a statement does not meet it. So data flows under `do-not-forward` (the CCPA's
+    opt-out), and does not under `forward-only` (the GDPR's consent).
     """
 
     purpose: Purpose
     """The regulation and the purpose."""
     action: str
-    """What happens to a batch of which this is true, one of ACTIONS."""
+    """What happens to a batch that meets the rule, one of ACTIONS."""
 
     def as_table(self) -> dict[str, str]:
         """Return the rule as a table of the configuration."""
@@ -129,7 +129,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A feed, an output, and what goes from the one to the other."""
+    """A feed, an output, and the rules on what goes from the one to the other."""
 
     name: str
     """Its name."""
@@ -152,7 +152,7 @@ class Connection:
     off: Points = field(default_factory=Points)
     """The data points that are switched off."""
     only: Points | None = None
-    """The data points that are switched on, if the output takes no others."""
+    """The data points that are switched on, for an output that takes no others."""
 
     def as_table(self) -> dict[str, object]:
         """Return the connection as a table of the configuration: the opposite of connection_of."""
@@ -160,6 +160,7 @@ class Connection:
         if not self.active:
             table["active"] = False
         if self.sampling != 100:
+            # As text if it has a fraction: JSON has no Decimal.
             is_whole = self.sampling == int(self.sampling)
             table["sampling"] = int(self.sampling) if is_whole else str(self.sampling)
         if self.attributes:
@@ -206,6 +207,7 @@ def refusal(
         return "CONSENT"
     if connection.id_sync and not _identity_types(outgoing.document) & set(login):
         return "ID_SYNC"
+    # A batch that is nobody's has no user to sample.
     if outgoing.mpid is not None and not sampled(
         connection.output, outgoing.mpid, connection.sampling
     ):
@@ -226,7 +228,8 @@ def _attributes_pass(outgoing: Outgoing, connection: Connection) -> bool:
 def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Statement]]) -> bool:
     """Return whether a rule lets a batch through.
 
-    If the batch is about several workspaces, each that has a statement on the purpose must let it.
+    If the batch is about several workspaces, the statement of each that has one on the purpose must
+    let it through.
     """
     # No workspace has a statement: that counts as one that says nothing.
     statements = [consent[rule.purpose] for consent in consents if rule.purpose in consent] or [{}]
@@ -246,8 +249,8 @@ def _identity_types(document: Mapping[str, Value]) -> set[str]:
 
 def sampled(output: str, mpid: int, percent: Decimal) -> bool:
     """Return whether a user is in the sample of an output: always or never (domain.md 12)."""
-    digest = hashlib.sha256(f"{output}{mpid}".encode()).digest()
     # By the output too, so that two outputs sample different people.
+    digest = hashlib.sha256(f"{output}{mpid}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % SAMPLES < percent * (SAMPLES // 100)
 
 
@@ -269,10 +272,10 @@ class _Filter:
         return kind not in self.off.user_identities and is_on
 
     def event(self, event: Mapping[str, Value]) -> dict[str, Value] | None:
-        """Return the rest of an event, or None if its type or its name is switched off.
+        """Return the parts of an event that pass, or None if its type or its name is switched off.
 
-        `only` switches on an event by its type (and all its names and attributes), by its name (and
-        all its attributes), or by its attributes.
+        `only` switches on an event by its type (with all names and attributes), by its name (with
+        all its attributes), or by some of its attributes.
         """
         kind, members = str(event.get("event_type")), event.get("data")
         data = members if isinstance(members, dict) else {}
@@ -292,6 +295,7 @@ class _Filter:
         attributes = data.get("custom_attributes")
         if not isinstance(attributes, dict):
             return dict(event)
+        # The name of the feed is never filtered (domain.md 12).
         dropped = off.event_attributes.get(kind, {}).get(name, frozenset())
         passing = {
             key: value
@@ -308,6 +312,7 @@ def filtered(
 
     Returns None if it had events and none is left, and the output takes no batch without events.
     """
+    # Such an output takes nothing that no `only` names, so without one it takes no data point.
     only = (connection.only or Points()) if not output.send_new_data_points else None
     data_filter = _Filter(connection.off, only)
     leaving = dict(document)

@@ -1,7 +1,7 @@
-"""Connections in the configuration: how one is read and checked.
+"""Connections in the configuration: a connection is read and checked here.
 
-The rules of a connection themselves are in connection.py. Sources: domain.md 12 (forwarding rules,
-sampling, data filter), 5.3 (purposes of consent), 5.2 (types of events).
+The rules themselves, and the test of a batch, are in connection.py. Sources: domain.md 12
+(forwarding rules, sampling, data filter), 5.3 (purposes of consent), 5.2 (types of events).
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def _switch(title: str, key: str, value: object) -> bool:
 
 
 def _percent(title: str, value: object) -> Decimal:
+    # As text too: Connection.as_table writes a percentage with a fraction so, for JSON.
     is_number = isinstance(value, int | str | Decimal) and not isinstance(value, bool)
     try:
         percent = Decimal(str(value)) if is_number else Decimal(-1)
@@ -123,6 +124,7 @@ def _percent(title: str, value: object) -> Decimal:
             f"{title}: sampling = {value!r}",
             "percent of the users: 0 to 100, at most two digits after the point",
         )
+    # normalize() would write 100 as 1E+2.
     return percent.normalize() if percent != 100 else Decimal(100)
 
 
@@ -195,7 +197,7 @@ def consent_rules(title: str, table: Mapping[str, object]) -> list[tuple[Purpose
 
 
 def _points(title: str, table: object) -> Points:
-    """Read data points."""
+    """Read data points. Raises UsageError."""
     if not isinstance(table, Mapping):
         raise UsageError(f"{title} must be a table", f"of {', '.join(POINTS)}")
     for kind in table:

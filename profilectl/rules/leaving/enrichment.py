@@ -165,7 +165,7 @@ class ProfileThen:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A batch that is ready to leave, and what forwarding rules test of it."""
+    """A batch that is ready to leave, and the facts that forwarding rules test."""
 
     document: dict[str, Value]
     """The batch."""
@@ -195,14 +195,16 @@ class HandedOver:
     """The attributes of a profile that an output has."""
 
     arrival: int
-    """The first batch after which this is so: the output knows of any deletion before it."""
+    """The arrival of the batch after which this was so first: the output knows of every deletion
+    before it.
+    """
     keys: frozenset[str]
     """The names of the attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdMaker:
-    """How ids are made: the same each time, and different in two stores."""
+    """The maker of ids: they are the same each time, and different in two stores."""
 
     secret: str
     """The store's secret."""
@@ -246,6 +248,7 @@ def completed(
     document["user_attributes"] = {
         key: parse_json(held_json(held_value)) for key, held_value in sorted(effective.items())
     }
+    # An attribute that is set again, or that a calculated one masks, leaves with its value instead.
     deleted: list[Value] = [key for key in received.deleted if key not in effective]
     if deleted:
         document["deleted_user_attributes"] = deleted
@@ -270,6 +273,7 @@ def completed(
         mpid=profile.mpid,
         feed=received.feed,
         received_ms=received.received_ms,
+        # consents is empty unless the batch belongs to no workspace.
         consents=profile.consents or (profile.consent,),
         attribution=profile.attribution or _attribution(received),
         gone=profile.gone,
@@ -302,9 +306,9 @@ def _own_consent(received: ReceivedBatch, profile: ProfileThen) -> dict[Purpose,
 def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Outgoing:
     """Return a batch with the deletions that ride along.
 
-    They are the attributes that the output has of the profile, or that were deleted since, and that
-    do not leave with the batch. A batch that leaves later than a newer one carries none: the newer
-    one carried them. A batch that is nobody's carries none either.
+    An attribute is deleted if the output has it of the profile, or if it was deleted since, and it
+    does not leave with the batch. A batch that leaves later than a newer one carries no deletions,
+    because the newer one carried them. A batch that is nobody's carries none either.
 
     has: what the output has; None: no batch of the profile. Then deletions after the arrival
     `after` ride along.
@@ -314,7 +318,7 @@ def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Ou
     deletions: list[Value] = []
     if has is None or has.arrival < outgoing.arrival:
         since = after if has is None else has.arrival
-        # Deleted since the output's last batch; and below, all it has that no longer leaves.
+        # First what was deleted since the output's last batch, then all that it has.
         lost = {key for key, arrival in outgoing.gone.items() if arrival > since}
         lost |= has.keys if has else frozenset()
         deletions = [*sorted(lost - _keys(outgoing.document))]
@@ -329,9 +333,10 @@ def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Ou
 
 
 def handed_over(has: HandedOver | None, arrival: int, document: Mapping[str, Value]) -> HandedOver:
-    """Return the attributes that an output has once it took a batch as it left.
+    """Return the attributes that an output has after it took a batch.
 
-    has: what it had before; it is returned if nothing is different then.
+    document: the batch as it left. has: the attributes it had before; it is returned as it is if
+    the batch changed nothing.
     """
     names = document.get("deleted_user_attributes")
     deleted = frozenset(map(str, names)) if isinstance(names, list) else frozenset[str]()
@@ -381,6 +386,7 @@ def calculated_at(
     values = {}
     for definition in definitions:
         is_sync = CALCULATED[definition.type].sync == "sync" or definition.within_ms is not None
+        # True counts as 1, so a sync type takes the events of this arrival as well.
         counted = [event for event in events if event.arrival < arrival + is_sync]
         values[definition.name] = value_of(definition, counted, now_ms)
     return values

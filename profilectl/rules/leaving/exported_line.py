@@ -54,7 +54,7 @@ def is_profile(document: Value) -> bool:
 
 
 def read_profile(document: Value, reading: Reading) -> list[Batch]:
-    """Read a line of an export of profiles as batches. Raises Unusable.
+    """Read a line of an export of profiles as batches. Raises UnusableRow.
 
     The first batch has the MPID alone. It is needed if somebody else has one of the identities too
     (founders), so that it founds the profile; else the second batch founds it.
@@ -91,7 +91,7 @@ def _time(document: Mapping[str, Value], name: str) -> int | None:
 
 
 def _read(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a checked line, with identities under their own names. Raises Unusable."""
+    """Return a checked line, with identities under their own names. Raises UnusableRow."""
     devices: list[Value] = [
         {
             **_times(device, SEEN),
@@ -108,15 +108,16 @@ def _read(document: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _times(document: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
-    """Return some times of a document. Raises Unusable."""
+    """Return some times of a document. Raises UnusableRow."""
     times = {name: _time(document, name) for name in names}
     return {name: None if at_ms is None else whole(at_ms) for name, at_ms in times.items()}
 
 
 def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
-    """Return the identities of a device, or its earlier ones, by type. Raises Unusable."""
+    """Return the identities of a device, or its earlier ones, by type. Raises UnusableRow."""
     identities: dict[str, Value] = {}
     for key, value in _object(device, name).items():
+        # `identities` has one text of each type, `earlier` a list of them.
         texts = value if isinstance(value, list) else [value]
         fits = isinstance(value, list) == (name == "earlier")
         if not fits or not all(isinstance(text, str) for text in texts):
@@ -133,6 +134,7 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
         kind = FIELDS.get(name)
         if kind is None:
             raise UnusableRow("BATCH_UNKNOWN_FIELD", name)
+        # A Number is a str as well, so a number would pass as a text.
         if not isinstance(value, kind) or (kind is str and isinstance(value, Number)):
             raise UnusableRow("BATCH_INVALID", f"{name} is {json_type(value)}")
     workspace = document["workspace"]
@@ -141,7 +143,7 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
 
 
 def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
-    """Return the values of each identity type. Raises Unusable."""
+    """Return the values of each identity type. Raises UnusableRow."""
     by_type: dict[str, list[Value]] = {}
     for key, values in _object(document, name).items():
         kind = type_named(key)
@@ -174,7 +176,7 @@ def _listed(value: Value) -> list[dict[str, Value]]:
 def founders(profiles: Sequence[Iterable[Batch]]) -> list[bool]:
     """Return for each line of a file whether its first batch is needed.
 
-    It is if another line has one of its identities too. profiles: the batches of each line.
+    It is needed if another line has one of its identities too. profiles: the batches of each line.
     """
     claims = [
         {

@@ -1,4 +1,4 @@
-"""Outputs: where enriched batches go, what each kind takes, and what a receiver's answer means.
+"""Outputs: the places that enriched batches go to, and the meaning of a receiver's answer.
 
 Sources: domain.md 12 (retry of outputs, eventless batches, new data points), 1 (unbound feeds), 5.4
 (Events API).
@@ -25,7 +25,7 @@ class OutputType:
     secret: str
     """The credentials it takes from the environment or a file, in words."""
     says: str
-    """What it does, in words."""
+    """Its description, in words."""
 
 
 # fmt: off
@@ -120,6 +120,7 @@ def output_of(name: str, table: object) -> Output:
     kind = table.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
         raise UsageError(f"{title}: type = {kind!r}", "it is one of " + ", ".join(TYPES))
+    # A csv output has audiences, and no batches to which SWITCHES could apply.
     switches = ("safe_for_spreadsheets",) if kind == "csv" else tuple(SWITCHES)
     keys = ("type", TYPES[kind].place, *(("content",) if kind == "csv" else ()), *switches)
     _check_keys(table, keys, kind, title=title)
@@ -148,7 +149,7 @@ def _check_keys(
 
 
 def _place(table: Mapping[str, object], kind: str, title: str) -> str:
-    """Return the path, URL or host of an output."""
+    """Return the path, URL or host of an output. Raises UsageError."""
     key = TYPES[kind].place
     place = table.get(key)
     if not isinstance(place, str) or not place.strip():

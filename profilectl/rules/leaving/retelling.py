@@ -1,8 +1,8 @@
 """A whole profile as the batches that make it again: in order, each of one device at most.
 
-Identities of a type arrive in the order in which the profile has them. So a device takes several
-batches, its steps: one for its identities that are next in order, and a last one for its other
-fields. Most devices need one.
+Identities of a type must arrive in the order in which the profile has them. So a device may take
+several batches, its steps: each brings the identities whose turn it is, and the last one states its
+other fields too. Most devices need one step.
 
 Sources: domain.md 1 (a batch is of one user and one device), 2 (what a profile has), 5.3 (consent),
 14 (opt-out); design.md 4.
@@ -34,14 +34,15 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RetellingManner:
-    """How a profile becomes batches."""
+    """The manner in which a profile becomes batches."""
 
     times: bool = True
-    """Whether batches state their times; else a device needs no two of them."""
+    """Whether batches state their times; if not, one batch of a device does for both its times."""
     again: bool = False
     """Whether each batch names the person anew, because an import finds it by its identities."""
     mpid: bool = True
-    """Whether batches name the MPID; else one without an identity is nobody's, and does not leave.
+    """Whether batches name the MPID; if not, a batch without an identity belongs to nobody and does
+    not leave.
     """
     opt_outs: bool = True
     """Whether the opt-out in force leaves, as an event."""
@@ -52,7 +53,7 @@ class RetellingManner:
     attributes: int = 100
     """The most attributes of a batch."""
     judging: Judging = JUDGING
-    """Which values are nobody's identity."""
+    """The values that are nobody's identity."""
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class _Device:
     ids: dict[str, str]
     """The identities that it has."""
     own: frozenset[Key]
-    """Those of them, and of its earlier ones, that the profile has."""
+    """The identities that the profile has, among these and the earlier ones of the device."""
     first_ms: int | None = None
     """When it was first seen, if that is known."""
     last_ms: int | None = None
@@ -125,6 +126,7 @@ def retold(profile: Mapping[str, Value], manner: RetellingManner) -> list[Retold
         if manner.times and at not in {part.at_ms for part in parts}
     ]
     least = max(len(missing), devices.alone is not None)
+    # A batch has one value of each user identity, and a limited number of attributes.
     size = max(1, len(parts) + least, len(chunks), *map(len, users.values()))
     # Batches without a device, for what the steps of devices have no room for.
     plain = [RetoldBatch(start) for _ in range(size - len(parts))]
@@ -188,7 +190,7 @@ def _devices_of(profile: Mapping[str, Value], manner: RetellingManner) -> _Devic
 def _unclaimed(by_type: Mapping[str, list[str]], devices: Sequence[_Device]) -> list[_Device]:
     """Return a device for each identity that no device has.
 
-    Identities of one batch would be one device.
+    Each gets a device of its own, because the identities of one batch name one device.
     """
     claimed = {key for device in devices for key in device.own}
     unclaimed = [
@@ -210,10 +212,10 @@ class _DeviceReading:
     """The device identities that the profile has."""
 
     def device(self, document: Mapping[str, Value]) -> _Device | None:
-        """Read a device, or None if all identities that name it were taken from this person.
+        """Return the device of a document, or None if all its identities were taken away.
 
-        An identity that was taken away stays behind. One that nobody can hold belongs to what is
-        known of the device.
+        An identity that this person lost does not leave. One that nobody can hold, such as a
+        placeholder, is no identity of anybody, and leaves with the device.
         """
         named, earlier = _texts(document.get("identities")), _lists(document.get("earlier"))
         ids = {kind: text for kind, text in named.items() if self._may_leave(kind, text)}
@@ -236,7 +238,7 @@ class _DeviceReading:
         )
 
     def _may_leave(self, kind: str, text: str) -> bool:
-        """Return whether the profile has an identity of a device, or nobody can have it."""
+        """Return whether an identity of a device is one of the profile, or one nobody can hold."""
         if (kind, _key(kind, text)) in self.own:
             return True
         return self.manner.all_of_it and not isinstance(
@@ -266,7 +268,8 @@ class _Devices:
     def in_order(self) -> Iterator[_Device]:
         """Yield the device that takes a step next, until all have taken theirs.
 
-        None begins before its stamp can be stated: the stamp leaves with everything of its device.
+        A device with a stamp waits for the turn of its stamp if it can, because all its steps state
+        the stamp.
         """
         unfinished = list(self.devices)
         while unfinished:
@@ -313,6 +316,7 @@ class _Devices:
     def _add_step(
         self, device: _Device, ids: dict[str, str], *, is_stamped: bool = False
     ) -> RetoldBatch:
+        # So the device is seen first and last as in the profile.
         at_ms = device.last_ms if device.steps else device.first_ms
         part = RetoldBatch(at_ms, device=dict(sorted(ids.items())))
         _set_info(part, {}, is_stamped=is_stamped)
@@ -332,7 +336,7 @@ class _Devices:
         _set_info(final, device.info, is_stamped=STAMP in device.current and len(device.steps) == 1)
 
     def _state_earlier(self, device: _Device) -> None:
-        """State the earlier identities of a device that another device has brought as well."""
+        """State the earlier identities of a device that steps of other devices have brought."""
         current = {(kind, _key(kind, text)) for kind, text in device.ids.items()}
         missing = [key for key in self.texts if key in device.own - device.stated - current]
         while missing:
@@ -360,7 +364,7 @@ class _Devices:
         )
 
     def credit(self, attribution: Mapping[str, Value]) -> None:
-        """State the install attribution of each device, that in force last.
+        """State the install attribution of each device, and last the one in force.
 
         attribution: the one in force, which may be no device's.
         """
@@ -383,7 +387,8 @@ class _Devices:
             step.rest["attribution_info"] = dict(attribution)
 
     def within(self, start: int | None, end: int | None) -> list[RetoldBatch]:
-        """Return all steps, none of them before or after the profile itself was seen."""
+        """Return all steps, their times moved into the span in which the profile was seen."""
+        # A time outside would change when the profile itself was first or last seen.
         for part in self.parts:
             at_ms = start if part.at_ms is None else part.at_ms
             if at_ms is not None and start is not None and end is not None:
@@ -394,7 +399,7 @@ class _Devices:
     def name(self, parts: Sequence[RetoldBatch]) -> None:
         """Have batches without a user identity name a device, so that an import finds the person.
 
-        They name it by its stamp if there is one, which says nothing of when it was seen.
+        A stamp is preferred, because a batch with a stamp alone changes no time of the device.
         """
         named = [device for device in self.devices if device.ids]
         if not named:
@@ -409,9 +414,9 @@ class _Devices:
 
 
 def _together(device: _Device, keys: dict[str, Key]) -> dict[str, Key]:
-    """Return the identities, of those that are next, that one step brings.
+    """Return the identities that one step brings, among those that are next.
 
-    A step shares an identity with the step before it, or they would be two devices.
+    A step shares an identity with the step before it, or the two would be two devices.
     """
     if not device.steps or STAMP in device.current:
         return keys
@@ -425,7 +430,7 @@ def _together(device: _Device, keys: dict[str, Key]) -> dict[str, Key]:
 def _set_info(part: RetoldBatch, info: Mapping[str, Value], *, is_stamped: bool) -> None:
     """Set the device_info of a batch.
 
-    is_stamped: whether its stamp is new, which names the device by itself.
+    is_stamped: whether the batch brings the stamp, which names the device without a device_info.
     """
     members: dict[str, Value] = {kind: text for kind, text in part.device.items() if kind != STAMP}
     members |= info

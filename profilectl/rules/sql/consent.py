@@ -1,12 +1,12 @@
 """The members of objects in the other fields of rows, and statements of consent, as SQL.
 
-The set-based twin of rules/consent.py.
+It is the set-based twin of rules/consent.py.
 """
 
 from __future__ import annotations
 
 STATE = "contains(rest, '\"consent_state\":')"
-"""The condition that a row may state a consent; it costs little."""
+"""The condition that a row may state a consent: a cheap search of the text, before JSON is read."""
 
 
 def members_of(rows: str, field: str, columns: str) -> str:
@@ -14,8 +14,8 @@ def members_of(rows: str, field: str, columns: str) -> str:
 
     rows: a relation with `rest` and the columns. field: the name of the object.
 
-    Not by json_each, which makes the whole document anew for each of its members: the square of its
-    length.
+    json_each is not used: it makes the whole document anew for each member, so its cost grows with
+    the square of the document's length.
     """
     return f"""
     select {columns}, unnest(json_keys(members)) as name,
@@ -28,9 +28,10 @@ def members_of(rows: str, field: str, columns: str) -> str:
 def statements(rows: str, columns: str) -> str:
     """Return the SELECT of the statements of consent in `rest`.
 
-    It has the columns, regulation, purpose, and said (JSON): consent.statements_of. rows: a
-    relation with `rest` and the columns.
+    They are those of consent.statements_of. The SELECT has the columns, regulation, purpose, and
+    said (JSON). rows: a relation with `rest` and the columns.
     """
+    # Regulations, then purposes below each; a member that is no object states nothing.
     return f"""
     select {columns}, regulation, purpose, said
     from (

@@ -1,21 +1,23 @@
-"""Which device each batch of everybody belongs to: device.devices_of as SQL.
+"""The device of each batch of all profiles: device.devices_of as SQL.
 
-Most batches are of the device that the first id they state names. More is to be decided only if an
-id stands in batches of several first ids, and not all of them have a stamp; these profiles are
+Most batches are of the device that their first id names. More must be decided only for a profile in
+which an id stands in batches with different first ids that are not all stamps; such a profile is
 `tangled`.
 
     stated_id   profile, arrival, id, rank      the ids of each batch, without nobody's
     first_id    profile, arrival, key, rank     the first id of each batch, its place in DEVICE_KEYS
+    tangled     profile                         the profiles for which more must be decided
     stating     ... key, stamped, by_token      the ids of tangled profiles, with the first of their
                                                 batch
     strong      the same                        those of them that are no stamp and no token
-    seen_with   profile, id, is_sole,           ids seen with stamps: whether with one only, and the
-                last_arrival, stamp             last batch and its stamp
-    by_stamp    profile, arrival, key           batches of a device with a stamp, by such an id
+    seen_with   profile, id, is_sole,           ids seen with stamps: whether with a single one, and
+                last_arrival, stamp             the last batch and its stamp
+    by_stamp    profile, arrival, key           batches without a stamp that such an id gives one
     free        profile, arrival, id            all others that state more than a token
-    label       profile, arrival, label         the first batch that each is connected with: taken
-                                                over step by step
-    neighbour   profile, label, key             the device that one of them shares an id with
+    label       profile, arrival, label         the first batch that each free batch is connected
+                                                with: taken over step by step
+    neighbour   profile, label, key             the device of by_stamp that shares an id with one of
+                                                them
     named       profile, arrival, key           the device of each batch that states more than a
                                                 token
     of_token    profile, id, key                the device that stated a token last
@@ -33,6 +35,7 @@ def kind_named(name: str) -> str:
 
     name: the SQL of the member's name.
     """
+    # As identity.type_named reads a name: case does not count, blanks and dashes are underscores.
     plain = f"replace(replace(lower(trim({name}, {quote_text(WHITE_SPACE)})), ' ', '_'), '-', '_')"
     kinds = [kind for kind in TYPES if kind.device and kind.name != "mp_deviceid"]
     cases = " ".join(
@@ -48,18 +51,24 @@ def id_text(text: str, string: str) -> str:
 
     text: the SQL of the JSON. string: the SQL of the text in it, if it is a string.
     """
+    # A number names a device only if it has digits alone (device._names).
     return (
         f"case when starts_with({text}, '\"') then lower({string})"
         f" when regexp_full_match({text}, '[0-9]+') then {text} end"
     )
 
 
+# The stamp is the first of DEVICE_KEYS, with rank 0, and the push token the last.
 _RANK = " ".join(f"when {quote_text(key)} then {rank}" for rank, key in enumerate(DEVICE_KEYS))
 _TOKEN = str(len(DEVICE_KEYS) - 1)
 _NOBODYS = ", ".join(map(quote_text, sorted(NOBODYS)))
 
 # The device of each batch that states an id. The holes: the relation of ids, the rank of a type,
 # the texts that name no device, and the rank of a push token.
+# A struct compares by its first member, then by the next: so min and arg_max choose by rank, then
+# by text, and by is_sole, then by arrival.
+# `using key` makes label a table that each round of the recursion updates, one row for a batch;
+# recurring.label is that table, and label itself only the rows of the last round.
 _DEVICES_NAMED = """
 with recursive stated_id as materialized (
     select distinct profile, arrival, id, case split_part(id, ':', 1) {rank} end as rank

@@ -1,11 +1,13 @@
 """Events as SQL: the values at a path of an event's text, digit for digit, and conditions on it.
 
-The set-based twin of event/field.py and event/condition.py. DuckDB takes JSON apart quickly, but
-spells some numbers anew (1.10 becomes 1.1, 1e2 becomes 100.0, -0 becomes 0). So a number is taken
-as DuckDB has it only if it cannot have been changed: it is a short whole number, or the whole
-event, written anew, is the text it was (`same`). Else it is read from the text itself if its key
-stands there once only, and else from a copy of the text whose numbers are all put in quotes, which
-costs ten times as much.
+It is the set-based twin of event/field.py and event/condition.py. DuckDB takes JSON apart quickly,
+but spells some numbers anew (1.10 becomes 1.1, 1e2 becomes 100.0, -0 becomes 0). So there are three
+ways to read a number, the cheapest first:
+
+    1. as DuckDB has it, if it cannot have been changed: it is a short whole number, or the whole
+       event, written anew, is the text that it was (`same`);
+    2. from the text itself, if its key stands there only once;
+    3. from a copy of the text with all its numbers in quotes, which costs ten times as much.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ _LOOKS_LIKE_A_NUMBER = re.compile(r"[-+.0-9e]+")
 # A string or a number, whichever comes first: a number within a string is passed over with it.
 _TOKEN = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+.0-9eE]*)'
 _MARKED = r"\1" + "\x1e" + r"\2" + "\x1f"
-"""No control character stands unescaped in JSON: a pair of marks with nothing between followed a
-string.
+"""Marks around each number. They are control characters, which JSON never has unescaped; after a
+string, where no number was found, the pair is empty and is taken out again.
 """
 
 
@@ -63,7 +65,7 @@ class EventSql:
     """Writes SQL over one event.
 
     column: the SQL of its compact JSON text. parts, same: columns that hold part(path) and `same`
-    already, so that many expressions share one reading of the text; taking() and taken() make them.
+    already (taking, taken), so that many expressions share one reading of the text.
     """
 
     def __init__(
@@ -88,11 +90,12 @@ class EventSql:
         """Return the SQL of the number or boolean at a path, as it is spelled there."""
         part, name = self.part(path), path.steps[-1]
         key = quote_text(json.dumps(name, ensure_ascii=False) + ":")
+        # The text after the key's first place, and after its second: empty if there is no second.
         after_key, after_next = (f"split_part({self._column}, {key}, {place})" for place in (2, 3))
         quoted = (
             f"json_extract_string({quoted_numbers(self._column)}, {quote_text(json_path(path))})"
         )
-        # The cheaper test first.
+        # The cheaper test first: `same` is a comparison of two columns once both are taken.
         tests = (self._same, unchanged(part)) if self._is_taken else (unchanged(part), self._same)
         return (
             f"case when {tests[0]} then {part}"
@@ -112,7 +115,7 @@ class EventSql:
     def values(self, path: Path) -> str:
         """Return the SQL of the list of all scalars at a path, in order: {text, kind}.
 
-        kind: ", n, t or f, as the JSON begins.
+        `kind` is the first character of the JSON: ", t or f; for a number it is n.
         """
         exact = (
             f"case when {self._same} then {self._column} else {quoted_numbers(self._column)} end"
@@ -147,6 +150,7 @@ class EventSql:
                 return self._any(path, lambda text: number_compared(text, sign, number))
             case Compared(path, sign, literal):
                 folded = caseless(literal.text)
+                # If no number can be equal to the text, the spelling of numbers does not matter.
                 needs_exact = sign != "=" or _LOOKS_LIKE_A_NUMBER.fullmatch(folded)
                 return self._any(
                     path,
@@ -195,6 +199,7 @@ def taking(column: str, paths: Sequence[Path], *, whole: bool = True) -> str:
 
     None of the paths walks.
     """
+    # A path that no event has keeps the place of the whole event, as null.
     listed = [
         "'$'" if whole else "'$.nothing.at.all'",
         *(quote_text(json_path(path)) for path in paths),
@@ -319,6 +324,7 @@ def number_compared(text: str, sign: str, number: Quantity) -> str:
     """
     test = f"{_order('t', number)} {sign} 0"
     literal = number.written_out(_PLACES)
+    # A lambda over a list of one gives the text a name, so that it stands in the SQL only once.
     if literal is not None:
         test = (
             f"case when regexp_full_match(t, '{_SHORT}')"

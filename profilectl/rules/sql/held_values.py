@@ -5,12 +5,14 @@ It imports nothing, so that a command that only shows a profile loads no criteri
 
 from __future__ import annotations
 
+# values.MARK is written chr(31) in SQL: the character itself cannot be seen.
 DELETED = "chr(31)"
 """The SQL of the held form of "deleted"."""
 
 
 def held_text(held_value: str) -> str:
     """Return the SQL of the text of a held value, or null for a tag and a list, which have none."""
+    # Behind the mark stands an apostrophe and a string, or JSON: `[` begins a list, `n` a tag.
     return (
         f"case when not starts_with({held_value}, chr(31)) then {held_value}"
         f" when {held_value}[2:2] = '''' then {held_value}[3:]"

@@ -1,7 +1,7 @@
 """The key of an identity, and whether it may be used, as SQL: the set-based twin of identity.py.
 
-Every key that SQL makes or compares is made here (design.md R21). Texts are trimmed first; the key
-is hashed.
+Every key that SQL makes or compares is made here (design.md R21): a text is trimmed, then folded;
+stores keep the hash of the key.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from profilectl.rules.text.casing import (
     sigma_pattern,
 )
 
+# DuckDB's regular expressions (RE2) write the end of a text as \z, Python's as \Z.
 _FINAL_SIGMA_PATTERN = sigma_pattern(r"\z")
 
 
 def trimmed(text: str) -> str:
     """Return the SQL of a text without outer white space.
 
-    Most texts have none, and to see that is cheap.
+    Most texts have none, and to see that is cheap: no white space sorts after the blank.
     """
     return (
         f"case when left({text}, 1) > ' ' and right({text}, 1) > ' ' then {text}"
@@ -44,7 +45,8 @@ def trimmed(text: str) -> str:
 def folded(text: str) -> str:
     """Return the SQL of casing.fold.
 
-    Almost every text is ASCII or has none of the two odd letters, and to see that is cheap.
+    Almost every text is ASCII (as many bytes as characters) or has none of the two odd letters, and
+    to see that is cheap.
     """
     odd = f"contains({text}, '{SIGMA}') or contains({text}, '{DOTTED_I}')"
     sigmas = (
@@ -73,6 +75,7 @@ def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
 
     text: trimmed. low: the same, folded.
     """
+    # The first condition that holds counts, so they have the order of Judging.code.
     conditions = {"IDENTITY_PLACEHOLDER": placeholder(low, judging)}
     if kind.may_be_spoiled and not judging.allow_spoiled:
         conditions["IDENTITY_SPOILED"] = f"regexp_full_match({text}, {quote_text(SPOILED_PATTERN)})"
@@ -130,9 +133,10 @@ def environment_name(column: str = "environment") -> str:
 def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     """Return the SQL of the hash of an identity; environment and key are SQL themselves.
 
-    It has 128 bits, so that two identities never share one, and is of a function that every engine
-    computes alike.
+    It has 128 bits, so that two identities never share one. Its function, md5, is one that every
+    engine computes alike (hash_of is the same in Python).
     """
+    # The type is part of the text: one value of two types has two hashes.
     prefix = quote_text(f"{secret}:{CODE[kind]}:")
     return f"md5_number({prefix} || {environment} || ':' || {key})"
 
@@ -155,5 +159,6 @@ def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
     return _hash(f"{secret}:{CODE[kind]}:{environment}:{key}")
 
 
+# DuckDB's md5_number takes the bytes in this order.
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")

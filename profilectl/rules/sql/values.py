@@ -21,7 +21,7 @@ from profilectl.rules.text.presence import EMPTY
 from profilectl.rules.text.values import MARK
 
 _SHORT_ENOUGH = 15
-"""How many digits a double always holds."""
+"""The number of digits that a double always holds."""
 _FAR = 999
 """Beyond this magnitude a double holds no number at all."""
 SIGNS = {"equals": "=", "less": "<", "at_most": "<=", "more": ">", "at_least": ">="}
@@ -52,6 +52,7 @@ def passes_held(held_value: str, operator: str, operands: Sequence[Operand], now
         return definite(f"{held_value} not in ({', '.join(map(quote_text, EMPTY))})")
     if operator in ("includes", "part"):
         return _list_passes(held_value, operator, operands, now_ms=now_ms)
+    # Such texts are never held behind the mark, so the column needs no second form.
     if operator in ("equals", "among") and all(
         isinstance(operand, str) and _only_a_string(operand) for operand in operands
     ):
@@ -68,7 +69,7 @@ _scalar = re.compile("[+-]?[0-9].*|true|false", re.DOTALL)
 
 
 def _only_a_string(text: str) -> bool:
-    """Return whether only a string that is held as itself can have a text."""
+    """Return whether a text can only be that of a string that is held as itself."""
     return not (_scalar.fullmatch(caseless(text)) or text.startswith(MARK))
 
 
@@ -77,8 +78,9 @@ def _list_passes(
 ) -> str:
     """Return the SQL of whether an entry of a held list passes.
 
-    The JSON of a list without escapes is searched as it is: for the entry in its quotes or, if that
-    may be found across two entries, only to see that taking the list apart is in vain.
+    If the JSON of a list has no escapes, it is searched as a text. An entry in its quotes that is
+    found there is in the list. A text that may also be found across two entries only shows, if it
+    is not found, that the list need not be taken apart.
     """
     inner = "equals" if operator == "includes" else "contains"
     test = passes("entry", inner, operands, now_ms=now_ms)
@@ -111,13 +113,13 @@ def _raw_entries(held_value: str) -> str:
 
 
 def entries(held_value: str) -> str:
-    """Return the SQL of the entries of a held list, in order: {raw, text}; text is null of null."""
+    """Return the SQL of the entries of a held list, in order: {raw, text}; null has no text."""
     entry = f"{{'raw': raw, 'text': {_entry('raw')}}}"
     return f"list_transform({_raw_entries(held_value)}, lambda raw: {entry})"
 
 
 def _entry(raw: str) -> str:
-    """Return the SQL of the text of an entry of a list; null of null."""
+    """Return the SQL of the text of an entry of a list; it is null if the entry is null."""
     return (
         f"case when starts_with({raw}, '\"') then ({string(raw)})"
         f" when {raw} <> 'null' then {raw} end"
@@ -134,6 +136,7 @@ def passes(text: str, operator: str, operands: Sequence[Operand], now_ms: int) -
         if all(isinstance(operand, str) for operand in operands):
             listed = ", ".join(quote_text(caseless(str(operand))) for operand in operands)
             return definite(f"lower({text}) in ({listed})")
+        # Numbers one by one: each is compared exactly, as a number and not as text.
         tests = (passes(text, "equals", [operand], now_ms=now_ms) for operand in operands)
         return "(" + " or ".join(tests) + ")"
     if isinstance(operands[0], Moment | Days):
@@ -166,15 +169,16 @@ def _number_passes(text: str, operator: str, limits: Sequence[Decimal]) -> str:
         number = quantity(str(limit))
         exact = number_compared(text, sign, number)
         tests.append(by_double(text, sign, number, exact=exact))
+    # Only texts of this form are numbers: a cast to double would take `inf` and `nan` too.
     return f"case when regexp_full_match({text}, '{NUMBER}') then {' and '.join(tests)} end"
 
 
 def by_double(text: str, sign: str, number: Quantity, exact: str) -> str:
     """Return the SQL of a comparison of a text that is a number, much faster than digit by digit.
 
-    Exact all the same, because rounding keeps the order: two numbers whose doubles differ compare
-    as those do. If the doubles are the same, and both numbers are so short that a double holds all
-    their digits, the numbers are the same; else `exact` decides.
+    It is exact all the same, because rounding keeps the order: two numbers whose doubles differ
+    compare as those do. If the doubles are the same, and both numbers are so short that a double
+    holds all their digits, the numbers are the same; else `exact` decides.
 
     exact: the SQL of the comparison digit by digit.
     """
@@ -213,6 +217,7 @@ def time_of(text: str) -> str:
     text = f"({text})"
     offset = "'([+-])([0-9]{2}):?([0-9]{2})$'"
     seconds = _number_in(text, "'^.{16}:([0-9]{2})'")
+    # A fraction is filled up to three digits: .5 is 500 milliseconds.
     clock = (
         f"{text}[12:13]::bigint * 3600000 + {text}[15:16]::bigint * 60000"
         f" + {seconds} * 1000"
@@ -221,7 +226,9 @@ def time_of(text: str) -> str:
     )
     hours, minutes = (_number_in(text, offset, group=group) for group in (2, 3))
     date = f"epoch_ms(try_cast({text}[1:10] as date))"
+    # DuckDB has a year 0; the dates of Python begin with the year 1.
     has_year = f"{text}[1:4] <> '0000'"
+    # A text of ten characters can only be a day: EPOCH_MS has eleven digits or more.
     return (
         f"case when length({text}) = 10"
         f" then case when regexp_full_match({text}, '{DATE}') and {has_year} then {date} end"

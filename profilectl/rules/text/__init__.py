@@ -1,1 +1,1 @@
-"""What one text says: a value, a moment, a number, an address; it imports `rules` only."""
+"""The meaning of one text: a value, a moment, a number, an address; it imports `rules` only."""

@@ -1,4 +1,4 @@
-"""An address that something is sent to: what it must look like, and where plain http may go.
+"""An address that something is sent to: its form, and the machine that plain http may go to.
 
 Nobody on the network may read secrets or people's data: plain http goes to this machine alone.
 """
@@ -14,15 +14,16 @@ from profilectl.codes import UsageError
 def checked(address: str, what: str, *, example: str, secrets: str, query: bool = False) -> str:
     """Return an address without blanks around it and without slashes at its end.
 
-    what: how messages name it. example: an address that is right. secrets: the hint where
-    credentials come from instead. query: whether it may have one.
+    what: its name in messages. example: an address that is right. secrets: the hint where
+    credentials come from instead. query: whether the address may have a query (`?...`).
 
-    Raises UsageError for what is no address, for an address with credentials in it, and for plain
-    http to another machine.
+    Raises UsageError for a text that is no address, for an address with credentials in it, and for
+    plain http to another machine.
     """
     text = address.strip()
     try:
         parts = urlsplit(text)
+        # Reading the port raises ValueError if it is none.
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise UsageError(f"{what}: this is no address", f"for example {example}") from None

@@ -88,6 +88,7 @@ DOTTED_I, I_AND_DOT = "\u0130", "i\u0307"
 
 def fold(text: str) -> str:
     """Return a text as identities compare that are compared without case."""
+    # Before lower(), whose own rule for the end of a word has the tables of Python's version.
     if SIGMA in text:
         text = _at_an_end().sub(rf"\1{FINAL_SIGMA}\2", text).replace(SIGMA, SMALL_SIGMA)
     return text.lower()

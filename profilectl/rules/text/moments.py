@@ -1,4 +1,4 @@
-"""Days, moments and spans: how a text states a time. All times are UTC, in milliseconds.
+"""Days, moments and spans, as a text states them. All times are UTC, in milliseconds.
 
 Sources: domain.md 11.2 (before is exclusive, after inclusive, on that day, between inclusive at
 both ends; recency in units of 24 hours from the time of evaluation), design.md R22.
@@ -19,8 +19,8 @@ TIME = f"{DATE}({CLOCK}({OFFSET})?)?"
 expression.
 """
 EPOCH_MS = "[0-9]{11,14}"
-"""Epoch milliseconds: a whole number with as many digits as those of 1970-04 to 5138 have, so that
-a year or epoch seconds are not taken for a time.
+"""Epoch milliseconds of 1970-04 to 5138, known by their number of digits: a year or epoch seconds
+have fewer, and are not taken for a time.
 """
 
 _time = re.compile(TIME)
@@ -48,12 +48,13 @@ def time_of(text: str) -> int | None:
     """
     if _epoch.fullmatch(text):
         return int(text)
+    # _time checks hours and minutes, as SQL does with the same pattern; _parts takes it apart.
     match = _parts.fullmatch(text) if _time.fullmatch(text) else None
     if match is None:
         return None
     try:
         days = (datetime.date.fromisoformat(match["date"]) - _EPOCH).days
-    except ValueError:
+    except ValueError:  # a day that no month has, or the year 0
         return None
     seconds = _seconds(match["hour"], match["minute"], match["second"])
     offset = _seconds(match["off_hour"], match["off_minute"]) * (-1 if match["sign"] == "-" else 1)
@@ -92,7 +93,7 @@ def moment_of(text: str) -> Moment | None:
 
 
 AHEAD_MS = 366 * DAY_MS
-"""How far ahead of now a time may lie: a year, the longest there is (design.md R22)."""
+"""The farthest that a time may lie ahead of now: a leap year (design.md R22)."""
 
 
 def latest_ms(now_ms: int) -> int:
@@ -140,7 +141,7 @@ class Days:
     """A span of one or more times 24 hours."""
 
     count: int
-    """How many times 24 hours."""
+    """The number of times 24 hours."""
 
     @property
     def ms(self) -> int:

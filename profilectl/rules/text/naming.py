@@ -1,4 +1,4 @@
-"""The answer to a name that nothing has: one wording, wherever the name was typed."""
+"""The answer to a name that nothing has, in one wording wherever the name was typed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FEW = 12
 NEAREST = 3
 """The most names that are suggested."""
 ALIKE = 0.6
-"""How much of a name must be alike for it to be suggested (1: all of it)."""
+"""The share of a name that must be alike for it to be suggested (1: all of it)."""
 
 
 def no_such(

@@ -1,7 +1,7 @@
-"""How numbers of any size compare: by their sign, their magnitude and their digits.
+"""The comparison of numbers of any size: by their sign, their magnitude and their digits.
 
-An exponent is never worked out, so a number of a thousand million digits costs what 7 costs, and
-nothing becomes infinite. The same in SQL: sql.events.number_compared.
+An exponent is never worked out, so 1e1000000000 costs no more than 7, and nothing becomes infinite.
+The same in SQL: sql.events.number_compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUMBER = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?"
 LITERAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?"
 """The pattern of a number in a condition, in any case: `5.` and `.5` are numbers here too."""
 LONGEST_EXPONENT = 36
-"""The most digits of an exponent that count; with more it is FARTHEST: nothing else is so far."""
+"""The most digits of an exponent that count; one with more digits counts as FARTHEST."""
 FARTHEST = 10**LONGEST_EXPONENT
 _number = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 _value = re.compile(NUMBER)
@@ -27,7 +27,7 @@ class Quantity:
     sign: int
     """-1, 0 or 1."""
     magnitude: int
-    """How many digits stand before the point; negative if noughts follow the point."""
+    """The number of digits before the point; negative if noughts follow the point."""
     digits: str
     """The digits without noughts at either end; empty for zero."""
 
@@ -35,6 +35,7 @@ class Quantity:
         """Return -1, 0 or 1: how the number compares with another."""
         if self.sign != another.sign or not self.sign:
             return (self.sign > another.sign) - (self.sign < another.sign)
+        # Both are 0.digits: at one magnitude they are ordered like the texts of their digits.
         mine, theirs = (self.magnitude, self.digits), (another.magnitude, another.digits)
         return self.sign * ((mine > theirs) - (mine < theirs))
 
@@ -62,6 +63,7 @@ def quantity(text: str) -> Quantity:
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return Quantity(0, 0, "")
+    # Leading noughts say nothing: e0001 has an exponent of one digit.
     power = power.lstrip("0")
     exponent = FARTHEST if len(power) > LONGEST_EXPONENT else int(power or 0)
     magnitude = len(digits) - len(fraction) + (-exponent if down == "-" else exponent)
@@ -69,5 +71,5 @@ def quantity(text: str) -> Quantity:
 
 
 def quantity_of(value: object) -> Quantity | None:
-    """Return the number that a value is, a number or a text that is one; None for anything else."""
+    """Return the number in a value, a JSON number or a text; None if it has another form."""
     return quantity(value) if isinstance(value, str) and _value.fullmatch(value) else None

@@ -1,4 +1,4 @@
-"""What exists and what is empty: one meaning for audiences, conditions on events and on profiles.
+"""The tests "exists" and "is empty": one meaning for audiences, events and searches of profiles.
 
 `is null` is another way to write `not exists`, and `is not null` another for `exists`. The same in
 SQL: sql/events.py (events), sql/values.py and reading/where.py (attributes).

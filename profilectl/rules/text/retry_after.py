@@ -1,6 +1,6 @@
-"""How long a receiver asks to be left alone: its Retry-After header.
+"""The pause that a receiver asks for: its Retry-After header.
 
-Every command that sends follows it (push, forward, uid2). Sources: RFC 9110 10.2.3 (a whole number
+Every command that sends keeps it (push, forward, uid2). Sources: RFC 9110 10.2.3 (a whole number
 of seconds, or a date), 5.6.7 (the three forms of a date), domain.md 5.4.
 """
 
@@ -16,7 +16,7 @@ MAX_WAIT_S = 300
 the time to come back (--max-wait).
 """
 LONGEST_S = 100 * 365 * 86_400
-"""A larger number counts as this one."""
+"""A larger number of seconds counts as this one."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CLOCK = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _MONTH = f"(?P<month>{'|'.join(MONTHS)})"
@@ -65,6 +65,7 @@ def least_pause_s(tries: int, first_s: float, longest_s: float) -> float:
     >>> least_pause_s(1, 0.5, 60), least_pause_s(3, 0.5, 60), least_pause_s(5000, 0.5, 60)
     (0.5, 2.0, 60)
     """
+    # Doubled at most 60 times: a float cannot hold the power of thousands of tries.
     return min(first_s * float(2 ** min(tries - 1, 60)), longest_s)
 
 
@@ -74,6 +75,7 @@ def _date_s(text: str) -> float | None:
         date = re.fullmatch(form, text)
         if date is None:
             continue
+        # A leap second, which datetime does not know: the second before it, and one more.
         is_leap = date["second"] == "60"
         try:
             at = datetime.datetime(
@@ -92,7 +94,7 @@ def _date_s(text: str) -> float | None:
 
 
 def _year(digits: str) -> int:
-    """Return a year; one of two digits is at most 50 years ahead, else of the century before."""
+    """Return a year; one of two digits that would be over 50 years ahead is of the last century."""
     if len(digits) > 2:
         return int(digits)
     this_year = datetime.datetime.now(datetime.UTC).year

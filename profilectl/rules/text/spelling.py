@@ -1,7 +1,7 @@
 """The ways in which a text may write a value: how erasure and suppression look for a person.
 
-No key is made here: identity.key_of alone decides whom a row means. A text is searched more widely
-than a person is looked up, because nobody knows who wrote the text, and how.
+No key is made here: identity.key_of alone decides whose a row is. The search of a text finds more
+than a look-up does, because nobody knows who wrote the text, and how.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ type, in JSON.
 DISTINCT = 3
 """A value with fewer distinct letters and digits (000000, xxxxxxx) may be anybody's too."""
 DIGITS = range(7, 18)
-"""How many digits a phone number has; fewer say nothing without their type."""
+"""The numbers of digits that a phone number may have; fewer say nothing without their type."""
 PHONES = ("mobile_number", "phone_number_2", "phone_number_3")
 MPID = "mpid"
 ROUNDS = 4
-"""How many times a text may have been put into another as a string."""
+"""The most layers of writing on a text: it may be a string within a string (DECODERS)."""
 LONG = 64 * 1000
-"""A text of this many characters may have been cut within a value (importing.stage, RAW_SHOWN)."""
+"""A text of this many characters may have been cut within a value (importing/stage/staged.py:
+RAW_SHOWN).
+"""
 FEW = 64
-"""Up to this many values are tried one by one."""
+"""Up to this many values are searched for one by one; for more, each place of a text is tried."""
 ANY = "any"
 """The type of a value whose type is not known."""
 
@@ -48,7 +50,7 @@ _ENDING = re.compile(
     r"\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|gz|zst|zip|gpg|pgp|toml|xlsx?|pdf|html?|log|bak"
     r"|rejects)\b"
 )
-"""What follows an address in the name of a file, and is no part of its domain."""
+"""The endings of file names, which are no part of the domain of an address before them."""
 DELIMITERS = ",;|\t"
 _BEFORE_EMAIL = frozenset("._+-")
 
@@ -62,6 +64,7 @@ def _unescaped(text: str) -> str:
         return chr(int(code, 16)) if code else _LETTERS.get(match[3], match[3])
 
     plain = _JSON_ESCAPE.sub(letter, text)
+    # Two escapes may be the halves of one character.
     if any("\ud800" <= letter <= "\udfff" for letter in plain):
         return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return plain
@@ -116,7 +119,7 @@ def digits_of(value: str) -> str:
 def phone_in(kind: str, value: str) -> str | None:
     """Return the digits of a value that is a phone number, else None.
 
-    A value is one by its type or, if that is ANY, by how it is written.
+    Its type decides or, if that is ANY, its spelling.
     """
     is_phone = kind in PHONES or (
         kind == ANY and re.fullmatch(r"[+0-9 ().\-/]+", value) is not None
@@ -204,13 +207,13 @@ def _type_called(name: str) -> str | None:
 class SoughtValues:
     """Values of people to look for in texts, in every way that a text may write them.
 
-    A telling value counts where it stands as a word of its own, a phone number by its digits, any
-    other value beside the name of its type only: three letters in common do not make a text
-    somebody's.
+    A telling value counts where it stands as a word of its own, and a phone number by its digits.
+    Any other value counts only beside the name of its type: three letters in common do not make a
+    text somebody's.
     """
 
     def __init__(self, values: Iterable[tuple[str, str]]) -> None:
-        """Take the values as (identity type, "mpid" or "any"; value)."""
+        """Take the values as (type, value); the type is an identity type, "mpid" or "any"."""
         shown = [(kind, text) for kind, value in values if (text := display(value))]
         # The keys of dictionaries, for they keep their order.
         self.words = dict.fromkeys(alike(text) for _, text in shown if is_telling(text))

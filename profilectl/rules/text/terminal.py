@@ -43,7 +43,7 @@ def _escaped(code: int) -> str:
 
 
 def _as_in_json(match: re.Match[str]) -> str:
-    """Write a character as JSON does, as a pair beyond 16 bits: a document stays as it is."""
+    """Return a character as JSON escapes it, so that a JSON document still means the same."""
     code = ord(match[0])
     if code < 0x10000:
         return f"\\u{code:04x}"

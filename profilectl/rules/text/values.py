@@ -1,4 +1,4 @@
-"""How a value is held: the text that came in, kept so that the same text goes out (design.md R4).
+"""The held form of a value: the text that came in, so that the same text goes out (design.md R4).
 
 A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK and its
 JSON text, numbers digit for digit as received. So one text column holds every kind of value, and
@@ -31,11 +31,13 @@ class Number(str):
 Value = str | Number | bool | None | list["Value"] | dict[str, "Value"]
 """A value of JSON, as parse_json reads it."""
 
+# Made once: json.dumps would make an encoder for each text.
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def to_json(value: Value) -> str:
     """Return the compact JSON text of a value, with numbers exactly as they were written."""
+    # Number comes first, because it is a str as well.
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, str):
@@ -78,7 +80,8 @@ def is_list(held_value: str) -> bool:
 def as_text(value: Value) -> Value:
     """Return the value of an attribute as it leaves for the platform (design.md R4).
 
-    The platform keeps everything as text: numbers digit for digit. Lists stay lists, a tag null.
+    The platform keeps everything as text, numbers digit for digit. A list stays a list, and a tag
+    stays null.
     """
     if isinstance(value, Number):
         return str(value)
@@ -93,10 +96,10 @@ def whole(number: int) -> Number:
 
 
 class NotJson(ValueError):
-    """A text that is not JSON as RFC 8259 has it.
+    """A text that is not JSON by RFC 8259.
 
-    code: why, as codes.py has it. detail: what is wrong. position: the place in the text from 0, or
-    None if it is not known.
+    code: one of codes.CODES. detail: the fault. position: its place in the text from 0, or None if
+    that is not known.
     """
 
     def __init__(self, code: str, detail: str, position: int | None = None) -> None:
@@ -137,7 +140,10 @@ def parse_json(text: str) -> Value:
 
 
 def parse_json_at(text: str, start: int) -> tuple[Value, int]:
-    """Read the JSON value that begins at a position; return it and the position after it."""
+    """Read the JSON value that begins at a position; return it and the position after it.
+
+    Raises NotJson.
+    """
     try:
         value, end = _decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -146,7 +152,7 @@ def parse_json_at(text: str, start: int) -> tuple[Value, int]:
         raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
     except NotJson as error:
         raise _placed(error, text, start) from None
-    # Only an escape can write half a pair or a NUL; the check of all texts is slow.
+    # Only an escape can write half a pair or a NUL, and to check every text would be slow.
     if "\\u" in text:
         try:
             _check_characters(value)
@@ -195,7 +201,10 @@ def _placed(error: NotJson, text: str, start: int) -> NotJson:
 
 
 def _check_characters(value: Value) -> None:
-    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely."""
+    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely.
+
+    Raises NotJson.
+    """
     if isinstance(value, str):
         if "\0" in value:
             raise NotJson("NUL_CHARACTER", "\\u0000 in a string")
