@@ -23,7 +23,7 @@ class FileContents:
     fresh: list[InputFile] = field(default_factory=list)
     """The files whose content it has not brought yet."""
     brought: list[InputFile] = field(default_factory=list)
-    """The others."""
+    """The files whose content it has brought."""
     reports: list[FileReport] = field(default_factory=list)
     """What is reported of each file."""
     notices: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def _content_of(
 ) -> ImportedContent:
     """Return what a feed knows of a content, to be read as the request says.
 
-    Under a path that says something else of the rows it is another content.
+    The same content counts as another if its path says something else of the rows.
     """
     if request.again or not feed.number:
         return ImportedContent()

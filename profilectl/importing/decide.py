@@ -153,9 +153,9 @@ def _run_steps(
 
 
 def _check_shared(job: ImportJob) -> None:
-    """Report identities that many share. Raises InputRefused if more share one than may.
+    """Report identities that many share, before anything is written (design.md R14).
 
-    That is before anything is written (design.md R14).
+    Raises InputRefused if more rows and profiles share one than may.
     """
     most = job.request.max_shared
     shared = shared_identities(job.relations, most)
@@ -177,6 +177,7 @@ def _count_rows(job: ImportJob, counts: Counts) -> None:
     rows, relations = counts.rows, job.relations
     rows["rejected"] = len(job.rejects)
     counts.codes.update(job.rejects.counts)
+    # The rejects have both the lines that were never staged and the staged rows that failed later.
     rows["read"] = relations.count("staged") + len(job.rejects) - relations.count("rejected")
     rows["applied"] = rows["read"] - rows["dropped"] - rows["rejected"]
     _count_files(job, job.report)

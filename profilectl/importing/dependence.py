@@ -1,7 +1,7 @@
 """Which earlier imports an import rests on: without one of them it would have come out differently.
 
-Said when the import is decided, because only then all claims of its rows are at hand; undo reads it
-(history.py). An import rests on an earlier one when that one
+It is found out when the import is decided, because only then all claims of its rows are at hand;
+undo reads it from the history. An import rests on an earlier one when that one
 
     founded a profile that a row found, or holds an identity that a row claims;
     gave an identity to such a profile, took one from it, or took away an identity that is claimed;
@@ -9,7 +9,8 @@ Said when the import is decided, because only then all claims of its rows are at
     touched a profile between which and others a row had to choose: the one touched last wins;
     sent a source_request_id that kept a row out.
 
-Rather an import too many than one too few: undo then asks for more than it had to, but is exact.
+It names rather an import too many than one too few: undo then takes back more than it had to, but
+what is left is exact.
 """
 
 from __future__ import annotations
@@ -66,9 +67,10 @@ where feed = $feed and request in (select request from staged where request is n
 def rests_on(
     relations: Relations, staged: Staged, segments: Sequence[Segment], *, feed: int
 ) -> list[int]:
-    """Return the numbers of those imports, among those that still have a segment of their own.
+    """Return the numbers of the earlier imports that an import rests on.
 
-    The relations of known.py, sift, resolve and merge are made.
+    Segments of several imports are passed over: nobody can undo those any more. The relations of
+    known.py, sift, resolve and merge are made.
     """
     undoable = [segment for segment in segments if segment.first_import == segment.last_import]
     needs: set[int] = set()

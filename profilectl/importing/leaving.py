@@ -130,7 +130,7 @@ order by arrival
 """
 
 # 4. The outbox. One row for each batch and each output it goes to. A batch that has left before
-# does not leave again when its import is made again.
+# does not leave again when its import is made again: it has the arrival that it had.
 PUT_PASSED = """
 insert into store.passed
 select arrival, events, environment, at_ms, types

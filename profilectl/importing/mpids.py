@@ -25,7 +25,7 @@ from row_profile
 left join named_mpid on named_mpid.seq = row_profile.seq
 where row_profile.created
 """
-# The bits of a number read as a signed one, and never 0.
+# The bits of a number, read as a signed one; 0 is no MPID (domain.md 2.3).
 FOUNDER_MPID = """
 select seq,
        coalesce(

@@ -21,7 +21,8 @@ BLOCK_BYTES = 1 << 20
 def reject_staged_rows(job: ImportJob) -> None:
     """Write down the rows that were rejected after staging, with their original text.
 
-    They do not depend on what the store holds, so they are written once.
+    They do not depend on the content of the store: they are written once, even if the import is
+    decided again.
     """
     if not job.has_late_rejects and job.relations.count("rejected"):
         reject_rows(job.scratch, job.staged, job.rejects)
@@ -112,9 +113,10 @@ def _write_mendable(job: ImportJob, mend: Mendable) -> None:
 
 
 def place_rejects(job: ImportJob) -> Path:
-    """Put the rejects where the user said, or beside the first file that has some.
+    """Put the rejects where they belong, and return where they are.
 
-    Else in the current folder. Return where they are.
+    That is the file of --rejects, else one beside the first file that has some; or one in the
+    current folder, if that file cannot be written.
     """
     with_rejects = (file.path for file in job.report.files if job.rejects.by_file[file.path])
     name = f"{_plain_name(next(with_rejects, '-'))}.rejects.jsonl"
@@ -141,7 +143,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
-    """Return notices of files of rejects that are an earlier import's: this one has none."""
+    """Return a notice of each file of rejects that is left from an earlier import."""
     names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
     return [
         f"{name} is of an earlier import: this one rejected nothing"

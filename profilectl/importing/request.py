@@ -1,4 +1,4 @@
-"""What an import is asked to do, what is remembered of that, and what it has once staged."""
+"""The request of an import, what is remembered of it, and the job once its rows are staged."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
         raise UsageError(
             "--event: an event needs a name", 'for example --event "Attributes Updated"'
         )
-    most_rejects(request.max_rejects, 0)
+    most_rejects(request.max_rejects, 0)  # for its UsageError
     if request.keep_scratch:
         _check_new_file(request.keep_scratch)
     outputs = (
@@ -236,7 +236,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
 def _check_new_file(path: str) -> None:
     """Refuse a path where DuckDB can make no new file.
 
-    A store would get tables that do not belong to it.
+    A file that is there is refused too: a store would get tables that do not belong to it.
     """
     target = Path(path).absolute()
     if "?" in str(target) or not target.parent.is_dir() or os.path.lexists(target):
@@ -249,7 +249,7 @@ def _check_new_file(path: str) -> None:
 def most_rejects(limit: str | None, read: int) -> float | None:
     """Return how many of the rows that were read may be rejected; None: any number.
 
-    Raises UsageError for a limit that is none.
+    Raises UsageError for a limit that is neither a number nor a share.
     """
     if limit is None:
         return None

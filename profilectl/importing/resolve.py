@@ -22,7 +22,8 @@ from profilectl.rules.identity import CODE, Rules
 from profilectl.rules.resolution import MADE_KNOWN
 from profilectl.rules.sql.identities import MPID_TYPE
 
-# 0. By value, never row by holder: many rows and many profiles may share one value.
+# 0. Who has a claimed value: one row for each holder, never for each row with each holder, because
+# many rows and many profiles may share one value.
 IDENTITY_MATCH = """
 select hash, type, profile
 from known_identity
@@ -180,6 +181,8 @@ ONE_COMPONENT = "select seq, 0::bigint as component from usable"
 # 6. A component is harmless if all of these hold: (a) some value of an unprotected type occurs in
 # every row; (b) at most one stored profile belongs to it, and has that value too; (c) no unique
 # type occurs with two values. Then every row finds the profile that the first row found or made.
+# The columns: `contradiction` is against (c), also by a value that the stored profile has not;
+# `free` says that no login value links, so that nothing protects a profile that the rows found.
 COMPONENT = """
 select row_label.component, count(distinct row_label.seq) as rows,
        (
@@ -248,6 +251,7 @@ left join decided_row on decided_row.seq = usable.seq
 left join decided_row as founder
   on founder.seq = keyed.founder and keyed.founder <> usable.seq
 """
+# A new profile is named by the arrival of its founder.
 KEYED_CREATING = """
 select seq,
        case when profile is not null then profile else founder + $first end as profile,
@@ -470,6 +474,8 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
 
 def _load_types(relations: Relations, rules: Rules) -> None:
     """Make the relations of the types that rows are looked up by, and of those with a flag."""
+    # A protected profile is found by its login and immutable identities only: no other type leads
+    # every row that has it to the same profile.
     pivots = set(rules.hierarchy)
     if rules.login:
         pivots &= rules.login

@@ -20,7 +20,7 @@ from profilectl.rules.feed import PROTECTIONS, Effect, Feed
 from profilectl.store.store import OpenStore, choose_feed
 
 CORRECTIONS = "corrections"
-"""The feed of what is done by hand, if none is named."""
+"""The feed of imports by hand, if none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ByHand:
         *,
         request: Mapping[str, object],
     ) -> None:
-        """Write it with its history, in one transaction of its own.
+        """Write the import with its history, in one transaction of its own.
 
         The prepared tables are made. identities: the types that its rows have; needs: the earlier
         imports it rests on; request: how it can be made again.
@@ -160,7 +160,7 @@ class HandMade:
     feed: str
     """The name of its feed."""
     environment: str
-    """Where it belongs."""
+    """The environment of its rows."""
     rows: int
     """How many rows it has."""
     source: str | None = None
