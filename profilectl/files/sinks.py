@@ -1,8 +1,7 @@
-"""Where an export goes: one stream, one file, or the files of a folder; as JSON lines, CSV or
-Parquet, packed or not.
+"""Where an export goes: one stream, one file, or the files of a folder.
 
-A file appears under its name when it is complete, a folder's files all together at the end: an
-export that fails leaves nothing.
+Its format is JSON lines, CSV or Parquet, packed or not. A file appears under its name when it is
+complete, a folder's files all together at the end: an export that fails leaves nothing.
 """
 
 from __future__ import annotations
@@ -196,6 +195,7 @@ def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[B
     elif compression == "gzip":
         import gzip
 
+        # Without a name and a time, the same rows make the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as out:
             yield out  # type: ignore[misc]
     else:

@@ -207,9 +207,9 @@ def clear_rejects(
 ) -> None:
     """Take the text out of those of `ready_reject` that name somebody erased.
 
-    Else their data would come back as the text of a reject. A row that could not be used was not understood either: its
-    text is looked through word by word, however it is written (spelling.words_in). A placeholder
-    that somebody erased once had for an identity names nobody.
+    Else their data would come back as the text of a reject. A row that could not be used was not
+    understood either: its text is looked through word by word, however it is written
+    (spelling.words_in). A placeholder that somebody erased once had for an identity names nobody.
     """
     know_erased(relations)
     know_suppressed(relations, first_arrival)

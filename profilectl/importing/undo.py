@@ -1,4 +1,4 @@
-"""How imports are taken back: choose what goes, take it back, and make again what comes after it."""
+"""How imports are taken back: choose what goes, take it back, make again what comes after it."""
 
 from __future__ import annotations
 
@@ -130,7 +130,8 @@ def undo_import(
 ) -> Undone:
     """Take an import back.
 
-    cascade: take those back too that rest on it; replay: make all later ones again. Raises InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
+    cascade: take those back too that rest on it; replay: make all later ones again. Raises
+    InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
     """
     if replay:
         return _replay(path.absolute(), number, wait_s=wait_s, progress=progress)

@@ -53,8 +53,8 @@ def assignment(text: str) -> tuple[str, Value]:
 def attribute_named(name: str) -> str:
     """Return the attribute that a column of some name would have.
 
-    A name user_attributes.NAME always has one. Raises UsageError for the name of an identity or of another
-    field of a batch.
+    A name user_attributes.NAME always has one. Raises UsageError for the name of an identity or of
+    another field of a batch.
     """
     hint = f"for an attribute of that name: user_attributes.{name}=..."
     try:

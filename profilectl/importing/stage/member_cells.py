@@ -44,8 +44,9 @@ def _members_of_scalars(texts: Mapping[Path, str]) -> Iterator[MemberFault]:
 
 
 def _paths(member: BatchMember, texts: Mapping[Path, str]) -> list[Path]:
-    """Return the paths in a file that a rule is about: those of columns, and those that are missing
-    beside columns.
+    """Return the paths in a file that a rule is about.
+
+    They are those of columns, and those that are missing beside columns.
     """
     steps = member.steps
     paths: dict[Path, None] = {}

@@ -57,6 +57,7 @@ class Mendable:
         import pyarrow.parquet
 
         try:
+            # The coarsest unit that any file needs: "us" sorts behind "ns".
             unit = max(_int96_unit(file.path, rows[file.name]) for file in files)
             with whole_file(self.path, OPTION) as out:
                 writer = None

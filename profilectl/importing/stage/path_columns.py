@@ -1,5 +1,6 @@
-"""The key=value folders of a file's path, as query engines write them -> columns of its rows
-(`--path-columns`).
+"""The key=value folders of a file's path -> columns of its rows (`--path-columns`).
+
+Query engines write such folders.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
-"""How a path says that there is no value."""
+"""The value of a folder that means no value."""
 NAMED = 3
 """How many folders a notice names."""
 

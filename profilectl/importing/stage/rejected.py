@@ -1,8 +1,8 @@
-"""A file of rejects as input: each row is read again in the format it had, with the header of the
-file it comes from.
+"""A file of rejects as input: each row is read again in the format that it had.
 
-The rows of one file become one part: a plain file in its format. Which line of the rejects each of
-its rows stands in is remembered. What is rejected again names that line, and has it as its text.
+The rows of one file become one part: a plain file in its format, with its header. For each row the
+line of the rejects is remembered that it stands in. A row that is rejected again names that line,
+and has it as its text.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class RejectedRows:
 
 
 class Relined(Rejects):
-    """Takes the rejects of a part as those of the file of rejects."""
+    """Takes the rejects of a part, and adds them as rejects of the file of rejects."""
 
     def __init__(self, rejects: Rejects, part: RejectedRows) -> None:
         super().__init__(rejects.path)

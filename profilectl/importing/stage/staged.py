@@ -156,8 +156,8 @@ class StagedFile:
     raw: str | None = None
     """Of Parquet, the SELECT (row, raw) of the original rows."""
     more: bool = False
-    """Whether the file before is of the same file: rejects of several files are staged by the files
-    they come from.
+    """Whether it is a further part of the file before it: a file of rejects is staged in parts, one
+    for each file that its rows come from.
     """
     dialect: Dialect = field(default_factory=Dialect)
     """How the cells of a CSV file are written."""
@@ -215,8 +215,9 @@ class WrittenReject(TypedDict):
 
 
 class Rejects:
-    """The rows that cannot be used: written down as they come, counted by code, in order of file
-    and line once closed.
+    """The rows that cannot be used, written down as they come.
+
+    They are counted by code, and in order of file and line once this is closed.
     """
 
     def __init__(self, path: Path, files: Sequence[str] = ()) -> None:

@@ -188,8 +188,9 @@ class _HeadLines:
             self._take()
 
     def above(self, dialect: Dialect) -> Dialect:
-        """Pass over blank lines and the line that names the delimiter; return the dialect with it,
-        where it had none.
+        """Pass over blank lines and the line that names the delimiter; return the dialect.
+
+        If the dialect had no delimiter, it gets the one that is named.
         """
         while self._look() and not self._look().strip():
             self._take()
@@ -211,6 +212,7 @@ class _HeadLines:
         lines: list[bytes] = []
         while self._look():
             lines.append(self._take())
+            # Any bytes are latin-1, and a quote is ASCII: what is not UTF-8 is found later.
             quotes += dialect.quotes_in(lines[-1].decode("latin-1"))
             if quotes % 2 == 0:
                 return b"".join(lines)

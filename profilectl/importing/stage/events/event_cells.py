@@ -199,8 +199,9 @@ class EventCells:
         return NAME(type=self._type(), named=named, action=action)
 
     def _json(self) -> str:
-        """Return the SQL of the event's JSON: members in the order of their columns, those of
-        empty cells left out.
+        """Return the SQL of the event's JSON.
+
+        Its members are in the order of their columns; those of empty cells are left out.
         """
         values = {
             steps_of(path): value_sql(

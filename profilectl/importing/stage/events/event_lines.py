@@ -1,8 +1,7 @@
 """The events of lines of JSON -> staged events, all at once.
 
-What profilectl.rules.event.event says of one event, as SQL over all of them. It understands less:
-an event that it is not sure of sends its whole line to be read in Python, which is what says what
-is right.
+This is profilectl.rules.event.event as SQL over all events. It understands less: an event that it
+is not sure of sends its whole line to be read in Python, which says what is right.
 """
 
 from __future__ import annotations

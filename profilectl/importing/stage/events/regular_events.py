@@ -153,10 +153,9 @@ def cut_events(scratch: Scratch, lines: str, *, short: str, table: str) -> bool:
 
 
 def events_cut(scratch: Scratch, lines: str, table: str) -> tuple[str, bool]:
-    """Return the SELECT of the events that were cut out of the lines that were understood, and
-    whether it is of all that were cut out: then they come in their order.
+    """Return the SELECT of the events of the short lines that were understood; and: all were.
 
-    lines: a relation (seq, ok, events).
+    If all were, the events come in their order. lines: a relation (seq, ok, events).
     """
     select = EVENTS_CUT(columns=_EVENT_COLUMNS, table=table)
     understood = UNDERSTOOD_LINES(lines=lines, mark=quote_text(MARK))
@@ -210,7 +209,7 @@ def _matched(events: str, shapes: Sequence[Shape]) -> str:
     events: a SELECT of (seq, before, after, place, event); before and after stay with the first
     event of a line.
     """
-    # So that nothing in an event is longer than a value may be.
+    # In an event that is no longer than a value may be, no value is too long.
     unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"
     for number, shape in enumerate(shapes):
         events = MATCHED_BY(

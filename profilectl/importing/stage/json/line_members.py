@@ -159,8 +159,9 @@ def _batch_members(in_sample: _Keys, keys: AttributeColumns, reading: Reading) -
 def _flat_members(
     scratch: Scratch, lines: str, keys: AttributeColumns, *, reading: Reading
 ) -> list[LineMember]:
-    """Choose what to look for in a file of flat rows: the names under which no row of the sample
-    has an object.
+    """Choose what to look for in a file of flat rows.
+
+    That is the names under which no row of the sample has an object.
     """
     most = 2 * reading.limits["attributes"]
     names = [

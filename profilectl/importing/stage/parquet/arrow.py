@@ -1,5 +1,4 @@
-"""Columns of Parquet that DuckDB cannot read, or not exactly -> a Parquet file of our own, in which
-they can be read.
+"""Columns of Parquet that DuckDB cannot read exactly -> a Parquet file of our own, where it can.
 
 A value that DuckDB has no exact type for becomes its text here: INT96 timestamps, decimals of more
 than 38 digits.
@@ -82,8 +81,7 @@ def written_anew(
     leaves: Mapping[int, Leaf],
     because: duckdb.Error | None = None,
 ) -> tuple[ParquetSource, dict[int, Leaf]]:
-    """Write some columns of a file to one of our own; return that, and the columns as they are in
-    it.
+    """Write some columns of a file to one of our own; return that, and its columns.
 
     because: why DuckDB cannot read the file itself. Raises InputRefused where pyarrow cannot read
     it either.
@@ -303,8 +301,9 @@ def _width(kind: pa.DataType) -> int:
 def _converted(
     batch: pa.RecordBatch, coarse: pa.RecordBatch, places: Sequence[_LeafPlace]
 ) -> list[_Converted]:
-    """Return the columns of a batch as DuckDB can read them. coarse: the same, with times in
-    seconds.
+    """Return the columns of a batch as DuckDB can read them.
+
+    coarse: the same batch, with times in seconds.
     """
     return [_column(_at(batch, place.steps), _at(coarse, place.steps), place) for place in places]
 

@@ -76,7 +76,7 @@ class ParquetSource:
 class _SchemaElement:
     """A column by the name that the file has for it.
 
-    The reader gives one that differs from another in its case only a number.
+    DuckDB puts a number behind a name that differs from another one only in case.
     """
 
     name: str

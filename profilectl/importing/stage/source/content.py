@@ -24,7 +24,7 @@ WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 
 
 class Empty(InputRefused):
-    """A file in which nothing is."""
+    """A file that holds nothing."""
 
 
 def head_of(local: Path) -> bytes:

@@ -1,5 +1,4 @@
-"""Files that the user named -> plain local files: found, decompressed, in UTF-8, with a hash of
-their content.
+"""Files that the user named -> plain local files in UTF-8, each with a hash of its content.
 
 Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; a file that came
 compressed, in another encoding or on standard input is spooled into the scratch folder first.
@@ -74,7 +73,7 @@ MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
 REJECTS = "rejects"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""How writing fails where there is no room."""
+"""The errors of writing where there is no room."""
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SHOWN = 3
@@ -362,6 +361,7 @@ class _Opening:
                 f" '{folder}/**/*.csv'",
             )
         if stat.S_ISREG(mode):
+            # Opened once, to find out now whether it can be read: a link would not tell.
             with path.open("rb"):
                 pass
             return self._linked(path)
@@ -377,6 +377,7 @@ class _Opening:
             )
         content = self._decrypted(name, _Content(local, name, suffix, head=head_of(local)), size)
         if content.head.startswith(ZIP):
+            # Before zipfile, which reads the whole list of members at once.
             check_directory(name, content.local)
         refuse_workbook(name, content.local, content.head, suffix=content.suffix)
         packing = _packing(name, content)
@@ -452,7 +453,7 @@ class _Opening:
         return "jsonl" if begin[:1] == b"{" else "csv"
 
     def _room(self, size: int) -> Room:
-        """Return the room that what unpacks of the path has. size: of the path, as it is given."""
+        """Return the room for what the path unpacks to. size: of the path, as it is given."""
         return Room(self.path, size, size_of(self.max_unpacked))
 
     def _zip(self, name: str, local: Path, room: Room) -> None:
@@ -509,8 +510,9 @@ class _Opening:
     # Files of our own
 
     def _linked(self, path: Path) -> Path:
-        """Return a name of our own for a user's file: a link to it, or a copy where there are no
-        links.
+        """Return a name of our own for a user's file.
+
+        It is a link to the file, or a copy where there are no links.
         """
         target = self._next_spool()
         try:
