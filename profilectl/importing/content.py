@@ -66,6 +66,7 @@ def _content_of(
 
     The same content counts as another if its path says something else of the rows.
     """
+    # A feed without a number is new, and has brought nothing.
     if request.again or not feed.number:
         return ImportedContent()
     way = way_of(remembered(request), request.protection or feed.protection)

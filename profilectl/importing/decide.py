@@ -68,6 +68,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
     report, counts = job.report, Counts()
     report.counts, report.shared = counts, []
     state, settings = store.state(), store.settings()
+    # The rows were read and judged by the settings, so that others need another reading.
     if state.settings != job.settings:
         raise StoreBusy(
             "the configuration was changed while the files were read", "run the import again"
@@ -75,9 +76,11 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
     feed = feed_of(store, job.request)
     check_overtaken(store, feed, job.fresh, request=job.request)
     registers = not feed.number
+    # The commit takes the numbers; if another import is faster, this one is decided again.
     if registers:
         feed = replace(feed, number=store.next_feed())
     number, first_arrival = store.next_import()
+    # An import that is made again gets the arrivals that it had.
     if job.request.first_arrival is not None:
         first_arrival = job.request.first_arrival
     frame = _frame(job, store, feed, first_arrival=first_arrival)

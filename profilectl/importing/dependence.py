@@ -22,6 +22,7 @@ from profilectl.importing.relations import Relations, fill
 from profilectl.importing.stage.staged import Staged
 from profilectl.store.segments import Segment
 
+# The profiles that a row found, or could have found.
 EXAMINED_PROFILE = """
 select distinct profile
 from (
@@ -32,6 +33,7 @@ from (
   select profile from link_match
 )
 """
+# The profiles between which an entangled row may have had to choose.
 RIVAL_PROFILE = """
 select distinct profile
 from link_match
@@ -57,6 +59,7 @@ from lost_before
 where profile in (select profile from examined_profile)
    or hash in (select hash from claim)
 """
+# All staged rows, because a row that repeats a request was dropped.
 SENT_REQUEST = """
 select distinct import
 from seen_request
@@ -90,6 +93,7 @@ def rests_on(
         needs |= {number for (number,) in relations.rows(TOOK_AWAY)}
     if "request" in staged.plain:
         needs |= {number for (number,) in relations.rows(SENT_REQUEST, {"feed": feed})}
+    # The merge has kept it for this alone.
     relations.drop("earlier_row")
     return sorted(needs)
 

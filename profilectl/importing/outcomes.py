@@ -1,8 +1,8 @@
 """What an import makes of each of its rows: the profile, and by which identities it was found.
 
 It is for callers who are answered row by row (serve, IDSync). It is read from the relations of a
-decision that is not written yet, so that the answer is about this import, whatever others commit
-after it.
+decision that is not written yet, so that the answer is about this import, even if others commit
+something after it.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ def outcomes_of(
     for seq, kind in relations.rows(BROUGHT_TYPES):
         brought.setdefault(seq + first_arrival, set()).add(kind)
     brought |= past.brought
+    # A row may repeat one of this import, or one of an earlier import.
     by_arrival = past.profiles | {
         seq + first_arrival: profile for seq, profile, _ in rows if profile is not None
     }

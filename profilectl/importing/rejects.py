@@ -36,6 +36,7 @@ def check_rejects(job: ImportJob) -> None:
     most = most_rejects(job.request.max_rejects, read)
     if most is None or rejected <= most:
         return
+    # All that helps to mend the rows is written before the import is refused.
     place = ""
     if job.request.rejects or not job.request.dry_run:
         place = f"; they are in {place_rejects(job)}"
@@ -99,6 +100,7 @@ def _write_mendable(job: ImportJob, mend: Mendable) -> None:
     try:
         mend.write(job.scratch, job.staged, job.rejects)
     except (OSError, InputRefused) as error:
+        # The import may be committed by now: it cannot be refused any more.
         number = job.report.number
         why = (
             error.message
@@ -121,6 +123,7 @@ def place_rejects(job: ImportJob) -> Path:
     with_rejects = (file.path for file in job.report.files if job.rejects.by_file[file.path])
     name = f"{_plain_name(next(with_rejects, '-'))}.rejects.jsonl"
     path = job.request.rejects or name
+    # A folder that cannot be written loses nobody's rejects.
     for target in (Path(path), Path(Path(name).name)):
         with contextlib.suppress(OSError, InputRefused):
             _copy(job.rejects.path, target)

@@ -221,6 +221,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
         ("--rejects-as-input", request.rejects_as_input),
         ("--explain-rows", request.explain_rows),
     )
+    # The paths of a content are names for it, no files.
     inputs = [*(paths if request.content is None else ())]
     if request.manifest:
         inputs.append(request.manifest)

@@ -22,8 +22,7 @@ from profilectl.rules.identity import CODE, Rules
 from profilectl.rules.resolution import MADE_KNOWN
 from profilectl.rules.sql.identities import MPID_TYPE
 
-# 0. Who has a claimed value: one row for each holder, never for each row with each holder, because
-# many rows and many profiles may share one value.
+# 0. By value, not each row with each holder: many rows and many profiles may share a value.
 IDENTITY_MATCH = """
 select hash, type, profile
 from known_identity
@@ -181,8 +180,7 @@ ONE_COMPONENT = "select seq, 0::bigint as component from usable"
 # 6. A component is harmless if all of these hold: (a) some value of an unprotected type occurs in
 # every row; (b) at most one stored profile belongs to it, and has that value too; (c) no unique
 # type occurs with two values. Then every row finds the profile that the first row found or made.
-# The columns: `contradiction` is against (c), also by a value that the stored profile has not;
-# `free` says that no login value links, so that nothing protects a profile that the rows found.
+# (`contradiction` is against (c), `free` says that no login value links.)
 COMPONENT = """
 select row_label.component, count(distinct row_label.seq) as rows,
        (
@@ -239,7 +237,8 @@ where component not in (select component from harmless)
 """
 
 # 7. Who belongs to whom. A row with a known key belongs to its holder; one that is not the founder
-# of an unknown key goes where the founder went; an open row without a link stands alone.
+# of an unknown key goes where the founder went; an open row without a link stands alone. A new
+# profile is named by the arrival of its founder.
 KEYED_ROW = """
 select usable.seq,
        coalesce(keyed.known, decided_row.profile, founder.profile) as profile,
@@ -251,7 +250,6 @@ left join decided_row on decided_row.seq = usable.seq
 left join decided_row as founder
   on founder.seq = keyed.founder and keyed.founder <> usable.seq
 """
-# A new profile is named by the arrival of its founder.
 KEYED_CREATING = """
 select seq,
        case when profile is not null then profile else founder + $first end as profile,
@@ -474,8 +472,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
 
 def _load_types(relations: Relations, rules: Rules) -> None:
     """Make the relations of the types that rows are looked up by, and of those with a flag."""
-    # A protected profile is found by its login and immutable identities only: no other type leads
-    # every row that has it to the same profile.
+    # A protected profile is found by its login and immutable identities only (resolution.look_up).
     pivots = set(rules.hierarchy)
     if rules.login:
         pivots &= rules.login

@@ -196,6 +196,7 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
         if not contents.fresh and request.rejects and not request.dry_run:
             rejects = Path(request.rejects)
             contents.notices += rejects_again(store, contents.newest_import, rejects)
+    # A feed without a number is new: its first report says what its source means.
     meaning = [] if feed.number else [meaning_of(feed.source)]
     report = ImportReport(
         number=None,
@@ -221,6 +222,7 @@ def _open_to_read(
         with store_in_memory(scratch, path) as store:
             yield store
     else:
+        # A dry run leaves a store of an older version as it is.
         upgrade = not request.dry_run
         with open_store(scratch, path, create=True, wait_s=wait_s, upgrade=upgrade) as store:
             yield store
@@ -361,6 +363,7 @@ def _commit(job: ImportJob) -> bool:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     written, began = None, 0.0
     for _ in range(DECIDED_IN_VAIN):
+        # The slow part is done while others may read and write; the state tells whether they wrote.
         with open_store(scratch, path, wait_s=wait_s) as store:
             ready = _prepare(job, store)
         with open_store(scratch, path, write=True, wait_s=wait_s) as store:
@@ -476,7 +479,7 @@ def _without_empty_store(path: Path) -> Iterator[None]:
     was_there = os.path.lexists(path)
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         if not was_there and not is_held(path) and path.exists():
             with (
                 contextlib.suppress(ProfilectlError),

@@ -262,6 +262,7 @@ class _Search:
         columns = [("place", "BIGINT"), ("type", "UTINYINT"), ("word", "VARCHAR")]
         relations.load("reject_word", columns, words)
         relations.make("distinct_word", DISTINCT_WORD)
+        # A word without a type may be an identity of every type that the list has.
         tests = [
             f"(coalesce(type, {code}) = {code} and {self.guard.sql(digest)} in"
             f" (select hash from suppressed_hash where type = {code}))"

@@ -98,6 +98,7 @@ class ByHand:
         rows = self.report.counts.rows["read"]
         self.report.number = self.number
         self.report.files = [FileReport(self.name, staged.files[0].sha256, rows)]
+        # By hand the store is locked from beginning to end.
         elapsed_ms = round((time.monotonic() - self.began) * 1000)
         self.report.locked_ms = self.report.elapsed_ms = elapsed_ms
         write(self.store, prepared, entry)
@@ -111,6 +112,7 @@ class ByHand:
         ]
         relations.load("lost_identity_half", LOSS_COLUMNS, lost)
         relations.make("lost_identity", LOST_IDENTITY)
+        # The history is prepared of these too; by hand nothing is dropped.
         make_empty(relations, "dropped")
         make_empty(relations, "resolved")
         rejects = Rejects(self.store.scratch.folder / "rejects.jsonl")
@@ -121,6 +123,7 @@ class ByHand:
 
     def staged(self, identities: Sequence[str], request: Mapping[str, object]) -> Staged:
         """Return the rows of the import, as if they were staged from a file."""
+        # There is no content, so the hash is that of the request.
         rows = self.report.counts.rows["read"]
         file = StagedFile(
             name=self.name,
@@ -186,6 +189,7 @@ def begin(store: OpenStore, what: HandMade) -> ByHand:
         partner=None,
     )
     registers = not feed.number
+    # What such a feed brings is only passed by, which is nothing that a person would want here.
     if PROTECTIONS[feed.protection].known_user is Effect.PASS_BY:
         raise InputRefused(f"{feed.name}: {sentence(PROTECTIONS[feed.protection].code)}")
     if registers:

@@ -91,6 +91,7 @@ def correct(
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
         person = one_meant(profiles_of(store), identity, pick)
+    # By MPID, so that the batch finds nobody but this person.
     batch: dict[str, Value] = {
         "mpid": Number(str(person.mpid)),
         "environment": person.environment,

@@ -106,7 +106,7 @@ def changes_of(
     return changes + [(kind, None, value) for kind, value in new_ones]
 
 
-# 56 lines: one modification from the profile to the write; its parameters take sixteen.
+# 59 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     identity: tuple[str, str],
@@ -333,6 +333,7 @@ class _Modification:
         for change in self.changes:
             if not change.new:
                 continue
+            # Of others only the identity counts that they may lose.
             kind, key = change.type, change.new.key
             bound = _bound_hash(self._hash(kind, key))
             for (holder,) in self.hand.relations.rows(HOLDERS, bound):
@@ -367,6 +368,7 @@ class _Modification:
 
         What came and went within the modification leaves no trace in the store.
         """
+        # Of the profile itself only an identity is lost that it had before.
         arrivals: dict[tuple[int, str, str], int] = {}
         for place, decision in enumerate(self.decisions):
             for lost in decision.removed:
@@ -396,6 +398,7 @@ class _Modification:
         relations.make("claim", CLAIM)
         relations.make("identity_match", IDENTITY_MATCH)
         relations.make("known_profile", KNOWN_PROFILE)
+        # No row is resolved here, so nothing links and nothing is entangled.
         for empty in ("link", "link_match", "entangled_row"):
             make_empty(relations, empty)
         staged = self.hand.staged(self.identities, {})

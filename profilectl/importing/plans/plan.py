@@ -68,6 +68,7 @@ def make_plan(
         store_path,
         replace(request, dry_run=True, checked=lambda report, state: states.append(state)),
     )
+    # Without a store the dry run has one in memory, whose name means nothing later.
     state = states[-1]
     plan = {
         "profilectl_plan": FORM,
@@ -124,6 +125,7 @@ def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> SavedPlan:
     plan, text = document_of(path)
     name = plan["state"]["store"]
     if name is None:
+        # A seal without a secret tells damage, but no forgery.
         _check_seal(path, plan, "")
         return SavedPlan(plan, text, UNSIGNED)
     why = "so nothing says that the plan is as it was made"
@@ -257,7 +259,9 @@ class _Checks:
 
     def checked(self, report: ImportReport, state: State) -> None:
         """Compare the outcome, before it is written."""
+        # Through JSON, as the plan went.
         outcome = json.loads(orjson.dumps(report.as_json()))
+        # Again, because the store may have moved while the files were read.
         differences = moved(self.planned_state, state)
         differences += [
             f"{name}: planned {_counts(self.planned[name])}, now {_counts(outcome[name])}"

@@ -63,6 +63,7 @@ def _anything(value: object) -> bool:
 
 
 def _only(*values: object) -> Check:
+    # Python holds True to be equal to 1, and 2.0 to 2.
     return lambda value: type(value) in (str, int) and value in values
 
 
@@ -152,7 +153,7 @@ def fits(value: object, shape: Shape) -> bool:
             return any(fits(value, choice) for choice in shape)
         case list():
             return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
-        case {"*": each}:
+        case {"*": each}:  # before dict(), which it is too
             return (
                 isinstance(value, dict)
                 and all(map(_text, value))
@@ -194,6 +195,7 @@ def document_of(path: Path) -> tuple[dict[str, Any], str]:
     is_plan = plan.keys() <= PLAN.keys() and all(
         fits(plan.get(name), shape) for name, shape in PLAN.items()
     )
+    # The shape of a list does not say how long it is.
     if not is_plan or not all(len(pair) == 2 for pair in plan["state"]["imports"]):
         raise InputRefused(
             f"{path} is not a plan of this version", "make it again with `profilectl plan`"
@@ -240,6 +242,7 @@ def _finite(text: str) -> float:
 
 def _is_deeper(value: object, most: int) -> bool:
     """Return whether a document is nested deeper than it may be."""
+    # Level by level: recursion would fail on what this is to refuse.
     level = [value]
     for _ in range(most):
         level = [member for outer in level for member in _members(outer)]

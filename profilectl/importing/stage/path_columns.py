@@ -45,6 +45,7 @@ def path_columns(path: str) -> dict[str, str | None]:
 
 def key_values(path: str) -> dict[str, str]:
     """Return the key=value folders of a path as they are written; the last of a key counts."""
+    # The last part of the path is the name of the file.
     parts = [folder.partition("=") for folder in PurePosixPath(path).parts[:-1]]
     return {key: value for key, equals, value in parts if key and equals}
 
@@ -110,6 +111,7 @@ class PathColumns:
     def fields(self, options: ReadingOptions) -> dict[str, BatchField]:
         """Return the meaning of each column of the path."""
         mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
+        # --map goes before the manifest.
         if options.manifest:
             mapped = {
                 name: field

@@ -228,6 +228,7 @@ def _part(file: InputFile, reject: WrittenReject, name: str, *, local: Path) -> 
 def _format(file: InputFile, origin: str, raw: str) -> str:
     """Return the format in which the rows of a file are read again. Raises InputRefused."""
     format = format_named(origin) or file.asked
+    # Standard input has no name that says a format, so its first reject shows it.
     if format is None and origin == "-":
         format = "jsonl" if raw.lstrip().startswith("{") else "csv"
     if format is None:
@@ -235,6 +236,7 @@ def _format(file: InputFile, origin: str, raw: str) -> str:
             f"{file.name}: the name of {origin} does not say what its rows are",
             "give --format csv, parquet or jsonl",
         )
+    # Rows of Parquet and of JSON documents are written down as JSON.
     return "csv" if format == "csv" else "jsonl"
 
 

@@ -225,6 +225,7 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
+        # Of a file that is named twice the first place counts.
         self._places = {name: place for place, name in reversed(list(enumerate(files)))}
         # What a million rejects are sorted by takes 16 MB: file and line in one number, and where
         # the reject begins.
@@ -267,6 +268,7 @@ class Rejects:
         with self._on_disk():
             end = written.tell()
             written.close()
+            # Rejects come in order, but for rows that were rejected after they were staged.
             if any(key > following for key, following in pairwise(self._keys)):
                 self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
         self._keys, self._begins = array("q"), array("q")

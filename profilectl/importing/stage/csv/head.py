@@ -30,6 +30,7 @@ FIRST_RECORDS = 100
 PADDED_SHOWN = 5
 """How many names with blanks around them a notice names."""
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# Spreadsheet programs take such a first line for the name of the delimiter.
 _SEPARATOR = re.compile(rb'"?sep=(\\t|[^"\r\n])"?[\r\n]*', re.IGNORECASE)
 
 
@@ -266,6 +267,7 @@ class Following:
                     return records[:-1]
         except csv.Error:
             return records
+        # The sample may end in the middle of its last record.
         return records[:-1] if self._cut and len(records) > 1 else records
 
 

@@ -29,7 +29,7 @@ _OBJECTS = (
     *_PRODUCTS,
     *(f"{product}.custom_attributes" for product in _PRODUCTS),
 )
-# The parts of an event that are looked at: p_type and so on below.
+# The parts of an event that are looked at; PART has the SQL of each.
 _PARTS = {
     "type": "$.event_type",
     "data": "$.data",

@@ -120,6 +120,7 @@ def _of_array(text: str) -> Iterator[Block]:
                 yield block
                 block = Block([], [], [])
             ended = comma == "]"
+            # Counted on from the element before: from the beginning it would take its square.
             if more := text.count("\n", start, after):
                 line, column = line + more, after - text.rfind("\n", start, after)
             else:

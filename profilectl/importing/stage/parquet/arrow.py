@@ -71,6 +71,7 @@ def _leaves(field: pa.Field, path: tuple[int, ...], prefix: str) -> Iterator[Lea
 
 
 def _is_variant(kind: pa.StructType) -> bool:
+    # Parquet writes a variant as a struct with these members.
     names = [field.name for field in kind]
     return names[:1] == ["metadata"] and set(names[1:]) <= {"value", "typed_value"}
 
@@ -223,6 +224,7 @@ def _write(
     import pyarrow
     import pyarrow.parquet as parquet
 
+    # Nanoseconds of INT96 may overflow; the seconds tell what they were (_int96).
     with (
         parquet.ParquetFile(path, coerce_int96_timestamp_unit="ns") as fine,
         parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as coarse,
