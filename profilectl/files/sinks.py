@@ -275,9 +275,9 @@ class _OpenFile:
     """A file of a folder that is written."""
 
     stack: contextlib.ExitStack
-    """What closes it."""
+    """The stack that closes it."""
     writer: RowWriter
-    """What writes rows to it."""
+    """The writer of its rows."""
     rows: int = 0
     """How many rows it has."""
 
@@ -304,9 +304,9 @@ class Parts:
     open_writer: OpenWriter
     """Opens what writes to a file."""
     new_folder: Path
-    """Where they are made, beside their folder."""
+    """The folder that they are made in, beside their own."""
     holding: contextlib.ExitStack
-    """What goes when they have their folder, or are given up."""
+    """The stack that removes what is left when they have their folder, or are given up."""
     files: int = 0
     """How many files there are."""
     _open: dict[str, _OpenFile] = field(default_factory=dict)
@@ -362,7 +362,7 @@ class Parts:
         self.holding.close()
 
     def abandon(self) -> None:
-        """Leave nothing."""
+        """Give up the files: leave nothing of them."""
         # The files go with their folder: what cannot be closed does no harm.
         for group in list(self._open):
             with contextlib.suppress(Exception):

@@ -208,7 +208,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What the history will say of an import."""
+    """The entry that an import gets in the history, and what it is made from."""
 
     number: int
     """Its number."""
@@ -227,11 +227,11 @@ class Import:
     staged: Staged
     """Its rows, as they were staged."""
     report: ImportReport
-    """What it reports."""
+    """Its report."""
     judging: Judging = NO_JUDGING
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     guard: Guard | None = None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
 
 
 def prepare(
@@ -416,8 +416,8 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
             )
             _write_import(store, entry)
     finally:
-        # A database that a failed write has shut takes no further statement; why it failed is what
-        # must be told.
+        # A database that a failed write has shut takes no further statement: this must not hide the
+        # error of the write.
         with contextlib.suppress(duckdb.FatalException):
             scratch.forget_order()
 

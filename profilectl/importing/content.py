@@ -25,9 +25,9 @@ class FileContents:
     brought: list[InputFile] = field(default_factory=list)
     """The files whose content it has brought."""
     reports: list[FileReport] = field(default_factory=list)
-    """What is reported of each file."""
+    """The report of each file."""
     notices: list[str] = field(default_factory=list)
-    """What a person should know of files that are imported although their content is known."""
+    """Notices for a person of files that are imported although their content is known."""
 
     @property
     def newest_import(self) -> int:

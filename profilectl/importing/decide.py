@@ -37,9 +37,9 @@ class DecidedImport:
     """An import as it was decided."""
 
     state: State
-    """What the decision rests on: it holds as long as the store is in this state."""
+    """The state of the store: the decision holds as long as it is the same."""
     entry: Import
-    """What the history will say of it."""
+    """The entry that it gets in the history."""
 
 
 def latest_of(request: ImportRequest, now_ms: int) -> int | None:

@@ -183,14 +183,14 @@ class Leaves:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """What the batches of an import are read against before they leave."""
+    """The rows of an import, and the defaults that they are read with before they leave."""
 
     staged: Staged
     """The rows, as they were staged."""
     first_arrival: int
     """The arrival of the first row."""
     environment: str
-    """Where rows go that state no environment."""
+    """The environment of rows that state none."""
     now_ms: int
     """The time of rows that state none."""
     protection: str

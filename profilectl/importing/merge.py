@@ -264,10 +264,10 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Merging:
-    """What cells are merged under."""
+    """The rules that cells are merged by."""
 
     frame: Frame
-    """What the rows are read against."""
+    """The frame that the rows are read against."""
     feeds: Sequence[Feed]
     """All feeds, the import's own too."""
     priority: str

@@ -39,7 +39,7 @@ select seq,
        named
 from founder_number
 """
-# Two profiles with one MPID: as good as impossible for ours, but rows may name any number.
+# Two profiles with one MPID. Two numbers of our making hardly ever meet, but rows may name any.
 CLASHING_MPID = """
 select seq
 from founder_mpid

@@ -123,7 +123,7 @@ def place_rejects(job: ImportJob) -> Path:
     with_rejects = (file.path for file in job.report.files if job.rejects.by_file[file.path])
     name = f"{_plain_name(next(with_rejects, '-'))}.rejects.jsonl"
     path = job.request.rejects or name
-    # A folder that cannot be written loses nobody's rejects.
+    # The rejects are not lost if the folder of the data cannot be written.
     for target in (Path(path), Path(Path(name).name)):
         with contextlib.suppress(OSError, InputRefused):
             _copy(job.rejects.path, target)

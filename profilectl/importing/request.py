@@ -135,7 +135,7 @@ class ImportJob:
     store_path: Path
     """Where the store is, or will be."""
     request: ImportRequest
-    """What is asked for."""
+    """The request."""
     now_ms: int
     """The time of the import."""
     scratch: Scratch
@@ -155,7 +155,7 @@ class ImportJob:
     files: Sequence[FileReport]
     """All files that were named."""
     report: ImportReport
-    """What is reported; the steps complete it."""
+    """The report; the steps complete it."""
     has_late_rejects: bool = False
     """Whether the rows that were rejected after staging are among the rejects."""
 

@@ -415,7 +415,7 @@ class Resolution:
     staged: Staged
     """The staged rows."""
     frame: Frame
-    """What they are read against."""
+    """The frame that they are read against."""
     rules: Rules
     """The identity rules in force."""
     key: int | None
@@ -587,7 +587,7 @@ def _finish(relations: Relations, how: Resolution) -> None:
 
 
 def _count(relations: Relations, frame: Frame, counts: Counts) -> None:
-    """Count what became of identities (identity.identity_counts, in sets), and the warnings."""
+    """Count what became of identities (resolution.identity_counts, in sets), and the warnings."""
     gained, moved, removed = relations.count("net_gain"), 0, 0
     if relations.count("net_loss"):
         moved, removed = only_row(relations, MOVED_AND_REMOVED)

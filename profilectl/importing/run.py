@@ -120,14 +120,14 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What is read, and how its columns are read."""
+    """The files that are read, and the meaning of their columns."""
 
     named: list[Named]
     """The files."""
     manifest: Manifest | None
-    """What the columns mean."""
+    """The meaning of the columns; None: their names say it."""
     mapped: Mapping[str, BatchField]
-    """What single columns mean."""
+    """The meaning of single columns (--map)."""
 
 
 def _inputs(store_path: Path, request: ImportRequest) -> _Inputs:
@@ -175,7 +175,7 @@ class _Look:
     settings: Settings
     """The rules in force."""
     state: State
-    """What the outcome rests on."""
+    """The state of the store, which the outcome rests on."""
     contents: FileContents
     """What the feed knows of the files."""
     report: ImportReport
@@ -363,7 +363,7 @@ def _commit(job: ImportJob) -> bool:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     written, began = None, 0.0
     for _ in range(DECIDED_IN_VAIN):
-        # The slow part is done while others may read and write; the state tells whether they wrote.
+        # The slow part only reads. Another import may commit before this one gets to write.
         with open_store(scratch, path, wait_s=wait_s) as store:
             ready = _prepare(job, store)
         with open_store(scratch, path, write=True, wait_s=wait_s) as store:

@@ -200,18 +200,18 @@ SKIPPED_BY_CODE = "select code, count(*) from skipped_identity group by code"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What an import's rows are read against."""
+    """The feed, rules and times that the rows of an import are read against."""
 
     feed: Feed
     """The feed that brings them."""
     protection: str
     """The level that is in force."""
     environment: str
-    """Where rows go that state no environment."""
+    """The environment of rows that state none."""
     strict: bool
     """Whether a row that states another environment is rejected."""
     judging: Judging
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     secret: str
     """The secret of the store: without it nobody can make its hashes elsewhere."""
     now_ms: int
@@ -221,7 +221,7 @@ class Frame:
     latest_ms: int | None = None
     """The latest time a row may state; None: any."""
     guard: Guard | None = None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
     again: bool = False
     """Whether the rows arrived before."""
     call: str = "identify"

@@ -46,7 +46,7 @@ from profilectl.rules.text.spelling import ANY, MPID, phones_in_text, words_in
 from profilectl.store.store import OpenStore
 
 NOTE = "(erased)"
-"""What takes the place of the text of a reject that names somebody erased."""
+"""The text that a reject gets in the place of its own if it names somebody erased."""
 FINGERPRINT = "suppression_key"
 """The name in store.meta of the fingerprint that tells the key of the list from another; a list
 without it was made by an older version, of plain hashes.
@@ -161,7 +161,7 @@ class SealedList(NamedTuple):
     meta: str = ""
     """The SELECT of what comes to store.meta; "": nothing."""
     guard: Guard | None = None
-    """What makes the hashes of the list."""
+    """The guard that makes the hashes of the list."""
 
 
 def sealed_list(store: OpenStore, more: str = "") -> SealedList:
@@ -207,8 +207,8 @@ def clear_rejects(
 ) -> None:
     """Take the text out of those of `ready_reject` that name somebody erased.
 
-    Else their data would come back as the text of a reject. A row that could not be used was not
-    understood either: its text is looked through word by word, however it is written
+    Otherwise their data would come back as the text of a reject. A row that could not be used was
+    not understood either: its text is looked through word by word, however it is written
     (spelling.words_in). A placeholder that somebody erased once had for an identity names nobody.
     """
     know_erased(relations)
@@ -243,9 +243,9 @@ class _Search:
     secret: str
     """The secret of the store."""
     judging: Judging
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     guard: Guard
-    """What makes the hashes of the list."""
+    """The guard that makes the hashes of the list."""
 
     def named_in(self, relations: Relations, block: list[tuple[int, str]]) -> list[int]:
         """Return the places of those rejects (place, text) that name somebody in the list."""

@@ -75,7 +75,7 @@ where import = $number
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was taken back."""
+    """The imports that were taken back."""
 
     numbers: list[int]
     """The numbers of the imports, newest first."""
@@ -198,7 +198,7 @@ class _Again:
     progress: Callable[[str, int], None]
     """Gets the step that begins, and how many rows were read."""
     guard: Guard | None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
 
     def make(self, past: PastImport) -> tuple[int, int]:
         """Make an import again; return its old and its new number."""
@@ -238,7 +238,7 @@ class _Again:
                 self._check_files(past, report)
 
         return request_of(
-            # An older version knew no spoiled numbers and took any time: so does its import again.
+            # The import of an older version: that knew no spoiled numbers, and took any time.
             {"allow_spoiled": True, "any_time": True, **document},
             protection=past.protection,
             source=past.source,

@@ -56,7 +56,7 @@ class ByHand:
     now_ms: int
     """Its time."""
     report: ImportReport
-    """What it reports."""
+    """Its report."""
     lost: list[LostIdentity] = field(default_factory=list)
     """The identities that profiles lost."""
     began: float = field(default_factory=time.monotonic)
@@ -189,7 +189,7 @@ def begin(store: OpenStore, what: HandMade) -> ByHand:
         partner=None,
     )
     registers = not feed.number
-    # What such a feed brings is only passed by, which is nothing that a person would want here.
+    # Such a feed changes no profile, so that an import by hand would do nothing.
     if PROTECTIONS[feed.protection].known_user is Effect.PASS_BY:
         raise InputRefused(f"{feed.name}: {sentence(PROTECTIONS[feed.protection].code)}")
     if registers:

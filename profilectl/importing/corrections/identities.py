@@ -314,9 +314,9 @@ class _Modification:
     records: Records = field(default_factory=Records)
     """The identities of the profile, and who else has those that it is to get."""
     holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
-    """Who had each identity before, by type and key."""
+    """The profiles that had each identity before, by type and key."""
     decisions: list[Decision] = field(default_factory=list)
-    """What became of each change."""
+    """The decision on each change."""
 
     @property
     def identities(self) -> list[str]:

@@ -153,7 +153,7 @@ def cut_events(scratch: Scratch, lines: str, *, short: str, table: str) -> bool:
 
 
 def events_cut(scratch: Scratch, lines: str, table: str) -> tuple[str, bool]:
-    """Return the SELECT of the events of the short lines that were understood; and: all were.
+    """Return the SELECT of the events of understood short lines, and whether all were understood.
 
     If all were, the events come in their order. lines: a relation (seq, ok, events).
     """

@@ -66,8 +66,8 @@ def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool =
 def transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Blocks:
     """Yield a text in UTF-8.
 
-    refusing: what is not valid in its encoding raises InputRefused; else it does not become valid
-    UTF-8 either, so that its rows can be rejected.
+    refusing: what is not valid in its encoding is refused; else it does not become valid UTF-8
+    either, so that its rows can be rejected. Raises InputRefused.
     """
     decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
     line, decoded_bytes = 1, 0
