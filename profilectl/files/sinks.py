@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "parquet", "csv")
 IDENTITY_COLUMNS = ("user_identities.", "device_info.")
 COMPRESSIONS = {
-    # how a text file that is packed so ends
+    # the name of a compression: the ending of a text file that is packed by it
     "none": "",
     "gzip": ".gz",
     "zstd": ".zst",
@@ -109,7 +109,7 @@ class Parquet:
 
     @property
     def width(self) -> int:
-        """How many columns the file has."""
+        """Return how many columns the file has."""
         return len(self._schema)
 
     def write(self, block: Rows) -> None:

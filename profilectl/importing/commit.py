@@ -133,7 +133,7 @@ select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null
 from consent_refused
 """
 OF_CONSENT_AHEAD = "select seq, 'CONSENT_FUTURE', purpose, null, null from consent_ahead"
-# Of a row that did not apply no value is kept: nobody's profile has it, so nobody's erasure would
+# No value is kept of a row that did not apply: nobody's profile has it, so nobody's erasure would
 # take it along.
 READY_REMARK = """
 select seq + $first as arrival, code, type,

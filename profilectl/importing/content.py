@@ -31,7 +31,7 @@ class FileContents:
 
     @property
     def newest_import(self) -> int:
-        """The newest import that brought any of them; 0: none did."""
+        """Return the newest import that brought any of them; 0: none did."""
         return max(file.already_imported or 0 for file in self.reports)
 
 

@@ -90,7 +90,7 @@ Keys = dict[int, dict[str, set[str]]]
 """The keys of the identities that profiles have, by profile and type."""
 
 
-# There are millions of these two in a large import: plain tuples, which cost a third.
+# These two are plain tuples, which cost a third: a large import has millions of them.
 OfProfile = tuple[int, str, str]
 """An identity of a profile, as in Decision.removed: profile, type, and its hash as hexadecimal."""
 Change = tuple[bool, int]
@@ -104,15 +104,15 @@ class Decisions:
     """What the interpreter decided, as rows of the relations that it becomes."""
 
     rows: list[Row] = field(default_factory=list)
-    """Of `decided_row`."""
+    """Rows of `decided_row`."""
     gains: list[tuple[int, int, int, str]] = field(default_factory=list)
-    """Of `decided_gain_half`, the hash as hexadecimal."""
+    """Rows of `decided_gain_half`, with the hash as hexadecimal."""
     losses: list[tuple[int, int, int, str]] = field(default_factory=list)
-    """Of `lost_identity_half`, the hash as hexadecimal."""
+    """Rows of `lost_identity_half`, with the hash as hexadecimal."""
     passing: list[Row] = field(default_factory=list)
-    """Of `passing_identity`."""
+    """Rows of `passing_identity`."""
     warnings: list[Row] = field(default_factory=list)
-    """Of `decided_warning`."""
+    """Rows of `decided_warning`."""
 
 
 def decide_entangled(

@@ -47,7 +47,7 @@ order by batch.seq
 """
 
 # 2. Batches of profiles: the store has what they say, so only what it does not keep goes along.
-# What the profile of a row held after it, and lost within the same import, is `passing_list`.
+# `passing_list` has the identities that a profile held after a row, and lost within the import.
 PASSING_VALUE = """
 select passing_identity.profile, passing_identity.seq, passing_identity.until,
        '["{kind}",' || to_json(usable.i_{kind})::varchar as text
@@ -198,13 +198,13 @@ class Leaving:
 
     @property
     def sent_ms(self) -> str:
-        """The SQL of the time of a batch."""
+        """Return the SQL of the time of a batch."""
         now_ms = str(self.now_ms)
         return f"coalesce(at_ms, {now_ms})" if "at_ms" in self.staged.plain else now_ms
 
     @property
     def environment_sql(self) -> str:
-        """The SQL of the environment of a batch."""
+        """Return the SQL of the environment of a batch."""
         default = quote_text(self.environment)
         if "environment" not in self.staged.plain:
             return default

@@ -217,8 +217,9 @@ from (select profile, seq{columns} from contested_row cross join blocking_code a
 where blocks
 """
 
-# What a contested row sets and what refuses it; what of a row of the store counts. arg_max passes
-# over nulls: in NEWEST_VERDICT a deletion is '' until the newest row is found.
+# Of a contested row: the cell that is set, or the code that refuses it. Of the store: the value of
+# an attribute and the verdict on it. arg_max passes over nulls: a deletion is '' until the newest
+# row is found.
 APPLIED = "case when coalesce(w{n}, 'SET') = 'SET' then c{n} end"
 REFUSED = "case when w{n} <> 'SET' and c{n} is not null then w{n} end"
 LONE_VERDICT = """
@@ -253,7 +254,7 @@ OTHER_KIND = """
 {v} is not null and {f} <> chr(31)
 and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
 """
-# That a cell makes an attribute another than before; false if there is no cell.
+# Whether a cell changes an attribute; false if there is no cell.
 CHANGES = """
 case when f{n} is null then false
      when f{n} = chr(31) then v{n} is not null
@@ -279,7 +280,7 @@ class Merging:
 
     @property
     def blocking_codes(self) -> list[str]:
-        """The codes under which a cell can be refused."""
+        """Return the codes under which a cell can be refused."""
         return sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
 
 
@@ -527,7 +528,7 @@ def _count_profiles(relations: Relations, staged: Staged, *, loose: bool, counts
 
 
 def _any_changes(template: str, count: int) -> str:
-    """Return the column of whether any attribute is another than before."""
+    """Return the column of whether any attribute is changed."""
     return f", {' or '.join(template.format(n=n) for n in range(count))} as changes"
 
 

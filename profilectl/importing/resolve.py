@@ -42,7 +42,7 @@ where claim.type = $key
 """
 
 # 2. A value is live when somebody without a login identity has it, in the store or in this import:
-# only then can it lead a row to a profile. (Who has one is protected: domain.md 4.2.)
+# only then can it lead a row to a profile. (A profile with one is protected: domain.md 4.2.)
 LIVE = """
 select distinct claim.hash
 from claim
@@ -292,7 +292,7 @@ left join harmless_row on harmless_row.seq = usable.seq
 
 # 8. What profiles gained, and by which row. A profile founded by the only row that belongs to it
 # gains all that the row claims; for the others the first row counts that brings an identity which
-# the profile does not have. Of its own rows the interpreter has counted the gains already.
+# the profile does not have. The interpreter has counted the gains of its own rows already.
 CONTESTED_PROFILE = """
 select profile
 from row_profile
@@ -325,7 +325,7 @@ group by claim.type, claim.hash, counted_row.profile
 union all
 select seq, type, hash, profile from decided_gain
 """
-# Who holds more and less than before the import, without what a profile lost and gained again.
+# What each profile has more, or less, than before the import: a loss that is regained is neither.
 ALL_GAINED = "select hash, profile from gained_identity"
 ALL_LOST = "select hash, profile from lost_identity"
 NET_GAIN = "select hash, profile from gained_identity anti join lost_identity using (profile, hash)"

@@ -66,7 +66,7 @@ class ByHand:
 
     @property
     def relations(self) -> Relations:
-        """The relations of the import."""
+        """Return the relations of the import."""
         return ListedRelations(self.store.scratch)
 
     def write(

@@ -320,7 +320,7 @@ class _Modification:
 
     @property
     def identities(self) -> list[str]:
-        """The types of the new identities."""
+        """Return the types of the new identities."""
         kinds = {change.type for change in self.changes if change.new}
         return sorted(kinds, key=lambda kind: CODE[kind])
 

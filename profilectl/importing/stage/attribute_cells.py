@@ -188,7 +188,7 @@ class DeletedNames:
 
     @property
     def sql(self) -> str:
-        """The SQL of the names that a row deletes."""
+        """Return the SQL of the names that a row deletes."""
         return DELETED_BY_ROW(deleted=self.relation, text=self.text)
 
 

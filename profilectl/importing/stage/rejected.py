@@ -271,7 +271,7 @@ class _PartWriter:
 
     @property
     def _text(self) -> TextIO:
-        """The file of the rows, open: one part at a time has it, for there may be thousands."""
+        """Return the file of the rows, open: of the parts, which may be thousands, one has it."""
         if self._out is None:
             self._out = self.part.file.local.open(
                 "a", encoding="utf-8", errors="surrogatepass", newline=""

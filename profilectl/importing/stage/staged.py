@@ -164,7 +164,7 @@ class StagedFile:
 
     @property
     def places(self) -> str:
-        """The relation (seq, line) of where each row begins."""
+        """Return the relation (seq, line) of where each row begins."""
         return self.lines or LINE_A_ROW(span=self.span, first_line=self.first_line)
 
 

@@ -169,12 +169,12 @@ class ByteCounts:
 
     @property
     def has_crlf(self) -> bool:
-        """Whether lines end in two characters."""
+        """Return whether lines end in two characters."""
         return self.returns > 0
 
     @property
     def line_end(self) -> int:
-        """How many characters a line ends in."""
+        """Return how many characters a line ends in."""
         return 2 if self.has_crlf else 1
 
 

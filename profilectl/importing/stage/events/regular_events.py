@@ -105,7 +105,7 @@ select seq, before || {mark} || after as line, true as cut
 from {table}
 where place = 0 and not contains(before || ' ' || after, {mark_text}){condition}
 """)
-# ... but of the lines of which an event has no known shape.
+# But no short line of a line that has an event of no known shape.
 NOT_STRANGE = SqlTemplate(" and seq not in (select seq from {table} where not ok)")
 # Whether there is such an event.
 HAS_STRANGE = SqlTemplate("select exists (from {table} where not ok)")

@@ -84,7 +84,7 @@ class LineMember:
 
     @property
     def json_path(self) -> str:
-        """Where it is in a line."""
+        """Return the path to it in a line."""
         return f'$.{self.group}."{self.key}"' if self.group else f'$."{self.key}"'
 
 
@@ -101,7 +101,7 @@ class _Keys:
 
     @property
     def all_flat(self) -> bool:
-        """Whether no line is a batch."""
+        """Return whether no line is a batch."""
         return not self.identities and not self.attributes and "events" not in self.top
 
 

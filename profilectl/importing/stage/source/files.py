@@ -109,7 +109,7 @@ class InputFile:
 
     @property
     def place(self) -> str:
-        """The path whose folders and name say something of the rows."""
+        """Return the path whose folders and name say something of the rows."""
         return self.origin or self.name
 
 
@@ -138,7 +138,7 @@ class Opened:
 
     @property
     def notices(self) -> list[str]:
-        """Sentences of the files that were left out."""
+        """Return sentences of the files that were left out."""
         return [f"skipped, {reason}: {_shown(names)}" for reason, names in self.left_out.items()]
 
 
@@ -303,7 +303,7 @@ class _Content:
 
     @property
     def name_without_suffix(self) -> str:
-        """The name without its ending."""
+        """Return the name without its ending."""
         return self.inner[: len(self.inner) - len(self.suffix)]
 
 
