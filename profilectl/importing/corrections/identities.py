@@ -127,7 +127,7 @@ def modify_identities(
 
     identity: an identity type (or mpid, any) and value; environment: where the MPID is, for one
     that is in several; named: what the history shall name instead of `identity`; request: the
-    source_request_id: a second modification with the same one changes nothing.
+    source_request_id, with which a second modification changes nothing.
 
     Raises NobodyFound, UsageError if several are meant, InputRefused if a change is not allowed.
     """

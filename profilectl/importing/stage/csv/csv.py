@@ -2,9 +2,9 @@
 
 There are two ways, and they agree. DuckDB reads the file all at once, and then every byte is
 accounted for: header, cells, delimiters, quotes and line ends must add up to the size of the file.
-If they do not, or DuckDB meets something it will not read (ragged rows, stray quotes, NUL, bytes
-that are not UTF-8), Python's csv module reads the file record by record, and rejects just the
-records that are broken (record_reader.py).
+Where they do not, or DuckDB will not read the file (ragged rows, stray quotes, NUL, bytes that are
+not UTF-8), Python's csv module reads it record by record. Then just the records that are broken are
+rejected (record_reader.py).
 """
 
 from __future__ import annotations

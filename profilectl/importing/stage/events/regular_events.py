@@ -1,12 +1,11 @@
 """Events of known shapes, cut out of the lines of a file without reading the lines as JSON.
 
-A line is parted where its events begin. What stands before the first and after the last, put
-together around a mark, is a line like any other, only short; if that turns out to be understood,
-and the mark to be the batch's list of events, then the line says what the short one says, and its
-events are the texts that were cut out: each matches a shape, so each is JSON, is right, and is
-stored as it stands. The mark stands in the short line once, and has no escapes, so it is the list
-of events only where it was put for it. A line of whose events any has another shape is left as it
-is.
+A line is parted where its events begin. The text before the first and after the last, put together
+around a mark, is a line like any other, only short. If this is understood, and the mark is the
+batch's list of events, then the line says what the short one says, and its events are the texts
+that were cut out. Each of these matches a shape, so it is JSON, is right, and is stored as it
+stands. The mark stands in the short line once, and has no escapes, so it is the list of events only
+where it was put for it. A line is left as it is if any of its events has another shape.
 """
 
 from __future__ import annotations

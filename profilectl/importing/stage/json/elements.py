@@ -1,9 +1,9 @@
 """A JSON document -> the texts of its elements, each with its line and column.
 
-They are cut at their borders in one pass. Cutting looks at brackets, strings and commas only: what
-stands between the borders of an element is read later, by itself, as a line of JSON is, so that a
-fault in it is a fault of that element. Where brackets do not match, a string goes on past its line,
-or a comma is missing, nobody can say where an element ends: the document is refused whole.
+They are cut at their borders in one pass, which looks at brackets, strings and commas only. The
+text of an element is read later, by itself, as a line of JSON is, so that a fault in it is a fault
+of that element alone. Where brackets do not match, a string goes on past its line, or a comma is
+missing, nobody can say where an element ends: the document is refused whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Packed files -> their blocks, as far as there is room: gzip, zstandard, members of a zip archive.
 
 A small file may unpack to more than a disk holds. So there is a limit: 100 times the size of the
-file as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
+file as it is given, at least 100 MB, or what --max-unpacked says. Free space is looked at, too, as
 blocks are written, so that a reserve stays. No more than a block is ever in memory.
 """
 
