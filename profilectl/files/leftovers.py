@@ -336,7 +336,7 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return ANOTHER_USERS
-        # The lock goes with its process: nobody has that of a killed command.
+        # A lock goes with its process: after a command was killed, nobody has it.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -188,7 +188,7 @@ def fingerprint_of(key: str) -> str:
 
 
 def wrong_key(path: Path, store: Path) -> StoreUnusable:
-    """Return the error of a key that is that of another store."""
+    """Return the error of a key that belongs to another store."""
     return _unusable(
         store,
         f"{path} is the key of another store",

@@ -187,7 +187,7 @@ def _count_rows(job: ImportJob, counts: Counts) -> None:
 
 
 def _count_files(job: ImportJob, report: ImportReport) -> None:
-    """Report how many rows each file has that was read, and how its columns were read.
+    """Report how many rows each file that was read has, and how its columns were read.
 
     A file that was named twice is reported twice, each time with its own rows.
     """

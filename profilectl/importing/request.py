@@ -69,7 +69,7 @@ class ImportRequest:
     binary_as_text: bool = False
     """Whether BINARY columns of Parquet are text in UTF-8."""
     allow_spoiled: bool = False
-    """Whether identities count that look like numbers a spreadsheet spoiled."""
+    """Whether identities may look like numbers that a spreadsheet spoiled."""
     strict: bool = False
     """Whether the import is refused if anything is left out of a row."""
     environment: str | None = None
@@ -81,7 +81,7 @@ class ImportRequest:
     explain_rows: str | None = None
     """The file that gets a line for each row and code."""
     again: bool = False
-    """Whether content is imported that was imported before."""
+    """Whether content that was imported before is imported again."""
     max_shared: int | None = None
     """How many rows and profiles may share an identity; None: any number."""
     max_rejects: str | None = None
@@ -141,7 +141,7 @@ class ImportJob:
     scratch: Scratch
     """The database of the import."""
     relations: Relations
-    """The relations in it: of them only those can be made that are listed."""
+    """The relations in it; only those that are listed can be made."""
     staged: Staged
     """The rows."""
     rejects: Rejects

@@ -291,8 +291,8 @@ left join harmless_row on harmless_row.seq = usable.seq
 """
 
 # 8. What profiles gained, and by which row. A profile founded by the only row that belongs to it
-# gains all that the row claims; for the others the first row counts that brings an identity which
-# the profile does not have. The interpreter has counted the gains of its own rows already.
+# gains all that the row claims. Others gain an identity that they do not have by the first row that
+# brings it. The interpreter has counted the gains of its own rows already.
 CONTESTED_PROFILE = """
 select profile
 from row_profile

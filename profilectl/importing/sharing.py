@@ -13,7 +13,7 @@ from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME, looks_like_nothing
 
 SHARED_BY_MANY = 10
-"""An identity is reported that at least as many rows and other profiles share."""
+"""An identity is reported if at least this many rows and other profiles share it."""
 MOST_TOLD = 20
 """How many shared identities are reported at most."""
 LOOKED_AT = 1_000

@@ -130,7 +130,7 @@ def undo_import(
 ) -> Undone:
     """Take an import back.
 
-    cascade: take those back too that rest on it; replay: make all later ones again. Raises
+    cascade: also take back those that rest on it; replay: make all later ones again. Raises
     InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
     """
     if replay:

@@ -333,7 +333,7 @@ class _Modification:
         for change in self.changes:
             if not change.new:
                 continue
-            # Of others only the identity counts that they may lose.
+            # Of other profiles nothing matters but the identity that they may lose.
             kind, key = change.type, change.new.key
             bound = _bound_hash(self._hash(kind, key))
             for (holder,) in self.hand.relations.rows(HOLDERS, bound):

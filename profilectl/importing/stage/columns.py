@@ -209,7 +209,7 @@ def read_columns(
 ) -> list[BatchField]:
     """Return the meaning of each column of a file, in order.
 
-    unknown: what a dotted name is that is no field: refuse, attribute or ignore. line: the line of
+    unknown: what becomes of a dotted name that is no field: refuse, attribute or ignore. line: of
     the header. filled: the places, from 0, of nameless columns that are known to have a value;
     where it is given, a nameless column of which nothing is stated is NAMELESS. Raises
     InputRefused, naming the file and all that is wrong.

@@ -21,7 +21,7 @@ OPTION = "--rejects-as-input"
 NS_REACH_S = 9_223_372_036
 """How many seconds from 1970 a time in nanoseconds may be: 64 bits reach from 1677 to 2262."""
 _ENDLESS = 1 << 62
-# The lines at which the rows begin that were staged.
+# The lines at which the staged rows begin.
 LINES = SqlTemplate("select line from {lines} as lines")
 
 

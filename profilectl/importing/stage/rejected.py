@@ -1,8 +1,8 @@
 """A file of rejects as input: each row is read again in the format that it had.
 
-The rows of one file become one part: a plain file in its format, with the header of that file. For
-each row the line of the rejects is remembered that it stands in. A row that is rejected again names
-that line, and has it as its text.
+The rows of one file become one part: a plain file in its format, with the header of that file. The
+line in the rejects is remembered for each row: a row that is rejected again names that line, and
+has it as its text.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class _Unit:
     name: str
     """The names of the relations made of it begin with this."""
     rejects: Rejects
-    """Where its rows go that cannot be used."""
+    """Takes its rows that cannot be used."""
     parts: tuple[RejectedRows, ...] = ()
     """Of rejects, the part that it is, then the part that this is taken from, and so on."""
     more: bool = False

@@ -145,7 +145,7 @@ def _cut(text: str, start: int) -> Piece:
 
 
 def _blank(text: str, place: int) -> int:
-    """Return where the blanks end that begin at a place."""
+    """Return the place behind the blanks that begin at a place."""
     match = _skip.match(text, place)
     return match.end() if match else place
 

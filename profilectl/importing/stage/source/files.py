@@ -195,10 +195,10 @@ def open_files(
     encoding_errors: str = "reject",
     max_unpacked: str | None = None,
 ) -> Opened:
-    """Make each file that is named one that can be read as it is.
+    """Open the files that are named, so that each can be read as it is.
 
-    What is empty or no data is left out of what a pattern matched, and of what is in an archive.
-    encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject
+    Empty files, and those that are no data, are left out of archives and of what a pattern matched.
+    encoding_errors: what becomes of text not valid in its encoding: refuse (the file), or reject
     (left to the reader). max_unpacked: the size that each may unpack to (unpacking.size_of); None:
     what unpacking.most_of says. Raises InputRefused, also where nothing is left; UsageError.
     """
