@@ -1,10 +1,9 @@
-"""Files encrypted with age, by the library pyrage (age in Rust), as streams: a store may be larger
-than the memory.
+"""Files encrypted with age, by the library pyrage (age in Rust).
 
-A file is encrypted for recipients, and a machine that makes backups should know no more than these;
-or with a passphrase. age has no stream for a passphrase: an identity is made for the one file,
-locked with the passphrase, and stands before it as armoured text. Each of the two parts is a plain
-age file.
+They are read and written as streams, because a store may be larger than the memory. A file is
+encrypted for recipients, and a machine that makes backups should know no more than these; or with a
+passphrase. age has no stream for a passphrase: an identity is made for the one file, locked with
+the passphrase, and stands before it as armoured text. Each of the two parts is a plain age file.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class EncryptedWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys that lock or open a file. Their text shows nothing."""
+    """The keys that lock or open a file; the repr shows no passphrase."""
 
     recipients: Sequence[str] = ()
     """age1... or ssh-..., as they were given."""
@@ -168,10 +167,10 @@ class _WatchedContent:
 
 
 def _unlocked(age: ModuleType, content: BinaryIO, keys: Keys, *, name: str) -> object:
-    """Return the identity before a file that was locked with a passphrase, and leave the content at
-    the file behind it.
+    """Return the identity before a file that was locked with a passphrase.
 
-    Raises UsageError, InputRefused for no passphrase or a wrong one, StoreUnusable for damage.
+    The content is left at the file behind it. Raises UsageError for no passphrase, InputRefused for
+    a wrong one, StoreUnusable for damage.
     """
     if keys.passphrase is None:
         raise UsageError(
@@ -221,8 +220,9 @@ def _recipient(age: ModuleType, text: str) -> object:
 
 
 def _identity(age: ModuleType, path: Path) -> object:
-    """Return the identity in a file. Raises InputRefused for a file that others could read, or
-    without one.
+    """Return the identity in a file.
+
+    Raises InputRefused for a file that others could read, or without one.
     """
     form = "the identity that age-keygen has written, or an SSH key without a passphrase"
     content = read_private(path, form)

@@ -80,7 +80,8 @@ def end_on_signals() -> None:
     for number, handler in handlers.items():
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
-    # A signal puts a byte into the pipe even while the main thread waits for DuckDB.
+    # A signal puts a byte into the pipe even while the main thread waits for DuckDB. Python asks
+    # that the end it writes to does not block.
     if _waking is None:
         _waking = os.pipe()
         for end in _waking:
@@ -121,11 +122,10 @@ def hang_up_gently() -> None:
 
 @contextlib.contextmanager
 def leaving(leave: Callable[[], object]) -> Iterator[None]:
-    """Have the signals that end a command ask the loop that runs within this to leave, and end the
-    command then.
+    """Have the signals that end a command ask a loop to leave first, and end the command then.
 
-    For a loop that prints what is raised in it, and holds the terminal. leave: called by the loop,
-    in its thread.
+    It is for a loop that prints what is raised in it, and holds the terminal. The loop runs within
+    this, and calls `leave` in its thread.
     """
     import asyncio
 

@@ -1,5 +1,4 @@
-"""The files and folders that a command makes beside its output, and how those that a killed command
-leaves are recognised and removed.
+"""The files and folders that a command makes beside its output, and those that a killed one left.
 
 A folder of ours is called `.NAME.XXXXXXXX.KIND`, a file that is not complete yet
 `.NAME.XXXXXXXX.profilectl`. The process that makes one holds a lock on it, which goes with the
@@ -190,10 +189,9 @@ def unwritable(path: Path, why: str) -> StoreUnusable:
 
 
 def _locked_folder(path: Path, kind: str) -> tuple[Path, int]:
-    """Make a folder, lock and mark it; another one, where a process took it for left over in
-    between.
+    """Make a folder, lock and mark it; return it and its lock.
 
-    Raises OSError.
+    Another is made if a process took the first for left over before it was locked. Raises OSError.
     """
     while True:
         folder = Path(
@@ -338,7 +336,7 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return ANOTHER_USERS
-        # The lock goes with its process: nobody has that of a killed command.
+        # A lock goes with its process: after a command was killed, nobody has it.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -23,7 +23,7 @@ PAIR = 'key = "..." and secret = "..." in TOML, or {"key": "...", "secret": "...
 
 @dataclass(frozen=True, slots=True)
 class KeyAndSecret:
-    """A key and its secret. Its text shows nothing."""
+    """A key and its secret; the repr shows neither."""
 
     key: str = field(repr=False)
     """The key, which may be shown."""
@@ -56,8 +56,8 @@ def credentials_of(
 def read_secrets(path: Path, form: str) -> dict[str, object]:
     """Return the values of a TOML or JSON file of secrets. form: what should stand in it.
 
-    Raises InputRefused for a file that others could read, or change by being its owner, and for a
-    file that is neither.
+    Raises InputRefused for a file that others own or could read, and for a file that is neither
+    TOML nor JSON.
     """
     content = read_private(path, form)
     # Messages of the parsers quote what they read.
@@ -77,7 +77,8 @@ def read_private(path: Path, form: str) -> bytes:
     The file that is checked is the one that is read, even if its name changes hands meanwhile.
     form: what should stand in it. Raises InputRefused for any other file.
     """
-    # Opened first, then checked: the name may lead to another file meanwhile.
+    # Opened first, then checked: the name may lead to another file meanwhile. O_NONBLOCK is for a
+    # pipe of that name, which would have the command wait.
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

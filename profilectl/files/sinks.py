@@ -1,8 +1,7 @@
-"""Where an export goes: one stream, one file, or the files of a folder; as JSON lines, CSV or
-Parquet, packed or not.
+"""Where an export goes: one stream, one file, or the files of a folder.
 
-A file appears under its name when it is complete, a folder's files all together at the end: an
-export that fails leaves nothing.
+Its format is JSON lines, CSV or Parquet, packed or not. A file appears under its name when it is
+complete, a folder's files all together at the end: an export that fails leaves nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "parquet", "csv")
 IDENTITY_COLUMNS = ("user_identities.", "device_info.")
 COMPRESSIONS = {
-    # how a text file that is packed so ends
+    # the name of a compression: the ending of a text file that is packed by it
     "none": "",
     "gzip": ".gz",
     "zstd": ".zst",
@@ -110,7 +109,7 @@ class Parquet:
 
     @property
     def width(self) -> int:
-        """How many columns the file has."""
+        """Return how many columns the file has."""
         return len(self._schema)
 
     def write(self, block: Rows) -> None:
@@ -196,6 +195,7 @@ def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[B
     elif compression == "gzip":
         import gzip
 
+        # Without a name and a time, the same rows make the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as out:
             yield out  # type: ignore[misc]
     else:
@@ -275,9 +275,9 @@ class _OpenFile:
     """A file of a folder that is written."""
 
     stack: contextlib.ExitStack
-    """What closes it."""
+    """The stack that closes it."""
     writer: RowWriter
-    """What writes rows to it."""
+    """The writer of its rows."""
     rows: int = 0
     """How many rows it has."""
 
@@ -304,9 +304,9 @@ class Parts:
     open_writer: OpenWriter
     """Opens what writes to a file."""
     new_folder: Path
-    """Where they are made, beside their folder."""
+    """The folder that they are made in, beside their own."""
     holding: contextlib.ExitStack
-    """What goes when they have their folder, or are given up."""
+    """The stack that removes what is left when they have their folder, or are given up."""
     files: int = 0
     """How many files there are."""
     _open: dict[str, _OpenFile] = field(default_factory=dict)
@@ -362,7 +362,7 @@ class Parts:
         self.holding.close()
 
     def abandon(self) -> None:
-        """Leave nothing."""
+        """Give up the files: leave nothing of them."""
         # The files go with their folder: what cannot be closed does no harm.
         for group in list(self._open):
             with contextlib.suppress(Exception):

@@ -1,8 +1,7 @@
-"""The key of the list of those who stay out: in a file of its own, so that the store alone does not
-tell who is in it.
+"""The key of the list of those who stay out, in a file of its own.
 
-Beside the store, with `.suppression-key` after its name, unless --suppression-key or the
-environment names another.
+So the store alone does not tell who is in the list. The file is beside the store, with
+`.suppression-key` after its name, unless --suppression-key or the environment names another.
 """
 
 from __future__ import annotations
@@ -138,13 +137,14 @@ def is_key(path: Path) -> bool:
 
 
 def make_key(path: Path, store: Path) -> str:
-    """Return the key in a file, made where there is none: whole or not at all, for its owner only.
-    Raises StoreUnusable.
+    """Return the key in a file, which is made where there is none.
+
+    It is made whole or not at all, for its owner only. Raises StoreUnusable.
     """
     if os.path.lexists(path):
         return read_key(path, store)
     key = secrets.token_hex(32)
-    # In a folder that the next command takes away, where this one is killed.
+    # If this command is killed, the next one takes the folder away.
     with folder_beside(
         path.with_name(path.name.removesuffix(ENDING) or path.name), "new"
     ) as folder:
@@ -188,7 +188,7 @@ def fingerprint_of(key: str) -> str:
 
 
 def wrong_key(path: Path, store: Path) -> StoreUnusable:
-    """Return the error of a key that is that of another store."""
+    """Return the error of a key that belongs to another store."""
     return _unusable(
         store,
         f"{path} is the key of another store",

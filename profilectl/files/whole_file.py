@@ -1,8 +1,8 @@
 """Writing a file so that it appears whole under its name, or not at all.
 
-The files of a command hold personal data and may go to a folder others write to as well: a file
-is made under another name with mode 0600 and renamed when it is complete; a link, a device or a
-folder of that name is refused, never followed.
+The files of a command hold personal data and may go to a folder that others write to as well. So a
+file is made under another name with mode 0600, and renamed when it is complete. A link, a device or
+a folder of that name is refused, never followed.
 """
 
 from __future__ import annotations

@@ -74,9 +74,9 @@ from staged_event as event
 join ready_row as row on row.arrival = event.seq + $first
 order by row.profile, row.arrival, event.place
 """
-# Of a first load, where every row founds a profile, they lie in this order as they were read. They
-# are most of what there is to write: neither to sort them, nor to copy them before they are copied,
-# saves a sixth of the whole.
+# In a first load, where every row founds a profile, they lie in this order as they were read. They
+# are most of what there is to write: as a view they are neither sorted nor held before they are
+# copied, which saves a sixth of the whole.
 READY_EVENT_AS_READ = "select {columns}, type, name, at_ms, session, event from staged_event"
 ONLY_ENVIRONMENT = "select any_value(environment) from ready_row"
 ALL_FOUND = """
@@ -133,7 +133,7 @@ select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null
 from consent_refused
 """
 OF_CONSENT_AHEAD = "select seq, 'CONSENT_FUTURE', purpose, null, null from consent_ahead"
-# Of a row that did not apply no value is kept: nobody's profile has it, so nobody's erasure would
+# No value is kept of a row that did not apply: nobody's profile has it, so nobody's erasure would
 # take it along.
 READY_REMARK = """
 select seq + $first as arrival, code, type,
@@ -208,7 +208,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What the history will say of an import."""
+    """The entry that an import gets in the history, and what it is made from."""
 
     number: int
     """Its number."""
@@ -227,11 +227,11 @@ class Import:
     staged: Staged
     """Its rows, as they were staged."""
     report: ImportReport
-    """What it reports."""
+    """Its report."""
     judging: Judging = NO_JUDGING
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     guard: Guard | None = None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
 
 
 def prepare(
@@ -244,7 +244,7 @@ def prepare(
 ) -> Prepared:
     """Make the tables that `write` copies. The relations of sift, resolve and merge are made.
 
-    The store is open, for reading is enough. leaves: where the batches go.
+    The store is open; for reading is enough. leaves: where the batches go.
     """
     (applied,) = only_row(relations, APPLIED_ROWS)
     kinds = _prepare_segment(relations, entry) if applied else ()
@@ -416,8 +416,8 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
             )
             _write_import(store, entry)
     finally:
-        # A database that a failed write has shut takes no further statement; why it failed is what
-        # must be told.
+        # A database that a failed write has shut takes no further statement: this must not hide the
+        # error of the write.
         with contextlib.suppress(duckdb.FatalException):
             scratch.forget_order()
 
@@ -468,7 +468,7 @@ def _write_import(store: OpenStore, entry: Import) -> None:
 
 
 def _write_files(store: OpenStore, entry: Import) -> None:
-    """Write down the files; rejects that were staged by the files they come from are one file."""
+    """Write the files into the history; staged parts of one file (`more`) count as one."""
     files = [
         (file, offset)
         for file, offset in zip(entry.staged.files, entry.staged.offsets, strict=True)
@@ -491,9 +491,9 @@ def _write_files(store: OpenStore, entry: Import) -> None:
 
 
 def _sealed_files(store: OpenStore, entry: Import, guard: Guard) -> dict[str, str]:
-    """Make the hashes of files with the key that hold a row of somebody erased.
+    """Replace the hashes of files that hold a row of somebody erased by hashes with the key.
 
-    Return them, plain -> as they are kept. Who guesses the row could make the plain one.
+    Return the new ones by the plain ones: anybody who guesses the row could make a plain hash.
     """
     bound = {"import": entry.number}
     sealed: dict[str, str] = {}

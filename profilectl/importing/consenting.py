@@ -32,8 +32,8 @@ select seq, regulation || '.' || purpose as purpose,
        json_extract_string(said, '$.timestamp_unixtime_ms') as at_ms
 from ({statements("consent_row", "seq")})
 """
-# Statements of a time after the import: they count, and those that come with a real time do not
-# until then.
+# Statements of a time after the import. They count, and until that time comes they outdo all that
+# are stated with a real one.
 CONSENT_AHEAD = """
 select seq, purpose, at_ms::bigint as at_ms
 from consent_statement

@@ -23,15 +23,15 @@ class FileContents:
     fresh: list[InputFile] = field(default_factory=list)
     """The files whose content it has not brought yet."""
     brought: list[InputFile] = field(default_factory=list)
-    """The others."""
+    """The files whose content it has brought."""
     reports: list[FileReport] = field(default_factory=list)
-    """What is reported of each file."""
+    """The report of each file."""
     notices: list[str] = field(default_factory=list)
-    """What a person should know of files that are imported although their content is known."""
+    """Notices for a person of files that are imported although their content is known."""
 
     @property
     def newest_import(self) -> int:
-        """The newest import that brought any of them; 0: none did."""
+        """Return the newest import that brought any of them; 0: none did."""
         return max(file.already_imported or 0 for file in self.reports)
 
 
@@ -64,8 +64,9 @@ def _content_of(
 ) -> ImportedContent:
     """Return what a feed knows of a content, to be read as the request says.
 
-    Under a path that says something else of the rows it is another content.
+    The same content counts as another if its path says something else of the rows.
     """
+    # A feed without a number is new, and has brought nothing.
     if request.again or not feed.number:
         return ImportedContent()
     way = way_of(remembered(request), request.protection or feed.protection)

@@ -37,9 +37,9 @@ class DecidedImport:
     """An import as it was decided."""
 
     state: State
-    """What the decision rests on: it holds as long as the store is in this state."""
+    """The state of the store: the decision holds as long as it is the same."""
     entry: Import
-    """What the history will say of it."""
+    """The entry that it gets in the history."""
 
 
 def latest_of(request: ImportRequest, now_ms: int) -> int | None:
@@ -68,6 +68,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
     report, counts = job.report, Counts()
     report.counts, report.shared = counts, []
     state, settings = store.state(), store.settings()
+    # The rows were read and judged by the settings, so that others need another reading.
     if state.settings != job.settings:
         raise StoreBusy(
             "the configuration was changed while the files were read", "run the import again"
@@ -75,9 +76,11 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
     feed = feed_of(store, job.request)
     check_overtaken(store, feed, job.fresh, request=job.request)
     registers = not feed.number
+    # The commit takes the numbers; if another import is faster, this one is decided again.
     if registers:
         feed = replace(feed, number=store.next_feed())
     number, first_arrival = store.next_import()
+    # An import that is made again gets the arrivals that it had.
     if job.request.first_arrival is not None:
         first_arrival = job.request.first_arrival
     frame = _frame(job, store, feed, first_arrival=first_arrival)
@@ -153,9 +156,9 @@ def _run_steps(
 
 
 def _check_shared(job: ImportJob) -> None:
-    """Report identities that many share. Raises InputRefused if more share one than may.
+    """Report identities that many share, before anything is written (design.md R14).
 
-    That is before anything is written (design.md R14).
+    Raises InputRefused if more rows and profiles share one than may.
     """
     most = job.request.max_shared
     shared = shared_identities(job.relations, most)
@@ -177,13 +180,14 @@ def _count_rows(job: ImportJob, counts: Counts) -> None:
     rows, relations = counts.rows, job.relations
     rows["rejected"] = len(job.rejects)
     counts.codes.update(job.rejects.counts)
+    # The rejects have both the lines that were never staged and the staged rows that failed later.
     rows["read"] = relations.count("staged") + len(job.rejects) - relations.count("rejected")
     rows["applied"] = rows["read"] - rows["dropped"] - rows["rejected"]
     _count_files(job, job.report)
 
 
 def _count_files(job: ImportJob, report: ImportReport) -> None:
-    """Report how many rows each file has that was read, and how its columns were read.
+    """Report how many rows each file that was read has, and how its columns were read.
 
     A file that was named twice is reported twice, each time with its own rows.
     """

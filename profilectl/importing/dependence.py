@@ -1,7 +1,7 @@
 """Which earlier imports an import rests on: without one of them it would have come out differently.
 
-Said when the import is decided, because only then all claims of its rows are at hand; undo reads it
-(history.py). An import rests on an earlier one when that one
+It is found out when the import is decided, because only then all claims of its rows are at hand;
+undo reads it from the history. An import rests on an earlier one when that one
 
     founded a profile that a row found, or holds an identity that a row claims;
     gave an identity to such a profile, took one from it, or took away an identity that is claimed;
@@ -9,7 +9,8 @@ Said when the import is decided, because only then all claims of its rows are at
     touched a profile between which and others a row had to choose: the one touched last wins;
     sent a source_request_id that kept a row out.
 
-Rather an import too many than one too few: undo then asks for more than it had to, but is exact.
+It names rather an import too many than one too few: undo then takes back more than it had to, but
+what is left is exact.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from profilectl.importing.relations import Relations, fill
 from profilectl.importing.stage.staged import Staged
 from profilectl.store.segments import Segment
 
+# The profiles that a row found, or could have found.
 EXAMINED_PROFILE = """
 select distinct profile
 from (
@@ -31,6 +33,7 @@ from (
   select profile from link_match
 )
 """
+# The profiles between which an entangled row may have had to choose.
 RIVAL_PROFILE = """
 select distinct profile
 from link_match
@@ -56,6 +59,7 @@ from lost_before
 where profile in (select profile from examined_profile)
    or hash in (select hash from claim)
 """
+# All staged rows, because a row that repeats a request was dropped.
 SENT_REQUEST = """
 select distinct import
 from seen_request
@@ -66,9 +70,10 @@ where feed = $feed and request in (select request from staged where request is n
 def rests_on(
     relations: Relations, staged: Staged, segments: Sequence[Segment], *, feed: int
 ) -> list[int]:
-    """Return the numbers of those imports, among those that still have a segment of their own.
+    """Return the numbers of the earlier imports that an import rests on.
 
-    The relations of known.py, sift, resolve and merge are made.
+    Segments of several imports are passed over: nobody can undo those any more. The relations of
+    known.py, sift, resolve and merge are made.
     """
     undoable = [segment for segment in segments if segment.first_import == segment.last_import]
     needs: set[int] = set()
@@ -88,6 +93,7 @@ def rests_on(
         needs |= {number for (number,) in relations.rows(TOOK_AWAY)}
     if "request" in staged.plain:
         needs |= {number for (number,) in relations.rows(SENT_REQUEST, {"feed": feed})}
+    # The merge has kept it for this alone.
     relations.drop("earlier_row")
     return sorted(needs)
 

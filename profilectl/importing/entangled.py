@@ -90,7 +90,7 @@ Keys = dict[int, dict[str, set[str]]]
 """The keys of the identities that profiles have, by profile and type."""
 
 
-# There are millions of these two in a large import: plain tuples, which cost a third.
+# These two are plain tuples, which cost a third: a large import has millions of them.
 OfProfile = tuple[int, str, str]
 """An identity of a profile, as in Decision.removed: profile, type, and its hash as hexadecimal."""
 Change = tuple[bool, int]
@@ -104,15 +104,15 @@ class Decisions:
     """What the interpreter decided, as rows of the relations that it becomes."""
 
     rows: list[Row] = field(default_factory=list)
-    """Of `decided_row`."""
+    """Rows of `decided_row`."""
     gains: list[tuple[int, int, int, str]] = field(default_factory=list)
-    """Of `decided_gain_half`, the hash as hexadecimal."""
+    """Rows of `decided_gain_half`, with the hash as hexadecimal."""
     losses: list[tuple[int, int, int, str]] = field(default_factory=list)
-    """Of `lost_identity_half`, the hash as hexadecimal."""
+    """Rows of `lost_identity_half`, with the hash as hexadecimal."""
     passing: list[Row] = field(default_factory=list)
-    """Of `passing_identity`."""
+    """Rows of `passing_identity`."""
     warnings: list[Row] = field(default_factory=list)
-    """Of `decided_warning`."""
+    """Rows of `decided_warning`."""
 
 
 def decide_entangled(
@@ -124,6 +124,7 @@ def decide_entangled(
         bound = {"first_component": start, "last_component": end}
         relations.make("block_row", BLOCK_ROW, bound)
         records = _records(relations)
+        # A copy, because deciding changes the records.
         held_before = {
             profile: {kind: set(keys) for kind, keys in identities.items()}
             for profile, identities in records.record.items()
@@ -139,9 +140,9 @@ def decide_entangled(
 def load_decisions(relations: Relations, decisions: Decisions, *, gains: bool) -> None:
     """Make relations of what the interpreter decided.
 
-    decided_row, decided_gain, lost_identity, passing_identity, decided_warning. Without `gains`
-    the rows that follow their key are counted in sets with all others: then nothing is ever taken
-    away.
+    They are decided_row, decided_gain, lost_identity, passing_identity and decided_warning. Without
+    `gains` no gains or losses are loaded: where a key decides (resolve), gains are counted in sets,
+    and nothing is ever taken away.
     """
     relations.load("decided_row", DECIDED_ROW_COLUMNS, decisions.rows)
     relations.load("decided_gain_half", GAIN_COLUMNS, _split(decisions.gains if gains else []))
@@ -179,8 +180,8 @@ def _blocks(relations: Relations) -> Iterator[tuple[int, int]]:
 def _claims(relations: Relations, first_arrival: int) -> Iterable[Claim]:
     """Return what the rows of `block_row` claim, in row order.
 
-    A hash takes the place of the key: it names type, environment and value at once. Of an MPID
-    too: a block has rows of both environments, and the number names one profile in each.
+    A hash takes the place of the key: it names type, environment and value at once. It does so for
+    an MPID too: a block has rows of both environments, and the number names a profile in each.
     """
     identities: dict[int, list[UsableIdentity]] = {seq: [] for (seq,) in relations.rows(BLOCK_ROWS)}
     for seq, kind, digest in relations.rows(BLOCK_CLAIMS):

@@ -22,7 +22,7 @@ from profilectl.rules.text.values import DELETED, held_json
 PLACE = ("file", "line", "row", "mpid")
 """Where an example is, and whose."""
 FEW = 3
-"""How many examples of each kind."""
+"""How many examples of each kind; the statements below spell the number out."""
 
 Example = dict[str, object]
 """A row of a file, and what it is an example of."""
@@ -107,7 +107,7 @@ CELLS_BY_KIND = {
     "blocked": "code is not null",
 }
 """The condition on a cell that it is an example of a kind."""
-# Rather several attributes than one row's alone.
+# The first example of each attribute comes before a second one of any.
 SPREAD_CELL = """
 select cell.seq, profile_mpid.mpid::varchar as mpid, cell.attribute, cell.before, cell.after,
        cell.code, cell.refused

@@ -36,7 +36,7 @@ select distinct hash, type
 from suppressed
 where until is null or until > $first
 """
-# An attribute without a column in this import has one in an earlier segment.
+# Cells of an attribute that has no column in this import, but one in an earlier segment.
 CELLS_OF_COLUMN = """
 select profile, arrival, feed, {segment} as segment, {key} as key, {column} as value
 from {table}
@@ -129,6 +129,7 @@ def know_event_names(
 ) -> None:
     """Make `known_event_name`: a row for each event of a workspace that is of one of some types."""
     feeds = [str(feed.number) for feed in store.feeds() if feed.seen_in(workspace)]
+    # `in (null)` is true of no row; an empty list would be no SQL.
     condition = fill(
         OF_TYPES_AND_FEEDS,
         types=", ".join(map(quote_text, types)),

@@ -47,7 +47,7 @@ order by batch.seq
 """
 
 # 2. Batches of profiles: the store has what they say, so only what it does not keep goes along.
-# What the profile of a row held after it, and lost within the same import, is `passing_list`.
+# `passing_list` has the identities that a profile held after a row, and lost within the import.
 PASSING_VALUE = """
 select passing_identity.profile, passing_identity.seq, passing_identity.until,
        '["{kind}",' || to_json(usable.i_{kind})::varchar as text
@@ -130,7 +130,7 @@ order by arrival
 """
 
 # 4. The outbox. One row for each batch and each output it goes to. A batch that has left before
-# does not leave again when its import is made again.
+# does not leave again when its import is made again: it has the arrival that it had.
 PUT_PASSED = """
 insert into store.passed
 select arrival, events, environment, at_ms, types
@@ -183,14 +183,14 @@ class Leaves:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """What the batches of an import are read against before they leave."""
+    """The rows of an import, and the defaults that they are read with before they leave."""
 
     staged: Staged
     """The rows, as they were staged."""
     first_arrival: int
     """The arrival of the first row."""
     environment: str
-    """Where rows go that state no environment."""
+    """The environment of rows that state none."""
     now_ms: int
     """The time of rows that state none."""
     protection: str
@@ -198,13 +198,13 @@ class Leaving:
 
     @property
     def sent_ms(self) -> str:
-        """The SQL of the time of a batch."""
+        """Return the SQL of the time of a batch."""
         now_ms = str(self.now_ms)
         return f"coalesce(at_ms, {now_ms})" if "at_ms" in self.staged.plain else now_ms
 
     @property
     def environment_sql(self) -> str:
-        """The SQL of the environment of a batch."""
+        """Return the SQL of the environment of a batch."""
         default = quote_text(self.environment)
         if "environment" not in self.staged.plain:
             return default

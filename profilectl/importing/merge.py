@@ -26,7 +26,7 @@ from profilectl.store.segments import Segment
 DELETED = "chr(31)"
 """The SQL of the held value of a deletion.
 
-The statements below have it, and 'SET' (a cell may be set), as they are: they can be pasted.
+The statements below spell it out, as they do 'SET' (a cell may be set), so that they can be pasted.
 """
 FEW_COLUMNS = 40
 """With at most as many attribute columns, `outcome` is a view: see OUTCOME."""
@@ -34,6 +34,7 @@ TALLIED = 12
 """How many columns are counted in one statement if there are more than FEW_COLUMNS."""
 
 # 1. Profiles of the store that rows belong to, and the state of the attributes before the import.
+# A profile is named by the arrival of its founder: those of this import begin at $first.
 KNOWN_PROFILE = "select distinct profile from resolved where profile < $first"
 EARLIER_ROW = """
 select known_row.profile, known_row.arrival, known_row.segment, verdict.verdict{columns}
@@ -120,6 +121,7 @@ from (
 )
 where key not in (select key from column_key)
 """
+# A key that a row both sets and deletes is set: deletions are applied first (domain.md 6.3).
 LOOSE_DELETED_ONLY = """
 select seq, key, value
 from (
@@ -215,7 +217,9 @@ from (select profile, seq{columns} from contested_row cross join blocking_code a
 where blocks
 """
 
-# What a contested row sets and what refuses it; what of a row of the store counts.
+# Of a contested row: the cell that is set, or the code that refuses it. Of the store: the value of
+# an attribute and the verdict on it. arg_max passes over nulls: a deletion is '' until the newest
+# row is found.
 APPLIED = "case when coalesce(w{n}, 'SET') = 'SET' then c{n} end"
 REFUSED = "case when w{n} <> 'SET' and c{n} is not null then w{n} end"
 LONE_VERDICT = """
@@ -250,7 +254,7 @@ OTHER_KIND = """
 {v} is not null and {f} <> chr(31)
 and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
 """
-# That a cell makes an attribute another than before; false if there is no cell.
+# Whether a cell changes an attribute; false if there is no cell.
 CHANGES = """
 case when f{n} is null then false
      when f{n} = chr(31) then v{n} is not null
@@ -261,10 +265,10 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Merging:
-    """What cells are merged under."""
+    """The rules that cells are merged by."""
 
     frame: Frame
-    """What the rows are read against."""
+    """The frame that the rows are read against."""
     feeds: Sequence[Feed]
     """All feeds, the import's own too."""
     priority: str
@@ -276,7 +280,7 @@ class Merging:
 
     @property
     def blocking_codes(self) -> list[str]:
-        """The codes under which a cell can be refused."""
+        """Return the codes under which a cell can be refused."""
         return sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
 
 
@@ -292,7 +296,7 @@ class OutcomeColumns(NamedTuple):
 
 
 def per_column(template: str, count: int, keys: Sequence[str] = ()) -> str:
-    """Write columns once for each attribute, each with a comma before it.
+    """Return columns, written once for each attribute, each with a comma before it.
 
     {n} is the number of the attribute's column, {key} its quoted name.
     """
@@ -408,7 +412,7 @@ def _verdict_column(n: int, is_calculated: bool) -> str:
 
 
 def _cell(n: int, key: str, deletes: bool) -> str:
-    """Return the SQL of what a row does to an attribute: deletions first, then the sets."""
+    """Return the SQL of what a row does to an attribute: a set wins over a deletion."""
     if not deletes:
         return f"usable.a{n}"
     return fill(SET_OR_DELETED, n=n, key=quote_text(key))
@@ -524,7 +528,7 @@ def _count_profiles(relations: Relations, staged: Staged, *, loose: bool, counts
 
 
 def _any_changes(template: str, count: int) -> str:
-    """Return the column of whether any attribute is another than before."""
+    """Return the column of whether any attribute is changed."""
     return f", {' or '.join(template.format(n=n) for n in range(count))} as changes"
 
 

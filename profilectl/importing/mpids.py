@@ -25,7 +25,7 @@ from row_profile
 left join named_mpid on named_mpid.seq = row_profile.seq
 where row_profile.created
 """
-# The bits of a number read as a signed one, and never 0.
+# The bits of a number, read as a signed one; 0 is no MPID (domain.md 2.3).
 FOUNDER_MPID = """
 select seq,
        coalesce(
@@ -39,7 +39,7 @@ select seq,
        named
 from founder_number
 """
-# Two profiles with one MPID: as good as impossible for ours, but rows may name any number.
+# Two profiles with one MPID. Two numbers of our making hardly ever meet, but rows may name any.
 CLASHING_MPID = """
 select seq
 from founder_mpid

@@ -1,7 +1,8 @@
 """What an import makes of each of its rows: the profile, and by which identities it was found.
 
-For callers who are answered row by row (serve, IDSync). Read from the relations of a decision that
-is not written yet, so that the answer is of this import, no matter what others commit after it.
+It is for callers who are answered row by row (serve, IDSync). It is read from the relations of a
+decision that is not written yet, so that the answer is about this import, even if others commit
+something after it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ left join dropped on dropped.seq = staged.seq
 left join rejected on rejected.seq = staged.seq
 order by staged.seq
 """
-# A row that repeats a request belongs to the profile of the first row with it: its arrival.
+# The arrival of the row whose request a row repeats: the answer names the profile of that one.
 REPEATED = """
 select staged.seq, coalesce(earlier.arrival, same.seq + $first) as arrival
 from staged
@@ -53,7 +54,7 @@ select profile, mpid
 from resolved
 where created and profile in (select profile from answered_profile)
 """
-# What the profiles have in the end, of what rows say and of what makes a profile known.
+# The identities that the profiles have in the end.
 PROFILE_IDENTITIES = """
 select profile, type, to_hex(hash)
 from (
@@ -81,7 +82,7 @@ class RowOutcome:
     """What becomes of one row."""
 
     row: int
-    """Its place in its file, from 0."""
+    """Its place in the import, from 0."""
     code: str | None
     """Why it is not applied, or None."""
     mpid: int | None = None
@@ -135,6 +136,7 @@ def outcomes_of(
     for seq, kind in relations.rows(BROUGHT_TYPES):
         brought.setdefault(seq + first_arrival, set()).add(kind)
     brought |= past.brought
+    # A row may repeat one of this import, or one of an earlier import.
     by_arrival = past.profiles | {
         seq + first_arrival: profile for seq, profile, _ in rows if profile is not None
     }
@@ -188,7 +190,7 @@ def _names(kinds: Iterable[int]) -> tuple[str, ...]:
 
 
 def _claims(relations: Relations, staged: Staged) -> Mapping[int, Identities]:
-    """Return the identities that each row states; those of rows kept out too."""
+    """Return the identities that each row states, a row that is kept out too."""
     claims: dict[int, Identities] = {}
     for place, name in enumerate(staged.identities):
         select = CLAIMED.format(columns=f", h{place} as hash")

@@ -21,7 +21,8 @@ BLOCK_BYTES = 1 << 20
 def reject_staged_rows(job: ImportJob) -> None:
     """Write down the rows that were rejected after staging, with their original text.
 
-    They do not depend on what the store holds, so they are written once.
+    They do not depend on the content of the store: they are written once, even if the import is
+    decided again.
     """
     if not job.has_late_rejects and job.relations.count("rejected"):
         reject_rows(job.scratch, job.staged, job.rejects)
@@ -35,6 +36,7 @@ def check_rejects(job: ImportJob) -> None:
     most = most_rejects(job.request.max_rejects, read)
     if most is None or rejected <= most:
         return
+    # All that helps to mend the rows is written before the import is refused.
     place = ""
     if job.request.rejects or not job.request.dry_run:
         place = f"; they are in {place_rejects(job)}"
@@ -98,6 +100,7 @@ def _write_mendable(job: ImportJob, mend: Mendable) -> None:
     try:
         mend.write(job.scratch, job.staged, job.rejects)
     except (OSError, InputRefused) as error:
+        # The import may be committed by now: it cannot be refused any more.
         number = job.report.number
         why = (
             error.message
@@ -112,13 +115,15 @@ def _write_mendable(job: ImportJob, mend: Mendable) -> None:
 
 
 def place_rejects(job: ImportJob) -> Path:
-    """Put the rejects where the user said, or beside the first file that has some.
+    """Put the rejects where they belong, and return where they are.
 
-    Else in the current folder. Return where they are.
+    That is the file of --rejects, else one beside the first file that has some; or one in the
+    current folder, if that file cannot be written.
     """
     with_rejects = (file.path for file in job.report.files if job.rejects.by_file[file.path])
     name = f"{_plain_name(next(with_rejects, '-'))}.rejects.jsonl"
     path = job.request.rejects or name
+    # The rejects are not lost if the folder of the data cannot be written.
     for target in (Path(path), Path(Path(name).name)):
         with contextlib.suppress(OSError, InputRefused):
             _copy(job.rejects.path, target)
@@ -141,7 +146,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
-    """Return notices of files of rejects that are an earlier import's: this one has none."""
+    """Return a notice of each file of rejects that is left from an earlier import."""
     names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
     return [
         f"{name} is of an earlier import: this one rejected nothing"

@@ -5,7 +5,7 @@ step makes relations only through `Relations`, and making one that is not listed
 (ListedRelations). tests/importing/test_relations.py binds every named SELECT against empty
 relations made from this list, and checks that an import makes just these.
 
-What stage makes of each file is not listed: only the three relations that it hands on.
+Of what stage makes of the files only the three relations that it hands on are listed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Relations(Protocol):
     def make(
         self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
     ) -> None:
-        """Name the result of a SELECT; keep: hold its rows, else the SELECT itself (a view)."""
+        """Name the result of a SELECT: its rows if `keep`, else the SELECT itself (a view)."""
 
     def load(self, name: str, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
         """Name a relation of Python rows."""
@@ -507,6 +507,7 @@ def _check(name: str) -> None:
 
 def fixed_columns(name: str) -> list[tuple[str, str]]:
     """Return the columns of a relation that do not depend on the files."""
+    # A `?` ends an optional column, a `>` the name of a family.
     columns = [column.strip().rsplit(" ", 1) for column in BY_NAME[name].columns.split(",")]
     return [(column, type_) for column, type_ in columns if not column.endswith(("?", ">"))]
 
@@ -522,13 +523,13 @@ def only_row(relations: Relations, select: str, bound: Bound | None = None) -> t
 
 
 def union_of(selects: Sequence[str]) -> str:
-    """Return the SELECT of the rows of several."""
+    """Return the SELECT of the rows of several SELECTs."""
     return " union all ".join(selects)
 
 
 def fill(template: str, **values: object) -> str:
-    """Return a column, or the SELECT of a file or an attribute, with its values filled in.
+    """Return SQL of a column, a file or an attribute with its values filled in.
 
-    For what cannot be bound: names of columns, and SQL of other packages.
+    It is for what cannot be bound: names of columns, and SQL of other packages.
     """
     return template.format(**values)

@@ -1,4 +1,4 @@
-"""What an import is asked to do, what is remembered of that, and what it has once staged."""
+"""The request of an import, what is remembered of it, and the job once its rows are staged."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ImportRequest:
     binary_as_text: bool = False
     """Whether BINARY columns of Parquet are text in UTF-8."""
     allow_spoiled: bool = False
-    """Whether identities count that look like numbers a spreadsheet spoiled."""
+    """Whether identities may look like numbers that a spreadsheet spoiled."""
     strict: bool = False
     """Whether the import is refused if anything is left out of a row."""
     environment: str | None = None
@@ -81,7 +81,7 @@ class ImportRequest:
     explain_rows: str | None = None
     """The file that gets a line for each row and code."""
     again: bool = False
-    """Whether content is imported that was imported before."""
+    """Whether content that was imported before is imported again."""
     max_shared: int | None = None
     """How many rows and profiles may share an identity; None: any number."""
     max_rejects: str | None = None
@@ -135,13 +135,13 @@ class ImportJob:
     store_path: Path
     """Where the store is, or will be."""
     request: ImportRequest
-    """What is asked for."""
+    """The request."""
     now_ms: int
     """The time of the import."""
     scratch: Scratch
     """The database of the import."""
     relations: Relations
-    """The relations in it: of them only those can be made that are listed."""
+    """The relations in it; only those that are listed can be made."""
     staged: Staged
     """The rows."""
     rejects: Rejects
@@ -155,7 +155,7 @@ class ImportJob:
     files: Sequence[FileReport]
     """All files that were named."""
     report: ImportReport
-    """What is reported; the steps complete it."""
+    """The report; the steps complete it."""
     has_late_rejects: bool = False
     """Whether the rows that were rejected after staging are among the rejects."""
 
@@ -213,7 +213,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
         raise UsageError(
             "--event: an event needs a name", 'for example --event "Attributes Updated"'
         )
-    most_rejects(request.max_rejects, 0)
+    most_rejects(request.max_rejects, 0)  # for its UsageError
     if request.keep_scratch:
         _check_new_file(request.keep_scratch)
     outputs = (
@@ -221,6 +221,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
         ("--rejects-as-input", request.rejects_as_input),
         ("--explain-rows", request.explain_rows),
     )
+    # The paths of a content are names for it, no files.
     inputs = [*(paths if request.content is None else ())]
     if request.manifest:
         inputs.append(request.manifest)
@@ -236,7 +237,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
 def _check_new_file(path: str) -> None:
     """Refuse a path where DuckDB can make no new file.
 
-    A store would get tables that do not belong to it.
+    A file that is there is refused too: a store would get tables that do not belong to it.
     """
     target = Path(path).absolute()
     if "?" in str(target) or not target.parent.is_dir() or os.path.lexists(target):
@@ -249,7 +250,7 @@ def _check_new_file(path: str) -> None:
 def most_rejects(limit: str | None, read: int) -> float | None:
     """Return how many of the rows that were read may be rejected; None: any number.
 
-    Raises UsageError for a limit that is none.
+    Raises UsageError for a limit that is neither a number nor a share.
     """
     if limit is None:
         return None

@@ -22,7 +22,7 @@ from profilectl.rules.identity import CODE, Rules
 from profilectl.rules.resolution import MADE_KNOWN
 from profilectl.rules.sql.identities import MPID_TYPE
 
-# 0. By value, never row by holder: many rows and many profiles may share one value.
+# 0. By value, not each row with each holder: many rows and many profiles may share a value.
 IDENTITY_MATCH = """
 select hash, type, profile
 from known_identity
@@ -42,7 +42,7 @@ where claim.type = $key
 """
 
 # 2. A value is live when somebody without a login identity has it, in the store or in this import:
-# only then can it lead a row to a profile. (Who has one is protected: domain.md 4.2.)
+# only then can it lead a row to a profile. (A profile with one is protected: domain.md 4.2.)
 LIVE = """
 select distinct claim.hash
 from claim
@@ -180,6 +180,7 @@ ONE_COMPONENT = "select seq, 0::bigint as component from usable"
 # 6. A component is harmless if all of these hold: (a) some value of an unprotected type occurs in
 # every row; (b) at most one stored profile belongs to it, and has that value too; (c) no unique
 # type occurs with two values. Then every row finds the profile that the first row found or made.
+# (`contradiction` is against (c), `free` says that no login value links.)
 COMPONENT = """
 select row_label.component, count(distinct row_label.seq) as rows,
        (
@@ -236,7 +237,8 @@ where component not in (select component from harmless)
 """
 
 # 7. Who belongs to whom. A row with a known key belongs to its holder; one that is not the founder
-# of an unknown key goes where the founder went; an open row without a link stands alone.
+# of an unknown key goes where the founder went; an open row without a link stands alone. A new
+# profile is named by the arrival of its founder.
 KEYED_ROW = """
 select usable.seq,
        coalesce(keyed.known, decided_row.profile, founder.profile) as profile,
@@ -289,8 +291,8 @@ left join harmless_row on harmless_row.seq = usable.seq
 """
 
 # 8. What profiles gained, and by which row. A profile founded by the only row that belongs to it
-# gains all that the row claims; for the others the first row counts that brings an identity which
-# the profile does not have. Of its own rows the interpreter has counted the gains already.
+# gains all that the row claims. Others gain an identity that they do not have by the first row that
+# brings it. The interpreter has counted the gains of its own rows already.
 CONTESTED_PROFILE = """
 select profile
 from row_profile
@@ -323,7 +325,7 @@ group by claim.type, claim.hash, counted_row.profile
 union all
 select seq, type, hash, profile from decided_gain
 """
-# Who holds more and less than before the import, without what a profile lost and gained again.
+# What each profile has more, or less, than before the import: a loss that is regained is neither.
 ALL_GAINED = "select hash, profile from gained_identity"
 ALL_LOST = "select hash, profile from lost_identity"
 NET_GAIN = "select hash, profile from gained_identity anti join lost_identity using (profile, hash)"
@@ -413,7 +415,7 @@ class Resolution:
     staged: Staged
     """The staged rows."""
     frame: Frame
-    """What they are read against."""
+    """The frame that they are read against."""
     rules: Rules
     """The identity rules in force."""
     key: int | None
@@ -470,6 +472,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
 
 def _load_types(relations: Relations, rules: Rules) -> None:
     """Make the relations of the types that rows are looked up by, and of those with a flag."""
+    # A protected profile is found by its login and immutable identities only (resolution.look_up).
     pivots = set(rules.hierarchy)
     if rules.login:
         pivots &= rules.login
@@ -584,7 +587,7 @@ def _finish(relations: Relations, how: Resolution) -> None:
 
 
 def _count(relations: Relations, frame: Frame, counts: Counts) -> None:
-    """Count what became of identities (identity.identity_counts, in sets), and the warnings."""
+    """Count what became of identities (resolution.identity_counts, in sets), and the warnings."""
     gained, moved, removed = relations.count("net_gain"), 0, 0
     if relations.count("net_loss"):
         moved, removed = only_row(relations, MOVED_AND_REMOVED)

@@ -62,11 +62,11 @@ from profilectl.store.settings import Settings
 from profilectl.store.store import OpenStore, State
 
 FIRST_WAIT_S = 2.0
-"""How long an import waits for the store at its beginning, even if it is not told to: a server that
-serves it takes moments to copy it and to take batches in.
+"""How long an import waits for the store at its beginning, even if no wait was asked for: a server
+holds the store for moments only, to copy it or to take batches in.
 """
 LATE_WAIT_S = 10.0
-"""How long an import waits at least once its files are read: that is not thrown away lightly."""
+"""How long an import waits at least once its files are read, so that the reading is not lost."""
 DECIDED_IN_VAIN = 2
 """How often an import is decided while others may commit; then it keeps them out."""
 
@@ -120,18 +120,18 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What is read, and how its columns are read."""
+    """The files that are read, and the meaning of their columns."""
 
     named: list[Named]
     """The files."""
     manifest: Manifest | None
-    """What the columns mean."""
+    """The meaning of the columns; None: their names say it."""
     mapped: Mapping[str, BatchField]
-    """What single columns mean."""
+    """The meaning of single columns (--map)."""
 
 
 def _inputs(store_path: Path, request: ImportRequest) -> _Inputs:
-    """Return what an import reads. All that can be refused by now is."""
+    """Return what an import reads, and refuse what can be refused before the files are opened."""
     check_path(store_path)
     if not request.dry_run and not may_write_beside(store_path):
         raise unwritable(store_path, "it is read-only for you")
@@ -154,6 +154,7 @@ def _open_inputs(scratch: Scratch, inputs: _Inputs, request: ImportRequest) -> O
         encoding_errors=request.encoding_errors,
         max_unpacked=request.max_unpacked,
     )
+    # SQL opens only what is named before a store is attached (Scratch.confine).
     scratch.reads += [file.local for file in opened.files]
     if request.keep_scratch:
         scratch.reads += [Path(f"{request.keep_scratch}{end}") for end in ("", *LOG)]
@@ -174,7 +175,7 @@ class _Look:
     settings: Settings
     """The rules in force."""
     state: State
-    """What the outcome rests on."""
+    """The state of the store, which the outcome rests on."""
     contents: FileContents
     """What the feed knows of the files."""
     report: ImportReport
@@ -189,12 +190,13 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
         feed = feed_of(store, request)
         contents = contents_of(store, feed, opened.files, request=request)
         if contents.fresh:
-            # Refused before the files are read, if who was erased could not be kept out.
+            # Refuse before the files are read if people who were erased could not be kept out.
             guard_of(store)
         state = store.state()
         if not contents.fresh and request.rejects and not request.dry_run:
             rejects = Path(request.rejects)
             contents.notices += rejects_again(store, contents.newest_import, rejects)
+    # A feed without a number is new: its first report says what its source means.
     meaning = [] if feed.number else [meaning_of(feed.source)]
     report = ImportReport(
         number=None,
@@ -220,6 +222,7 @@ def _open_to_read(
         with store_in_memory(scratch, path) as store:
             yield store
     else:
+        # A dry run leaves a store of an older version as it is.
         upgrade = not request.dry_run
         with open_store(scratch, path, create=True, wait_s=wait_s, upgrade=upgrade) as store:
             yield store
@@ -315,7 +318,7 @@ def _mendable(
 
 
 def _decide_dry(job: ImportJob) -> bool:
-    """Decide without a commit, and find examples; return False: nothing follows."""
+    """Decide without a commit, and find examples; return False: nothing is to be refreshed."""
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
         decided = decide(job, store)
@@ -360,6 +363,7 @@ def _commit(job: ImportJob) -> bool:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     written, began = None, 0.0
     for _ in range(DECIDED_IN_VAIN):
+        # The slow part only reads. Another import may commit before this one gets to write.
         with open_store(scratch, path, wait_s=wait_s) as store:
             ready = _prepare(job, store)
         with open_store(scratch, path, write=True, wait_s=wait_s) as store:
@@ -408,9 +412,9 @@ def _write(store: OpenStore, ready: _Ready) -> _Written:
 
 
 def _lay_together(scratch: Scratch, path: Path, number: int) -> None:
-    """Lay older segments together, so that who comes next reads fewer.
+    """Lay older segments together, so that later commands read fewer.
 
-    Not having had the time for it loses nothing.
+    Nothing is lost if there is no time for it. number: of the import, for the message.
     """
     with (
         once_done(
@@ -427,7 +431,7 @@ def _lay_together(scratch: Scratch, path: Path, number: int) -> None:
 def _caught_up(
     scratch: Scratch, store_path: Path, report: ImportReport, *, request: ImportRequest
 ) -> ImportReport:
-    """Make up for a refresh that an import before did not come to, killed after its commit."""
+    """Make up for the refresh of an earlier import that was killed after its commit."""
     from profilectl.audiences.refresh_marks import unseen
 
     if not request.dry_run and store_path.exists():
@@ -471,11 +475,11 @@ def refresh_after(
 
 @contextlib.contextmanager
 def _without_empty_store(path: Path) -> Iterator[None]:
-    """Remove a store again that only an import which failed has made: it holds nothing."""
+    """Remove the store again if the import fails that made it: it holds nothing."""
     was_there = os.path.lexists(path)
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         if not was_there and not is_held(path) and path.exists():
             with (
                 contextlib.suppress(ProfilectlError),

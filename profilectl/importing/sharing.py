@@ -1,5 +1,4 @@
-"""Identities that rows of an import and profiles of the store share: often a mark of nothing
-(design.md R14).
+"""Identities that many rows and profiles share: often a mark of nothing (design.md R14).
 
 They are looked for by value, in what resolving has made already, and counted row by row only for
 the few that many share.
@@ -14,13 +13,13 @@ from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME, looks_like_nothing
 
 SHARED_BY_MANY = 10
-"""An identity is reported that at least as many rows and other profiles share."""
+"""An identity is reported if at least this many rows and other profiles share it."""
 MOST_TOLD = 20
 """How many shared identities are reported at most."""
 LOOKED_AT = 1_000
-"""How many, the most shared, are looked at for marks of nothing."""
+"""How many of the most shared identities are looked at for marks of nothing."""
 
-# If many share a value, rows are half of them, or profiles are.
+# Of those who share a value either at least half are rows, or at least half are profiles.
 CROWDED_VALUE = """
 select hash from shared_value where rows >= $half
 union
@@ -56,7 +55,7 @@ TEXTS = "select seq, {columns} from staged where seq in (select unnest($seqs::bi
 def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[SharedIdentity]:
     """Return the most shared identities, those that look like a mark of nothing first.
 
-    max_shared: if more share one, that counts too, however few they are. The relations
+    max_shared: an identity that more share is among them too, however few these are. The relations
     shared_value, claim, identity_match and resolved are made.
     """
     least = SHARED_BY_MANY if max_shared is None else min(SHARED_BY_MANY, max_shared + 1)

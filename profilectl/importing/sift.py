@@ -49,7 +49,8 @@ from (select {verdicts} from (select {folds} from (select {texts} from staged)))
 # What a file says of its rows, with their places in the import.
 OF_FILE = "select seq + {offset} as seq, {columns} from ({select})"
 
-# 2. Faults of rows, with their place among the faults of the same code. The times are the twin of
+# 2. Faults of rows, with their place among the faults of the same code: the time of the row itself
+# comes first, then those of its events in order, then all others. The times are the twin of
 # batch._check_times.
 ENVIRONMENT_MISMATCH = """
 select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail, 0 as nth
@@ -79,6 +80,7 @@ select seq, '{TIMES[1]}' as path, json_extract_string(rest, '$.{TIMES[1]}') as a
 from staged
 where contains(rest, '{TIMES[1].rpartition(".")[2]}')
 """
+# A time is text of JSON here: only a whole number is compared, as hugeint because it may be long.
 BAD_TIME_BESIDE = """
 select seq, 'TIMESTAMP_INVALID' as code, path || ': ' || at_ms::hugeint as detail, $nth as nth
 from time_beside
@@ -198,20 +200,20 @@ SKIPPED_BY_CODE = "select code, count(*) from skipped_identity group by code"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What an import's rows are read against."""
+    """The feed, rules and times that the rows of an import are read against."""
 
     feed: Feed
     """The feed that brings them."""
     protection: str
     """The level that is in force."""
     environment: str
-    """Where rows go that state no environment."""
+    """The environment of rows that state none."""
     strict: bool
     """Whether a row that states another environment is rejected."""
     judging: Judging
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     secret: str
-    """The store's, so that hashes cannot be made elsewhere."""
+    """The secret of the store: without it nobody can make its hashes elsewhere."""
     now_ms: int
     """When the import began."""
     first_arrival: int = 0
@@ -219,7 +221,7 @@ class Frame:
     latest_ms: int | None = None
     """The latest time a row may state; None: any."""
     guard: Guard | None = None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
     again: bool = False
     """Whether the rows arrived before."""
     call: str = "identify"
@@ -261,6 +263,7 @@ def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None
         texts.append(f"{trimmed(f'i_{name}')} as {text}")
         folds.append(f"{folded(text)} as {fold}")
         verdicts.append(f"{judged(kind, text, low=fold, judging=frame.judging)} as {code}")
+        # Only e-mails and GUIDs are looked up without regard to case (identity.key_of).
         key = text if kind.shape == "text" else fold
         digest = identity_hash(frame.secret, environment, kind=name, key=key)
         hashes += [f"case when {code} is null and {text} <> '' then {digest} end as h{place}", code]
@@ -333,7 +336,8 @@ def _bad_times(relations: Relations, staged: Staged, bound: dict[str, object]) -
 
 
 def _drop(relations: Relations, staged: Staged, frame: Frame) -> None:
-    """Make `dropped`. Who was erased counts first: such a row is not even passed by."""
+    """Make `dropped`: first the rows of people who were erased, which are not even passed by."""
+    # An import that is decided again finds the relations of the first time.
     relations.drop("suppressed_row")
     suppressed = False
     if frame.guard is not None:

@@ -46,17 +46,17 @@ from profilectl.rules.text.spelling import ANY, MPID, phones_in_text, words_in
 from profilectl.store.store import OpenStore
 
 NOTE = "(erased)"
-"""What takes the place of the text of a reject that names somebody erased."""
+"""The text that a reject gets in the place of its own if it names somebody erased."""
 FINGERPRINT = "suppression_key"
-"""The name in store.meta of what tells the key of the list from another; without it the list is an
-older version's, of plain hashes.
+"""The name in store.meta of the fingerprint that tells the key of the list from another; a list
+without it was made by an older version, of plain hashes.
 """
 DIGITS_TYPE = 255
 """The type under which the digits of a phone are in the list: texts are looked through for them,
-no row is kept out by them.
+but they keep no row out.
 """
 KEYED = "keyed:"
-"""What the hash of a file begins with that was made with the key."""
+"""The beginning of the hash of a file that was made with the key."""
 REJECTS_AT_ONCE = 20_000
 """How many rejects are looked through at once."""
 
@@ -83,7 +83,7 @@ from ready_reject
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Makes of the hash of an identity the one that the list has. Its text shows nothing."""
+    """Turns the hash of an identity into the one that the list has; its repr shows no key."""
 
     key: str | None = field(repr=False)
     """The key of the list; None: an older version made it, of plain hashes."""
@@ -95,18 +95,19 @@ class Guard:
         return f"md5_number(sha256({quote_text(f'{self.key}:')} || ({digest})::varchar))"
 
     def of(self, digest: int) -> int:
-        """Return the hash in the list: what the SQL of it comes to."""
+        """Return the hash in the list, as the SQL of it makes it."""
         if self.key is None:
             return digest
         sealed = hashlib.sha256(f"{self.key}:{digest}".encode()).hexdigest()
+        # md5_number of DuckDB takes the digest as little-endian.
         return int.from_bytes(
             hashlib.md5(sealed.encode(), usedforsecurity=False).digest(), "little"
         )
 
     def text(self, digest: str) -> str:
-        """Return the hash of a file of which a row was erased.
+        """Return what is kept as the hash of a file that had a row of somebody erased.
 
-        Who guesses the row could make the plain one.
+        Anybody who guesses the row could make the plain hash.
         """
         if self.key is None:
             return digest
@@ -160,21 +161,22 @@ class SealedList(NamedTuple):
     meta: str = ""
     """The SELECT of what comes to store.meta; "": nothing."""
     guard: Guard | None = None
-    """What makes the hashes of the list."""
+    """The guard that makes the hashes of the list."""
 
 
 def sealed_list(store: OpenStore, more: str = "") -> SealedList:
     """Return the list of those who stay out, for a store that is written anew.
 
-    Every hash is made with the key, which is made if there is none. more: the SELECT of what comes
-    to the list, of plain hashes. Raises StoreUnusable if the key of the list is not there, or none
-    can be made.
+    Every hash is made with the key, which is made if there is none. more: the SELECT of plain
+    hashes that are added to the list. Raises StoreUnusable if the key of the list is not there, or
+    none can be made.
     """
     was_there, keyed = store_suppresses(store.scratch), is_keyed(store)
     comes = bool(more and store.scratch.row(f"select count(*) from ({more})")[0])
     if not comes and (keyed or not was_there):
         return SealedList(guard=guard_of(store) if more else None)
     if keyed:
+        # The list may be empty and have a key all the same: then guard_of returns None.
         guard = guard_of(store) or _guard(store)
         return SealedList(f"{SUPPRESSED_LIST} union all {_sealed(more, guard)}", guard=guard)
     new_key = make_key(key_path(store.path), store.path)
@@ -205,9 +207,9 @@ def clear_rejects(
 ) -> None:
     """Take the text out of those of `ready_reject` that name somebody erased.
 
-    Else it would come back with them. A row that could not be used was not understood either: its
-    text is looked through word by word, however it is written (spelling.words_in). A placeholder
-    that somebody erased once had for an identity names nobody.
+    Otherwise their data would come back as the text of a reject. A row that could not be used was
+    not understood either: its text is looked through word by word, however it is written
+    (spelling.words_in). A placeholder that somebody erased once had for an identity names nobody.
     """
     know_erased(relations)
     know_suppressed(relations, first_arrival)
@@ -239,11 +241,11 @@ class _Search:
     types: list[int]
     """The types of identities that the list has."""
     secret: str
-    """The store's."""
+    """The secret of the store."""
     judging: Judging
-    """What is nobody's identity."""
+    """The rule of which values are nobody's identity."""
     guard: Guard
-    """What makes the hashes of the list."""
+    """The guard that makes the hashes of the list."""
 
     def named_in(self, relations: Relations, block: list[tuple[int, str]]) -> list[int]:
         """Return the places of those rejects (place, text) that name somebody in the list."""
@@ -260,6 +262,7 @@ class _Search:
         columns = [("place", "BIGINT"), ("type", "UTINYINT"), ("word", "VARCHAR")]
         relations.load("reject_word", columns, words)
         relations.make("distinct_word", DISTINCT_WORD)
+        # A word without a type may be an identity of every type that the list has.
         tests = [
             f"(coalesce(type, {code}) = {code} and {self.guard.sql(digest)} in"
             f" (select hash from suppressed_hash where type = {code}))"
@@ -291,6 +294,6 @@ def digits_hash(secret: str, environment: str, digits: str) -> str:
 
 
 def digits_hash_of(secret: str, environment: str, digits: str) -> int:
-    """Return the hash of the digits of one phone: what the SQL of digits_hash comes to."""
+    """Return the hash of the digits of one phone, as the SQL of digits_hash makes it."""
     text = f"{secret}:{DIGITS_TYPE}:{environment}:{digits}"
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")

@@ -98,6 +98,7 @@ def trace_rows(
     """
     make_row_codes(relations, staged)
     relations.make("located_code", located(staged, ROW_CODES), keep=False)
+    # Of a file that was named twice the first place counts.
     places = {file.name: place for place, file in reversed(list(enumerate(staged.files)))}
     units = {file.name: file.unit for file in staged.files}
     count = 0

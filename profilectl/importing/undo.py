@@ -1,4 +1,4 @@
-"""Imports are taken back: open the store, choose what goes, take it back or make it again."""
+"""How imports are taken back: choose what goes, take it back, make again what comes after it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from profilectl.store.segments import Segment
 from profilectl.store.store import OpenStore, State, who
 
 BY_HAND = {"modify": modify_again, "alias": alias_again}
-"""How an import that came from no file is made again, by what its request has."""
+"""The functions that make an import by hand again, by the key that its request has."""
 
 REPLAY_WAIT_S = 30.0
-"""How long a replay waits at least for the store, at its end: it has taken long."""
+"""How long a replay waits at least for the store at its end, so that its work is not lost."""
 
 ROWS_OF_IMPORT = "select first_arrival, arrivals from store.import where number = $number"
 # Calculated attributes and audiences of these profiles are to be computed anew.
@@ -75,7 +75,7 @@ where import = $number
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was taken back."""
+    """The imports that were taken back."""
 
     numbers: list[int]
     """The numbers of the imports, newest first."""
@@ -128,10 +128,10 @@ def undo_import(
     wait_s: float = 0,
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> Undone:
-    """Take an import back; cascade: with those that rest on it; replay: and make all later ones
-    again.
+    """Take an import back.
 
-    Raises InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
+    cascade: also take back those that rest on it; replay: make all later ones again. Raises
+    InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
     """
     if replay:
         return _replay(path.absolute(), number, wait_s=wait_s, progress=progress)
@@ -165,6 +165,7 @@ def _replay(
         with key_of_store(path):
             with open_store(scratch, copy) as store:
                 again = _Again(copy, scratch.folder, progress, guard=guard_of(store))
+            # The last of them is the import itself, which does not come back.
             replayed = [again.make(past) for past in reversed(pasts[:-1]) if not _is_erased(past)]
         with open_store(scratch, path, write=True, wait_s=max(wait_s, REPLAY_WAIT_S)) as store:
             if store.state() != state:
@@ -197,7 +198,7 @@ class _Again:
     progress: Callable[[str, int], None]
     """Gets the step that begins, and how many rows were read."""
     guard: Guard | None
-    """What keeps out who was erased; None if nobody was."""
+    """The guard that keeps erased people out; None if nobody was erased."""
 
     def make(self, past: PastImport) -> tuple[int, int]:
         """Make an import again; return its old and its new number."""
@@ -216,6 +217,7 @@ class _Again:
                 return past.number, report.number or 0
         folder = past.request.get("folder", ".")
         try:
+            # The paths of the request are relative to the folder that it was made in.
             with contextlib.chdir(folder if Path(folder).is_dir() else "."):
                 report = import_files(self.copy, self._request(past, past.request))
         except InputRefused as error:
@@ -236,7 +238,7 @@ class _Again:
                 self._check_files(past, report)
 
         return request_of(
-            # What an import took that knew no spoiled numbers, or took any time.
+            # The import of an older version: that knew no spoiled numbers, and took any time.
             {"allow_spoiled": True, "any_time": True, **document},
             protection=past.protection,
             source=past.source,
@@ -251,8 +253,8 @@ class _Again:
     def _check_files(self, past: PastImport, report: ImportReport) -> None:
         """Refuse files that are not what they were.
 
-        Of a file of which a row was erased since, the hash was made with the key of those who stay
-        out.
+        The hash of a file was made anew, with the key of those who stay out, when one of its rows
+        was erased.
         """
         hashes_then = {file["path"]: file["sha256"] for file in past.report["files"]}
         hashes = {file.path: file.sha256 for file in report.files}
@@ -307,7 +309,7 @@ def to_undo(store: OpenStore, number: int, *, cascade: bool) -> list[PastImport]
 def _resting_on(store: OpenStore, number: int) -> list[PastImport]:
     """Return the imports in force that rest on one, or on others that do; oldest first.
 
-    One of which nobody knows what it rests on may rest on any.
+    An import that did not write down what it rests on may rest on any.
     """
     resting: list[PastImport] = []
     going_numbers = {number}

@@ -1,10 +1,9 @@
-"""Aliases: what an earlier, anonymous profile knows of its past, carried over to a known one
-(domain.md 4.5).
+"""Aliases: the past of an anonymous profile is carried over to a known one (domain.md 4.5).
 
 Profiles are never merged. An alias copies the first-seen date, which replaces the destination's,
-the install attribution, and the events of its window (segments.CarriedEvents: they are read as
-another's as well, nothing is written twice); identities, attributes and consent stay where they
-are. It is an import made by hand, so it stands in the history and can be undone.
+the install attribution, and the events of its window. These are read as the destination's too
+(segments.CarriedEvents); nothing is written twice. Identities, attributes and consent stay where
+they are. An alias is an import made by hand, so it stands in the history and can be undone.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from profilectl.store.store import OpenStore
 NAME = "(alias)"
 """What the history shows in the place of an alias's file."""
 STRATEGIES = ("default", "conversion", "link")
-"""Where the identity strategy makes aliases possible."""
+"""The identity strategies under which there are aliases."""
 DELAY_MS = DAY_MS
-"""How long after it was asked for an alias takes effect."""
+"""How long after its request an alias takes effect."""
 WINDOW_MS = 90 * DAY_MS
 """The longest window of events, and the one if none is stated."""
 
@@ -87,7 +86,7 @@ def alias_profiles(
             f"{source} cannot be an alias of itself",
             "--from the anonymous profile, --to the known one",
         )
-    # One of the history is made again as it is.
+    # An alias of the history is made again as it is: its window was checked the first time.
     _check_window(window, None if first_arrival is not None else latest_ms(now_ms))
     with (
         scratch_beside(store_path.absolute()) as scratch,
@@ -116,7 +115,7 @@ def alias_profiles(
                 "at_once": at_once,
             }
             _write(hand, giver, taker, alias=alias)
-    # One that makes the history again is refreshed at the end of it.
+    # A replay refreshes once, when all of it is done.
     if not dry_run and first_arrival is None:
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report

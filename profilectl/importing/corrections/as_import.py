@@ -20,7 +20,7 @@ from profilectl.rules.feed import PROTECTIONS, Effect, Feed
 from profilectl.store.store import OpenStore, choose_feed
 
 CORRECTIONS = "corrections"
-"""The feed of what is done by hand, if none is named."""
+"""The feed of imports by hand, if none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ByHand:
     now_ms: int
     """Its time."""
     report: ImportReport
-    """What it reports."""
+    """Its report."""
     lost: list[LostIdentity] = field(default_factory=list)
     """The identities that profiles lost."""
     began: float = field(default_factory=time.monotonic)
@@ -66,7 +66,7 @@ class ByHand:
 
     @property
     def relations(self) -> Relations:
-        """The relations of the import."""
+        """Return the relations of the import."""
         return ListedRelations(self.store.scratch)
 
     def write(
@@ -77,7 +77,7 @@ class ByHand:
         *,
         request: Mapping[str, object],
     ) -> None:
-        """Write it with its history, in one transaction of its own.
+        """Write the import with its history, in one transaction of its own.
 
         The prepared tables are made. identities: the types that its rows have; needs: the earlier
         imports it rests on; request: how it can be made again.
@@ -98,6 +98,7 @@ class ByHand:
         rows = self.report.counts.rows["read"]
         self.report.number = self.number
         self.report.files = [FileReport(self.name, staged.files[0].sha256, rows)]
+        # By hand the store is locked from beginning to end.
         elapsed_ms = round((time.monotonic() - self.began) * 1000)
         self.report.locked_ms = self.report.elapsed_ms = elapsed_ms
         write(self.store, prepared, entry)
@@ -111,6 +112,7 @@ class ByHand:
         ]
         relations.load("lost_identity_half", LOSS_COLUMNS, lost)
         relations.make("lost_identity", LOST_IDENTITY)
+        # The history is prepared of these too; by hand nothing is dropped.
         make_empty(relations, "dropped")
         make_empty(relations, "resolved")
         rejects = Rejects(self.store.scratch.folder / "rejects.jsonl")
@@ -121,6 +123,7 @@ class ByHand:
 
     def staged(self, identities: Sequence[str], request: Mapping[str, object]) -> Staged:
         """Return the rows of the import, as if they were staged from a file."""
+        # There is no content, so the hash is that of the request.
         rows = self.report.counts.rows["read"]
         file = StagedFile(
             name=self.name,
@@ -160,7 +163,7 @@ class HandMade:
     feed: str
     """The name of its feed."""
     environment: str
-    """Where it belongs."""
+    """The environment of its rows."""
     rows: int
     """How many rows it has."""
     source: str | None = None
@@ -186,6 +189,7 @@ def begin(store: OpenStore, what: HandMade) -> ByHand:
         partner=None,
     )
     registers = not feed.number
+    # Such a feed changes no profile, so that an import by hand would do nothing.
     if PROTECTIONS[feed.protection].known_user is Effect.PASS_BY:
         raise InputRefused(f"{feed.name}: {sentence(PROTECTIONS[feed.protection].code)}")
     if registers:

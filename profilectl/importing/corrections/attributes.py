@@ -1,4 +1,4 @@
-"""Single corrections: one batch, made here, imported by the rules of every import.
+"""Single corrections: one batch is made here, and imported by the rules of every import.
 
 So a correction has a feed, a source and its priority, stands in the history and can be undone.
 """
@@ -51,10 +51,10 @@ def assignment(text: str) -> tuple[str, Value]:
 
 
 def attribute_named(name: str) -> str:
-    """Return the attribute of a name, as a column of that name has it.
+    """Return the attribute that a column of some name would have.
 
-    user_attributes.NAME is always one. Raises UsageError for the name of an identity or of another
-    field of a batch.
+    A name user_attributes.NAME always has one. Raises UsageError for the name of an identity or of
+    another field of a batch.
     """
     hint = f"for an attribute of that name: user_attributes.{name}=..."
     try:
@@ -91,6 +91,7 @@ def correct(
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
         person = one_meant(profiles_of(store), identity, pick)
+    # By MPID, so that the batch finds nobody but this person.
     batch: dict[str, Value] = {
         "mpid": Number(str(person.mpid)),
         "environment": person.environment,
@@ -101,6 +102,7 @@ def correct(
     for key, value in sets.items():
         if code := over_limit(key, value):
             raise InputRefused(f"{key}: {sentence(code)}")
+    # The same correction may be made any number of times, and a part of it is not enough.
     request = ImportRequest(
         [NAME],
         feed,
@@ -119,8 +121,8 @@ def correct(
 def content_again(store_path: Path, request: Mapping[str, Any]) -> str:
     """Return the content of a correction of the history, about the person it names now.
 
-    request: what the history has of it (undo --replay). What no person named somebody for, such as
-    the answers of an operator, is as it was.
+    request: what the history has of it (undo --replay). A content for which nobody named a person,
+    such as the answers of a UID2 operator, stays as it was.
 
     Raises NobodyFound, UsageError if nobody, or several, have the identity.
     """

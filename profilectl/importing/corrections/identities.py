@@ -1,5 +1,6 @@
-"""Single changes of a profile's identities (the platform's modify, domain.md 4.3), as an import by
-hand.
+"""Changes of the identities of one profile: the platform's modify (domain.md 4.3).
+
+A modification is an import made by hand, so it stands in the history and can be undone.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def changes_of(
     return changes + [(kind, None, value) for kind, value in new_ones]
 
 
-# 56 lines: one modification from the profile to the write; its parameters take sixteen.
+# 59 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     identity: tuple[str, str],
@@ -126,7 +127,7 @@ def modify_identities(
 
     identity: an identity type (or mpid, any) and value; environment: where the MPID is, for one
     that is in several; named: what the history shall name instead of `identity`; request: the
-    source_request_id, of which a second one changes nothing.
+    source_request_id, with which a second modification changes nothing.
 
     Raises NobodyFound, UsageError if several are meant, InputRefused if a change is not allowed.
     """
@@ -169,7 +170,7 @@ def modify_identities(
         if not dry_run:
             again = _how_again(named or identity, person, requested)
             modification.write({"modify": again, "feed": feed, "source": source})
-    # One that makes the history again is refreshed at the end of it.
+    # A replay refreshes once, when all of it is done.
     if not dry_run and first_arrival is None:
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
@@ -237,7 +238,7 @@ def _change(kind: str, old: str | None, new: str | None, *, rules: Rules) -> Ide
         return IdentityChange(kind, was)
     identity = usable(type_, new, rules.judging)
     if not isinstance(identity, UsableIdentity):
-        # Skipped in a batch, refused here.
+        # A batch would skip the identity; a modification is refused.
         why = (
             sentence(identity).removesuffix(" and was skipped")
             if identity
@@ -309,17 +310,17 @@ class _Modification:
     changes: Sequence[IdentityChange]
     """The changes."""
     secret: str
-    """The store's."""
+    """The secret of the store."""
     records: Records = field(default_factory=Records)
     """The identities of the profile, and who else has those that it is to get."""
     holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
-    """Who had each identity before, by type and key."""
+    """The profiles that had each identity before, by type and key."""
     decisions: list[Decision] = field(default_factory=list)
-    """What became of each change."""
+    """The decision on each change."""
 
     @property
     def identities(self) -> list[str]:
-        """The types of the new identities."""
+        """Return the types of the new identities."""
         kinds = {change.type for change in self.changes if change.new}
         return sorted(kinds, key=lambda kind: CODE[kind])
 
@@ -332,6 +333,7 @@ class _Modification:
         for change in self.changes:
             if not change.new:
                 continue
+            # Of other profiles nothing matters but the identity that they may lose.
             kind, key = change.type, change.new.key
             bound = _bound_hash(self._hash(kind, key))
             for (holder,) in self.hand.relations.rows(HOLDERS, bound):
@@ -366,6 +368,7 @@ class _Modification:
 
         What came and went within the modification leaves no trace in the store.
         """
+        # Of the profile itself only an identity is lost that it had before.
         arrivals: dict[tuple[int, str, str], int] = {}
         for place, decision in enumerate(self.decisions):
             for lost in decision.removed:
@@ -377,7 +380,7 @@ class _Modification:
         ]
 
     def write(self, request: Mapping[str, object]) -> None:
-        """Write it, with its history. request: how it can be made again."""
+        """Write the modification, with its history. request: how it can be made again."""
         needs = self._rests_on()
         self.hand.write(self._prepared(), self.identities, needs, request=request)
 
@@ -395,6 +398,7 @@ class _Modification:
         relations.make("claim", CLAIM)
         relations.make("identity_match", IDENTITY_MATCH)
         relations.make("known_profile", KNOWN_PROFILE)
+        # No row is resolved here, so nothing links and nothing is entangled.
         for empty in ("link", "link_match", "entangled_row"):
             make_empty(relations, empty)
         staged = self.hand.staged(self.identities, {})

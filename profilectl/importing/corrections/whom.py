@@ -1,7 +1,7 @@
-"""Whom identities lead to, out of a store that is only read, by the rule of an import.
+"""The profile that identities lead to in a store that is only read, by the rule of an import.
 
-`explain.identify` says why, and reads everything of everybody who comes up. This says who, in the
-time that it takes to look at their identities: many may share a device.
+`identity_chain.identify` says why, and reads everything of everybody who comes up. This says who,
+in the time that it takes to look at their identities: many may share a device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ def whom(
     identities: Iterable[UsableIdentity],
     call: str = "identify",
 ) -> int | None:
-    """Return the profile that a request with these identities finds, or None. call: of CALLS."""
+    """Return the profile that a request with these identities finds, or None.
+
+    call: one of identity.CALLS.
+    """
     rules, secret = profiles.store.settings().rules, profiles.store.meta("secret")
     leads = rules.leads(call)
     if leads == "new":
@@ -54,7 +57,7 @@ def _records(profiles: Profiles, hashes: Iterable[str]) -> Records:
         f"select profile, type, to_hex(hash) from ({identities}) {theirs}"
     ):
         records.add(profile, NAME[kind], digest)
-    if len(records.record) > 1:  # only then it matters who was seen last
+    if len(records.record) > 1:  # only then does it matter who was seen last
         rows = " union all ".join(
             f"select profile, arrival from {segment.table('row')} {theirs}"
             for segment in profiles.segments

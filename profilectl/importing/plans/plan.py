@@ -68,6 +68,7 @@ def make_plan(
         store_path,
         replace(request, dry_run=True, checked=lambda report, state: states.append(state)),
     )
+    # Without a store the dry run has one in memory, whose name means nothing later.
     state = states[-1]
     plan = {
         "profilectl_plan": FORM,
@@ -79,6 +80,7 @@ def make_plan(
         "report": report.as_json(),
     }
     secret = _signing(store_path, state.store, request.wait_s) if exists else ""
+    # What is sealed is the plan as JSON gives it back to the reader: lists, no tuples.
     plan["seal"] = sealed(json.loads(orjson.dumps(plan)), secret)
     with whole_file(output, "-o") as out:
         out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
@@ -123,6 +125,7 @@ def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> SavedPlan:
     plan, text = document_of(path)
     name = plan["state"]["store"]
     if name is None:
+        # A seal without a secret tells damage, but no forgery.
         _check_seal(path, plan, "")
         return SavedPlan(plan, text, UNSIGNED)
     why = "so nothing says that the plan is as it was made"
@@ -154,7 +157,7 @@ def _check_seal(path: Path, plan: Mapping[str, Any], secret: str) -> None:
 def _vouched(path: Path, store_path: Path, wait_s: float) -> dict[str, Any]:
     """Return a plan that may be applied to a store.
 
-    That is one that the store vouches for; or if there is no store, one that was made so.
+    That is one that the store vouches for or, if there is no store, one that was made without.
     """
     saved = read_plan(path, store_path, wait_s=wait_s)
     exists = store_path.exists()
@@ -238,7 +241,7 @@ def _state_of(plan: Mapping[str, Any]) -> State:
 
 @dataclass(frozen=True, slots=True)
 class _Checks:
-    """Compares an import with the plan that it is made by. Each raises PlanMoved."""
+    """Compares an import with the plan that it is made by; each method raises PlanMoved."""
 
     path: Path
     """The file of the plan."""
@@ -256,7 +259,9 @@ class _Checks:
 
     def checked(self, report: ImportReport, state: State) -> None:
         """Compare the outcome, before it is written."""
+        # Through JSON, as the plan went.
         outcome = json.loads(orjson.dumps(report.as_json()))
+        # Again, because the store may have moved while the files were read.
         differences = moved(self.planned_state, state)
         differences += [
             f"{name}: planned {_counts(self.planned[name])}, now {_counts(outcome[name])}"
@@ -292,7 +297,7 @@ def _moved_files(planned: list[dict[str, Any]], report: ImportReport) -> list[st
 def moved(before: State, after: State) -> list[str]:
     """Return in words what differs between two states of a store.
 
-    An empty `before.store`: there was none.
+    `before.store` is empty if there was no store.
     """
     if before.store and before.store != after.store:
         return ["the store is another one"]
@@ -313,7 +318,10 @@ def moved(before: State, after: State) -> list[str]:
 
 
 def _moved_imports(before: Mapping[int, bool], after: Mapping[int, bool]) -> list[str]:
-    """Return in words which imports were made or undone. Each: whether it was undone, by number."""
+    """Return in words which imports were made or undone.
+
+    before, after: whether each was undone, by its number.
+    """
     differences = [
         f"import {number} was made since" + (", and undone" if undone else "")
         for number, undone in after.items()

@@ -19,8 +19,9 @@ FORM = 2
 LARGEST = 256 << 20
 """The most bytes that are read of a plan."""
 DEEPEST = 64
-"""A value in an example may be a list; nothing of a plan is deeper than this."""
+"""The most levels of a plan: examples have lists in values, nothing is deeper."""
 LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
 REMEDY = "name a plan that `profilectl plan` has written"
 
 Check = Callable[[Any], bool]
@@ -31,6 +32,7 @@ member, by any name}, or {"name": shape, "may_be?": shape}.
 
 
 def _count(value: object) -> bool:
+    # Not isinstance, of which True is an int.
     return type(value) is int and 0 <= value < 1 << 63
 
 
@@ -39,12 +41,12 @@ def _time(value: object) -> bool:
 
 
 def _text(value: object) -> bool:
-    """A text that can be a path, a name or an option: no NUL, no half of a character."""
+    """Return whether a value is a text that can be a path, a name or an option: without NUL."""
     return _any_text(value) and "\0" not in str(value)
 
 
 def _any_text(value: object) -> bool:
-    """A text as a file had it: a NUL too."""
+    """Return whether a value is a text as a file had it: with NUL, without half a character."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -61,6 +63,7 @@ def _anything(value: object) -> bool:
 
 
 def _only(*values: object) -> Check:
+    # Python holds True to be equal to 1, and 2.0 to 2.
     return lambda value: type(value) in (str, int) and value in values
 
 
@@ -150,7 +153,7 @@ def fits(value: object, shape: Shape) -> bool:
             return any(fits(value, choice) for choice in shape)
         case list():
             return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
-        case {"*": each}:
+        case {"*": each}:  # before dict(), which it is too
             return (
                 isinstance(value, dict)
                 and all(map(_text, value))
@@ -192,6 +195,7 @@ def document_of(path: Path) -> tuple[dict[str, Any], str]:
     is_plan = plan.keys() <= PLAN.keys() and all(
         fits(plan.get(name), shape) for name, shape in PLAN.items()
     )
+    # The shape of a list does not say how long it is.
     if not is_plan or not all(len(pair) == 2 for pair in plan["state"]["imports"]):
         raise InputRefused(
             f"{path} is not a plan of this version", "make it again with `profilectl plan`"
@@ -215,7 +219,10 @@ def _text_of(path: Path) -> str:
 
 
 def _once(members: list[tuple[str, object]]) -> dict[str, object]:
-    """Make an object; a key that is there twice would be read one way and shown another."""
+    """Return an object. Raises ValueError for a key that is there twice.
+
+    Such a plan could be read one way and shown another.
+    """
     document = dict(members)
     if len(document) != len(members):
         raise ValueError
@@ -235,6 +242,7 @@ def _finite(text: str) -> float:
 
 def _is_deeper(value: object, most: int) -> bool:
     """Return whether a document is nested deeper than it may be."""
+    # Level by level: recursion would fail on what this is to refuse.
     level = [value]
     for _ in range(most):
         level = [member for outer in level for member in _members(outer)]

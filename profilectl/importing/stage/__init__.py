@@ -1,3 +1,4 @@
-"""Files become staged rows, all text, and rejects; it imports `store`, `files`, `rules` and
-`codes`.
+"""Files become staged rows, all text, and rejects.
+
+It imports `store`, `files`, `rules` and `codes`.
 """

@@ -1,8 +1,8 @@
 """The attributes of a file with columns -> staged columns, and rows for those without a column.
 
-A file may have thousands of columns. The first few hundred attributes become columns of the staged
-relation; the others are laid end to end, one row a value. The number of
-attributes of a batch is limited: the cut is where those of a row end.
+A file may have thousands of columns. The first attributes become columns of the staged relation, up
+to staged.WIDE; the others are laid end to end, one row a value. The number of attributes of a batch
+is limited: the cut is where those of a row end.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class DeletedNames:
 
     @property
     def sql(self) -> str:
-        """The SQL of the names that a row deletes."""
+        """Return the SQL of the names that a row deletes."""
         return DELETED_BY_ROW(deleted=self.relation, text=self.text)
 
 
@@ -233,6 +233,7 @@ def stage_attributes(
 ) -> StagedAttributes:
     """Stage the attributes of a file; make the relations of those without a column."""
     cut = _cut(rows, cells)
+    # A column behind the cut of every row is staged only for its empty cells, if these delete.
     spared_cells = [
         (place, cell)
         for place, cell in enumerate(cells)

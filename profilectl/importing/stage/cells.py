@@ -27,7 +27,8 @@ attributes of an event.
 LONG_SQL = 5_000
 """An expression of more characters than this is planned once, and its values are written down."""
 
-# A string as it is held: one that begins with the mark of other types gets a quote behind it.
+# A string as it is held: one that begins with the mark of other types gets the mark and a quote
+# before it.
 STRING_HELD = SqlTemplate(
     "case when starts_with({text}, chr(31)) then chr(31) || '''' || {text} else {text} end"
 )

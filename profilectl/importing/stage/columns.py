@@ -209,7 +209,7 @@ def read_columns(
 ) -> list[BatchField]:
     """Return the meaning of each column of a file, in order.
 
-    unknown: what a dotted name is that is no field: refuse, attribute or ignore. line: the line of
+    unknown: what becomes of a dotted name that is no field: refuse, attribute or ignore. line: of
     the header. filled: the places, from 0, of nameless columns that are known to have a value;
     where it is given, a nameless column of which nothing is stated is NAMELESS. Raises
     InputRefused, naming the file and all that is wrong.
@@ -236,6 +236,7 @@ def read_columns(
         faults.add(*no_name(nameless))
     doubled: set[int] = set()
     if manifest is None or manifest.has_header:
+        # A place that --map names tells columns of one name apart.
         by_place = {place for place in by_map if names[place] not in mapped}
         doubled = _find_doubled(names, fields, by_place, faults=faults)
     _find_same(names, fields, doubled, faults=faults)
@@ -253,6 +254,7 @@ def _by_map(
     fields: dict[int, BatchField] = {}
     for key, field in mapped.items():
         number = PLACE.fullmatch(key)
+        # A name is taken as it is written, else without the blanks around it.
         name = key if key in names else key.strip()
         places = [place for place, own_name in enumerate(names) if own_name == name]
         if not places and number and int(number[1]) <= len(names):
@@ -345,6 +347,7 @@ def _find_same(
     faults: ColumnFaults,
 ) -> None:
     """Find columns of several names that are one field."""
+    # Columns of one identity type are no fault: each row shows whether they agree.
     place_of: dict[BatchField, int] = {}
     for place, field in enumerate(fields):
         if field.kind not in ("attribute", "plain", "kept", "event") or place in doubled:

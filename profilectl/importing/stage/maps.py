@@ -72,6 +72,7 @@ def maps_of(
 
 def _refuse_absent(mapped: Maps, names: Sequence[_FileNames | None]) -> None:
     """Raise InputRefused for a name that no file has. None: it is not known what a file has."""
+    # A file whose columns are not known here may have any name: its reader says more.
     absent = [
         name
         for name in mapped
@@ -109,6 +110,7 @@ def check_names(
     if not flat:
         return
     flat_names = list(dict.fromkeys(name for file in flat for name, _ in file.meaning))
+    # What is mapped in files with columns was looked for there (maps_of).
     names = set(flat_names)
     for file, of_file in zip(files, maps, strict=True):
         if file.format not in JSON:

@@ -44,8 +44,9 @@ def _members_of_scalars(texts: Mapping[Path, str]) -> Iterator[MemberFault]:
 
 
 def _paths(member: BatchMember, texts: Mapping[Path, str]) -> list[Path]:
-    """Return the paths in a file that a rule is about: those of columns, and those that are missing
-    beside columns.
+    """Return the paths in a file that a rule is about.
+
+    They are those of columns, and those that are missing beside columns.
     """
     steps = member.steps
     paths: dict[Path, None] = {}
@@ -74,6 +75,7 @@ def _faults(
     if below:
         yield MemberFault(below, f"{name} {member.kind.must}")
     if member.needed:
+        # It is missing only from an object that is there: where another member of it is filled.
         filled = [f"{cell} is null"] if cell else []
         filled += [f"not {below}"] if below else []
         absent = " and ".join(["true", *filled])
@@ -83,6 +85,7 @@ def _faults(
 def _fits(member: BatchMember, cell: str, *, lists: bool) -> str:
     """Return the condition that a cell has a text of the right kind."""
     if lists and member.kind is STRING:
+        # The text is JSON: a list begins with a bracket, true and false with their letters.
         return f"left({cell}, 1) not in ('[', 't', 'f')"
     if not member.kind.cell:
         return "false"

@@ -21,7 +21,7 @@ OPTION = "--rejects-as-input"
 NS_REACH_S = 9_223_372_036
 """How many seconds from 1970 a time in nanoseconds may be: 64 bits reach from 1677 to 2262."""
 _ENDLESS = 1 << 62
-# The lines at which the rows begin that were staged.
+# The lines at which the staged rows begin.
 LINES = SqlTemplate("select line from {lines} as lines")
 
 
@@ -57,6 +57,7 @@ class Mendable:
         import pyarrow.parquet
 
         try:
+            # The coarsest unit that any file needs: "us" sorts behind "ns".
             unit = max(_int96_unit(file.path, rows[file.name]) for file in files)
             with whole_file(self.path, OPTION) as out:
                 writer = None

@@ -1,5 +1,6 @@
-"""Columns with dotted names -> one JSON object a row, as SQL: members in the order of their
-columns, empty ones left out.
+"""Columns with dotted names -> one JSON object a row, as SQL.
+
+Its members are in the order of their columns; those of empty cells are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from profilectl.rules.sql.quoting import quote_text
 
 Tree = dict[str, "Tree | str"]
 
-# The JSON of a cell: of a string, of a number or a boolean where it reads as one, of a boolean.
+# The JSON of a cell that is a string.
 STRING_JSON = SqlTemplate("to_json({text})::varchar")
 # A number or a boolean where the text reads as one, else a string.
 TYPED_JSON = SqlTemplate(

@@ -130,6 +130,7 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
                 line = following
             if number >= line and not whole and sum(map(len, text)) < RAW_SHOWN:
                 text.append(physical)
+                # A record of CSV ends with a line that leaves no quote open.
                 quotes += file.dialect.quotes_in(physical)
                 whole = file.format != "csv" or quotes % 2 == 0
     yield "".join(text).rstrip("\r\n")

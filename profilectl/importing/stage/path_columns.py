@@ -1,5 +1,6 @@
-"""The key=value folders of a file's path, as query engines write them -> columns of its rows
-(`--path-columns`).
+"""The key=value folders of a file's path -> columns of its rows (`--path-columns`).
+
+Query engines write such folders.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
-"""How a path says that there is no value."""
+"""The value of a folder that means no value."""
 NAMED = 3
 """How many folders a notice names."""
 
@@ -44,6 +45,7 @@ def path_columns(path: str) -> dict[str, str | None]:
 
 def key_values(path: str) -> dict[str, str]:
     """Return the key=value folders of a path as they are written; the last of a key counts."""
+    # The last part of the path is the name of the file.
     parts = [folder.partition("=") for folder in PurePosixPath(path).parts[:-1]]
     return {key: value for key, equals, value in parts if key and equals}
 
@@ -109,6 +111,7 @@ class PathColumns:
     def fields(self, options: ReadingOptions) -> dict[str, BatchField]:
         """Return the meaning of each column of the path."""
         mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
+        # --map goes before the manifest.
         if options.manifest:
             mapped = {
                 name: field

@@ -1,8 +1,8 @@
-"""A file of rejects as input: each row is read again in the format it had, with the header of the
-file it comes from.
+"""A file of rejects as input: each row is read again in the format that it had.
 
-The rows of one file become one part: a plain file in its format. Which line of the rejects each of
-its rows stands in is remembered. What is rejected again names that line, and has it as its text.
+The rows of one file become one part: a plain file in its format, with the header of that file. The
+line in the rejects is remembered for each row: a row that is rejected again names that line, and
+has it as its text.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class RejectedRows:
 
 
 class Relined(Rejects):
-    """Takes the rejects of a part as those of the file of rejects."""
+    """Takes the rejects of a part, and adds them as rejects of the file of rejects."""
 
     def __init__(self, rejects: Rejects, part: RejectedRows) -> None:
         super().__init__(rejects.path)
@@ -228,6 +228,7 @@ def _part(file: InputFile, reject: WrittenReject, name: str, *, local: Path) -> 
 def _format(file: InputFile, origin: str, raw: str) -> str:
     """Return the format in which the rows of a file are read again. Raises InputRefused."""
     format = format_named(origin) or file.asked
+    # Standard input has no name that says a format, so its first reject shows it.
     if format is None and origin == "-":
         format = "jsonl" if raw.lstrip().startswith("{") else "csv"
     if format is None:
@@ -235,6 +236,7 @@ def _format(file: InputFile, origin: str, raw: str) -> str:
             f"{file.name}: the name of {origin} does not say what its rows are",
             "give --format csv, parquet or jsonl",
         )
+    # Rows of Parquet and of JSON documents are written down as JSON.
     return "csv" if format == "csv" else "jsonl"
 
 
@@ -269,7 +271,7 @@ class _PartWriter:
 
     @property
     def _text(self) -> TextIO:
-        """The file of the rows, open: one part at a time has it, for there may be thousands."""
+        """Return the file of the rows, open: of the parts, which may be thousands, one has it."""
         if self._out is None:
             self._out = self.part.file.local.open(
                 "a", encoding="utf-8", errors="surrogatepass", newline=""

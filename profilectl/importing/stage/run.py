@@ -84,9 +84,9 @@ class _Unit:
     name: str
     """The names of the relations made of it begin with this."""
     rejects: Rejects
-    """Where its rows go that cannot be used."""
+    """Takes its rows that cannot be used."""
     parts: tuple[RejectedRows, ...] = ()
-    """Of rejects, where the rows stand: in the rejects, in the rejects that these are of."""
+    """Of rejects, the part that it is, then the part that this is taken from, and so on."""
     more: bool = False
     """Whether it is of the same file as the unit before."""
 
@@ -104,6 +104,7 @@ def stage_files(
     others: files of the import whose content is known, and that are not read. Raises InputRefused
     where a file cannot be read at all.
     """
+    # The event that is added to every batch goes behind all others, in SQL (ADDED_EVENTS).
     added = options.reading.added
     options = replace(options, reading=replace(options.reading, added=None))
     units = [
@@ -143,8 +144,9 @@ def head_of(file: InputFile, options: ReadingOptions) -> tuple[object, ...]:
 
 
 def said_by_path(path: str, *, folders: bool) -> tuple[object, ...]:
-    """Return what a path says of the rows of its file: the event type of a CSV file, and the
-    key=value folders. folders: these are read.
+    """Return what a path says of the rows of its file.
+
+    That is the event type of a CSV file and, if `folders`, the key=value folders.
     """
     return (
         file_event_type(path) if format_named(path) == "csv" else None,

@@ -156,15 +156,15 @@ class StagedFile:
     raw: str | None = None
     """Of Parquet, the SELECT (row, raw) of the original rows."""
     more: bool = False
-    """Whether the file before is of the same file: rejects of several files are staged by the files
-    they come from.
+    """Whether it is a further part of the file before it: a file of rejects is staged in parts, one
+    for each file that its rows come from.
     """
     dialect: Dialect = field(default_factory=Dialect)
     """How the cells of a CSV file are written."""
 
     @property
     def places(self) -> str:
-        """The relation (seq, line) of where each row begins."""
+        """Return the relation (seq, line) of where each row begins."""
         return self.lines or LINE_A_ROW(span=self.span, first_line=self.first_line)
 
 
@@ -215,8 +215,9 @@ class WrittenReject(TypedDict):
 
 
 class Rejects:
-    """The rows that cannot be used: written down as they come, counted by code, in order of file
-    and line once closed.
+    """The rows that cannot be used, written down as they come.
+
+    They are counted by code, and in order of file and line once this is closed.
     """
 
     def __init__(self, path: Path, files: Sequence[str] = ()) -> None:
@@ -224,6 +225,7 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
+        # Of a file that is named twice the first place counts.
         self._places = {name: place for place, name in reversed(list(enumerate(files)))}
         # What a million rejects are sorted by takes 16 MB: file and line in one number, and where
         # the reject begins.
@@ -266,6 +268,7 @@ class Rejects:
         with self._on_disk():
             end = written.tell()
             written.close()
+            # Rejects come in order, but for rows that were rejected after they were staged.
             if any(key > following for key, following in pairwise(self._keys)):
                 self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
         self._keys, self._begins = array("q"), array("q")

@@ -50,7 +50,7 @@ select {columns}
 from {rows}
 """)
 
-# A batch of which something is wrong, as the expression says.
+# The rows whose batch has a fault, which the expression says.
 BATCH_INVALID = SqlTemplate("""
 select seq, 'BATCH_INVALID' as code, detail
 from (
@@ -107,7 +107,7 @@ READ_BACK = SqlTemplate("(select value from {table} where row = {cells}.{seq})")
 DEVICE_IDENTITY = SqlTemplate("case when {filled} then to_json(coalesce({texts}))::varchar end")
 # A cell that is filled and no whole number.
 NO_NUMBER = SqlTemplate("{text} <> '' and {number} is null")
-# The same, and 0 is no MPID.
+# The same, or 0, which is no MPID (domain.md 2.3).
 NO_NUMBER_OR_ZERO = SqlTemplate("{text} <> '' and ({number} is null or {number} = 0)")
 
 

@@ -23,6 +23,6 @@ class StageTask:
     keys: AttributeColumns
     """Which column an attribute has."""
     rejects: Rejects
-    """Where rows go that cannot be used."""
+    """Takes the rows that cannot be used."""
     progress: Callable[[int], None]
     """Called with the number of rows read so far."""

@@ -1,10 +1,10 @@
 """CSV -> a relation of cells, every cell the same text as in the file; no type is ever guessed.
 
-Two ways that agree. DuckDB reads the file all at once, and then every byte is accounted for:
-header, cells, delimiters, quotes and line ends must add up to the size of the file. If they do not,
-or DuckDB meets something it will not read (ragged rows, stray quotes, NUL, bytes that are not
-UTF-8), Python's csv module reads the file record by record, and rejects just the records that are
-broken (record_reader.py).
+There are two ways, and they agree. DuckDB reads the file all at once, and then every byte is
+accounted for: header, cells, delimiters, quotes and line ends must add up to the size of the file.
+Where they do not, or DuckDB will not read the file (ragged rows, stray quotes, NUL, bytes that are
+not UTF-8), Python's csv module reads it record by record. Then just the records that are broken are
+rejected (record_reader.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TOTALS = (
     "record count",
     "row count",
 )
-"""How the first cell of a row begins that is a total of a report."""
+"""The first cell of a row that is a total of a report, in lower case and without a colon."""
 FIGURE = r"[^\p{L}]*"
 """A text of the other cells of such a row: no letters."""
 
@@ -169,12 +169,12 @@ class ByteCounts:
 
     @property
     def has_crlf(self) -> bool:
-        """Whether lines end in two characters."""
+        """Return whether lines end in two characters."""
         return self.returns > 0
 
     @property
     def line_end(self) -> int:
-        """How many characters a line ends in."""
+        """Return how many characters a line ends in."""
         return 2 if self.has_crlf else 1
 
 
@@ -330,8 +330,9 @@ def _sums(
 def header_repeated(
     connection: duckdb.DuckDBPyConnection, header: Header, table: str
 ) -> str | None:
-    """Return the SELECT (seq, code, detail) of the rows that are the header again, in all named
-    cells; None where there are none.
+    """Return the SELECT (seq, code, detail) of the rows that are the header again, or None.
+
+    Such a row has the name of each named column in its cell.
     """
     if not header.has_header:
         return None
@@ -350,10 +351,9 @@ def header_repeated(
 
 
 def report_totals(connection: duckdb.DuckDBPyConnection, table: str, width: int) -> str | None:
-    """Return the SELECT (seq, code, detail) of the rows that are totals of a report, which are
-    nobody's; None where there are none.
+    """Return the SELECT (seq, code, detail) of the rows that are totals of a report, or None.
 
-    Such a row begins with a word for a total, and has nothing but numbers besides.
+    Such a row is nobody's: it begins with a word for a total, and has nothing but numbers besides.
     """
     is_total = f"lower(trim(c0, ' :')) in ({', '.join(map(quote_text, TOTALS))})"
     if not fetched(connection, ANY_ROW(table=table, condition=is_total)):

@@ -93,8 +93,9 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
 
 
 def file_event_type(name: str) -> str | None:
-    """Return the event type that a file's name says its rows have (domain.md 8.1), as
-    legacy-custom_event.csv does.
+    """Return the event type that a file's name says its rows have (domain.md 8.1), or None.
+
+    The rows of legacy-custom_event.csv are custom events.
     """
     stem = name.rpartition("/")[2].partition(".")[0]
     return next((kind for ending, kind in FILE_ENDINGS.items() if stem.endswith(ending)), None)

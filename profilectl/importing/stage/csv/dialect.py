@@ -45,6 +45,7 @@ class Dialect:
         if not self.quote:
             return 0
         if self.escape:
+            # An escaped escape goes first: the quote behind it is a quote.
             text = text.replace(self.escape * 2, "").replace(self.escape + self.quote, "")
         return text.count(self.quote)
 
@@ -68,6 +69,7 @@ def dialect_of(
             "--escape goes with a quote: it stands before one",
             "leave out --escape, or --quote none",
         )
+    # A quote that escapes itself is a doubled quote, as where no escape is named.
     before = "" if before == enclosing else before
     characters = [character for character in (separating, enclosing, before) if character]
     if len(set(characters)) < len(characters):
@@ -125,6 +127,7 @@ class _EscapedRecords:
                 match = self._plain.match(text, place)
                 cell = match.group() if match else ""
                 place += len(cell)
+                # A blank line has no cells, as csv.reader has it.
                 if not cells and not cell and not text.strip("\r\n"):
                     return []
             cells.append(cell)

@@ -30,6 +30,7 @@ FIRST_RECORDS = 100
 PADDED_SHOWN = 5
 """How many names with blanks around them a notice names."""
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# Spreadsheet programs take such a first line for the name of the delimiter.
 _SEPARATOR = re.compile(rb'"?sep=(\\t|[^"\r\n])"?[\r\n]*', re.IGNORECASE)
 
 
@@ -188,8 +189,9 @@ class _HeadLines:
             self._take()
 
     def above(self, dialect: Dialect) -> Dialect:
-        """Pass over blank lines and the line that names the delimiter; return the dialect with it,
-        where it had none.
+        """Pass over blank lines and the line that names the delimiter; return the dialect.
+
+        If the dialect had no delimiter, it gets the one that is named.
         """
         while self._look() and not self._look().strip():
             self._take()
@@ -211,6 +213,7 @@ class _HeadLines:
         lines: list[bytes] = []
         while self._look():
             lines.append(self._take())
+            # Any bytes are latin-1, and a quote is ASCII: what is not UTF-8 is found later.
             quotes += dialect.quotes_in(lines[-1].decode("latin-1"))
             if quotes % 2 == 0:
                 return b"".join(lines)
@@ -264,6 +267,7 @@ class Following:
                     return records[:-1]
         except csv.Error:
             return records
+        # The sample may end in the middle of its last record.
         return records[:-1] if self._cut and len(records) > 1 else records
 
 

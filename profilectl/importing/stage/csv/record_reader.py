@@ -187,7 +187,7 @@ class RecordReader:
     shape: RowShape
     """How many cells a row has."""
     reject: Callable[[Reject], None]
-    """Where records go that cannot be used."""
+    """Takes the records that cannot be used."""
 
     def records(self) -> Iterator[CsvRecord]:
         """Yield the records that can be used.

@@ -72,7 +72,7 @@ NOT_BOOLEAN = SqlTemplate(
 )
 # A cell that is filled and no whole number.
 NO_NUMBER = SqlTemplate("{text} <> '' and {number} is null")
-# Conditions of which a null one is not met.
+# Conditions; if one is null, it is not met.
 IN_FORCE = SqlTemplate("coalesce({conditions}, false)")
 # The first fault of a row that has an event.
 FAULT = SqlTemplate("case when not {filled} then null {faults} end")
@@ -199,8 +199,9 @@ class EventCells:
         return NAME(type=self._type(), named=named, action=action)
 
     def _json(self) -> str:
-        """Return the SQL of the event's JSON: members in the order of their columns, those of
-        empty cells left out.
+        """Return the SQL of the event's JSON.
+
+        Its members are in the order of their columns; those of empty cells are left out.
         """
         values = {
             steps_of(path): value_sql(

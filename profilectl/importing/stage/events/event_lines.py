@@ -1,8 +1,7 @@
 """The events of lines of JSON -> staged events, all at once.
 
-What profilectl.rules.event.event says of one event, as SQL over all of them. It understands less:
-an event that it is not sure of sends its whole line to be read in Python, which is what says what
-is right.
+This is profilectl.rules.event.event as SQL over all events. It understands less: an event that it
+is not sure of sends its whole line to be read in Python, which says what is right.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _OBJECTS = (
     *_PRODUCTS,
     *(f"{product}.custom_attributes" for product in _PRODUCTS),
 )
-# The parts of an event that are looked at: p_type and so on below.
+# The parts of an event that are looked at; PART has the SQL of each.
 _PARTS = {
     "type": "$.event_type",
     "data": "$.data",

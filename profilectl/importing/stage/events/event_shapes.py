@@ -1,5 +1,4 @@
-"""The shapes of events: regular expressions of which each says, of a text that it matches, that it
-is an event that is right.
+"""The shapes of events: regular expressions that match only texts of events that are right.
 
 The events of a feed are made by a program, so most of them are spelled alike: the same members in
 the same order, no blanks, no escapes. A shape is learned from an event that
@@ -84,8 +83,9 @@ def frequent(shapes: Iterable[Shape]) -> list[Shape]:
 
 
 def shape_of(event: Value) -> Shape | None:
-    """Return the shape of an event; None where an event spelled like it might be read in another
-    way.
+    """Return the shape of an event.
+
+    None: an event spelled like it might be read in another way.
     """
     try:
         return _shape(event)
@@ -94,7 +94,7 @@ def shape_of(event: Value) -> Shape | None:
 
 
 def _shape(event: Value) -> Shape:
-    """Return the shape of an event. Raises _NoShape, Unusable."""
+    """Return the shape of an event. Raises _NoShape, UnusableRow."""
     read = read_event(event, 1)
     members = cast(dict[str, Value], event)
     data = members.get("data")
@@ -160,8 +160,10 @@ def _at(data: Value, steps: Path) -> Value:
 def _pattern(
     value: Value, path: Path, patterns: Mapping[Path, MemberPattern], *, groups: list[str]
 ) -> str:
-    """Return the pattern of the values that are spelled like one, and add what it captures to
-    `groups`. Raises _NoShape where a key is no plain text.
+    """Return the pattern of the values that are spelled like one.
+
+    The names of what it captures are added to `groups`. Raises _NoShape where a key is no plain
+    text.
     """
     if path in patterns:
         pattern, group = patterns[path]

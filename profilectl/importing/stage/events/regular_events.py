@@ -1,12 +1,11 @@
 """Events of known shapes, cut out of the lines of a file without reading the lines as JSON.
 
-A line is parted where its events begin. What stands before the first and after the last, put
-together around a mark, is a line like any other, only short; if that turns out to be understood,
-and the mark to be the batch's list of events, then the line says what the short one says, and its
-events are the texts that were cut out: each matches a shape, so each is JSON, is right, and is
-stored as it stands. The mark stands in the short line once, and has no escapes, so it is the list
-of events only where it was put for it. A line of whose events any has another shape is left as it
-is.
+A line is parted where its events begin. The text before the first and after the last, put together
+around a mark, is a line like any other, only short. If this is understood, and the mark is the
+batch's list of events, then the line says what the short one says, and its events are the texts
+that were cut out. Each of these matches a shape, so it is JSON, is right, and is stored as it
+stands. The mark stands in the short line once, and has no escapes, so it is the list of events only
+where it was put for it. A line is left as it is if any of its events has another shape.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ select seq, before || {mark} || after as line, true as cut
 from {table}
 where place = 0 and not contains(before || ' ' || after, {mark_text}){condition}
 """)
-# ... but of the lines of which an event has no known shape.
+# But no short line of a line that has an event of no known shape.
 NOT_STRANGE = SqlTemplate(" and seq not in (select seq from {table} where not ok)")
 # Whether there is such an event.
 HAS_STRANGE = SqlTemplate("select exists (from {table} where not ok)")
@@ -153,10 +152,9 @@ def cut_events(scratch: Scratch, lines: str, *, short: str, table: str) -> bool:
 
 
 def events_cut(scratch: Scratch, lines: str, table: str) -> tuple[str, bool]:
-    """Return the SELECT of the events that were cut out of the lines that were understood, and
-    whether it is of all that were cut out: then they come in their order.
+    """Return the SELECT of the events of understood short lines, and whether all were understood.
 
-    lines: a relation (seq, ok, events).
+    If all were, the events come in their order. lines: a relation (seq, ok, events).
     """
     select = EVENTS_CUT(columns=_EVENT_COLUMNS, table=table)
     understood = UNDERSTOOD_LINES(lines=lines, mark=quote_text(MARK))
@@ -210,7 +208,7 @@ def _matched(events: str, shapes: Sequence[Shape]) -> str:
     events: a SELECT of (seq, before, after, place, event); before and after stay with the first
     event of a line.
     """
-    # So that nothing in an event is longer than a value may be.
+    # In an event that is no longer than a value may be, no value is too long.
     unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"
     for number, shape in enumerate(shapes):
         events = MATCHED_BY(

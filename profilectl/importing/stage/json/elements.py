@@ -1,10 +1,9 @@
-"""A JSON document -> the texts of its elements, cut at their borders in one pass, each with its
-line and column.
+"""A JSON document -> the texts of its elements, each with its line and column.
 
-Cutting looks at brackets, strings and commas only: what stands between the borders of an element is
-read later, by itself, as a line of JSON is, so that a fault in it is a fault of that element. Where
-brackets do not match, a string goes on past its line, or a comma is missing, nobody can say where
-an element ends: the document is refused whole.
+They are cut at their borders in one pass, which looks at brackets, strings and commas only. The
+text of an element is read later, by itself, as a line of JSON is, so that a fault in it is a fault
+of that element alone. Where brackets do not match, a string goes on past its line, or a comma is
+missing, nobody can say where an element ends: the document is refused whole.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ PLACE = [("seq", "BIGINT"), ("line", "BIGINT"), ("col", "BIGINT")]
 """The relation of where the elements of a document begin."""
 BLOCK = 20_000
 """How many elements a block has at most."""
+# The quantifiers (++, *+) never give back what they took, so that no letter is looked at twice.
 _STRING = r'"(?:[^"\\\n]++|\\.)*+"'
 _BLANK = r"[ \t\r\n]*+"
 _skip = re.compile(_BLANK)
@@ -65,9 +65,7 @@ class Places:
         self.lines, self.columns = array("q"), array("q")
 
     def detail(self, seq: int, detail: str, text: str, position: int | None = None) -> str:
-        """Return the detail of a reject, with the line and the column of a position in an
-        element's text.
-        """
+        """Return the detail of a reject with the place of a position in an element's text."""
         if position is None and len(self.lines) == 1:
             return detail
         line, column = place_in(text, position or 0, self.lines[seq], column=self.columns[seq])
@@ -122,6 +120,7 @@ def _of_array(text: str) -> Iterator[Block]:
                 yield block
                 block = Block([], [], [])
             ended = comma == "]"
+            # Counted on from the element before: from the beginning it would take its square.
             if more := text.count("\n", start, after):
                 line, column = line + more, after - text.rfind("\n", start, after)
             else:
@@ -146,7 +145,7 @@ def _cut(text: str, start: int) -> Piece:
 
 
 def _blank(text: str, place: int) -> int:
-    """Return where the blanks end that begin at a place."""
+    """Return the place behind the blanks that begin at a place."""
     match = _skip.match(text, place)
     return match.end() if match else place
 

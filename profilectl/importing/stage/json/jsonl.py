@@ -1,9 +1,9 @@
 """JSON lines and JSON documents -> staged rows, every number digit for digit.
 
-Two ways that agree. DuckDB takes a file's lines apart all at once and then accounts for every byte
-of each line (line_parts.py). A line that does not balance (a number with a fraction, an escape, an
-unusual field, a fault) is read in Python by profilectl.rules.batch, which is what says what a line
-means.
+There are two ways, and they agree. DuckDB takes a file's lines apart all at once and then accounts
+for every byte of each line (line_parts.py). A line that does not balance (a number with a fraction,
+an escape, an unusual field, a fault) is read in Python by profilectl.rules.batch, which says what a
+line means.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _reserved(fast: str, members: Sequence[LineMember]) -> list[str]:
 def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFile:
     """Stage the texts of the relation NAME_lines (line; its rowid is the seq).
 
-    What can be taken apart is so all at once, and the other lines are read one by one.
+    The lines that can be taken apart are so all at once; the others are read one by one.
     """
     scratch, name, rows = task.scratch, task.name, reader.rows
     lines, fast = f"{name}_lines", f"{name}_fast"
@@ -279,13 +279,14 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
     try:
         scratch.make(table, LINES_OF_FILE(path=quote_text(str(file.local))))
     except duckdb.PermissionException:
-        raise  # as in csv.csv
+        raise  # no file can cause this: see csv.csv
     except duckdb.Error:
         return None
     count, length = scratch.row(SIZE_OF_LINES(lines=table))
     with file.local.open("rb") as content:
         content.seek(0, 2)
         size = content.tell()
+        # The last line may lack its line end, which SIZE_OF_LINES counts all the same.
         content.seek(max(size - 1, 0))
         size += content.read(1) != b"\n"
     if size != length:

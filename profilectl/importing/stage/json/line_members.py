@@ -84,7 +84,7 @@ class LineMember:
 
     @property
     def json_path(self) -> str:
-        """Where it is in a line."""
+        """Return the path to it in a line."""
         return f'$.{self.group}."{self.key}"' if self.group else f'$."{self.key}"'
 
 
@@ -101,7 +101,7 @@ class _Keys:
 
     @property
     def all_flat(self) -> bool:
-        """Whether no line is a batch."""
+        """Return whether no line is a batch."""
         return not self.identities and not self.attributes and "events" not in self.top
 
 
@@ -159,8 +159,9 @@ def _batch_members(in_sample: _Keys, keys: AttributeColumns, reading: Reading) -
 def _flat_members(
     scratch: Scratch, lines: str, keys: AttributeColumns, *, reading: Reading
 ) -> list[LineMember]:
-    """Choose what to look for in a file of flat rows: the names under which no row of the sample
-    has an object.
+    """Choose what to look for in a file of flat rows.
+
+    That is the names under which no row of the sample has an object.
     """
     most = 2 * reading.limits["attributes"]
     names = [

@@ -62,14 +62,14 @@ EVENTS_NUMBERS = SqlTemplate(
     "({part} is null or regexp_extract_all(line, '{number}', 1)"
     " = regexp_extract_all(json(line)::varchar, '{number}', 1))"
 )
-# The mark means events that were cut out, and nothing else does.
+# The mark takes the place of the events of a line exactly where they were cut out.
 EVENTS_CUT = SqlTemplate("cut = ({part} is not distinct from {mark})")
-# DuckDB takes these for numbers; JSON has no such.
+# DuckDB takes nan and inf for numbers, which JSON does not have.
 EVENTS_JSON = SqlTemplate(
     "({part} is null or not regexp_matches({part}, '[:,\\[]\\s*-?(?i:nan|inf)'))"
 )
 
-# When a part needs nothing but its text to be understood.
+# Conditions under which a part needs nothing but its text to be understood.
 IS_ENVIRONMENT = SqlTemplate("""{part} in ('"production"', '"development"')""")
 # A whole number that fits in 64 bits for sure.
 IS_NUMBER = SqlTemplate("(regexp_full_match({part}, '-?[0-9]{1,18}') and {part} <> '0')")

@@ -1,4 +1,6 @@
-"""An export of profiles as JSON lines -> staged rows: a line is as many rows as it takes batches
+"""An export of profiles as JSON lines -> staged rows.
+
+A line becomes several rows, one for each batch that it takes to make its profile again
 (profilectl.rules.leaving.exported_line).
 """
 
@@ -152,8 +154,9 @@ class _ProfileReader(LineReader):
 
 
 def _drop_idle(scratch: Scratch, staged: StagedFile, rows: str, *, reader: _ProfileReader) -> None:
-    """Remove the rows that say an MPID alone where none of the line's identities is another
-    line's too.
+    """Remove the rows that say an MPID alone and are not needed.
+
+    They are needed where another line has an identity of their line too.
     """
     environment = "null"
     if "environment" in staged.plain:

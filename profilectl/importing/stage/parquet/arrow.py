@@ -1,5 +1,4 @@
-"""Columns of Parquet that DuckDB cannot read, or not exactly -> a Parquet file of our own, in which
-they can be read.
+"""Columns of Parquet that DuckDB cannot read exactly -> a Parquet file of our own, where it can.
 
 A value that DuckDB has no exact type for becomes its text here: INT96 timestamps, decimals of more
 than 38 digits.
@@ -72,6 +71,7 @@ def _leaves(field: pa.Field, path: tuple[int, ...], prefix: str) -> Iterator[Lea
 
 
 def _is_variant(kind: pa.StructType) -> bool:
+    # Parquet writes a variant as a struct with these members.
     names = [field.name for field in kind]
     return names[:1] == ["metadata"] and set(names[1:]) <= {"value", "typed_value"}
 
@@ -82,8 +82,7 @@ def written_anew(
     leaves: Mapping[int, Leaf],
     because: duckdb.Error | None = None,
 ) -> tuple[ParquetSource, dict[int, Leaf]]:
-    """Write some columns of a file to one of our own; return that, and the columns as they are in
-    it.
+    """Write some columns of a file to one of our own; return that, and its columns.
 
     because: why DuckDB cannot read the file itself. Raises InputRefused where pyarrow cannot read
     it either.
@@ -225,6 +224,7 @@ def _write(
     import pyarrow
     import pyarrow.parquet as parquet
 
+    # Nanoseconds of INT96 may overflow; the seconds tell what they were (_int96).
     with (
         parquet.ParquetFile(path, coerce_int96_timestamp_unit="ns") as fine,
         parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as coarse,
@@ -303,8 +303,9 @@ def _width(kind: pa.DataType) -> int:
 def _converted(
     batch: pa.RecordBatch, coarse: pa.RecordBatch, places: Sequence[_LeafPlace]
 ) -> list[_Converted]:
-    """Return the columns of a batch as DuckDB can read them. coarse: the same, with times in
-    seconds.
+    """Return the columns of a batch as DuckDB can read them.
+
+    coarse: the same batch, with times in seconds.
     """
     return [_column(_at(batch, place.steps), _at(coarse, place.steps), place) for place in places]
 

@@ -60,6 +60,7 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
     size = file.local.stat().st_size
     memory = memory_limit(scratch)
     with file.local.open("rb") as stream:
+        # A file ends with the length of its footer, in four bytes, and PAR1.
         stream.seek(max(size - 8, 0))
         length = int.from_bytes(stream.read(4), "little")
     if length <= size and length * FOOTER_TIMES > memory:
@@ -114,6 +115,7 @@ def _by_arrow(metadata: FileMetaData) -> Footer:
     columns = metadata.num_columns
     if columns > MOST_COLUMNS:
         return Footer(metadata.num_rows, columns, 0)
+    # A column within a list has any number of values a row; all others have one.
     listed = [
         place for place in range(columns) if metadata.schema.column(place).max_repetition_level
     ]
@@ -128,10 +130,10 @@ def _by_arrow(metadata: FileMetaData) -> Footer:
 
 @contextlib.contextmanager
 def within_room(scratch: Scratch, file: InputFile) -> Iterator[None]:
-    """Let a file that is read take no more of the disk than it may unpack to, and leave the reserve
-    free; a footer may be wrong.
+    """Let a file that is read take no more of the disk than it may unpack to.
 
-    Raises InputRefused where that, and the memory, is not enough.
+    The reserve stays free too, even if the footer is wrong. Raises InputRefused where disk and
+    memory are not enough.
     """
     size = file.local.stat().st_size
     most = most_of(size, size_of(file.max_unpacked))

@@ -261,8 +261,9 @@ def _nul_faults(
 
 
 def _readable(members: Sequence[ParquetColumn]) -> list[ParquetColumn]:
-    """Return the columns that a rejected row is written down with: all but those of types that may
-    not be readable.
+    """Return the columns that a rejected row is written down with.
+
+    They are all but those of types that may not be readable.
     """
     return [
         member

@@ -56,7 +56,7 @@ class Leaf:
 
     @property
     def in_struct(self) -> bool:
-        """Whether it is a member of a struct."""
+        """Return whether it is a member of a struct."""
         return len(self.path) > 1
 
 
@@ -76,7 +76,7 @@ class ParquetSource:
 class _SchemaElement:
     """A column by the name that the file has for it.
 
-    The reader gives one that differs from another in its case only a number.
+    DuckDB puts a number behind a name that differs from another one only in case.
     """
 
     name: str
@@ -92,12 +92,13 @@ class _SchemaElement:
 
     @property
     def size(self) -> int:
-        """How many scalars it is, or has in it."""
+        """Return how many scalars it is, or has in it."""
         return sum(member.size for member in self.members) or 1
 
     @property
     def zoned_ns(self) -> bool:
-        """Whether it is a time of day in UTC with nanoseconds; DuckDB drops three digits of it."""
+        """Return whether it is a time of day in UTC with nanoseconds."""
+        # DuckDB drops three digits of such a time.
         return (
             self.logical.startswith("TimeType(isAdjustedToUTC=1")
             and "NANOS=NanoSeconds" in self.logical
@@ -105,7 +106,7 @@ class _SchemaElement:
 
     @property
     def inexact(self) -> bool:
-        """Whether DuckDB does not read it, or something in it, exactly."""
+        """Return whether DuckDB does not read it, or something in it, exactly."""
         return (
             self.type == "INT96"
             or self.precision > MOST_DIGITS

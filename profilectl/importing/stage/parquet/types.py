@@ -68,6 +68,7 @@ _ZONED = (
     " else {v}::varchar end"
 )
 _ZONED_NS = "replace(make_timestamp_ns(epoch_ns({v}))::varchar, ' ', 'T') || 'Z'"
+# Milliseconds are rounded down: // cuts towards 1970, which before 1970 is up.
 _US_MS = "case when isfinite({v}) then epoch_us({v}) // 1000 - (epoch_us({v}) % 1000 < 0)::int end"
 _NS_MS = "epoch_ns({v}) // 1000000 - (epoch_ns({v}) % 1000000 < 0)::int"
 _INT96_MS = (

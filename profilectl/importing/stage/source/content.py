@@ -24,7 +24,7 @@ WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
 
 
 class Empty(InputRefused):
-    """A file in which nothing is."""
+    """A file that holds nothing."""
 
 
 def head_of(local: Path) -> bytes:
@@ -43,6 +43,7 @@ def filled_head(name: str, local: Path) -> bytes:
 
 def is_blank(head: bytes) -> bool:
     """Return whether a file has no more than blanks, line ends and a byte order mark."""
+    # Only a file that is no longer than its head is known whole.
     return len(head) < HEAD and not head.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")
 
 
@@ -56,6 +57,7 @@ def digest_of(local: Path) -> tuple[str, int]:
 def is_rejects(local: Path) -> bool:
     """Return whether a file is one of rejects, by its first line."""
     with local.open("rb") as stream:
+        # The first byte tells most other files apart, whose first line may be long.
         begins = stream.read(1) == b"{"
         return begins and reject_of(b"{" + stream.readline(LONGEST_REJECT)) is not None
 
@@ -67,6 +69,7 @@ def refuse_workbook(name: str, local: Path, head: bytes, *, suffix: str) -> None
     """
     is_workbook = suffix in WORKBOOKS or head.startswith(OLD_WORKBOOK)
     if not is_workbook and head.startswith(ZIP):
+        # A damaged archive is refused as such when it is unpacked.
         damage = (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError)
         with contextlib.suppress(*damage), zipfile.ZipFile(local) as archive:
             is_workbook = "xl/workbook.xml" in archive.namelist()

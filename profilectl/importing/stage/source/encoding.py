@@ -20,11 +20,11 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 WEST = "windows-1252"
 SELDOM = "\u0192\u2020\u2021\u02c6\u2030\u02dc"
-"""Characters of it that stand in no word: many of them are the first bytes of another encoding's
+"""Characters of WEST that stand in no word: many of them are the first bytes of another encoding's
 letters.
 """
 LONGEST_RUN = 2
-"""How many letters that are not ASCII stand side by side in a western language, seldom more."""
+"""A western language has seldom more letters side by side that are not ASCII."""
 REJECT = "--encoding-errors reject imports the rest and rejects its rows"
 
 
@@ -42,6 +42,7 @@ class BadByte(NamedTuple):
 def codec_of(encoding: str) -> str | None:
     """Return the codec of an encoding, None for UTF-8. Raises LookupError for one that is none."""
     codec = codecs.lookup(encoding)
+    # Raises LookupError for a codec of bytes, such as hex, which is no encoding of text.
     "a".encode(encoding)
     return None if codec.name in ("utf-8", "utf-8-sig") else codec.name
 
@@ -49,7 +50,7 @@ def codec_of(encoding: str) -> str | None:
 def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool = False) -> None:
     """Raise InputRefused for a file that is not UTF-8, with the first bad byte and what to try.
 
-    importing: its rows could be rejected instead, unless it is read as a whole.
+    importing: its rows could be rejected instead; whole: they could not, as it is one document.
     """
     place = _first_bad(local)
     if place is None:
@@ -65,8 +66,8 @@ def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool =
 def transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Blocks:
     """Yield a text in UTF-8.
 
-    What is not valid in its encoding is refused, or, where its rows can be rejected, is not UTF-8
-    either. Raises InputRefused.
+    refusing: what is not valid in its encoding is refused; else it does not become valid UTF-8
+    either, so that its rows can be rejected. Raises InputRefused.
     """
     decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
     line, decoded_bytes = 1, 0

@@ -1,5 +1,4 @@
-"""Files that the user named -> plain local files: found, decompressed, in UTF-8, with a hash of
-their content.
+"""Files that the user named -> plain local files in UTF-8, each with a hash of its content.
 
 Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; a file that came
 compressed, in another encoding or on standard input is spooled into the scratch folder first.
@@ -74,7 +73,7 @@ MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
 REJECTS = "rejects"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""How writing fails where there is no room."""
+"""The errors of writing where there is no room."""
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SHOWN = 3
@@ -110,7 +109,7 @@ class InputFile:
 
     @property
     def place(self) -> str:
-        """The path whose folders and name say something of the rows."""
+        """Return the path whose folders and name say something of the rows."""
         return self.origin or self.name
 
 
@@ -139,7 +138,7 @@ class Opened:
 
     @property
     def notices(self) -> list[str]:
-        """Sentences of the files that were left out."""
+        """Return sentences of the files that were left out."""
         return [f"skipped, {reason}: {_shown(names)}" for reason, names in self.left_out.items()]
 
 
@@ -196,10 +195,10 @@ def open_files(
     encoding_errors: str = "reject",
     max_unpacked: str | None = None,
 ) -> Opened:
-    """Make each file that is named one that can be read as it is.
+    """Open the files that are named, so that each can be read as it is.
 
-    What is empty or no data is left out of what a pattern matched, and of what is in an archive.
-    encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject
+    Empty files, and those that are no data, are left out of archives and of what a pattern matched.
+    encoding_errors: what becomes of text not valid in its encoding: refuse (the file), or reject
     (left to the reader). max_unpacked: the size that each may unpack to (unpacking.size_of); None:
     what unpacking.most_of says. Raises InputRefused, also where nothing is left; UsageError.
     """
@@ -304,7 +303,7 @@ class _Content:
 
     @property
     def name_without_suffix(self) -> str:
-        """The name without its ending."""
+        """Return the name without its ending."""
         return self.inner[: len(self.inner) - len(self.suffix)]
 
 
@@ -362,6 +361,7 @@ class _Opening:
                 f" '{folder}/**/*.csv'",
             )
         if stat.S_ISREG(mode):
+            # Opened once, to find out now whether it can be read: a link would not tell.
             with path.open("rb"):
                 pass
             return self._linked(path)
@@ -377,6 +377,7 @@ class _Opening:
             )
         content = self._decrypted(name, _Content(local, name, suffix, head=head_of(local)), size)
         if content.head.startswith(ZIP):
+            # Before zipfile, which reads the whole list of members at once.
             check_directory(name, content.local)
         refuse_workbook(name, content.local, content.head, suffix=content.suffix)
         packing = _packing(name, content)
@@ -452,7 +453,7 @@ class _Opening:
         return "jsonl" if begin[:1] == b"{" else "csv"
 
     def _room(self, size: int) -> Room:
-        """Return the room that what unpacks of the path has. size: of the path, as it is given."""
+        """Return the room for what the path unpacks to. size: of the path, as it is given."""
         return Room(self.path, size, size_of(self.max_unpacked))
 
     def _zip(self, name: str, local: Path, room: Room) -> None:
@@ -509,8 +510,9 @@ class _Opening:
     # Files of our own
 
     def _linked(self, path: Path) -> Path:
-        """Return a name of our own for a user's file: a link to it, or a copy where there are no
-        links.
+        """Return a name of our own for a user's file.
+
+        It is a link to the file, or a copy where there are no links.
         """
         target = self._next_spool()
         try:

@@ -1,9 +1,7 @@
 """Files encrypted for the user, decrypted by the user's own gpg, with its keys and its agent.
 
-GNUPGHOME is respected.
-
-Nobody is asked for a passphrase: a prompt would hang where no terminal is. A key that gpg-agent has
-open is used.
+GNUPGHOME is respected. Nobody is asked for a passphrase: a prompt would hang where no terminal is.
+A key that gpg-agent has open is used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Packed files -> their blocks, as far as there is room: gzip, zstandard, members of a zip archive.
 
 A small file may unpack to more than a disk holds. So there is a limit: 100 times the size of the
-file as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
+file as it is given, at least 100 MB, or what --max-unpacked says. Free space is looked at, too, as
 blocks are written, so that a reserve stays. No more than a block is ever in memory.
 """
 
@@ -103,7 +103,7 @@ def refusal(
 
 
 class Room:
-    """The room that what unpacks of one file has.
+    """The room for what one file unpacks to.
 
     packed: the bytes of the file as it is given. limit: the one that was stated.
     """
@@ -188,12 +188,14 @@ def check_directory(name: str, local: Path) -> None:
     """Raise InputRefused for a zip archive whose list of members is too long to be read."""
     size = local.stat().st_size
     with local.open("rb") as stream:
+        # The end of an archive: a zip64 locator (20 bytes), the end record (22), and a comment.
         stream.seek(max(size - 65_536 - 22 - 20, 0))
         tail = stream.read()
         place = tail.rfind(b"PK\x05\x06")
         if place < 0:
             return  # none at all: zipfile says so
         length = int.from_bytes(tail[place + 12 : place + 16], "little")
+        # In zip64 the length has a place of its own, to which the locator points.
         if length == 0xFFFFFFFF and tail[max(place - 20, 0) : place].startswith(b"PK\x06\x07"):
             stream.seek(min(int.from_bytes(tail[place - 12 : place - 4], "little"), size))
             length = int.from_bytes(stream.read(56)[40:48], "little")
@@ -217,6 +219,7 @@ def check_apart(name: str, members: list[zipfile.ZipInfo], list_begins: int) -> 
                 " another",
                 "make or fetch it again",
             )
+        # The header of a member has 30 bytes at least.
         end, before = member.header_offset + 30 + member.compress_size, member.filename
     if end > list_begins:
         raise InputRefused(
