@@ -1,4 +1,4 @@
-"""What a stage of a refresh has to look at: which definitions, and each for whom."""
+"""The plan of a stage of a refresh: which definitions it looks at, and each for whom."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RefreshRequest:
     lost: bool = False
     """Whether the stale profiles lost data of an erased person.
 
-    Standard audiences may not rest on such data either.
+    Then standard audiences are looked at as well: they may not rest on such data either.
     """
 
 
@@ -84,7 +84,7 @@ class RefreshPlan:
 
     @property
     def all_for_everybody(self) -> bool:
-        """Whether everything is, so that it does not matter who was touched."""
+        """Whether everything is computed for everybody: then it does not matter who was touched."""
         return (
             self.for_everybody
             and all(each in self.new_calculations for each in self.calculations)
@@ -161,7 +161,7 @@ def plan_of(
 def _evaluated_for_everybody(
     evaluated: Sequence[Defined], request: RefreshRequest, new_calculations: Sequence[Calculation]
 ) -> list[Defined]:
-    """Return the audiences that are evaluated for everybody, and after them those that refer."""
+    """Return the audiences that are evaluated for everybody, then those that refer to them."""
     changed = {each.name for each in new_calculations}
     for_everybody = [
         audience
@@ -195,9 +195,9 @@ def rests_on(audience: Defined, attributes: set[str]) -> bool:
 
 
 def _by_dates(audience: Defined) -> bool:
-    """Return whether time alone moves people in or out, by a date that is no event's.
+    """Return whether time alone moves people in or out, by a date that is not of an event.
 
-    Then only a look at everybody tells who moves.
+    No window tells who moves then (touched_sql): everybody is looked at.
     """
     return any(
         isinstance(leaf, Comparison) and leaf.operator in ("within", "ago")

@@ -4,14 +4,15 @@ One SELECT reads the events for all definitions, each event's text once. Its col
 numbered from 0:
 
     profile, arrival, place, at_ms     as in the relation of events
-    m<n>     the event is of a definition's type and name and meets its condition; w<n>: and is in
-             its window. Definitions that say the same share a column
+    m<n>     the event is of a definition's type and name and meets its condition
+    w<n>     the same, and it is in the window. Definitions that say the same share a column
     x<f>     the held value of a field (values.hold), null where it has none
-    e<f>     the number it is as DECIMAL(18, 6), which is several times as fast; d<f>: as
-             DECIMAL(38, 18) where it does not fit e<f>; both are null where it is no number or fits
-             neither
-    o<f>     SQL cannot tell the value: the field is a list; u<f>: or a number that does not fit;
-             q<f>: or v<f> is null
+    e<f>     its number as DECIMAL(18, 6), which is several times as fast as any longer one
+    d<f>     its number as DECIMAL(38, 18), where it does not fit e<f>; both are null where the
+             value is no number, or fits neither
+    o<f>     SQL cannot tell the value: the field is a list
+    u<f>     the same, or it is a number that fits neither
+    q<f>     the same as o<f>, or it is a number of which v<f> is null
 
 and of the entries of a list, such as products, one row each, without those of events whose list is
 empty:
@@ -55,14 +56,14 @@ from profilectl.store.statements import (
 )
 
 SHORT = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"
-"""A number that DECIMAL(18, 6) holds, ..."""
+"""A number that DECIMAL(18, 6) holds."""
 FITS = "[+-]?[0-9]{1,19}([.][0-9]{1,18})?"
-"""... or DECIMAL(38, 18)."""
+"""A number that DECIMAL(38, 18) holds."""
 PRICE = "[+-]?[0-9]{1,9}([.][0-9]{1,9})?"
 QUANTITY = "[0-9]{1,5}"
-"""A price and a quantity whose product DECIMAL(38, 9) adds up."""
+"""DECIMAL(38, 9) adds up the products of such prices and quantities."""
 FEW = 1000
-"""How many events are looked at before it is decided how to read all."""
+"""How many events are looked at to decide how all of them are read."""
 
 
 # Whether any of a few events has a number in its fields that DuckDB might write in another way.
@@ -137,7 +138,7 @@ class EventReading:
 
     def match(self, definition: Definition) -> str:
         """Return the column of whether an event counts, without its time."""
-        # if all are alike, `_wanted` has asked that
+        # if all are alike, `wanted` has chosen by type and name already
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
             parts.append(f"coalesce(lower(name) = {quote_text(caseless(definition.event))}, false)")
