@@ -41,7 +41,7 @@ join store.erasure on erasure.number = aged.erasure
 order by erasure.at_ms
 """
 
-# Whose rows took identities away.
+# The rows that took identities away, with the MPIDs of their profiles.
 TAKERS = """
 select stored_row.arrival, named.mpid, stored_row.feed, stored_row.at_ms
 from stored_row
@@ -164,7 +164,7 @@ class RawRows:
     aged: dict[int, list[int]] = field(default_factory=dict)
     """When retention took something of each profile, in milliseconds."""
     forgotten: dict[int, int] = field(default_factory=dict)
-    """The arrival before which nothing counts, by profile (ended_lifetimes.FORGOTTEN)."""
+    """The arrival before which events do not count, by profile (ended_lifetimes.FORGOTTEN)."""
     retired: dict[int, Retirement] = field(default_factory=dict)
     """When retention last took something, by profile."""
     aliases: list[Alias] = field(default_factory=list)
@@ -184,7 +184,8 @@ class RawRows:
 def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> RawRows:
     """Return the rows of some profiles.
 
-    With `placed`, the import, file and line of each row are read, and the cells that were refused.
+    `numbers_of` are the numbers of the profiles. With `placed`, the import, file and line of each
+    row are read, and the cells that were refused.
     """
     scratch, store = profiles.store.scratch, profiles.store
     raw = RawRows(feeds={feed.number: feed for feed in store.feeds()}, secret=store.meta("secret"))
@@ -267,7 +268,7 @@ def _add_cells(
 
 
 def _takers(profiles: Profiles, arrivals: set[int]) -> dict[int, Taker]:
-    """Return whose rows some are, by arrival."""
+    """Return the rows of other profiles that have some arrivals."""
     if not arrivals:
         return {}
     clause = both("", is_in("arrival", numbers(sorted(arrivals))))
