@@ -296,7 +296,7 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
         person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)
         columns = ", ".join(f"i_{kind}" for kind in profiles.identities)
         rows = scratch.rows(IDENTITIES_SHOWN.format(columns=columns))
-    # The store is closed by now: whoever reads the members slowly keeps no writer out.
+    # The store is closed by now, so a slow reader of the members keeps no writer out.
     for mpid, environment, since_ms, values in rows:
         by_type = zip(profiles.identities, values, strict=True)
         yield {

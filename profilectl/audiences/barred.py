@@ -1,10 +1,10 @@
-"""Who may not be in an audience, whenever it was evaluated last.
+"""The people who may not be in an audience, whenever it was evaluated last.
 
-Every reader of memberships holds them against this. Three things keep a person out (domain.md
-11.2, 13, 14, 5.3): an opt-out in force, the end of the profile's lifetime, and the consent in force
-where the criteria ask for it. They are read from what the store says now, not from memberships, so
-that they hold for standard audiences too, and where nothing was evaluated since the import that
-brought them.
+Every reader of memberships leaves out those that are barred here. Three things keep a person out
+(domain.md 11.2, 13, 14, 5.3): an opt-out in force, the end of the profile's lifetime, and the
+consent in force where the criteria ask for it. They are read from the newest rows and events, not
+from memberships. So they hold for standard audiences too, and where nothing was evaluated since the
+import that brought them:
 
     opt-out             out of every audience
     beyond lifetime     out of every audience
@@ -122,7 +122,7 @@ def barred(profiles: Profiles, defined: Sequence[Defined], people: str, *, now_m
 def out_of_all(profiles: Profiles, people: str, now_ms: int) -> str:
     """Return the SELECT of the profiles that may be in no audience.
 
-    `people` is the SQL of those who are looked at.
+    `people` is the SQL of the profiles that are looked at.
     """
     clause = both("where type = 'opt_out'", among(people))
     parts = [opted_out(f"({profiles.events(clause, _OPT_OUT)})")]

@@ -130,7 +130,7 @@ group by profile
 """
 
 # The last statement about each partner identity. Null or an empty text took it away
-# (batch_fields.PARTNER_IDENTITY_REMOVED). A value that is no string is told as its JSON text.
+# (batch_fields.PARTNER_IDENTITY_REMOVED). A value that is no string becomes its JSON text.
 PARTNER_IDENTITIES = """
 with newest as (
     select profile, name, arg_max(value::varchar, arrival) as text

@@ -29,7 +29,7 @@ Values = dict[int, dict[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What a store defines."""
+    """The definitions of a store."""
 
     audiences: dict[int, Defined]
     """The audiences, by number."""
@@ -49,12 +49,12 @@ class _Membership(NamedTuple):
 
 
 class _PersonSeen(NamedTuple):
-    """A person as a workspace sees one."""
+    """A person, as a workspace sees the person."""
 
     person: PersonFacts
-    """What audiences are decided on."""
+    """The facts by which audiences are decided."""
     activity: Activity
-    """What it follows from."""
+    """The activity from which that follows."""
 
 
 def known_to(store: OpenStore) -> Definitions:

@@ -30,7 +30,7 @@ class Marks(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What a refresh rests on: if it is the same, what was decided can be written."""
+    """The state that a decision rests on: while it is the same, the decision can be written."""
 
     state: State
     """The imports, settings, feeds and erasures."""
@@ -43,7 +43,7 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(store: OpenStore) -> Stamp:
-    """Return what a refresh rests on."""
+    """Return the state that a decision rests on."""
     return Stamp(
         state=store.state(),
         calculations=[(each.name, each.changed_ms) for each in calculations(store)],

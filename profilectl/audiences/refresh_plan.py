@@ -21,7 +21,7 @@ from profilectl.store.store import OpenStore
 
 @dataclass(frozen=True, slots=True)
 class RefreshRequest:
-    """What to compute for everybody, no matter what is known of it."""
+    """The definitions to compute for everybody, even if their values are up to date."""
 
     calculated: Sequence[str] = ()
     """The names of calculated attributes."""
@@ -36,7 +36,7 @@ class RefreshRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefreshStage:
-    """What is refreshed at once, of one workspace."""
+    """The part of a refresh that is decided and written at once; it is of one workspace."""
 
     workspace: str
     """The workspace."""
@@ -50,7 +50,7 @@ class RefreshStage:
 
 @dataclass(frozen=True, slots=True)
 class RefreshPlan:
-    """What a stage looks at."""
+    """The plan of a stage."""
 
     stage: RefreshStage
     """The stage."""

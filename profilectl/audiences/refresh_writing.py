@@ -121,7 +121,7 @@ PUT_REPORT = "update store.import set report = $report where number = $number"
 
 @dataclass(slots=True)
 class Refreshed:
-    """What a refresh did."""
+    """The outcome of a refresh."""
 
     profiles: int | None = 0
     """How many profiles it looked at; None: all of them."""

@@ -29,7 +29,7 @@ DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv",
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where something comes from: the row, its file, its import and feed."""
+    """The origin of something: the row, its file, its import and feed."""
 
     arrival: int
     """The row's place in the order of everything that arrived."""
@@ -187,7 +187,7 @@ class AudienceMembership:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is computed of a person."""
+    """The computed values of a person, and the memberships."""
 
     calculated: dict[str, str | None]
     """The held values of calculated attributes; None where nothing was to compute.
@@ -431,7 +431,7 @@ def _in_order(*groups: Sequence[Touch]) -> list[Touch]:
 
 
 class _Described(NamedTuple):
-    """What a batch says of its device."""
+    """The statements of a batch about its device."""
 
     touch: Touch
     """The batch."""

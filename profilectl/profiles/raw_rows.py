@@ -133,7 +133,7 @@ class Retirement(NamedTuple):
 
 
 class AliasOrigin(NamedTuple):
-    """Where an alias comes from."""
+    """The origin of an alias."""
 
     feed: int
     """The number of the feed."""

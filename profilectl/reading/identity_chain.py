@@ -97,7 +97,7 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Where some identities lead."""
+    """The result of a look-up by some identities."""
 
     steps: list[Step]
     """The steps of the look-up, in order."""

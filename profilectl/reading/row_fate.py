@@ -93,7 +93,7 @@ class Remarked:
 
 @dataclass(frozen=True, slots=True)
 class RowFate:
-    """What became of a row in one import."""
+    """The fate of a row in one import."""
 
     import_number: int
     """The number of the import."""
@@ -203,7 +203,7 @@ def _fates(profiles: Profiles, line: _Line) -> list[RowFate]:
 
 
 def _fate_of_arrival(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
-    """Return what became of a row, with the remarks on it and those whom it passed over."""
+    """Return what became of a row, with the remarks on it and the profiles that it passed over."""
     remarks = [
         Remarked(code, attribute, type=NAME[kind] if kind else None, value=value)
         for code, attribute, kind, value in profiles.store.scratch.rows(

@@ -48,7 +48,7 @@ NO_LIMIT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is searched for."""
+    """A search: a text, a condition, or both."""
 
     text: str | None = None
     """The text; None if there is only a condition."""

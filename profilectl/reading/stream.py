@@ -113,7 +113,7 @@ left join store.passed on passed.arrival = dropped.arrival
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are listed."""
+    """The choice of the events that are listed."""
 
     who: tuple[str, str] | None = None
     """Only those of the people with this identity: a type (or mpid, any) and value."""

@@ -18,7 +18,7 @@ from profilectl.store.store import OpenStore
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What compaction did."""
+    """The outcome of a compaction."""
 
     segments_before: int
     """How many segments there were."""

@@ -39,7 +39,8 @@ MAYBE = "?"
 
 SHARED_MEMBER = "select distinct profile from member"
 
-# Whom an output is to have. Attributes and consent are joined only where the connection asks.
+# The members that an output is to have. Attributes and consent are joined only if the connection
+# asks for them.
 WANTED_MEMBERS = """
 select member.profile, named.mpid, named.environment, member.since_ms, {columns} as attributes
 from member

@@ -55,7 +55,8 @@ where profile in (
   and profile not in (select profile from leaving)
 """
 
-# The profiles that the imports of an undo founded, of those that outputs know.
+# The profiles that outputs know, and that the imports of an undo founded: a profile's number is the
+# arrival of its founding row.
 UNDONE = """
 select distinct at_output.profile
 from store.audience_told as at_output

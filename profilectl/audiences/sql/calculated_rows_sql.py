@@ -75,7 +75,7 @@ ENTRY = "unnest(found) as part, unnest(exact) as exactly, unnest(range(len(found
 
 @dataclass(slots=True)
 class ValueSource:
-    """What has values: the events, or the entries of one of their lists."""
+    """A source of values: the events, or the entries of one of their lists."""
 
     entries: Path | None = None
     """The path of the list; None: the events themselves."""
@@ -105,7 +105,7 @@ class _JsonField(NamedTuple):
 
 @dataclass(slots=True)
 class EventReading:
-    """What is to be read of the events for some definitions."""
+    """The parts of events that are to be read for some definitions."""
 
     definitions: Sequence[Definition]
     """The definitions."""
@@ -126,7 +126,7 @@ class EventReading:
     windows: dict[str, str] = field(default_factory=dict)
     """The SQL of whether an event counts -> its column."""
     sources: list[ValueSource] = field(default_factory=lambda: [ValueSource()])
-    """What has values, in the order in which it was needed."""
+    """The sources of values, in the order in which they were needed."""
 
     @property
     def _alike(self) -> bool:
@@ -160,7 +160,7 @@ class EventReading:
         return self.windows.setdefault(f"{match} and {times}", f"w{len(self.windows)}")
 
     def source(self, path: Path) -> tuple[ValueSource, Path]:
-        """Return what has a field, and the path of the field in it."""
+        """Return the source that has a field, and the path of the field in it."""
         if not path.walks:
             return self.sources[0], path
         entries, within = path.entry

@@ -1,7 +1,7 @@
 """The devices of everybody as JSON: `devices` and `limit_ad_tracking` of activity.py as SQL.
 
 Each batch is of one device, which its ids decide (rules/sql/devices.py). The devices are those of
-the workspace. What is said of ad tracking counts in all workspaces, so for that the devices of all
+the workspace. Statements about ad tracking count in all workspaces, so for them the devices of all
 workspaces are told apart once more.
 """
 
@@ -122,8 +122,8 @@ group by all
 """
 CREDIT_COLUMNS = "profile, arrival, here, json_extract(rest, '$.attribution_info')::varchar as text"
 
-# The last word on ad tracking of the device seen last, of those that have one, in any workspace. Of
-# devices seen last at the same time it is the one that was there first: 2^64 keeps time and arrival
+# The newest statement about ad tracking of the device seen last that has one, in any workspace. Of
+# devices seen last at the same time, the one that came first counts: 2^64 keeps time and arrival
 # apart in one number.
 TRACKED = """
 with of_any as (

@@ -1,4 +1,4 @@
-"""Who is in which audience, for all profiles at once: rules/membership.py as one SELECT.
+"""The members of audiences, for all profiles at once: rules/membership.py as one SELECT.
 
 1. The events are read once for all audiences: how many of each kind that criteria name every
    profile has (counted0, ...), and who has opted out.

@@ -110,7 +110,7 @@ where arrival >= $start
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is to be exported, and how."""
+    """A request for an export: of what, and in which form."""
 
     kind: str = "profiles"
     """One of KINDS."""

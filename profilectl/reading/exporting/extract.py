@@ -371,7 +371,7 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
         f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{place}')}"
         for place, key in enumerate(keys)
     )
-    # a batch has one value of a type at most: so many batches as the longest list has values
+    # a batch has one value of a type at most: there are as many as the longest list has values
     lengths = ", ".join(f"ifnull(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
     apart = "profile in (select profile from sharing)" if telling.mpid else "false"
     cells = f"list_concat([{members}]::varchar[], ifnull(loose, []))"
