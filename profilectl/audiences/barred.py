@@ -104,6 +104,7 @@ def barred(profiles: Profiles, defined: Sequence[Defined], people: str, *, now_m
     """
     if not defined:
         return NOBODY
+    # all other steps are limited to these people
     steps = {
         "someone": reading(LOOKED_AT, chosen=select("profile", people)),
         **_of_consent(profiles, defined),
@@ -140,6 +141,7 @@ def lively(profiles: Profiles, now_ms: int) -> str:
     lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
     if not lives:
         return ""
+    # the lifetime, or retention where only that is set: it is never the shorter one (check_clocks)
     first_ms = now_ms - min(lives)
     return union_all(
         [
@@ -149,6 +151,7 @@ def lively(profiles: Profiles, now_ms: int) -> str:
                 columns="profile",
                 clause=both("", f"at_ms >= {first_ms}"),
             ),
+            # the lifetime of a destination counts from its alias too (domain.md 4.5)
             select(
                 "destination as profile",
                 "store.alias",

@@ -242,6 +242,7 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
     do not end.
     """
     carried = profiles.carried(activity.profile)
+    # the lifetime of a destination counts from its alias too (domain.md 4.5)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
     lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
     return last_ms + min(lives) + 1 if lives else None

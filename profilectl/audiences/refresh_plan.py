@@ -105,6 +105,7 @@ def stages_of(store: OpenStore) -> list[RefreshStage]:
     """
     workspaces = workspaces_defined(store)
     referring = {audience.audience.workspace for audience in audiences(store) if refers(audience)}
+    # within one workspace it is enough that the waves of a stage follow each other
     if len(workspaces) < 2 or not referring:
         return [RefreshStage(workspace) for workspace in workspaces]
     plain = [
@@ -134,6 +135,7 @@ def plan_of(
         for audience in of_workspace
         if (stage.referring if refers(audience) else stage.plain)
     ]
+    # a standard audience is evaluated only when somebody asks for it (domain.md 11.2)
     evaluated = [
         audience
         for audience in of_stage

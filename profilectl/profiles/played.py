@@ -135,6 +135,7 @@ def _is_dormant(rows: Sequence[RawRow], profile: int, raw: RawRows) -> bool:
     retired = raw.retired.get(profile)
     if retired is None:
         return False
+    # an older version did not write the arrival down: then the times decide
     if retired.before is None:
         return max(row.at_ms for row in rows) <= retired.aged_ms
     return rows[-1].arrival < retired.before
@@ -181,6 +182,7 @@ def _play_identities(
             kind=kind,
             key=key_of(BY_NAME[kind], value),
         )
+        # an identity that was taken away may come again: only later removals count
         later = [arrival for arrival in removed.get((kind, digest), ()) if arrival > row.arrival]
         identity = HeldIdentity(kind, value, touch.origin, lost=min(later, default=None))
         touch.added.append(identity)
@@ -192,6 +194,7 @@ def _play_cells(
 ) -> None:
     """Apply the cells of a row to the profile; `here` is whether the workspace sees the row."""
     arrival = touch.origin.arrival
+    # sorted: the cells of a row come from several tables
     for key, held, code in sorted(raw.cells.get((activity.profile, arrival), ())):
         if not here:
             if not code:

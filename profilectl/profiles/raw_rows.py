@@ -199,6 +199,7 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     happened = known_events(profiles.segments, where=clause, columns=EVENT)
     for profile, arrival, _, *event in scratch.rows(reading(IN_ORDER, happened=happened)):
         raw.events.setdefault((profile, arrival), []).append(SeenEvent(*event))
+    # the rows that are read already
     own = {row.arrival for rows in raw.rows.values() for row in rows}
     if profiles.removals:
         rows = scratch.rows(select(REMOVED, "store.removed", clause))

@@ -143,6 +143,7 @@ class StoredRows:
         digest = identity_hash(
             secret=self.store.meta("secret"), environment=environment_name(), kind=kind, key=key
         )
+        # a row that arrived after the removal gives the identity again
         removed = (
             "select 1 from removed where removed.profile = stored_row.profile"
             f" and removed.type = {CODE[kind]} and removed.arrival > stored_row.arrival"

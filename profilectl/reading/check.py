@@ -74,6 +74,7 @@ select number, feed, first_arrival, first_arrival + arrivals as past_the_end
 from store.import
 where undone_ms is null
 """
+# An asof join finds the last import that begins at or before a row; the row may be past its end.
 ROWS_OF_NO_IMPORT = """
 select 1
 from stored

@@ -34,6 +34,7 @@ where arrival in (select unnest($arrivals::bigint[]))
 # Everybody who has or had an identity: by the indexes, and by what was taken away since.
 INDEXED = "select hash, profile from stored"
 TAKEN_AWAY = "select hash, profile from store.removed"
+# The number of a profile is the arrival that founded it: a younger one was not there for the row.
 HOLDERS_OF_CLAIMS = """
 select distinct holder.profile
 from holder
@@ -188,6 +189,7 @@ def passed_over(profiles: Profiles, arrival: int, rules: Rules) -> Passed:
 
 def _held_at(activity: Activity, arrival: int) -> list[HeldIdentity]:
     """Return the identities that a profile had when a row arrived."""
+    # the row itself may be the one that took an identity away
     return [
         identity
         for identity in (*activity.identities, *activity.lost)

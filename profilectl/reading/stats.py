@@ -263,6 +263,7 @@ def _most_shared(store: OpenStore) -> list[dict[str, object]]:
 def _value_with_hash(store: OpenStore, kind: str, *, profile: int, digest: str) -> str | None:
     """Return the value of an identity that has a hash, from the rows of one of its profiles."""
     secret, scratch = store.meta("secret"), store.scratch
+    # the environment is part of what is hashed, and that of the profile is not known here
     probes = [
         PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, key="$key"))
         for environment in ENVIRONMENTS

@@ -76,6 +76,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         segments=len(segments),
         bytes_before=bytes_before,
         bytes=path.stat().st_size,
+        # an import whose rows lie together with those of others cannot be taken out again
         undoable=[
             segment.first_import
             for segment in segments

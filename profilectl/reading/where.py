@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 WORDS = "and|or|not|is|in|like|contains|matches|null|true|false"
 """The words that are no names."""
+# A name in double quotes may be any text, also one of the words.
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                 -> any
@@ -190,6 +191,7 @@ class _ConditionWriter:
         Raises UsageError for an attribute that nobody has.
         """
         bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
+        # in double quotes it is the attribute of that name
         if bare in OWN and not name.startswith('"'):
             return _ConditionField("own", bare, bare)
         try:
@@ -223,6 +225,7 @@ def _filled(named: _ConditionField, operands: Sequence[Branch]) -> str:
 
 def _compared(named: _ConditionField, operands: Sequence[Branch]) -> str:
     sign, literal = str(operands[0]), operands[1]
+    # the whole test is turned around, so that it also holds where nothing is there
     if sign in ("!=", "<>"):
         return f"not {_compared(named, ['=', literal])}"
     return named.any(lambda column: _value_compared(named, column, sign=sign, literal=literal))

@@ -52,6 +52,8 @@ where message.action = 'add'
       and at_output.profile = message.profile
   )
 """
+# A member that a message deletes stays in audience_told until the message has arrived
+# (FORGET_TOLD).
 NOTE_MAY_HAVE = """
 update store.audience_told as at_output
 set attributes = begun.may_have, told = true
@@ -110,6 +112,7 @@ from shared_dropped
 group by all
 order by all
 """
+# No message about these was ever handed over: `told` is false.
 ADD_UNTOLD = """
 insert into store.audience_told
 select output, audience, profile, mpid, environment, since_ms, coalesce(attributes, '{}'), false
@@ -226,6 +229,7 @@ def record_messages(
     """
     # the outcome of a message has the number of the message for an arrival
     by_number = {outcome.arrival: outcome for outcome in outcomes}
+    # a message without an outcome goes on waiting
     rows = [
         (
             message.message,

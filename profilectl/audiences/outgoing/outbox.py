@@ -124,6 +124,7 @@ def align(
         for route in audience_routes(store)
         if route.connection.active and output in (None, route.output.name)
     ]
+    # the relations about people are made once for all connections of a workspace
     for name in sorted({route.audience.audience.workspace for route in chosen}):
         if workspace in (None, name):
             routes = [route for route in chosen if route.audience.audience.workspace == name]
@@ -178,6 +179,7 @@ class SharedMembers:
         """
         if not connection.attributes:
             return "'{}'"
+        # hashed with the secret of the store, so that no value of an attribute is kept here
         secret = quote_text(self.store.meta("secret"))
         parts = [
             f"{quote_text(json.dumps(key, ensure_ascii=False) + ': ' + chr(34))} || md5({secret}"
@@ -229,6 +231,7 @@ def _decide(store: OpenStore, route: Route, touched: str | None, *, anew: bool) 
         waiting=select("*", "store.audience_outbox", waiting),
     )
     scratch.make("shared_decided", decided, {**place, "anew": anew})
+    # dropped before the new ones come: at most one message waits about a member
     scratch.run(DROP_OUTDATED)
     scratch.run(PUT_DECIDED, {**place, "now": time.time_ns() // 1_000_000})
     scratch.run(FORGET_NEVER_TOLD, place)

@@ -65,6 +65,7 @@ join store.import
  and at_output.profile < import.first_arrival + import.arrivals
 where list_contains($numbers::integer[], import.number)
 """
+# A removal replaces the message that waits about the same member: there is one at most.
 DROP_REPLACED = """
 delete from store.audience_outbox
 where (output, audience, profile) in (select (output, audience, profile) from shared_removal)
@@ -147,6 +148,7 @@ def removals(
         (route.output.name, route.audience.number): route
         for route in (audience_routes(store) if rows else ())
     }
+    # where no connection leads any more, nothing can be sent
     rows = [row for row in rows if row[:2] in routes]
     if not rows:
         return []
@@ -201,6 +203,7 @@ def identities_there(
     current = _identities(profiles, leaving)
     if not profiles.removals:
         return {profile: identities.by_type for profile, identities in current.items()}
+    # without removals, a profile has all identities that it ever had
     ever = _identities(replace(profiles, removals=False), leaving)
     there = {
         profile: {

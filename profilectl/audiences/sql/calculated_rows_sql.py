@@ -183,6 +183,7 @@ class EventReading:
             ]
             return _valued(columns, source, parts, rows=f"({self._matched()})")
         listed = _listed("event", json_path(source.entries))
+        # DuckDB may write a number of an entry in another way; in quotes it keeps its digits
         exact = _listed(quoted_numbers("event"), json_path(source.entries))
         spelled = case(self.event.same, listed, exact)
         lists = select(
@@ -216,6 +217,7 @@ class EventReading:
         named: dict[str, set[str] | None] = {}
         for definition in self.definitions:
             names = named.setdefault(definition.event_type, set())
+            # a definition without a name is about all events of its type
             if definition.event is None:
                 named[definition.event_type] = None
             elif names is not None:

@@ -82,7 +82,7 @@ select profile, name, held from named where held is not null
 
 BY_PROFILE = "select profile{columns} from counted_row group by profile"
 
-# Which of the values of a profile with many count: the first TRACKED.
+# Which of the values of a profile with many count: the first TRACKED that came (domain.md 11.1).
 COUNTING = """
 select profile, x, row_number() over (partition by profile order by seen) <= $tracked as tracked
 from many
@@ -391,6 +391,7 @@ class _Plan:
     def _at_an_end(self, definition: Definition, end: _ValueField, counts: str) -> _Value:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
+        # of a list the first or last entry counts, such as a product (domain.md 11.1)
         order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
         pick = "arg_min" if definition.type == "first_value" else "arg_max"
         there = f"{counts} and {value} is not null"

@@ -40,6 +40,7 @@ select profile, unnest(arg_max({'out': out, 'at_ms': at_ms}, (at_ms, arrival, pl
 from opt_out
 group by profile
 """
+# An opt-out event that does not state is_opted_out says false (domain.md 14).
 SAYS_OUT = "*, coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false) as out"
 
 
@@ -63,6 +64,7 @@ def counted(kinds: Sequence[Kind], events: str, now_ms: int, *, once: bool = Fal
     conditions = [condition_read(kind.where) if kind.where else None for kind, _ in kinds]
     if not any(conditions):
         return _counted(events, cheap, once=once)
+    # read by one json_extract; paths that walk through lists are read where they are compared
     paths = list(
         dict.fromkeys(
             path

@@ -208,6 +208,7 @@ class _Judgement:
 
     def settled(self, tree: Criterion) -> str:
         """Return the SQL of membership.settled; null where the matter is not settled."""
+        # SQL decides and, or and not with null just as membership.settled does with None
         match tree:
             case All() | AnyOf():
                 word = " and " if isinstance(tree, All) else " or "
@@ -276,6 +277,7 @@ class _MembershipWriter:
             steps["device"] = devices(self.devices, of(self.relations.rest), self.now_ms)
         if self.reads.audiences:
             steps["joined"] = self._joined()
+        # all steps but the first, `opted`, which CHOSEN joins
         parts = [self._chosen(audience, list(steps)[1:]) for audience in self.audiences]
         return reading_once(union_all(parts), **steps)
 
@@ -355,6 +357,7 @@ class _MembershipWriter:
                 column = f"person.v{self.reads.attributes.index(field.name)}"
                 return passes_held(column, operator=operator, operands=operands, now_ms=now_ms)
             case "identity":
+                # one of several identities of the type is enough
                 test = passes("held", operator=operator, operands=operands, now_ms=now_ms)
                 held = f"list_filter(person.i_{field.name}, lambda held: {test})"
                 return f"coalesce(len({held}) > 0, false)"

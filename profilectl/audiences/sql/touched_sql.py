@@ -44,6 +44,7 @@ def touched(store: OpenStore, plan: RefreshPlan) -> str:
                     columns="profile",
                     clause=both("", arrived_since(store, last_import)),
                 ),
+                # those that lost an identity, destinations of aliases, and the stale
                 select("profile", "store.removed", after),
                 select("destination", "store.alias", after),
                 select("profile", "store.stale"),
@@ -59,6 +60,7 @@ def _by_time(store: OpenStore, plan: RefreshPlan) -> list[str]:
     The time of this refresh may also be earlier than that of the last one (--now).
     """
     start_ms, end_ms = sorted((plan.marks.last_ms, plan.now_ms))
+    # aliases that took effect since the last time
     parts = [select("destination", "store.alias", both("", _between("due_ms", start_ms, end_ms)))]
     # what entered or left a window since the last time
     for span_ms in sorted(_windows(plan)):

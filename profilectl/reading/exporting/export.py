@@ -319,6 +319,7 @@ def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases:
     """
     bound: dict[str, object] = {"start": start, "end": ANY_ARRIVAL if end is None else end}
     tables = [f"row_{segment.number}" for segment in profiles.segments if "row" in segment.tables]
+    # a profile that lost an identity to another was touched too
     touched = [over_each(ROWS_BETWEEN, tables, nothing=REMOVALS_BETWEEN)]
     if aliases:
         touched.append(ALIASED_SINCE)
