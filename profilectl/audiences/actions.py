@@ -161,7 +161,7 @@ def add_audience(
         workspace = workspace_for(store, audience.workspace)
         with store.transaction():
             put_audience(store, replace(audience, workspace=workspace), time.time_ns() // 1_000_000)
-    # It is committed by now: a refresh that fails takes nothing back, and the next one makes up.
+    # The definition is committed: a refresh that fails leaves it, and the next one makes up for it.
     refresh_once_done(path, f"the audience {audience.name} is defined", wait_s=wait_s)
     return audience_named(path, audience.name, wait_s=wait_s)
 

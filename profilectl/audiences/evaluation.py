@@ -161,8 +161,8 @@ def _bar(store: OpenStore, plan: RefreshPlan) -> None:
 
     Makes `moved`, `bar` and `lively`; profiles that move are touched. Standard audiences, which are
     evaluated only when somebody asks, are looked at too. Members are looked at if their values may
-    have changed or their lifetime has ended. All members are, if criteria changed since members
-    were last held against them; so too in a store of an older version, which never did that.
+    have changed or their lifetime has ended. All members are, if criteria have changed since
+    members were last held against them, which older versions never did.
     """
     scratch = store.scratch
     defined = [*plan.audiences, *plan.standard]

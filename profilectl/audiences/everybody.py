@@ -175,7 +175,7 @@ def tell_odd(profiles: Profiles, clause: str = "") -> None:
     held = in_force(profiles, time.time_ns() // 1_000_000)
     # Kept: who is barred is found once, and not for each stretch of an export anew.
     scratch.make("whole_member", reading(IN_ORDER, membership=held))
-    # Odd is a text that is another after DuckDB has read and written it.
+    # A text is odd if DuckDB, once it has read it, writes it in another way.
     odd_rows = of_each(
         profiles.segments,
         "rest",
@@ -275,7 +275,7 @@ def _partner_identities(profiles: Profiles, clause: str) -> str:
 
 def _attribution(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of the install attribution in force: profile, text."""
-    # An attribution without any field states nothing: hence the quote, and below the length of {}.
+    # An attribution without any field states nothing: the quote asks for one, as does the length.
     fields = rest_of(profiles, clause, 'contains(rest, \'"attribution_info":{"\')')
     statements_of = [select(STATED_ATTRIBUTION, f"({fields})", "where here")]
     carried = [

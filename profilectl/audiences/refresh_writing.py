@@ -111,7 +111,7 @@ union
 select profile from store.stale
 """
 
-# The stages that come after look at those who moved, and at all members of some audiences.
+# For the stages after this one: the people who moved, and audiences to evaluate for everybody.
 PASS_ON = "insert into store.stale select distinct profile from moved"
 EVALUATE_AGAIN = "update store.audience set filled_ms = null where number = $number"
 
@@ -224,7 +224,7 @@ def _tell_outputs(store: OpenStore, plan: RefreshPlan) -> None:
     opt-outs and attributes.
     """
     store.scratch.make("aligned", ALIGNED)
-    # `touched` is left empty where everybody is looked at (evaluation.decide)
+    # where everything is for everybody, `touched` is empty (evaluation.decide)
     align(store, None if plan.for_everybody else "aligned", workspace=plan.stage.workspace)
 
 

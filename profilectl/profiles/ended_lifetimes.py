@@ -7,7 +7,7 @@ def retired(erasure: object, *, forgotten: bool) -> str:
     """Return the name in store.meta under which an act of retention keeps an arrival.
 
     Everything that it took had come before that arrival. With `forgotten`, the events before it do
-    not count any more for computed values either. Without, which is Lifetime Profiles, everything
+    not count any more for computed values either. Without it, as with Lifetime Profiles, everything
     counts again when the person comes back.
     """
     return f"{'forgotten' if forgotten else 'retired'}_before:{erasure}"

@@ -1,4 +1,4 @@
-"""The changes between two states of a store: profiles, identities and attributes came or went.
+"""The differences between two states of a store, in profiles, identities and attributes.
 
 Every row keeps its arrival. So a past state is the rows that had arrived by then, also where
 segments were laid together since.
@@ -305,8 +305,8 @@ def differences(
 ) -> Iterator[tuple[str, ...]]:
     """Yield each change, profile by profile: as a JSON line, and its parts as a person reads them.
 
-    `only` limits it to these profiles, `changes` to changes of these kinds, `attributes` to changes
-    of these attributes; empty: all.
+    `only` limits it to these profiles; None: all. `changes` limits it to changes of these kinds,
+    `attributes` to changes of these attributes; empty: all.
     """
     scratch = profiles.store.scratch
     bound: dict[str, object] = {

@@ -61,7 +61,7 @@ where membership.profile in (select unnest($profiles::bigint[]))
 
 
 class Difference(NamedTuple):
-    """A value or an audience of which the store has another result than a computation anew."""
+    """A calculated attribute or an audience whose results differ from a computation anew."""
 
     workspace: str
     """The workspace."""

@@ -191,7 +191,7 @@ def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
 
 
 def _load_workspaces(store: OpenStore) -> bool:
-    """Make `seen_in` (feed, workspace) if there are several workspaces; return if so."""
+    """Make `seen_in` (feed, workspace) if there are several workspaces; return if there are."""
     feeds = store.feeds()
     workspaces = workspaces_of(feeds)
     if len(workspaces) < 2:

@@ -2,8 +2,8 @@
 
 A batch is billable if it has events, or if an update-only feed brought it and nobody matched
 (domain.md 7 PROP ii). Monthly tracked users (MTU) are those of domain.md 1. The ledger is derived
-from what the store keeps: rows, events and dropped rows. Of dropped rows that were processed it
-keeps how many events they had (store.passed). People who were erased since are not counted.
+from what the store keeps: rows, events and dropped rows, and how many events those dropped rows had
+that were processed (store.passed). People who were erased since are not counted.
 """
 
 from __future__ import annotations

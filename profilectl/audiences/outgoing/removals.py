@@ -38,8 +38,8 @@ order by all
 LAST_NUMBER = "select coalesce(max(number), 0) from store.audience_outbox"
 NEW_ID = "select uuid()::varchar"
 
-# Those of some identities that a profile has which stays in the store, and which the output has or
-# is about to get. To remove by such an identity would remove that profile too.
+# Those of some identities that somebody else at the output has too: a profile that stays in the
+# store. A removal by such an identity would hit that profile as well.
 HELD_THERE = """
 select distinct hash::varchar
 from known_identity

@@ -7,7 +7,7 @@ numbered from 0:
     m<n>     the event is of a definition's type and name and meets its condition
     w<n>     the same, and it is in the window. Definitions that say the same share a column
     x<f>     the held value of a field (values.hold), null where it has none
-    e<f>     its number as DECIMAL(18, 6), which is several times as fast as any longer one
+    e<f>     its number as DECIMAL(18, 6), which is several times as fast as d<f>
     d<f>     its number as DECIMAL(38, 18), where it does not fit e<f>; both are null where the
              value is no number, or fits neither
     o<f>     SQL cannot tell the value: the field is a list

@@ -105,8 +105,8 @@ def tell_more(profiles: Profiles, condition: str, telling: Telling) -> str | Non
 def _more_said(profiles: Profiles, condition: str) -> str:
     """Return the SELECT of the profiles of a condition that have more than a row holds.
 
-    Ids of devices alone are no more than that, if the profile has one row: they leave with its
-    other identities.
+    The ids of devices of a profile with one row do not count as more: they leave with its other
+    identities.
     """
     holds_mark = " or ".join(f"contains(rest, {quote_text(mark)})" for mark in MARKS)
     events = profiles.events(both(condition, OPT_OUT), ("profile", "type"))
