@@ -349,7 +349,7 @@ class Activity:
         """Return the word on ad tracking of the device seen last that has one (domain.md 14)."""
         statements = [
             device.info["limit_ad_tracking"]
-            for device in _devices(self.every())
+            for device in _devices(self.every())  # it counts in all workspaces
             if isinstance(device.info.get("limit_ad_tracking"), bool)
         ]
         return statements[0] if statements else None
@@ -389,6 +389,7 @@ class Activity:
         With `until`, later arrivals do not count.
         """
         in_force: dict[tuple[str, str], tuple[Document, Origin]] = {}
+        # only some sources may speak of consent (domain.md 5.3)
         for touch in self.touches:
             if touch.origin.feed.source not in CONSENT_SOURCES or (
                 until is not None and touch.origin.arrival > until

@@ -17,6 +17,7 @@ from profilectl.store.segments import Segment, both, known_events, known_mpids, 
 from profilectl.store.statements import is_in, numbers, reading, select, union_all
 
 EVENT = ("profile", "arrival", "place", "type", "name", "at_ms", "session", "event")
+# The events of rows come as they arrived; those that an alias carried over came at once: by time.
 IN_ORDER = "select * from happened order by profile, arrival, place"
 BY_TIME = "select * from happened order by at_ms, arrival, place"
 

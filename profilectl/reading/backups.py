@@ -136,6 +136,7 @@ def backup_store(
         "bytes": size,
     }
     sealed = {**unsealed, "seal": _sealed(target, secret, unsealed)}
+    # The seal comes last: a file without one may have been cut short (_check_target).
     with whole_file(seal, "FILE") as out:
         out.write(json.dumps(sealed, indent=2).encode() + b"\n")
     return MadeBackup(size, seal, key)

@@ -388,7 +388,7 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 continue
             value = f"t{place}"
             if kind == "mpid":
-                rank = -1
+                rank = -1  # the strongest: it names one profile alone
                 number = whole_number(value)
                 # At most 64 bits, so that it is none of the far larger hashes of identities.
                 digest = f"({number}::hugeint + 9223372036854775808)::uhugeint"

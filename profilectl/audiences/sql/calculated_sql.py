@@ -311,6 +311,7 @@ class _Plan:
             ever = happened.column(f"bool_or({match} and at_ms <= {self.now_ms})")
             none = f"case when {ever} then chr(31) || '0' end"
         value = self._value(definition, counts, number)
+        # no data, or none of the right type, is shown as - (domain.md 11.1)
         held = or_else(value.held, quote_text(NOTHING))
         self.planned.append(
             _Planned(definition, f"case when {number} > 0 then {held} else {none} end", value.hard)
