@@ -49,6 +49,7 @@ from stored_row
 join named on named.profile = stored_row.profile
 """
 
+# An alias has no row: its feed and its time are those of its import.
 ALIASED_AT = """
 select alias.arrival, import.feed, import.started_ms
 from store.alias

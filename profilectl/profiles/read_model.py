@@ -67,6 +67,7 @@ order by profile
 SET_LOOSE = "select distinct key from loose where value <> chr(31)"
 LOOSE_KEYS = "select distinct key from loose order by key"
 
+# An alias takes effect a day after it was asked for, or at once (domain.md 4.5).
 ALIASES = """
 select arrival, source, destination, start_ms, end_ms, due_ms, first_seen_ms, attribution,
        due_ms <= $now as in_force

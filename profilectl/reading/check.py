@@ -108,6 +108,7 @@ from store.import
 where undone_ms is null
   and feed not in (select number from store.feed)
 """
+# Without a run of lines nobody can tell in which line a row of the file stands.
 FILES_WITHOUT_LINES = """
 select 1
 from store.import_file
@@ -544,6 +545,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
 
 
 def _wrongly_computed(checked: _Checked) -> Iterator[Breach]:
+    # the stale may be gone already: the next refresh takes away what is computed of them
     founder = union([checked.rows_of_segments(FOUNDERS, nothing=STALE)])
     for select, kind in (
         (STRAY_VALUES, "calculated values"),

@@ -183,6 +183,7 @@ select type, value, case when several = 1 then mpid end as mpid, {columns}
 from answered
 order by seq
 """
+# Each line with all profiles that have the identity by which it found somebody.
 MATCHES = """
 select answer.line, answer.type, answer.value, people.profiles, answer.fault
 from answer

@@ -68,6 +68,7 @@ from store.erased_row
 where arrival = $arrival and import = $number
 """
 PROFILE_OF_ROW = "select profile from stored where arrival = $arrival"
+# The identities that a row took from profiles other than its own.
 TAKEN_FROM = """
 select removed.type, named.mpid
 from store.removed as removed

@@ -42,6 +42,7 @@ join listed
  and listed.arrival = event.arrival
  and listed.place = event.place
 """
+# A join keeps no order, so the events are sorted once more.
 EVENTS_WITH_OWNER = """
 select owner.mpid, event.environment, event.feed, event.arrival, event.type, event.name,
        event.at_ms, event.session, event.event

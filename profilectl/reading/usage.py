@@ -39,6 +39,7 @@ where feed in (select number from counted_feed)
 NO_ROWS = "select 0 as arrival, 0 as profile, 0 as at_ms where false"
 # A time outside all dates has no month and is shown as it is: older versions took any time.
 # An import without arrivals begins where the next one does: the asof join must not find it.
+# Older versions kept no time of a dropped row: that of the import counts.
 LEDGER = """
 select arrival,
        case

@@ -70,6 +70,7 @@ FEW = 1000
 ODD_NUMBERS = "select coalesce(bool_or({columns}), false) from few"
 
 EVENT = "profile, arrival, place, type, name, at_ms, event"
+# An entry comes as DuckDB writes it (part), and with its numbers as the event has them (exactly).
 ENTRY = "unnest(found) as part, unnest(exact) as exactly, unnest(range(len(found))) as entry"
 
 

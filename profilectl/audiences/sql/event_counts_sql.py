@@ -118,6 +118,7 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     tests = []
     if kind.type is not None:
         tests.append(f"type = {quote_text(kind.type)}")
+    # some events have no name: the test is false for them, not null
     if kind.name is not None:
         tests.append(f"coalesce(lower(name) = {quote_text(caseless(kind.name))}, false)")
     if kind.when:

@@ -72,6 +72,7 @@ from judged
 where settled is false or (settled is null and doubtful)
 """
 JUDGED = "select people.profile, {columns} from people"
+# One row a profile, with a flag for each audience that criteria refer to.
 NESTED = "select profile, {columns} from barred_from group by profile"
 JOINED = "select profile, {columns} from member group by profile"
 
@@ -307,7 +308,7 @@ class _MembershipWriter:
                 return "joined"
             case Comparison():
                 return {"device": "device", "attribution": "said"}.get(leaf.field.kind, "")
-        return "said"
+        return "said"  # consent or a place
 
     def _column(self, kind: Kind) -> tuple[str, str]:
         """Return the step and the column in which a kind of events is counted."""
@@ -340,7 +341,7 @@ class _MembershipWriter:
                 return consent_holds(tree, self.reads)
             case InAudience():
                 return f"coalesce(joined.m{self.reads.audiences.index(tree.name)}, false)"
-        return near_holds(tree)
+        return near_holds(tree)  # only Near is left
 
     def _happened(self, tree: EventCount, lookback: Days | None) -> str:
         step, column = self._column((_kind(tree), lookback))
@@ -372,6 +373,7 @@ class _MembershipWriter:
                 )
             case "environment":
                 return f"(person.environment = {ENVIRONMENT_CODE[str(operands[0])]})"
+        # first_seen or last_seen
         return time_passes(
             f"person.{field.kind}_ms", operator=operator, operands=operands, now_ms=now_ms
         )

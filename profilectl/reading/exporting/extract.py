@@ -64,6 +64,7 @@ select profile, place, {columns} as value
 from cell
 join export_place using (key)
 """
+# The cross join gives a place in the list also to a cell that a profile does not have.
 LISTED_PROFILES = """
 select person.*, listed.cells
 from person

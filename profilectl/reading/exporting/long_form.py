@@ -55,6 +55,7 @@ select person.*, identity.* exclude (profile), to_json(identity.value)::varchar 
 from identity
 join person on person._profile = identity.profile
 """
+# The held form tells the type (values.hold): chr(31) begins all but texts.
 ATTRIBUTE_TYPE = """
 case
     when held = chr(31) || 'null' then 'tag'
