@@ -1,4 +1,4 @@
-"""What a command does with the audiences of a store: define, look at, evaluate, list members."""
+"""The audiences of a store, as commands use them: define, look at, evaluate, list members."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event"
 SIZES = "select audience, count(*) from membership group by audience"
 SAMPLE = "select profile from previewed order by profile limit $few"
 
-# Who is in the audiences that others refer to.
+# The members of the audiences that the criteria refer to, by the name of the audience.
 MEMBER = """
 select membership.profile, audience.name as audience
 from membership
@@ -108,7 +108,7 @@ def audiences_in(path: Path, *, wait_s: float = 0) -> list[Document]:
 
 
 def sizes_of(profiles: Profiles, defined: Sequence[Defined]) -> dict[int, int]:
-    """Return how many are in some audiences, by number."""
+    """Return how many members each of some audiences has, by the number of the audience."""
     clause = both("", is_in("audience", numbers(each.number for each in defined)))
     held = in_force(profiles, time.time_ns() // 1_000_000, clause, wanted=defined)
     return dict(profiles.store.scratch.rows(reading(SIZES, membership=held)))
@@ -161,6 +161,7 @@ def add_audience(
         workspace = workspace_for(store, audience.workspace)
         with store.transaction():
             put_audience(store, replace(audience, workspace=workspace), time.time_ns() // 1_000_000)
+    # The definition is committed: a refresh that fails leaves it, and the next one makes up for it.
     refresh_once_done(path, f"the audience {audience.name} is defined", wait_s=wait_s)
     return audience_named(path, audience.name, wait_s=wait_s)
 
@@ -168,7 +169,8 @@ def add_audience(
 def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
     """Forget an audience and its memberships.
 
-    Raises UsageError where there is none, and while another refers to it.
+    Raises UsageError where there is none of that name, and while another audience refers to it or a
+    connection leads it to an output.
     """
     with (
         scratch_beside(path) as scratch,
@@ -177,6 +179,7 @@ def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
         audience_defined(store, name)
         with store.transaction():
             drop_audience(store, name)
+        # Messages about it are gone too, and with them perhaps identities of erased people.
         leave_no_trace(store)
 
 
@@ -186,6 +189,7 @@ def preview_audience(
     """Return how many would be in an audience, and some of them, without keeping anything."""
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        # the criteria are tried in the place of those that the name has now
         unlike = [each.audience for each in audiences(store) if each.name != audience.name]
         check_references([*unlike, audience])
         profiles = people_of(store, workspace_for(store, audience.workspace), now_ms=at_ms)
@@ -277,10 +281,10 @@ def refresh_audiences(
 
 
 def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> Iterator[Document]:
-    """Yield the members of an audience, first founded first: mpid, environment, since_ms,
-    identities.
+    """Yield the members of an audience; the profile that was founded first comes first.
 
-    Nobody who has opted out is among them, whenever the audience was evaluated last (barred.py).
+    Each has mpid, environment, since_ms and identities. Nobody who has opted out is among them,
+    whenever the audience was evaluated last (barred.py).
     """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         audience = audience_defined(store, name)
@@ -292,6 +296,7 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
         person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)
         columns = ", ".join(f"i_{kind}" for kind in profiles.identities)
         rows = scratch.rows(IDENTITIES_SHOWN.format(columns=columns))
+    # The store is closed by now, so a slow reader of the members keeps no writer out.
     for mpid, environment, since_ms, values in rows:
         by_type = zip(profiles.identities, values, strict=True)
         yield {

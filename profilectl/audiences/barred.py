@@ -1,15 +1,15 @@
-"""Who may not be in an audience, whenever it was evaluated last.
+"""The people who may not be in an audience, whenever it was evaluated last.
 
-Every reader of memberships holds them against this. Three things keep a person out (domain.md
-11.2, 13, 14, 5.3): an opt-out in force, the end of the profile's lifetime, and the consent in force
-where the criteria ask for it. They are read from what the store says now, not from memberships, so
-that they hold for standard audiences too, and where nothing was evaluated since the import that
-brought them.
+Every reader of memberships leaves out those that are barred here. Three things keep a person out
+(domain.md 11.2, 13, 14, 5.3): an opt-out in force, the end of the profile's lifetime, and the
+consent in force where the criteria ask for it. They are read from the newest rows and events, not
+from memberships. So they hold for standard audiences too, and where nothing was evaluated since the
+import that brought them:
 
     opt-out             out of every audience
-    beyond lifetime     likewise
+    beyond lifetime     out of every audience
     consent             out of an audience whose criteria cannot hold with it (membership.settled),
-                        also by way of an audience they refer to
+                        also by way of an audience that the criteria refer to
 """
 
 from __future__ import annotations
@@ -98,12 +98,13 @@ def in_force(
 def barred(profiles: Profiles, defined: Sequence[Defined], people: str, *, now_ms: int) -> str:
     """Return the SELECT of who may not be in which of some audiences: profile, audience, sure.
 
-    The audience is its name. It is not sure where consent speaks against the person, and only all
-    the criteria together decide (membership.doubtful). `people` is the SQL of those who are looked
-    at; `profiles` is the read model of any workspace.
+    The audience is its name. A row is not sure where consent speaks against the person, but only
+    the criteria as a whole decide (membership.doubtful). `people` is the SQL of those who are
+    looked at; `profiles` may be the read model of any workspace.
     """
     if not defined:
         return NOBODY
+    # all other steps are limited to these people
     steps = {
         "someone": reading(LOOKED_AT, chosen=select("profile", people)),
         **_of_consent(profiles, defined),
@@ -122,7 +123,7 @@ def barred(profiles: Profiles, defined: Sequence[Defined], people: str, *, now_m
 def out_of_all(profiles: Profiles, people: str, now_ms: int) -> str:
     """Return the SELECT of the profiles that may be in no audience.
 
-    `people` is the SQL of those who are looked at.
+    `people` is the SQL of the profiles that are looked at.
     """
     clause = both("where type = 'opt_out'", among(people))
     parts = [opted_out(f"({profiles.events(clause, _OPT_OUT)})")]
@@ -140,6 +141,7 @@ def lively(profiles: Profiles, now_ms: int) -> str:
     lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
     if not lives:
         return ""
+    # the lifetime, or retention where only that is set: it is never the shorter one (check_clocks)
     first_ms = now_ms - min(lives)
     return union_all(
         [
@@ -149,6 +151,7 @@ def lively(profiles: Profiles, now_ms: int) -> str:
                 columns="profile",
                 clause=both("", f"at_ms >= {first_ms}"),
             ),
+            # the lifetime of a destination counts from its alias too (domain.md 4.5)
             select(
                 "destination as profile",
                 "store.alias",
@@ -161,8 +164,8 @@ def lively(profiles: Profiles, now_ms: int) -> str:
 def _of_consent(profiles: Profiles, defined: Sequence[Defined]) -> dict[str, str]:
     """Return the queries that find the people whom consent keeps out, by name.
 
-    `plainly` is about audiences that refer to no other (those that others refer to among them),
-    `by_way` about those that do; both have profile, audience, sure. There is no query where no
+    `plainly` is about audiences that refer to no other, also if others refer to them; `by_way` is
+    about those that refer to others. Both have profile, audience, sure. There is no query where no
     criterion asks for consent.
     """
     by_name = {caseless(audience.name): audience for audience in audiences(profiles.store)}
@@ -189,7 +192,7 @@ def _of_consent(profiles: Profiles, defined: Sequence[Defined]) -> dict[str, str
             or asking.intersection(map(caseless, read[audience.name].audiences))
         )
     ]
-    # the relations of other fields are numbered by workspace
+    # A workspace sees its own feeds only, so each has a relation of other fields, with a number.
     workspaces = dict.fromkeys(audience.audience.workspace for audience in (*plain, *by_way))
     places = {workspace: place for place, workspace in enumerate(workspaces)}
     clause = both("", among("someone"))
@@ -230,8 +233,8 @@ def feeds_of(store: OpenStore, workspace: str) -> str:
 def rest_rows(profiles: Profiles, feeds: str, clause: str) -> str:
     """Return the SELECT of the other fields of batches as audiences read them.
 
-    The columns are those of membership_sql.Relations.rest. `feeds` is the condition on a row that
-    counts; "": all do.
+    The columns are those of membership_sql.PeopleRelations.rest. `feeds` is the condition on a row
+    that counts; "": all do.
     """
     speaking = numbers(
         feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES

@@ -1,4 +1,4 @@
-"""What a command does with the calculated attributes of a store: define, look at, compute."""
+"""The calculated attributes of a store, as commands use them: define, look at, compute."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _sample(store: OpenStore, relation: str) -> Document:
 
 
 def _value(held: str) -> object:
-    """Return a held value for JSON: numbers as the text that they are."""
+    """Return a held value for JSON; a number stays a text, so that no digit is lost."""
     value = parse_json(held_json(held))
     return to_json(value) if not isinstance(value, str | list | bool | None) else value
 
@@ -183,6 +183,7 @@ def preview_calculated(
             definition, workspace = wanted, workspace_for(store, wanted.workspace)
         profiles = people_of(store, workspace)
         scratch.make("event", profiles.counted(profiles.happened(awake_only(profiles))), keep=False)
+        # a draft would not be computed
         compute(scratch, [replace(definition, draft=False)], at_ms, into="previewed")
         table = definition.as_table()
         table.pop("draft", None)
@@ -217,9 +218,9 @@ def set_state(path: Path, name: str, *, active: bool, wait_s: float = 0) -> Docu
 
 
 def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
-    """Forget a calculated attribute; what it masked is there again.
+    """Forget a calculated attribute; the attribute that it masked is there again.
 
-    Raises UsageError where there is none.
+    Raises UsageError where there is none of that name.
     """
     with (
         scratch_beside(path) as scratch,

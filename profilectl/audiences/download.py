@@ -67,6 +67,7 @@ def _csv_lines(audience: Document, members: list[Document]) -> Iterator[bytes]:
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
+    # the header, where nobody is a member; else nothing
     yield text.getvalue().encode()
 
 

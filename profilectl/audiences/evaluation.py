@@ -1,14 +1,14 @@
-"""A stage of a refresh decided: who has which calculated value, who enters and leaves an audience.
+"""Decide a stage of a refresh: who has which calculated value, who enters or leaves an audience.
 
-Nothing is written here. The relations that refresh_writing writes:
+Nothing is written into the store here: refresh_writing does that. The relations made here:
 
     touched     profile                     whose values may have changed
     event       as segments.known_events    events that count (Profiles.counted)
     event_kept  likewise                    all events, for standard audiences
     fresh       profile, name, held         calculated values of the touched profiles
     fresh_all   profile, name, held         those of everybody, of definitions that are new
-    person      as membership_sql.Relations
-    rest        as membership_sql.Relations
+    person      as membership_sql.PeopleRelations
+    rest        as membership_sql.PeopleRelations
     member      profile, audience           memberships before; after each wave as it leaves them
     lively      profile                     those within their lifetime, where it has an end
     bar         profile, audience, sure     who may not be in which audience (barred.barred)
@@ -102,8 +102,9 @@ ADD_ENTERED = "insert into member select profile, audience from wave where chang
 
 
 def decide(store: OpenStore, plan: RefreshPlan) -> None:
-    """Make the relations that are written."""
+    """Make the relations that refresh_writing writes."""
     scratch, profiles = store.scratch, plan.profiles
+    # faster; what must lie in order is sorted where it is written
     scratch.forget_order()
     happened = profiles.happened(awake_only(profiles))
     scratch.make("event", profiles.counted(happened), keep=False)
@@ -158,10 +159,10 @@ def _compute(
 def _bar(store: OpenStore, plan: RefreshPlan) -> None:
     """Let those leave who may not be in an audience (barred.py).
 
-    Makes `moved`, `bar` and `lively`; profiles that move are touched. Audiences that are evaluated
-    only when somebody asks are looked at too. Members are looked at if their values may have
-    changed or their lifetime has ended; all are, if members were never held against the criteria
-    as they are, as in a store that an older version made.
+    Makes `moved`, `bar` and `lively`; profiles that move are touched. Standard audiences, which are
+    evaluated only when somebody asks, are looked at too. Members are looked at if their values may
+    have changed or their lifetime has ended. All members are, if criteria have changed since
+    members were last held against them, which older versions never did.
     """
     scratch = store.scratch
     defined = [*plan.audiences, *plan.standard]
@@ -188,9 +189,9 @@ def _let_doubted_leave(
     wave: int,
     standard: Sequence[Defined],
 ) -> None:
-    """Let those leave standard audiences whose new statement of consent speaks against them.
+    """Evaluate standard audiences for members whose new statement of consent speaks against them.
 
-    They leave if all criteria together do not hold any more.
+    They leave if the criteria as a whole do not hold any more.
     """
     by_name = {audience.name: audience for audience in standard}
     last_import = plan.marks.last_import
@@ -217,9 +218,10 @@ def _let_doubted_leave(
 def _let_losers_leave(
     scratch: Scratch, evaluator: Evaluator, standard: Sequence[Defined], *, relation: str
 ) -> None:
-    """Let those leave standard audiences who lost the data of an erased person they rested on.
+    """Evaluate standard audiences for members who lost data of an erased person.
 
-    Each audience is evaluated as of the time at which it was evaluated before.
+    A membership may have rested on such data. Each audience is evaluated as of the time at which it
+    was evaluated before, so that nobody leaves because time has passed.
     """
     evaluated = [audience for audience in standard if audience.filled_ms is not None]
     if evaluated:
@@ -232,7 +234,7 @@ def _let_losers_leave(
 
 @dataclass(slots=True)
 class Evaluator:
-    """Evaluates audiences over the relations, and remembers which of these are there."""
+    """Evaluates audiences over the relations, and remembers for whom these were made."""
 
     scratch: Scratch
     """Where the relations are."""
@@ -241,7 +243,7 @@ class Evaluator:
     now_ms: int
     """The time that audiences are evaluated as of."""
     made_for: set[tuple[object, ...]] = field(default_factory=set)
-    """What `person` and `rest` were last made for: whom, and whether rest and devices are in."""
+    """The arguments that `person` and `rest`, as they are now, serve: touched, rest, devices."""
 
     def evaluate(self, audiences: Sequence[Defined], touched: str | None) -> None:
         """Evaluate audiences for the profiles of a relation; None: for everybody."""
@@ -278,6 +280,7 @@ class Evaluator:
         """Make `person` and `rest`, unless the wave before was about the same people."""
         read = needs(evaluated)
         devices = bool(read.device)
+        # attributes have a column each, which the relation made before may lack
         if not read.attributes and (touched, read.rest, devices) in self.made_for:
             return
         tests = [among(touched)] if touched else []

@@ -1,9 +1,9 @@
 """The standing of everybody at once, as JSON: opt-out, ad tracking, memberships, consent, devices.
 
-The set-based twin of profiles/activity.py: `opted_out`, `limit_ad_tracking`, `consent`,
-`partner_identities`, `attribution` and `devices` (domain.md 2). DuckDB writes some numbers in
-another way when it takes JSON apart. The few profiles that have such numbers are written by
-activity.py itself (whole_odd). The SQL about devices is in devices_sql.
+It does for everybody what these of profiles/activity.py do for one person: `opted_out`,
+`limit_ad_tracking`, `consent`, `partner_identities`, `attribution` and `devices` (domain.md 2).
+DuckDB writes some numbers in another way when it takes JSON apart. The few profiles that have such
+numbers are written by activity.py itself (whole_odd). The SQL about devices is in devices_sql.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ union all
 select profile, members from odd
 """
 
-# The last statement about each purpose, by its own time, of equals the later arrival
+# The statement in force about each purpose: the newest by its own time; of equals the later arrival
 # (domain.md 5.3).
 CONSENT = """
 with newest as (
@@ -130,7 +130,7 @@ group by profile
 """
 
 # The last statement about each partner identity. Null or an empty text took it away
-# (batch.PARTNER_IDENTITY_REMOVED).
+# (batch_fields.PARTNER_IDENTITY_REMOVED). A value that is no string becomes its JSON text.
 PARTNER_IDENTITIES = """
 with newest as (
     select profile, name, arg_max(value::varchar, arrival) as text
@@ -173,7 +173,9 @@ def tell_odd(profiles: Profiles, clause: str = "") -> None:
     """
     scratch = profiles.store.scratch
     held = in_force(profiles, time.time_ns() // 1_000_000)
+    # Kept: who is barred is found once, and not for each stretch of an export anew.
     scratch.make("whole_member", reading(IN_ORDER, membership=held))
+    # A text is odd if DuckDB, once it has read it, writes it in another way.
     odd_rows = of_each(
         profiles.segments,
         "rest",
@@ -227,8 +229,8 @@ def whole_of(person: Activity) -> Whole:
 def whole_members(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of (profile, members): the standing of each profile of `clause`.
 
-    The members are those of a JSON object. Profiles without a row have said nothing and are in no
-    audience (NOTHING). tell_odd was called before.
+    The members are those of a JSON object. A profile without a row has said nothing and is in no
+    audience (NOTHING). tell_odd must have been called before.
     """
     opt_out_events = profiles.events(both(clause, _OPT_OUT), _EVENTS)
     return stepwise(
@@ -250,6 +252,7 @@ def _memberships(clause: str) -> str:
 
 def _consent(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of the consent in force: profile, members."""
+    # Only some sources may speak of consent (domain.md 5.3).
     speaking = numbers(
         feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES
     )
@@ -272,6 +275,7 @@ def _partner_identities(profiles: Profiles, clause: str) -> str:
 
 def _attribution(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of the install attribution in force: profile, text."""
+    # An attribution without any field states nothing: the quote asks for one, as does the length.
     fields = rest_of(profiles, clause, 'contains(rest, \'"attribution_info":{"\')')
     statements_of = [select(STATED_ATTRIBUTION, f"({fields})", "where here")]
     carried = [

@@ -29,7 +29,7 @@ Values = dict[int, dict[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What a store defines."""
+    """The definitions of a store."""
 
     audiences: dict[int, Defined]
     """The audiences, by number."""
@@ -49,12 +49,12 @@ class _Membership(NamedTuple):
 
 
 class _PersonSeen(NamedTuple):
-    """A person as a workspace sees one."""
+    """A person, as a workspace sees the person."""
 
     person: PersonFacts
-    """What audiences are decided on."""
+    """The facts by which audiences are decided."""
     activity: Activity
-    """What it follows from."""
+    """The activity from which that follows."""
 
 
 def known_to(store: OpenStore) -> Definitions:
@@ -79,6 +79,7 @@ def standings_of(
 
     `defined` is what its store defines, if the caller has read it.
     """
+    # Without the limit on arrivals: the tables of values and memberships have none.
     clause = profiles.where([person.profile for person in people]).partition(" and arrival")[0]
     values = _values(profiles, clause)
     memberships = _memberships(profiles, clause)
@@ -121,7 +122,7 @@ def _values(profiles: Profiles, clause: str) -> Values:
 
 
 def _memberships(profiles: Profiles, clause: str) -> dict[int, list[_Membership]]:
-    """Return the memberships of some profiles; there are none of a state that is past."""
+    """Return the memberships of some profiles; in a state that is past there are none."""
     memberships: dict[int, list[_Membership]] = {}
     if profiles.until is None:
         rows = profiles.store.scratch.rows(
@@ -186,7 +187,7 @@ def _in_force(
 def _kept_out(defined: Definitions, seen_in: Mapping[str, _PersonSeen]) -> set[int]:
     """Return the audiences, by number, that a person may not be in.
 
-    barred.py is the same for everybody.
+    barred.py finds the same for everybody.
     """
     refers = {
         number: bool(criteria.reads(each.audience.tree).audiences)
@@ -212,8 +213,8 @@ def _ends_ms(
 ) -> int | None:
     """Return when a membership ends as time passes.
 
-    `windowed` are the calculated attributes it rests on that change as well; `counted` are the
-    events that those rest on.
+    `windowed` are the calculated attributes that the membership rests on and that change with time;
+    `counted` are the events that these rest on.
     """
     if not windowed:
         return expires_ms(audience.tree, person, now_ms, lookback=audience.lookback)
@@ -224,6 +225,7 @@ def _ends_ms(
         now_held = {name: held for name, held in values.items() if held is not None}
         return replace(person, attributes=stay | now_held)
 
+    # An event enters a window at its own time, and leaves it the length of the window later.
     turns = {
         event.at_ms + span_ms
         for event in counted
@@ -236,9 +238,11 @@ def _ends_ms(
 def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int | None:
     """Return the first millisecond at which a profile is beyond its lifetime.
 
-    The rule is retention.Clocks.stage; None: lifetimes do not end.
+    The rule is retention.Clocks.stage: on the boundary itself nothing expires yet. None: lifetimes
+    do not end.
     """
     carried = profiles.carried(activity.profile)
+    # the lifetime of a destination counts from its alias too (domain.md 4.5)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
     lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
     return last_ms + min(lives) + 1 if lives else None
@@ -267,6 +271,7 @@ def _elsewhere(
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFacts:
     """Return a person as real-time audiences see one."""
+    # a calculated attribute masks the one of its name, even where it has no value
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     batches = [
         OtherFields(
@@ -295,9 +300,9 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFa
 
 
 def device_rest(touch: Touch) -> dict[str, Value]:
-    """Return what a row says about a device that only its columns name, as a batch would say it.
+    """Return the device that only the columns of a row name, as a batch would state it.
 
-    It is empty for a batch that describes a device.
+    It is empty for a batch that describes its device itself.
     """
     ids: dict[str, Value] = {
         identity.type: identity.value for identity in touch.added if BY_NAME[identity.type].device

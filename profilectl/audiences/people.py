@@ -1,4 +1,4 @@
-"""The people that audiences and calculated attributes are about: who they are, and what is read."""
+"""The people of audiences and calculated attributes: who they are, and what is read of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ STAMP = "mp_deviceid"
 
 AGED = "select count(*) from store.aged"
 
-# The profiles beyond their lifetime for which nothing arrived since they lost what they had.
+# The profiles beyond their lifetime for which nothing arrived since they lost what they had. Where
+# an older version did not write down that arrival (`before`), the times decide.
 DORMANT = """
 with newest_row as (
     select profile, max(at_ms) as last_ms, max(arrival) as last_arrival
@@ -57,8 +58,8 @@ def event_relation(audience: Audience) -> str:
 def awake_only(profiles: Profiles) -> str:
     """Make `dormant`, and return the WHERE clause that leaves these out; "": there are none.
 
-    They are the profiles beyond their lifetime for which nothing arrived since they lost what they
-    had (domain.md 13): nothing is computed for them, and they are in no audience.
+    Dormant are the profiles beyond their lifetime for which nothing arrived since they lost what
+    they had (domain.md 13): nothing is computed for them, and they are in no audience.
     """
     scratch = profiles.store.scratch
     scratch.drop("dormant")
@@ -79,11 +80,11 @@ def awake_only(profiles: Profiles) -> str:
 def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) -> Profiles:
     """Return the read model of the profiles that a workspace has seen.
 
-    They are whom its attributes and audiences are about.
+    The attributes and audiences of the workspace are about these.
     """
     if workspace in workspaces_of(store.feeds()):
         profiles = profiles_of(store, now_ms=now_ms, workspace=workspace)
-    else:  # nothing came in yet
+    else:  # no feed of it yet, which profiles_of would refuse: it sees only what the account says
         profiles = profiles_of(store, now_ms=now_ms, every=True)
         profiles.workspace, profiles.feeds = workspace, ACCOUNT_FEEDS
     profiles.only_seen = True
@@ -93,11 +94,13 @@ def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) ->
 def person_relations(
     profiles: Profiles, keys: Sequence[str], clause: str, *, rest: bool, devices: bool = False
 ) -> None:
-    """Make the relations `person` and `rest` of some profiles (membership_sql.Relations).
+    """Make the relations `person` and `rest` of some profiles (membership_sql.PeopleRelations).
 
-    With `rest`, the other fields of batches are read, with `devices` also those of devices.
+    With `rest`, the other fields of batches are read; with `devices`, also the ids of devices that
+    only columns name.
     """
     scratch = profiles.store.scratch
+    # criteria may ask for a type that nobody has had
     absent = [
         f"null::varchar[] as i_{kind.name}"
         for kind in TYPES
@@ -118,7 +121,7 @@ def person_relations(
 
 
 def _device_rows(profiles: Profiles, segment: Segment, kinds: Sequence[str], *, clause: str) -> str:
-    """Return the SELECT of a segment's rows whose device only columns name.
+    """Return the SELECT of those rows of a segment whose device is named by columns alone.
 
     Each is written as a batch would say it (one_person.device_rest).
     """
@@ -130,6 +133,7 @@ def _device_rows(profiles: Profiles, segment: Segment, kinds: Sequence[str], *, 
     stamp = texts.get(STAMP, "null")
     device = f"'\"device_info\":{{' || concat_ws(',', {info}) || '}}'"
     clause = both(both(clause, profiles.feeds), f"coalesce({_columns_of(kinds)}) is not null")
+    # a batch that describes its device is read as it came
     if "rest" in segment.tables:
         with_device = select("(profile, arrival)", segment.table("rest"), both("", DEVICE_STATED))
         clause = both(clause, is_in("(profile, arrival) not", with_device))
@@ -142,7 +146,7 @@ def _columns_of(kinds: Sequence[str]) -> str:
 
 
 def _attributions_carried(profiles: Profiles, clause: str) -> list[str]:
-    """Return the SELECT of the install attributions that aliases carry over; none, or one."""
+    """Return the SELECT of the install attributions that aliases carry over, or no SELECT."""
     rows = [
         (alias.destination, alias.arrival, to_json({"attribution_info": attribution}))
         for alias in profiles.aliases

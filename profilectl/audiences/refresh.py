@@ -2,13 +2,13 @@
 
 Three kinds of profiles may have other values now: those that a new import touched, those that an
 undone import had touched, and those for which an event entered or left a window since the last time
-(touched_sql). Only these are computed, unless a definition is new. It is computed while others read
-the store (evaluation), and written in one transaction for each stage (refresh_writing).
+(touched_sql). Only these are computed, unless a definition is new. A stage is decided while others
+read the store (evaluation), and written in one transaction (refresh_writing).
 
 A stage is a workspace (refresh_plan). If audiences refer to others and there are several
-workspaces, the referring ones are stages of their own, after all that refer to none: people that a
-stage moved are marked stale in the store for those that come after, so that the next refresh makes
-up for one that is killed in between.
+workspaces, the referring ones are stages of their own, after all that refer to none. People that a
+stage moved are marked stale in the store for the stages after it: if the refresh is killed in
+between, the next one makes up for it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _decided(
     at_ms: int,
     wait_s: float,
 ) -> tuple[Stamp, RefreshPlan]:
-    """Decide a stage while others read the store; return what that rests on, and the plan."""
+    """Decide a stage while others read the store; return what it rests on, and its plan."""
     with open_store(scratch, path, wait_s=wait_s) as store:
         plan = plan_of(store, stage, request, now_ms=at_ms)
         stamp = stamp_of(store)

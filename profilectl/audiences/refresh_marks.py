@@ -26,11 +26,11 @@ class Marks(NamedTuple):
     last_ms: int
     """The time of the last refresh, 0 for none."""
     barring_ms: int
-    """When the audiences were last changed that members were held against; -1 for never."""
+    """The `changed_ms` of the plan by which members were last barred; -1 for never."""
 
 
 class Stamp(NamedTuple):
-    """What a refresh rests on: if it is the same, what was decided can be written."""
+    """The state that a decision rests on: while it is the same, the decision can be written."""
 
     state: State
     """The imports, settings, feeds and erasures."""
@@ -43,7 +43,7 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(store: OpenStore) -> Stamp:
-    """Return what a refresh rests on."""
+    """Return the state that a decision rests on."""
     return Stamp(
         state=store.state(),
         calculations=[(each.name, each.changed_ms) for each in calculations(store)],
@@ -74,9 +74,9 @@ def put_marks(store: OpenStore, workspace: str, marks: Marks) -> None:
 
 
 def unseen(store: OpenStore) -> list[int]:
-    """Return the imports that a definition was not brought up to date with.
+    """Return the imports that some definition has not been brought up to date with.
 
-    There are such imports where a refresh was killed.
+    There are such imports where a refresh was killed or failed.
     """
     looked_at = [marks_of(store, workspace).last_import for workspace in workspaces_defined(store)]
     if not looked_at:
@@ -92,7 +92,7 @@ def refreshed_ms(store: OpenStore, workspace: str) -> int | None:
 
 
 def is_up_to_date(store: OpenStore, workspace: str) -> bool:
-    """Return whether nothing has changed since the last refresh that computed values rest on."""
+    """Return whether nothing that computed values rest on has changed since the last refresh."""
     newest = store.scratch.row(NEWEST_IMPORT)[0]
     if marks_of(store, workspace).last_import < newest:
         return False

@@ -1,4 +1,4 @@
-"""What a stage of a refresh has to look at: which definitions, and each for whom."""
+"""The plan of a stage of a refresh: which definitions it looks at, and each for whom."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from profilectl.store.store import OpenStore
 
 @dataclass(frozen=True, slots=True)
 class RefreshRequest:
-    """What to compute for everybody, no matter what is known of it."""
+    """The definitions to compute for everybody, even if their values are up to date."""
 
     calculated: Sequence[str] = ()
     """The names of calculated attributes."""
@@ -30,13 +30,13 @@ class RefreshRequest:
     lost: bool = False
     """Whether the stale profiles lost data of an erased person.
 
-    Standard audiences may not rest on such data either.
+    Then standard audiences are looked at as well: they may not rest on such data either.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshStage:
-    """What is refreshed at once, of one workspace."""
+    """The part of a refresh that is decided and written at once; it is of one workspace."""
 
     workspace: str
     """The workspace."""
@@ -50,7 +50,7 @@ class RefreshStage:
 
 @dataclass(frozen=True, slots=True)
 class RefreshPlan:
-    """What a stage looks at."""
+    """The plan of a stage."""
 
     stage: RefreshStage
     """The stage."""
@@ -84,7 +84,7 @@ class RefreshPlan:
 
     @property
     def all_for_everybody(self) -> bool:
-        """Whether everything is, so that it does not matter who was touched."""
+        """Whether everything is computed for everybody: then it does not matter who was touched."""
         return (
             self.for_everybody
             and all(each in self.new_calculations for each in self.calculations)
@@ -105,6 +105,7 @@ def stages_of(store: OpenStore) -> list[RefreshStage]:
     """
     workspaces = workspaces_defined(store)
     referring = {audience.audience.workspace for audience in audiences(store) if refers(audience)}
+    # within one workspace it is enough that the waves of a stage follow each other
     if len(workspaces) < 2 or not referring:
         return [RefreshStage(workspace) for workspace in workspaces]
     plain = [
@@ -134,6 +135,7 @@ def plan_of(
         for audience in of_workspace
         if (stage.referring if refers(audience) else stage.plain)
     ]
+    # a standard audience is evaluated only when somebody asks for it (domain.md 11.2)
     evaluated = [
         audience
         for audience in of_stage
@@ -161,7 +163,7 @@ def plan_of(
 def _evaluated_for_everybody(
     evaluated: Sequence[Defined], request: RefreshRequest, new_calculations: Sequence[Calculation]
 ) -> list[Defined]:
-    """Return the audiences that are evaluated for everybody, and after them those that refer."""
+    """Return the audiences that are evaluated for everybody, then those that refer to them."""
     changed = {each.name for each in new_calculations}
     for_everybody = [
         audience
@@ -195,9 +197,9 @@ def rests_on(audience: Defined, attributes: set[str]) -> bool:
 
 
 def _by_dates(audience: Defined) -> bool:
-    """Return whether time alone moves people in or out, by a date that is no event's.
+    """Return whether time alone moves people in or out, by a date that is not of an event.
 
-    Then only a look at everybody tells who moves.
+    No window tells who moves then (touched_sql): everybody is looked at.
     """
     return any(
         isinstance(leaf, Comparison) and leaf.operator in ("within", "ago")

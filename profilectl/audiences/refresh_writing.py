@@ -1,4 +1,4 @@
-"""What a stage of a refresh decided, written into the store in one transaction."""
+"""Write into the store what a stage of a refresh has decided, in one transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ group by all
 order by all
 """
 
-# Calculated values: the touched profiles' are replaced, a new definition's are put in order.
+# The values of touched profiles are replaced. Those of a new definition are all put, in order.
 DROP_TOUCHED_VALUES = """
 delete from store.calculated
 where name in (select unnest($names::varchar[]))
@@ -102,7 +102,7 @@ order by audience, profile
 DROP_GONE = "delete from store.membership where profile in (select profile from gone_profile)"
 FORGET_STALE = "delete from store.stale"
 
-# Whom outputs may have to be told about.
+# The people about whom outputs may have to be told.
 ALIGNED = """
 select profile from touched
 union
@@ -111,7 +111,7 @@ union
 select profile from store.stale
 """
 
-# For the stages that come after.
+# For the stages after this one: the people who moved, and audiences to evaluate for everybody.
 PASS_ON = "insert into store.stale select distinct profile from moved"
 EVALUATE_AGAIN = "update store.audience set filled_ms = null where number = $number"
 
@@ -121,7 +121,7 @@ PUT_REPORT = "update store.import set report = $report where number = $number"
 
 @dataclass(slots=True)
 class Refreshed:
-    """What a refresh did."""
+    """The outcome of a refresh."""
 
     profiles: int | None = 0
     """How many profiles it looked at; None: all of them."""
@@ -168,6 +168,7 @@ def write_stage(
             _pass_on(store, plan)
         if last:
             _let_gone_leave(scratch, plan, bound)
+            # not before: each stage looks at the stale
             if store.state() == first_seen:
                 scratch.run(FORGET_STALE)
         if plan.stage.ends:
@@ -219,17 +220,19 @@ def _let_gone_leave(scratch: Scratch, plan: RefreshPlan, bound: dict[str, int | 
 def _tell_outputs(store: OpenStore, plan: RefreshPlan) -> None:
     """Put into the outbox whom outputs are to add and remove (outbox.py).
 
-    All that may have changed are looked at, since consent, opt-outs and attributes count as well.
+    Everybody who may have changed is looked at, moved or not: what is sent also depends on consent,
+    opt-outs and attributes.
     """
     store.scratch.make("aligned", ALIGNED)
-    # for everybody: then `touched` may be empty
+    # where everything is for everybody, `touched` is empty (evaluation.decide)
     align(store, None if plan.for_everybody else "aligned", workspace=plan.stage.workspace)
 
 
 def _pass_on(store: OpenStore, plan: RefreshPlan) -> None:
-    """Have later stages look at those who moved, and evaluate for everybody what rests on this.
+    """Have later stages look at those who moved, and evaluate some audiences for everybody.
 
-    An audience rests on an audience or a calculated attribute that was made for everybody here.
+    These are the audiences that rest on an audience or a calculated attribute which this stage made
+    for everybody.
     """
     store.scratch.run(PASS_ON)
     evaluated = {audience.name.lower() for audience in plan.new_audiences}

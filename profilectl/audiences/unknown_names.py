@@ -1,8 +1,7 @@
 """Names in criteria and definitions that nobody has, mostly typing mistakes.
 
 They are warned about and not refused, because an audience may be declared before the first value
-comes. There is no warning for a
-store that has no attribute, or no event.
+comes. There is no warning for a store that has no attribute, or no event.
 """
 
 from __future__ import annotations

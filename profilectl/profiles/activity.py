@@ -2,7 +2,7 @@
 
 Everything about a profile follows from its rows in the order of their arrival. The rows of one
 profile are read (raw_rows) and played through (played), so that each value has its history and each
-batch its outcome; show, explain and browse draw the result. The types of it are here.
+batch its outcome. show, explain and browse draw the result, whose types are here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv",
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where something comes from: the row, its file, its import and feed."""
+    """The origin of something: the row, its file, its import and feed."""
 
     arrival: int
     """The row's place in the order of everything that arrived."""
@@ -128,9 +128,9 @@ class Touch:
     rest: Document = field(default_factory=dict)
     """Its other fields: consent, device, attribution ..."""
     alias: Carried | None = None
-    """The past of another profile that was carried over: then this is no batch."""
+    """The alias, if this is one and no batch."""
     taker: int | None = None
-    """The MPID of another profile, if its batch only took identities away."""
+    """The MPID of another profile, if this is its batch, which took identities away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class AudienceMembership:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is computed of a person."""
+    """The computed values of a person, and the memberships."""
 
     calculated: dict[str, str | None]
     """The held values of calculated attributes; None where nothing was to compute.
@@ -249,11 +249,12 @@ class Activity:
     taken: list[Touch] = field(default_factory=list)
     """The batches of other profiles that took identities away, in all workspaces."""
     carried: list[tuple[int, Occurred]] = field(default_factory=list)
-    """Events that aliases made this profile's as well, each with the arrival of the alias."""
+    """The events that aliases carried over to it, each with the arrival of the alias."""
     forgotten: int = 0
-    """The arrival before which nothing counts that is computed of its lifetime (FORGOTTEN)."""
+    """Events that came before this arrival count for nothing that is computed of its lifetime
+    (ended_lifetimes.FORGOTTEN)."""
     dormant: bool = False
-    """Whether nothing arrived since `forgotten`: then nothing is computed at all."""
+    """Whether nothing arrived since retention took something: then nothing is computed at all."""
 
     def timeline(self) -> list[Touch]:
         """Return what touched the profile in its workspace, and took identities from it.
@@ -299,6 +300,7 @@ class Activity:
         Profiles.counted is the same for everybody. `aliases` are the arrivals of those that carry
         events over; None: all that are in force.
         """
+        # an opt-out holds however old it is
         own = [
             event
             for event in self._occurred()
@@ -339,15 +341,15 @@ class Activity:
         return opted_out(self.occurred())
 
     def opt_out_ms(self) -> int | None:
-        """Return when the person said last to be out or in again; None: never."""
+        """Return the time of the last opt-out event, which says out or in again; None: none."""
         opt_out = last_opt_out(self.occurred())
         return opt_out.at_ms if opt_out else None
 
     def limit_ad_tracking(self) -> bool | None:
-        """Return what the device seen last that mentioned ad tracking said (domain.md 14)."""
+        """Return the word on ad tracking of the device seen last that has one (domain.md 14)."""
         statements = [
             device.info["limit_ad_tracking"]
-            for device in _devices(self.every())
+            for device in _devices(self.every())  # it counts in all workspaces
             if isinstance(device.info.get("limit_ad_tracking"), bool)
         ]
         return statements[0] if statements else None
@@ -375,7 +377,7 @@ class Activity:
         held = {(each.type, each.value) for each in self.identities}
         for device in self.devices()[:1]:
             for kind in (*DEVICE_PREFERENCE, *device.identities):
-                # one that was taken away is not shown
+                # an id that was taken away is not shown
                 if (kind, device.identities.get(kind)) in held:
                     return kind, device.identities[kind]
         return None
@@ -384,9 +386,10 @@ class Activity:
         """Return the consent in force by (regulation, purpose): the statement, and where it is.
 
         The newest statement by its own time counts; of equals the later arrival (domain.md 5.3).
-        `until` gives the state after that arrival.
+        With `until`, later arrivals do not count.
         """
         in_force: dict[tuple[str, str], tuple[Document, Origin]] = {}
+        # only some sources may speak of consent (domain.md 5.3)
         for touch in self.touches:
             if touch.origin.feed.source not in CONSENT_SOURCES or (
                 until is not None and touch.origin.arrival > until
@@ -401,7 +404,7 @@ class Activity:
     def partner_identities(self) -> dict[str, tuple[str, Origin]]:
         """Return the partner identities in force, by name: the value, and where it stands.
 
-        Null or an empty text takes one away (batch.PARTNER_IDENTITY_REMOVED).
+        Null or an empty text takes one away (batch_fields.PARTNER_IDENTITY_REMOVED).
         """
         in_force: dict[str, tuple[str, Origin]] = {}
         for touch in self.touches:
@@ -429,7 +432,7 @@ def _in_order(*groups: Sequence[Touch]) -> list[Touch]:
 
 
 class _Described(NamedTuple):
-    """What a batch says of its device."""
+    """The statements of a batch about its device."""
 
     touch: Touch
     """The batch."""
@@ -438,7 +441,7 @@ class _Described(NamedTuple):
     info: Document
     """The fields of device_info."""
     ids: list[Id]
-    """What names the device (device.device_ids)."""
+    """The ids that name the device (device.device_ids)."""
 
 
 def _described(touches: Sequence[Touch]) -> list[_Described]:
@@ -478,6 +481,7 @@ def _describe(device: Device, batch: _Described) -> list[Id]:
         value = info.pop(name)
         if value is not None:
             ids.setdefault(kind, str(value))
+    # what the batch says comes before what its columns say
     device.identities |= added | ids
     device.info |= {name: value for name, value in info.items() if value is not None}
     attribution = touch.rest.get("attribution_info")
@@ -492,7 +496,7 @@ def _describe(device: Device, batch: _Described) -> list[Id]:
 
 
 def _tell_earlier(device: Device, keys: Iterable[Id]) -> None:
-    """Add to a device the ids it had before those it has, out of the keys of all it ever had."""
+    """Add to a device its earlier ids: of the keys of all its ids, those that it has no more."""
     for kind, key in sorted(keys):
         current = key_of(BY_NAME[kind], display(device.identities[kind]))
         if key != current and names_device(BY_NAME[kind], key):

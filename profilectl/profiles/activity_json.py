@@ -107,7 +107,7 @@ def origin_json(origin: Origin) -> dict[str, Value]:
 def entry_json(entry: AttributeChange) -> dict[str, Value]:
     """Return what a row did to an attribute, as JSON.
 
-    A tag is null, so a value that is not there is left out.
+    If there is no value, the member is left out: null would be a tag, which is a value.
     """
     document: dict[str, Value] = {"change": entry.kind}
     if entry.held != DELETED:
@@ -120,7 +120,7 @@ def entry_json(entry: AttributeChange) -> dict[str, Value]:
 def touch_json(touch: Touch) -> dict[str, Value]:
     """Return what a batch did, as JSON.
 
-    An alias, and another's batch that took identities away, have the same form.
+    An alias, and a batch of another profile that took identities away, have the same form.
     """
     return origin_json(touch.origin) | {
         "founded": touch.founded,

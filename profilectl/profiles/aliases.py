@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EVERYWHERE = ""
-"""An alias keeps under this name the install attribution stated last in any workspace."""
+"""The name, in the place of a workspace, for the install attribution stated last in any of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ select 0 as profile, '' as key, '' as held, 0 as arrival, 0 as feed, 0 as at_ms
 where false
 """
 
-# chr(31) is how a deleted value is held (values.DELETED): it ends what came before it.
+# The cells in force. chr(31) is how a deleted value is held (values.DELETED): the newest cell
+# deletes the attribute then, and none is in force.
 NEWEST_OF_SEVERAL = """
 select profile, key,
        unnest(arg_max({held: held, arrival: arrival, feed: feed, at_ms: at_ms}, arrival))
@@ -27,7 +28,7 @@ from cell
 where held <> chr(31)
 """
 
-# The attributes that are gone, by a row that arrived since.
+# The attributes that are gone because a row since an arrival deleted them.
 DELETED_SINCE = """
 with newest as (
     select profile, key, arg_max(held, arrival) as held, max(arrival) as arrival
@@ -47,7 +48,7 @@ from loose
 join stored_row on stored_row.profile = loose.profile and stored_row.arrival = loose.arrival
 """
 
-# The newest cell of each attribute without a column, unless that deleted it.
+# The newest cell of each attribute without a column, unless it deletes the attribute.
 NEWEST_LOOSE = """
 with newest as not materialized (
     select profile, key, arg_max(value, arrival) as held
@@ -91,6 +92,7 @@ def newest(profiles: StoredRows, clause: str) -> str:
     if not profiles.several:
         return reading(NEWEST_OF_SEVERAL, cell=_cells(profiles, clause))
     chosen = clause or "where true"
+    # Most profiles have one row: then its cells are the newest, and nothing is grouped.
     several = among(profiles.several)
     of_one = reading(NEWEST_OF_ONE, cell=_cells(profiles, both(chosen, f"not ({several})")))
     of_several = reading(NEWEST_OF_SEVERAL, cell=_cells(profiles, both(chosen, several)))
@@ -136,7 +138,7 @@ def provenance(profiles: StoredRows, clause: str) -> str:
 
 
 def _cells(profiles: StoredRows, clause: str) -> str:
-    """Return the SELECT of all cells there ever were.
+    """Return the SELECT of all cells of the rows, those in force and those that are not.
 
     The columns are profile, key, held, arrival, feed and at_ms.
     """

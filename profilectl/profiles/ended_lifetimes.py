@@ -1,4 +1,4 @@
-"""The profiles that retention took something of, and since when they count anew (domain.md 13)."""
+"""Profiles that retention took something from, and since when they count anew (domain.md 13)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from __future__ import annotations
 def retired(erasure: object, *, forgotten: bool) -> str:
     """Return the name in store.meta under which an act of retention keeps an arrival.
 
-    What it took had come before that arrival. With `forgotten`, events that came before count for
-    nothing that is computed either; else, with Lifetime Profiles, everything comes back.
+    Everything that it took had come before that arrival. With `forgotten`, the events before it do
+    not count any more for computed values either. Without it, as with Lifetime Profiles, everything
+    counts again when the person comes back.
     """
     return f"{'forgotten' if forgotten else 'retired'}_before:{erasure}"
 
@@ -22,8 +23,8 @@ join store.meta on meta.name = 'forgotten_before:' || aged.erasure
 group by aged.profile
 """
 
-# All profiles that retention took something of: when it last did (aged_ms), and the arrival of the
-# first row since (before); null if an older version did not write that down.
+# All profiles that retention took something from: when it last did (aged_ms), and the arrival from
+# which on rows came after it (before); null if an older version did not write that down.
 RETIRED = """
 select aged.profile, max(erasure.at_ms) as aged_ms, max(meta.value::bigint) as before
 from store.aged

@@ -1,4 +1,4 @@
-"""One row a profile: its rows laid over one another, the newest cell of each attribute in force."""
+"""One row a profile: its rows laid over one another, so that the newest cell of each key counts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from profilectl.store.statements import (
     union_all,
 )
 
-# Most profiles of most stores have one row. There is nothing to fold then, and lists in order are
-# dear. The columns of both halves are the same.
+# Most profiles of most stores have one row: there is nothing to fold, and lists in order are dear.
+# The columns of both halves are the same. max skips nulls: only the founding row has the MPID.
 OF_ONE_ROW = """
 select profile, mpid, environment, at_ms as first_seen_ms, at_ms as last_seen_ms{columns}
 from stored_row
@@ -39,7 +39,8 @@ select profile, arrival, null::bigint as mpid, null::utinyint as environment,
 from loose
 """
 
-# The first-seen dates that aliases carried over; what arrived after an alias counts as ever.
+# The first-seen dates that aliases carried over, which replace those of the rows before the alias.
+# Rows that arrived after it count as ever (domain.md 4.5).
 FIRST_SEEN_CARRIED = """
 with arrived_later as not materialized (
     select stored_row.profile, min(stored_row.at_ms) as at_ms
@@ -67,7 +68,7 @@ CALCULATED_SIDE_BY_SIDE = "select profile{columns} from valued group by profile"
 
 
 def folded(profiles: StoredRows, keys: Sequence[str], clause: str) -> str:
-    """Return the SELECT of one row a profile; calculated attributes come before stated ones.
+    """Return the SELECT of one row a profile, in which calculated attributes mask stated ones.
 
     The columns are profile, mpid, environment, first_seen_ms, last_seen_ms, i_<type> (a list in
     order of arrival) and v<n> (the held value of the n-th key).
@@ -110,6 +111,7 @@ def _of_one_row(profiles: StoredRows, keys: Sequence[str]) -> str:
         f", case when i_{kind} is not null then [i_{kind}] end as i_{kind}"
         for kind in profiles.identities
     ]
+    # chr(31) is how a deleted value is held (values.DELETED)
     values = [f", nullif(b{n}, chr(31)) as v{n}" for n in range(len(keys))]
     return OF_ONE_ROW.format(columns="".join([*identities, *values]))
 
@@ -124,7 +126,7 @@ def _of_several_rows(profiles: StoredRows, keys: Sequence[str]) -> str:
 
 
 def _loose_as_rows(profiles: StoredRows, keys: Sequence[str], clause: str) -> str:
-    """Return the SELECT of those keys that have no column, in the shape of the rows."""
+    """Return the SELECT of the cells of keys without a column, in the shape of the rows."""
     loose_keys = set(keys).intersection(profiles.loose_keys)
     nulls = [f", null::varchar as i_{kind}" for kind in profiles.identities]
     pivot = [

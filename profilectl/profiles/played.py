@@ -29,8 +29,8 @@ def activities(
 ) -> list[Activity]:
     """Return the activity of some profiles, in the order given and in the state that is read.
 
-    With `placed`, each origin has its import, file and line, and blocked changes are there too;
-    that takes as long as everything else, for a single profile.
+    With `placed`, each origin has its import, file and line, and blocked changes are there too. For
+    a single profile that takes as long as everything else.
     """
     raw = raw_rows(profiles, profile_numbers, placed=placed)
     return [
@@ -46,10 +46,11 @@ def one_meant(
     pick: int | None = None,
     environment: str | None = None,
 ) -> Activity:
-    """Return the profile that is meant.
+    """Return the one profile that is meant.
 
     `identity` is an identity type (or mpid, any) and a value; `pick` says which of several, from 1;
-    `environment` limits it to that one. Raises NobodyFound, and UsageError where several are meant.
+    `environment` leaves out the profiles of the other. Raises NobodyFound, and UsageError where
+    several are meant.
     """
     kind, value = identity
     people = [
@@ -75,9 +76,10 @@ def one_meant(
 def meant_again(
     profiles: Profiles, identity: tuple[str, str], mpid: str, environment: str
 ) -> Activity:
-    """Return the profile that a change by hand was about, for making it again.
+    """Return the profile that a change by hand was about, so that the change can be made again.
 
-    Of the profiles that `identity` names now, it is the one with the MPID it had, or the only one.
+    Of the profiles that `identity` names now, it is the one that has the MPID of then, or the only
+    one.
     Raises NobodyFound, UsageError.
     """
     kind, value = identity
@@ -115,7 +117,7 @@ def _played(profiles: Profiles, profile: int, raw: RawRows) -> Activity | None:
         if removal.profile == profile:
             key = (NAME[removal.type], removal.digest)
             removed.setdefault(key, []).append(removal.arrival)
-    # who owns an attribute in another workspace
+    # the row that owns each attribute in another workspace
     owners: dict[str, Origin] = {}
     for row in rows:
         here = profiles.workspace is None or raw.feeds[row.feed].seen_in(profiles.workspace)
@@ -133,6 +135,7 @@ def _is_dormant(rows: Sequence[RawRow], profile: int, raw: RawRows) -> bool:
     retired = raw.retired.get(profile)
     if retired is None:
         return False
+    # an older version did not write the arrival down: then the times decide
     if retired.before is None:
         return max(row.at_ms for row in rows) <= retired.aged_ms
     return rows[-1].arrival < retired.before
@@ -179,6 +182,7 @@ def _play_identities(
             kind=kind,
             key=key_of(BY_NAME[kind], value),
         )
+        # an identity that was taken away may come again: only later removals count
         later = [arrival for arrival in removed.get((kind, digest), ()) if arrival > row.arrival]
         identity = HeldIdentity(kind, value, touch.origin, lost=min(later, default=None))
         touch.added.append(identity)
@@ -190,12 +194,13 @@ def _play_cells(
 ) -> None:
     """Apply the cells of a row to the profile; `here` is whether the workspace sees the row."""
     arrival = touch.origin.arrival
+    # sorted: the cells of a row come from several tables
     for key, held, code in sorted(raw.cells.get((activity.profile, arrival), ())):
         if not here:
             if not code:
                 owners[key] = touch.origin
             continue
-        # deleting what is not there does nothing
+        # to delete an attribute that is not there does nothing
         if code or held != DELETED or key in activity.attributes:
             owner = owners.get(key)
             change = _change(activity, key, held, code=code, origin=touch.origin, elsewhere=owner)
@@ -268,7 +273,8 @@ def _events_carried(
 ) -> tuple[list[SeenEvent], list[Occurred]]:
     """Return the events that an alias carries over to a profile.
 
-    First those of its workspace, then those that count: with them the opt-outs of all workspaces.
+    The first are those of its workspace, in the form that is shown. The second are those that
+    count: these and the opt-outs of all workspaces.
     """
     here: list[SeenEvent] = []
     every: list[Occurred] = []
@@ -309,8 +315,8 @@ def _change(
 ) -> AttributeChange:
     """Apply one cell to the profile as it was, and return what it did.
 
-    `elsewhere` owns the attribute in another workspace, which only an account feed can be refused
-    for.
+    `elsewhere` is the row that owns the attribute in another workspace: only an account feed can be
+    refused because of it.
     """
     before = activity.attributes.get(key)
     had = before.held if before else None

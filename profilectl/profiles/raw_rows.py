@@ -17,6 +17,7 @@ from profilectl.store.segments import Segment, both, known_events, known_mpids, 
 from profilectl.store.statements import is_in, numbers, reading, select, union_all
 
 EVENT = ("profile", "arrival", "place", "type", "name", "at_ms", "session", "event")
+# The events of rows come as they arrived; those that an alias carried over came at once: by time.
 IN_ORDER = "select * from happened order by profile, arrival, place"
 BY_TIME = "select * from happened order by at_ms, arrival, place"
 
@@ -41,13 +42,14 @@ join store.erasure on erasure.number = aged.erasure
 order by erasure.at_ms
 """
 
-# Whose rows took identities away.
+# The rows that took identities away, with the MPIDs of their profiles.
 TAKERS = """
 select stored_row.arrival, named.mpid, stored_row.feed, stored_row.at_ms
 from stored_row
 join named on named.profile = stored_row.profile
 """
 
+# An alias has no row: its feed and its time are those of its import.
 ALIASED_AT = """
 select alias.arrival, import.feed, import.started_ms
 from store.alias
@@ -133,7 +135,7 @@ class Retirement(NamedTuple):
 
 
 class AliasOrigin(NamedTuple):
-    """Where an alias comes from."""
+    """The origin of an alias."""
 
     feed: int
     """The number of the feed."""
@@ -164,7 +166,7 @@ class RawRows:
     aged: dict[int, list[int]] = field(default_factory=dict)
     """When retention took something of each profile, in milliseconds."""
     forgotten: dict[int, int] = field(default_factory=dict)
-    """The arrival before which nothing counts, by profile (ended_lifetimes.FORGOTTEN)."""
+    """The arrival before which events do not count, by profile (ended_lifetimes.FORGOTTEN)."""
     retired: dict[int, Retirement] = field(default_factory=dict)
     """When retention last took something, by profile."""
     aliases: list[Alias] = field(default_factory=list)
@@ -184,7 +186,8 @@ class RawRows:
 def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> RawRows:
     """Return the rows of some profiles.
 
-    With `placed`, the import, file and line of each row are read, and the cells that were refused.
+    `numbers_of` are the numbers of the profiles. With `placed`, the import, file and line of each
+    row are read, and the cells that were refused.
     """
     scratch, store = profiles.store.scratch, profiles.store
     raw = RawRows(feeds={feed.number: feed for feed in store.feeds()}, secret=store.meta("secret"))
@@ -198,6 +201,7 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     happened = known_events(profiles.segments, where=clause, columns=EVENT)
     for profile, arrival, _, *event in scratch.rows(reading(IN_ORDER, happened=happened)):
         raw.events.setdefault((profile, arrival), []).append(SeenEvent(*event))
+    # the rows that are read already
     own = {row.arrival for rows in raw.rows.values() for row in rows}
     if profiles.removals:
         rows = scratch.rows(select(REMOVED, "store.removed", clause))
@@ -267,7 +271,7 @@ def _add_cells(
 
 
 def _takers(profiles: Profiles, arrivals: set[int]) -> dict[int, Taker]:
-    """Return whose rows some are, by arrival."""
+    """Return the rows of other profiles that have some arrivals."""
     if not arrivals:
         return {}
     clause = both("", is_in("arrival", numbers(sorted(arrivals))))

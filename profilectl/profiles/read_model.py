@@ -1,7 +1,8 @@
 """The read model: one profile or many, folded from the rows of all segments.
 
-The value of an attribute is that of the newest row that mentions it, because rank was decided when
-the row came in; so reading needs no rule. show, export and all other readers come through here.
+The value of an attribute is that of the newest row that mentions it. Which source wins was decided
+when the row came in, so reading needs no rule. show, export and all other readers come through
+here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from profilectl.store.segments import both, known_identities, known_loose, known
 from profilectl.store.statements import is_in, numbers, reading, select
 from profilectl.store.store import OpenStore
 
-# One profile as a JSON document (design.md 4).
+# One profile as a JSON document (docs/exporting.md). The MPID is a text: a script would round it.
 DOCUMENT = """
 select profile, mpid,
        '{"mpid":"' || mpid
@@ -49,7 +50,7 @@ select profile, mpid,
 from part
 """
 
-# What a document is made of; loose attributes and provenance only where they are wanted.
+# The parts of a document. Loose attributes and provenance are joined only where they are wanted.
 PARTS = "select {columns} from folded"
 JOIN_LOOSE = "left join loose on loose.profile = folded.profile"
 JOIN_PROVENANCE = "left join provenance on provenance.profile = folded.profile"
@@ -62,9 +63,11 @@ from known_identity
 order by profile
 """
 
+# The attributes without a column that some row set; chr(31) is a deletion (values.DELETED).
 SET_LOOSE = "select distinct key from loose where value <> chr(31)"
 LOOSE_KEYS = "select distinct key from loose order by key"
 
+# An alias takes effect a day after it was asked for, or at once (domain.md 4.5).
 ALIASES = """
 select arrival, source, destination, start_ms, end_ms, due_ms, first_seen_ms, attribution,
        due_ms <= $now as in_force
@@ -101,7 +104,10 @@ class Profiles(StoredRows):
         return field.name if field.kind == "attribute" and self.has(field.name) else None
 
     def attributes(self) -> list[str]:
-        """Return the attributes that some profile has had, sorted; without those only deleted."""
+        """Return the attributes that some profile has had, sorted.
+
+        An attribute that rows only delete is none of them.
+        """
         loose: list[str] = []
         if self.loose_keys:
             rows = self.store.scratch.rows(reading(SET_LOOSE, loose=self.loose()))
@@ -124,7 +130,7 @@ class Profiles(StoredRows):
         return self._holding(kind, key_of(BY_NAME[kind], display(value)))
 
     def _holding(self, kind: str, key: str) -> list[int]:
-        """Return the profiles that hold an identity; as of `until` those that held it then."""
+        """Return the profiles that hold an identity, or with `until` held it then."""
         scratch = self.store.scratch
         secret = self.store.meta("secret")
         hashes = ", ".join(
@@ -138,7 +144,7 @@ class Profiles(StoredRows):
         profiles = [profile for (profile,) in rows]
         if self.until is None or not profiles:
             return profiles
-        # Those who hold it now, or did at any time: of these, the ones that held it then.
+        # These hold it now, or did at any time: the rows tell which of them held it then.
         column = identity_sql.key(BY_NAME[kind], f"i_{kind}")
         stored = self.rows([], self.where(profiles))
         then = select("profile", f"({stored})", both("", is_in(column, "$key")))
@@ -154,7 +160,7 @@ class Profiles(StoredRows):
         return [by_profile[profile] for profile in profiles if profile in by_profile]
 
     def json_lines(self, clause: str, *, provenance: bool = False) -> str:
-        """Return the SELECT of (profile, mpid, line): the line is a JSON document (design.md 4)."""
+        """Return the SELECT of (profile, mpid, line); the line is a JSON document."""
         keys = sorted({*self.keys, *self.calculated})
         parts = [PARTS.format(columns=", ".join(self._parts(keys, provenance=provenance)))]
         queries = {"folded": self.folded(keys, clause)}
@@ -167,7 +173,7 @@ class Profiles(StoredRows):
         return reading(DOCUMENT, part=reading(" ".join(parts), **queries))
 
     def _parts(self, keys: Sequence[str], *, provenance: bool) -> list[str]:
-        """Return the columns of what a JSON document is made of."""
+        """Return the columns of PARTS."""
         members = ", ".join(
             f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}"
             for n, key in enumerate(keys)
@@ -207,7 +213,7 @@ class Profiles(StoredRows):
         return cells_sql.newest(self, clause)
 
     def newest_loose(self, clause: str) -> str:
-        """Return the SELECT of those in force that have no column (cells_sql.newest_loose)."""
+        """Return the SELECT of the cells in force without a column (cells_sql.newest_loose)."""
         return cells_sql.newest_loose(self, clause)
 
     def deleted(self, clause: str, since: int) -> str:
@@ -232,9 +238,9 @@ def profiles_of(
     """Return the read model of an open store.
 
     `until` gives the state before that arrival (history.as_of); `now_ms` is the time at which
-    aliases have taken effect or not. `workspace` is the one whose attributes are read, else the one
-    of the store; with `every`, it does not matter whose, and all are read. Raises UsageError where
-    several could be meant.
+    aliases have taken effect or not. `workspace` is the one whose attributes are read, else that of
+    the store. With `every`, the attributes of all workspaces are read. Raises UsageError where
+    several workspaces could be meant.
     """
     segments = store.segments()
     loose_keys: list[str] = []
@@ -259,6 +265,7 @@ def profiles_of(
     )
     if not every:
         _choose(profiles, store.feeds(), workspace or store.workspace)
+    # calculated values are those of now: a state that is past has none
     if until is None:
         profiles.calculated = store.calculated(profiles.workspace)
     return profiles
@@ -269,7 +276,7 @@ ACCOUNT_FEEDS = f"feed in (select number from store.feed where source = '{ACCOUN
 
 
 def account_profiles(store: OpenStore) -> Profiles:
-    """Return the read model of what the account's own feeds say of profiles, and no workspace."""
+    """Return the read model of the rows of the account's own feeds, which are of no workspace."""
     profiles = profiles_of(store, every=True)
     profiles.workspace, profiles.calculated = NO_WORKSPACE, []
     profiles.feeds = ACCOUNT_FEEDS

@@ -9,6 +9,7 @@ from profilectl.profiles.read_model import Profiles
 from profilectl.store.segments import IMPORT_FILES
 from profilectl.store.statements import reading
 
+# An asof join takes the last file, and the last run of lines, that begins at or before the row.
 PLACES = """
 with wanted as (
     select unnest($arrivals::bigint[]) as arrival

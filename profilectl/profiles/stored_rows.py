@@ -1,4 +1,4 @@
-"""The rows and events of profiles as they lie in the segments: which count, and for whom."""
+"""The rows and events of profiles in the segments: which of them count, and for which profile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from profilectl.store.store import OpenStore
 
 NO_PROFILE = "select null::bigint as profile where false"
 
-# The profiles that have several rows: for these something is to be folded.
+# The profiles that have several rows: only these have to be folded.
 WITH_SEVERAL_ROWS = "select profile from stored_row group by profile having count(*) > 1"
 
 # The rows, without the identities that were taken away since.
@@ -70,7 +70,7 @@ NAMES = "select count(distinct name) from happened"
 
 @dataclass(slots=True)
 class StoredRows:
-    """What is needed to read the rows of the profiles of an open store."""
+    """The rows of the profiles of an open store, with all that is needed to read them."""
 
     store: OpenStore
     """The store they are read from."""
@@ -95,7 +95,7 @@ class StoredRows:
     calculated_values: str = "select profile, name, held from store.calculated"
     """The SELECT of their values."""
     workspace: str | None = None
-    """Whose attributes are read; None: those of all workspaces, the last statement about each."""
+    """The workspace whose attributes are read; None: those of all, the newest cell of each."""
     feeds: str = ""
     """The condition on a row whose attributes count; "": all do."""
     only_seen: bool = False
@@ -143,6 +143,7 @@ class StoredRows:
         digest = identity_hash(
             secret=self.store.meta("secret"), environment=environment_name(), kind=kind, key=key
         )
+        # a row that arrived after the removal gives the identity again
         removed = (
             "select 1 from removed where removed.profile = stored_row.profile"
             f" and removed.type = {CODE[kind]} and removed.arrival > stored_row.arrival"
@@ -201,7 +202,7 @@ class StoredRows:
         return carried if isinstance(carried, dict) else {}
 
     def carrying(self) -> list[CarriedEvents]:
-        """Return which events are another's as well, by aliases in force (domain.md 4.5)."""
+        """Return the events that aliases in force carry over to another profile (domain.md 4.5)."""
         return [
             CarriedEvents(
                 source=alias.source,
@@ -234,7 +235,7 @@ class StoredRows:
         own = reading(COUNTED, happened=known_events(self.segments, where=clause))
         parts = [f"({own})"]
         for alias in carrying:
-            # events of an alias arrived with the alias
+            # an event that was carried over counts as if it had arrived with the alias
             counts = alias.before >= before.get(alias.destination, 0)
             happened = select(
                 f"* replace ({alias.destination}::bigint as profile)",
@@ -253,13 +254,16 @@ class StoredRows:
         return both(clause, f"({self.feeds} or type = 'opt_out')" if self.feeds else "")
 
     def event_names(self) -> int:
-        """Return how many names the workspace's events have, of the types that are named freely."""
+        """Return how many names the workspace's events of freely named types have."""
         clause = both(both("", is_in("type", texts(NAMED_FREELY))), self.feeds)
         happened = known_events(self.segments, where=clause, columns=("name",))
         return int(self.store.scratch.row(reading(NAMES, happened=happened))[0])
 
     def seen_only(self, rows: str, clause: str) -> str:
-        """Return the SELECT of rows of the profiles that the workspace has seen, if only these."""
+        """Return the SELECT of rows without profiles that the workspace has not seen.
+
+        That is so with `only_seen`; else it is all rows.
+        """
         if not (self.only_seen and self.feeds):
             return rows
         return select("*", f"({rows})", both("", among(f"({self.seen(clause)})")))

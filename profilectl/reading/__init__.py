@@ -1,4 +1,4 @@
-"""What may be asked of a store: find, explain, compare, list, export, check, back up.
+"""Reading a store: find, explain, compare, list, export, check, back up.
 
 It imports `importing` and what is below it.
 """

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 """The units of a time that is counted from now backwards."""
 LOOK_UP_MEMORY = "500MB"
-"""What a look-up of many takes beside the file itself; beyond, it spills to disk, which costs it
-little.
+"""The memory of a look-up of many, beside the file itself. Beyond it, DuckDB spills to disk, which
+costs such a look-up little.
 """
 
 
@@ -70,9 +70,9 @@ def read_profiles(
 ) -> list[str]:
     """Return the profiles that hold an identity, oldest first, as JSON documents with provenance.
 
-    kind: an identity type, "mpid" or "any"; as_of: an import or a time (history.as_of); more: parts
-    of the activity to put into each document (activity.members). Raises UsageError, InputRefused,
-    StoreBusy, StoreUnusable.
+    `kind` is an identity type, "mpid" or "any"; `as_of` is an import or a time (history.as_of);
+    `more` are parts of the activity to put into each document (activity_json.members). Raises
+    UsageError, InputRefused, StoreBusy, StoreUnusable.
     """
     with _reading(store_path, wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
@@ -103,11 +103,11 @@ def _profiles_as_of(store: OpenStore, as_of: str | None) -> Profiles:
 
 
 def _standing(profiles: Profiles, holders: Sequence[int]) -> list[Activity]:
-    """Return the activity of some profiles, with where each stands now."""
+    """Return the activity of some profiles, with what is computed of each now."""
     people = activities(profiles, holders)
     if profiles.until is not None or not profiles.store.has_definitions():
         return people
-    # What it rests on takes a while to load.
+    # Imported here: it takes a while to load.
     from profilectl.audiences.one_person import standing_of
 
     for person in people:
@@ -143,12 +143,13 @@ def explain_person(
 ) -> list[tuple[Activity, list[Explained]]]:
     """Return each profile that holds an identity, with the explanation of some attributes.
 
-    keys: the attributes; empty: all. Raises InputRefused for an attribute that none of them ever
-    had.
+    `keys` are the attributes; empty: all. Raises InputRefused for an attribute that none of the
+    profiles ever had.
     """
     with _reading(store_path, wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
         people = _standing(profiles, profiles.find(kind, value))
+        # where retention took something, explain_attribute refuses with that reason
         for key in keys if people and not any(person.aged_ms for person in people) else ():
             attribute_named(profiles, key)
     explained = []
@@ -168,7 +169,7 @@ def explain_identities(
 ) -> Apart:
     """Return why two identities are not one profile, or that they are."""
     with _reading(store_path, wait_s) as store:
-        # Rows find people in all workspaces.
+        # Identities are the same in all workspaces.
         return apart(profiles_of(store, every=True), first, second)
 
 
@@ -187,7 +188,7 @@ def identify_user(
 ) -> Identified:
     """Return where identities (type -> value) lead, step by step, changing nothing."""
     with _reading(store_path, wait_s) as store:
-        # Users are of all workspaces.
+        # Identities are the same in all workspaces.
         return identify(profiles_of(store, every=True), environment, identities)
 
 
@@ -198,7 +199,7 @@ def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0
 
 
 def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
-    """Return the tables in force."""
+    """Return the tables of the rules in force."""
     with _reading(store_path, wait_s) as store:
         return rules_in_force(profiles_of(store))
 
@@ -207,7 +208,10 @@ def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
 
 
 def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> list[StreamedEvent]:
-    """Return events, newest first. Raises StoreBusy, StoreUnusable."""
+    """Return events, newest first.
+
+    Raises NobodyFound, UsageError, StoreBusy, StoreUnusable.
+    """
     from profilectl.reading.stream import events_of
 
     with _reading(store_path, wait_s) as store:
@@ -226,7 +230,7 @@ def read_batches(
 ) -> tuple[int, list[Arrived | Unowned]]:
     """Return the last arrival there is, and the batches that arrived last, oldest first.
 
-    after: only batches after this arrival.
+    With `after`, only batches after this arrival are returned.
     """
     from profilectl.reading.stream import batches_of
 
@@ -252,11 +256,11 @@ def changes_of(
     attributes: Sequence[str] = (),
     wait_s: float = 0,
 ) -> Iterator[tuple[str, ...]]:
-    """Yield what an import changed, or what lies between the states after two, profile by profile.
+    """Yield the changes of an import, or between the states after two, profile by profile.
 
     Each is (JSON line, mpid, change, what, before, after, import, place, the row that had brought a
-    lost identity). who: only the profiles with this identity (type, value). Raises InputRefused,
-    StoreBusy, StoreUnusable.
+    lost identity). With `who`, only the profiles with this identity (type, value) are compared.
+    Raises NobodyFound, UsageError, InputRefused, StoreBusy, StoreUnusable.
     """
     from profilectl.reading.diff import differences, span_of
 
@@ -276,7 +280,10 @@ def changes_of(
 
 
 def attribute_named(profiles: Profiles, name: str) -> str:
-    """Return the attribute that --attribute names. Raises UsageError where nobody ever had it."""
+    """Return the attribute that --attribute names.
+
+    Raises UsageError where nobody ever had it.
+    """
     attribute = profiles.meant(name)
     if attribute is None:
         raise no_such(
@@ -303,13 +310,16 @@ def time_of_option(option: str, stated: str | None) -> int | None:
 
 @contextlib.contextmanager
 def folder_for_input(store: Path) -> Iterator[Path]:
-    """Make a folder for input from a stream, for its owner only; it goes at the end."""
+    """Make a folder for input from a stream, private to its owner; it is removed at the end."""
     with folder_beside_or_elsewhere(store.absolute()) as folder:
         yield folder
 
 
 def copied(stream: BinaryIO, path: Path) -> None:
-    """Copy standard input to a file. Raises InputRefused where the disk has no room for it."""
+    """Copy a stream to a file.
+
+    Raises InputRefused where the disk has no room for it.
+    """
     from profilectl.importing.stage.source.unpacking import blocks_of, with_space
 
     with (
@@ -362,7 +372,7 @@ def export_store(
     memory_limit: str | None = None,
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> int:
-    """Export what is wanted and return how many rows or lines.
+    """Write an export, and return how many rows or lines it has.
 
     Raises what export.export_to raises, StoreBusy, StoreUnusable.
     """
@@ -386,7 +396,7 @@ def export_store(
 def names_in(store_path: Path, what: str) -> list[str]:
     """Return names of a store, for completion.
 
-    what: feeds, workspaces, imports, "imports in force", or keys (of attributes).
+    `what` is feeds, workspaces, imports, "imports in force", or keys (of attributes).
     """
     with (
         scratch_beside(store_path.absolute()) as scratch,

@@ -1,8 +1,8 @@
 """Backups: a store copied to a file, sealed by its secret, encrypted on request; and put back.
 
-A backup is one file. The log of the store is folded in, a plain one is read back, an encrypted one
-is never on the disk in the clear. Its seal lies beside it: with the store, it shows whether the
-backup is as it was made.
+A backup is one file, with the log of the store folded in. It is read back once it is written. An
+encrypted one is never on the disk in the clear. Its seal lies beside it: with the secret of the
+store, it shows whether the backup is as it was made.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class MadeBackup:
     seal: Path
     """Where its seal is."""
     key: Path | None
-    """Where the key of those who stay out is, or was: no copy has it. None: nobody was erased."""
+    """Where the key of the list of the erased is, which no backup has. None: nobody was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +77,22 @@ class Restored:
     bytes: int
     """How large it is."""
     encrypted: bool
-    """Whether the backup was."""
+    """Whether the backup was encrypted."""
     schema_version: int
-    """Of the store: an older one is upgraded when it is next used."""
+    """The schema version of the store: an older one is upgraded when it is next used."""
     no_key: str
-    """Why nobody can be kept out who was erased before the backup: the key is not there, or
-    another's; "": it is, or there is nobody.
+    """Why those who were erased before the backup cannot be kept out: their key is missing, or is
+    that of another store. "": the key is there, or nobody was erased.
     """
     erased_since: int | None
-    """How many people were erased from the store that was there after the backup was made: they are
-    back. None: not known.
+    """How many people are back because the replaced store erased them after the backup was made.
+    None: not known.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class VouchedBackup:
-    """Whether a backup is as it was made, by its store."""
+    """The word of a store on whether a backup is as it was made."""
 
     made_ms: int
     """When the seal says that it was made."""
@@ -110,8 +110,8 @@ def backup_store(
 ) -> MadeBackup:
     """Copy a store to a file, read it back, and seal it.
 
-    keys: whom it is encrypted for; force: replace a file of that name. Raises InputRefused where
-    the file cannot be written, StoreBusy, StoreUnusable.
+    With `keys`, it is encrypted for these; with `force`, a file of that name is replaced. Raises
+    InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
     """
     must_exist(path)
     seal = seal_beside(target)
@@ -136,6 +136,7 @@ def backup_store(
         "bytes": size,
     }
     sealed = {**unsealed, "seal": _sealed(target, secret, unsealed)}
+    # The seal comes last: a file without one may have been cut short (_check_target).
     with whole_file(seal, "FILE") as out:
         out.write(json.dumps(sealed, indent=2).encode() + b"\n")
     return MadeBackup(size, seal, key)
@@ -191,6 +192,7 @@ def _copy_encrypted(path: Path, target: Path, keys: Keys, *, until: float) -> in
 def _locked(scratch: Scratch, path: Path, until: float) -> Iterator[BinaryIO]:
     """Open the file of a store while it is locked for reading, with no log beside it."""
     log = path.with_name(path.name + ".wal")
+    # a writer that comes between two attempts may leave a log again
     for _ in range(3):
         if log.exists():  # somebody was killed: opening the store for writing folds it in
             attach(scratch, path, write=True, until=until)
@@ -198,7 +200,8 @@ def _locked(scratch: Scratch, path: Path, until: float) -> Iterator[BinaryIO]:
             scratch.run("detach store")
         attach(scratch, path, write=False, until=until)
         if not log.exists():
-            # Closing a file gives up all locks that this process has on it: it is open to the end.
+            # To close a file gives up all locks that this process has on it, DuckDB's too: so it
+            # stays open until the store is detached.
             with path.open("rb") as content:
                 yield content
             scratch.run("detach store")
@@ -243,7 +246,7 @@ def _sealed(target: Path, secret: str, unsealed: dict[str, object]) -> str:
 
 
 def _check_plain(path: Path, hint: str) -> None:
-    """Refuse what is there and is no plain file: reading a pipe might never end.
+    """Refuse a path that is there and is no plain file: to read a pipe might never end.
 
     Raises InputRefused. A folder is reported when it is opened.
     """
@@ -284,10 +287,10 @@ def _read_seal(path: Path) -> dict[str, Any]:
 def vouch(
     path: Path, backup: Path, *, seal: Path | None = None, wait_s: float = 0
 ) -> VouchedBackup:
-    """Return whether a backup is as it was made from a store, by the store's secret.
+    """Return whether a backup is as it was made from a store, by the secret of the store.
 
-    seal: where it is, unless beside the backup. Raises InputRefused where there is no backup or no
-    seal, or another store's, StoreBusy, StoreUnusable.
+    `seal` is where the seal is, if it is not beside the backup. Raises InputRefused where there is
+    no backup or no seal, or where it is of another store; StoreBusy, StoreUnusable.
     """
     must_exist(path)
     _check_plain(backup, NAME_A_BACKUP)
@@ -316,16 +319,17 @@ def vouch(
 def restore_store(
     path: Path, backup: Path, *, keys: Keys, force: bool = False, wait_s: float = 0
 ) -> Restored:
-    """Make a store of a backup, if it is sound; all of it or nothing.
+    """Make a store of a backup, if the backup is sound; all of it or nothing.
 
-    force: in the place of one that is there. Raises InputRefused where there is a store, or for a
-    wrong key; StoreBusy; StoreUnusable for a backup that is damaged, or none.
+    With `force`, it replaces a store that is there. Raises InputRefused where there is a store, or
+    for a wrong key; StoreBusy; StoreUnusable for a file that is damaged, or no backup.
     """
     check_path(path)
     _check_plain(backup, NAME_A_BACKUP)
     _check_room(path, force=force)
     until = time.monotonic() + wait_s
     encrypted = _is_encrypted(path, backup)
+    # beside the store, so that giving it its name moves no bytes
     with folder_beside(path, "new") as folder:
         restored = folder / "store"
         if encrypted:
@@ -370,7 +374,7 @@ def _check_room(path: Path, *, force: bool) -> None:
 def _is_encrypted(path: Path, backup: Path) -> bool:
     """Return whether a backup is encrypted.
 
-    Raises InputRefused where it cannot be read, StoreUnusable where it is none.
+    Raises InputRefused where it cannot be read, StoreUnusable where it is no backup.
     """
     try:
         if path.exists() and path.samefile(backup):
@@ -384,7 +388,10 @@ def _is_encrypted(path: Path, backup: Path) -> bool:
 
 
 def _decrypt(backup: Path, restored: Path, keys: Keys) -> None:
-    """Write what is in an encrypted backup to a new file. Raises StoreUnusable where it is none."""
+    """Write the content of an encrypted backup to a new file.
+
+    Raises StoreUnusable where that is no store, or cannot be written.
+    """
     try:
         handle = os.open(restored, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with backup.open("rb") as content, os.fdopen(handle, "wb") as out:
@@ -407,7 +414,7 @@ class _SoundStore:
     version: int
     """Its schema version."""
     no_key: str
-    """What is wrong with the key of those who stay out where it gets its place; "": nothing."""
+    """What is wrong with the key of the list of the erased at its new place; "": nothing."""
     secret: str
     """Its secret, by which it is known as the same store."""
     erasures: int
@@ -415,9 +422,9 @@ class _SoundStore:
 
 
 def _check_sound(folder: Path, restored: Path, *, backup: Path, path: Path) -> _SoundStore:
-    """Check a store that was made of a backup; path: where it gets its place.
+    """Check a store that was made of a backup; `path` is where it is to be.
 
-    Raises StoreUnusable where a promise of it is broken.
+    Raises StoreUnusable where one of its promises is broken.
     """
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
@@ -425,6 +432,7 @@ def _check_sound(folder: Path, restored: Path, *, backup: Path, path: Path) -> _
             version = known_version(scratch, restored)
             store = OpenStore(scratch, restored)
             is_current = version == SCHEMA_VERSION
+            # the promises are those of the schema of today
             breaches = _breaches(store) if is_current else _unreadable(scratch)
             sound = _SoundStore(
                 version=version,
@@ -477,9 +485,9 @@ def _erased_since(folder: Path, path: Path, sound: _SoundStore, *, until: float)
 
 
 def _no_key(store: OpenStore, path: Path) -> str:
-    """Return why a store would take nothing in at its new place: it lacks the key of its list.
+    """Return why a store would take nothing in at its new place: the key of its list is not there.
 
-    "": it would.
+    "": it would take something in.
     """
     try:
         with key_of_store(path):
@@ -490,7 +498,7 @@ def _no_key(store: OpenStore, path: Path) -> str:
 
 
 def _unreadable(scratch: Scratch) -> list[str]:
-    """Return which tables of a store of an older version cannot be read to their last block."""
+    """Return a sentence for each table of an older store that cannot be read to its last block."""
     damaged = []
     for (name,) in scratch.rows(TABLES):
         try:
@@ -501,7 +509,8 @@ def _unreadable(scratch: Scratch) -> list[str]:
 
 
 def _put(folder: Path, restored: Path, path: Path, *, force: bool, until: float) -> None:
-    """Give a store that was restored its name, while nobody has the one that is there open."""
+    """Give a restored store its name, while nobody has the store that is there open."""
+    # the bytes must be on the disk before they have the name
     with restored.open("rb") as content:
         os.fsync(content.fileno())
     with (
@@ -510,7 +519,7 @@ def _put(folder: Path, restored: Path, path: Path, *, force: bool, until: float)
     ):
         try:
             if force:
-                # The log is of the store that goes: it would be read into the other.
+                # The log is of the store that goes. DuckDB would read it into the new one.
                 path.with_name(path.name + ".wal").unlink(missing_ok=True)
                 restored.replace(path)
             else:
@@ -529,7 +538,7 @@ def _put(folder: Path, restored: Path, path: Path, *, force: bool, until: float)
 
 
 def _link(restored: Path, path: Path) -> None:
-    """Give a file a name that no other has. Raises FileExistsError."""
+    """Give a file a name that no other file has. Raises FileExistsError."""
     try:
         os.link(restored, path)
     except FileExistsError:
@@ -542,9 +551,9 @@ def _link(restored: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def _shut_out(scratch: Scratch, path: Path, until: float) -> Iterator[None]:
-    """Hold the store that is to be replaced, so that nobody writes to it meanwhile.
+    """Hold the store that is to be replaced, so that nobody writes to it in the meantime.
 
-    A damaged one is not held: nobody can open it.
+    A damaged store is not held: nobody can open it.
     """
     if not path.exists():
         yield

@@ -1,7 +1,7 @@
-"""What a store promises, verified; and what can be derived from its rows, made again.
+"""Verify the promises of a store, and make again what can be derived from its rows.
 
-A promise is a query that finds what breaks it. The rows of the segments are what everything else is
-derived from: indexes, the order of rows, numbers of rows. Only what is derived can be repaired.
+A promise is a query that finds what breaks it. Indexes, the order of rows and the numbers of rows
+are derived from the rows of the segments. Only what is derived can be repaired.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ select number, feed, first_arrival, first_arrival + arrivals as past_the_end
 from store.import
 where undone_ms is null
 """
+# An asof join finds the last import that begins at or before a row; the row may be past its end.
 ROWS_OF_NO_IMPORT = """
 select 1
 from stored
@@ -107,6 +108,7 @@ from store.import
 where undone_ms is null
   and feed not in (select number from store.feed)
 """
+# Without a run of lines nobody can tell in which line a row of the file stands.
 FILES_WITHOUT_LINES = """
 select 1
 from store.import_file
@@ -127,6 +129,7 @@ where number not in (select import from store.import_file)
 """
 
 ROWS = "select profile, arrival, mpid, environment from stored"
+# The number of a profile is the arrival of its founding row, the only one that has the MPID.
 WITHOUT_ONE_FOUNDER = """
 select profile
 from arrived
@@ -206,7 +209,7 @@ join store.forwarded
   on forwarded.output = outbox.output and forwarded.arrival = outbox.arrival
 """
 
-# Founders of the rows, not of the tables of MPIDs, which may be what is broken.
+# Profiles by their founding rows, not by the tables of MPIDs, which may be what is broken.
 FOUNDERS = "select profile from stored where mpid is not null"
 STALE = "select profile from store.stale"
 STRAY_VALUES = """
@@ -244,13 +247,13 @@ class Breach:
     """A promise that is broken."""
 
     promise: str
-    """Which: a key of PROMISES."""
+    """The promise: a key of PROMISES."""
     message: str
     """What was found."""
     repairable: bool = False
-    """Whether it can be made again from the rows."""
+    """Whether what is broken can be made again from the rows."""
     repaired: bool = False
-    """Whether that was done."""
+    """Whether it was made again."""
 
     def as_json(self) -> dict[str, object]:
         """Return the entry of `check --json`."""
@@ -263,9 +266,9 @@ class Breach:
 
 
 def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
-    """Return every breach; with repair, make again what can be derived, in one transaction.
+    """Return every breach; with `repair`, make again what can be derived, in one transaction.
 
-    The store must be attached for writing to be repaired.
+    To be repaired, the store must be attached for writing.
     """
     before = list(_breaches(store))
     if not repair or not any(breach.repairable for breach in before):
@@ -285,7 +288,7 @@ def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
             )
             for breach in before
         ),
-        # What a wrong index hid comes to light only when it is right.
+        # Once an index is right, breaches that it hid come to light.
         *(breach for breach in after if (breach.promise, breach.message) not in earlier),
     ]
 
@@ -302,7 +305,7 @@ class _Checked:
     """The tables that are there."""
 
     def has(self, segment: Segment, kind: str) -> bool:
-        """Return whether a table of a segment is named and there."""
+        """Return whether a segment names a kind of table, and the table is there."""
         return kind in segment.tables and f"{kind}_{segment.number}" in self.tables
 
     def count(self, select: str, bound: dict[str, Any] | None = None, **relations: str) -> int:
@@ -351,6 +354,7 @@ def _unreadable(checked: _Checked) -> Iterator[Breach]:
     for name in sorted(checked.tables):
         if not scratch.rows(HAS_COLUMNS, {"name": name}):
             continue
+        # a hash of every value, so that every block is read
         try:
             scratch.run(f"select sum(hash(columns(*))) from store.{quote_identifier(name)}")
         except duckdb.Error as error:
@@ -372,6 +376,7 @@ def _out_of_order(checked: _Checked) -> Iterator[Breach]:
             if not checked.has(segment, kind):
                 continue
             select = OUT_OF_ORDER.format(columns="hash" if kind == "index" else ORDER[kind])
+            # rowid: the question is in which order the rows lie
             in_place = f"select rowid as place, * from {segment.table(kind)}"
             places = checked.count(select, stored=in_place)
             if places:
@@ -510,7 +515,7 @@ def _shared_identities(checked: _Checked) -> Iterator[Breach]:
 
 
 def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
-    """Yield where the report of an import differs from the rows that are there, or were erased."""
+    """Yield where the report of an import differs from the rows that are there or were erased."""
     scratch, number = checked.store.scratch, {"number": past.number}
     start, end = scratch.row(SPAN_OF_IMPORT, number)
     span = {"start": start, "end": end}
@@ -519,6 +524,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
         for segment in checked.segments
         if segment.first_import <= past.number <= segment.last_import
     ]
+    # an alias has no row, and is counted as one
     applied = over_each(APPLIED_ROWS, tables, nothing=APPLIED_ALIASES)
     bound = {**number, **span} if tables else number
     rows, created = scratch.row(over(APPLIED, applied=applied), bound)
@@ -539,6 +545,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
 
 
 def _wrongly_computed(checked: _Checked) -> Iterator[Breach]:
+    # the stale may be gone already: the next refresh takes away what is computed of them
     founder = union([checked.rows_of_segments(FOUNDERS, nothing=STALE)])
     for select, kind in (
         (STRAY_VALUES, "calculated values"),
@@ -558,7 +565,7 @@ def _wrongly_computed(checked: _Checked) -> Iterator[Breach]:
 
 
 def _wrongly_waiting(checked: _Checked) -> Iterator[Breach]:
-    """Yield what waits in the outboxes of batches and of audiences, and must not."""
+    """Yield what must not wait in the outboxes of batches and of audiences, and does."""
     twice = checked.count(CHANGES_WAITING_TWICE)
     if twice:
         yield Breach(

@@ -1,6 +1,6 @@
-"""What lies between two states of a store: profiles, identities and attributes that came or went.
+"""The differences between two states of a store, in profiles, identities and attributes.
 
-Every row keeps its arrival, so any state that was is the rows that had arrived by then, also where
+Every row keeps its arrival. So a past state is the rows that had arrived by then, also where
 segments were laid together since.
 """
 
@@ -21,7 +21,7 @@ from profilectl.store.history import history_of, no_import
 from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
 from profilectl.store.store import OpenStore
 
-# What can become of a profile, in the order in which it is shown, and what takes it back.
+# The changes of a profile, in the order in which they are shown, each with the one that undoes it.
 REVERSE = {
     "created": "gone",
     "gone": "created",
@@ -35,7 +35,7 @@ REVERSE = {
 }
 CHANGES = tuple(REVERSE)
 STRETCH = 200_000
-"""How many arrivals' worth of profiles are compared at once."""
+"""How wide the range of profile numbers is that is compared at once, for the memory."""
 BLOCK = 20_000
 """How many changes are fetched at once."""
 QUOTED = re.compile("'[^']*'")
@@ -70,6 +70,7 @@ select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before
        0::bigint as arrival, null::bigint as brought
 where false
 """
+# A profile's number is the arrival of the row that founded it.
 CREATED = """
 select profile, 'created', '', '', null, null, profile, null
 from diff_profile
@@ -163,6 +164,7 @@ select *
 from cell
 where key in (select unnest($attributes::varchar[]))
 """
+# chr(31) is how a deleted value is held (values.DELETED).
 ATTRIBUTES_CHANGED = """
 select profile,
        case
@@ -194,7 +196,7 @@ select *
 from made
 where change in (select unnest($changes::varchar[]))
 """
-# Where the row stands that made a change, and the one that had brought a lost identity.
+# The places of the row that made a change, and of the row that had brought a lost identity.
 PLACED = """
 select made.*, named.mpid, {columns},
        row_file.import as row_import, row_file.path as row_path, row_file.unit as row_unit,
@@ -256,15 +258,15 @@ class Span:
     end: int
     """The arrival after its last."""
     back: bool = False
-    """Whether the later state is the one that is left, so that each change is reversed."""
+    """Whether the comparison goes from the later state to the earlier: each change is reversed."""
 
 
 def span_of(store: OpenStore, older: int | None = None, newer: int | None = None) -> Span:
     """Return the span of one import, by default of the newest in force.
 
-    With two, it is what leads from the state after one import to that after another (0: nothing
-    yet), which may be an earlier one. Raises UsageError for an import that there never was,
-    InputRefused for one that is not in force.
+    With `newer`, it leads from the state after the import `older` to the state after `newer`, which
+    may also be the earlier one; 0 is the empty store. Raises UsageError for an import that there
+    never was, InputRefused for one that is not in force.
     """
     history = history_of(store)
     numbers = [past.number for past in history]
@@ -303,8 +305,8 @@ def differences(
 ) -> Iterator[tuple[str, ...]]:
     """Yield each change, profile by profile: as a JSON line, and its parts as a person reads them.
 
-    only: these profiles; changes, attributes: only changes of these kinds, only those of these
-    attributes.
+    `only` limits it to these profiles; None: all. `changes` limits it to changes of these kinds,
+    `attributes` to changes of these attributes; empty: all.
     """
     scratch = profiles.store.scratch
     bound: dict[str, object] = {
@@ -332,13 +334,14 @@ def differences(
 
 
 def _used(select: str, bound: dict[str, object]) -> dict[str, object]:
-    """Return those of some values that a statement binds: it takes no others."""
+    """Return those of some values that a statement binds, since DuckDB refuses any others."""
+    # a $ within a text binds nothing
     bare = QUOTED.sub("", select)
     return {name: value for name, value in bound.items() if f"${name}" in bare}
 
 
 def _load_touched(profiles: Profiles, bound: dict[str, object], only: Sequence[int] | None) -> None:
-    """Make `diff_profile`: the profiles of a stretch that rows of the span have touched."""
+    """Make `diff_profile`: the profiles of a stretch that something in the span has touched."""
     tables = [f"row_{segment.number}" for segment in profiles.segments]
     touched = over_each(ROWS_TOUCHED, tables, nothing=OTHERS_TOUCHED)
     select = over(TOUCHED if only is None else TOUCHED_AMONG, touched=touched)
@@ -403,7 +406,7 @@ def _cells(profiles: Profiles, attributes: Sequence[str]) -> list[str]:
 
 
 def _placed(profiles: Profiles, changes: str) -> str:
-    """Return the SELECT of changes with where their rows stand."""
+    """Return the SELECT of changes with the places of their rows."""
     columns = [
         f"{environment_name('named.environment')} as environment_name",
         f"{held_as_json('made.before')} as before_json",

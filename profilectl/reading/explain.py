@@ -1,4 +1,4 @@
-"""Why an attribute has its value: which row decided it, and by which rule; and the rules in force.
+"""Explain why an attribute has its value, by which row and which rule; and list the rules in force.
 
 Nothing is decided here again. What happened is read from the rows; the rule that decided is looked
 up in the tables that the interpreter and the engine use.
@@ -18,7 +18,7 @@ from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, SOURCES, Owner
 from profilectl.rules.text.moments import written
 from profilectl.store.settings import Settings
 
-# Why a value was let through, by how the incoming source stands to the owner.
+# The reasons for which a value was let through, by how the incoming source stands to the owner.
 LET_THROUGH = {
     "better": "a source of better rank overrides",
     "same unit": "the same source speaks again: the newest value counts",
@@ -41,7 +41,7 @@ class Rule:
     that nobody owned it and the table was not asked.
     """
     verdict: str
-    """What the table answers: SET, or the code of the refusal."""
+    """The answer of the table: SET, or the code of the refusal."""
 
     @property
     def words(self) -> str:
@@ -63,7 +63,7 @@ class Loser:
     entry: AttributeChange
     """What the row did."""
     by: AttributeChange | None
-    """What came over it; None: it was refused."""
+    """The later entry that replaced it; None: it was refused."""
     rule: Rule
     """The rule that decided."""
 
@@ -125,7 +125,7 @@ def _never_had(activity: Activity, key: str) -> InputRefused:
 def _loser(entry: AttributeChange, later: Sequence[AttributeChange]) -> Loser | None:
     """Return why an entry is not in force; None for a deletion that nothing came after.
 
-    later: the entries after it. The newest that was let through is the winner, or deleted it.
+    `later` are the entries after it.
     """
     if entry.kind == "blocked":
         return Loser(entry, None, _refusal(entry))

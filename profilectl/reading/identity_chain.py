@@ -1,6 +1,6 @@
-"""What joined identities to one profile: row by row; why two are apart; where some would lead.
+"""How identities came to one profile, row by row; why two are apart; and where some would lead.
 
-Nothing is decided here again: it is read from the rows, or resolved by the rules of an import.
+No decision is made again here: it is read from the rows, or resolved by the rules of an import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from profilectl.rules.resolution import Records, Step, look_up
 from profilectl.rules.sql.identities import hash_of
 
 MOST_PASSED = 20
-"""How many of those whom one row passed over are named."""
+"""How many of the profiles that one row passed over are named."""
 NOT_KNOWN = "it is not a known user, and a login identity was given"
 BY_LOGIN = "a login identity was given, and by that alone a user is found"
 OTHER_RULES = "the identity rules of that time protected it; they have been changed since"
@@ -31,9 +31,10 @@ select distinct arrival
 from store.passed_claim
 where arrival in (select unnest($arrivals::bigint[]))
 """
-# Everybody who has or had an identity: the indexes, and what was taken away since.
+# Everybody who has or had an identity: by the indexes, and by what was taken away since.
 INDEXED = "select hash, profile from stored"
 TAKEN_AWAY = "select hash, profile from store.removed"
+# The number of a profile is the arrival that founded it: a younger one was not there for the row.
 HOLDERS_OF_CLAIMS = """
 select distinct holder.profile
 from holder
@@ -63,7 +64,7 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Those whom a row passed over."""
+    """The profiles that a row passed over."""
 
     people: Sequence[PassedOver] = ()
     """The oldest of them, MOST_PASSED at most."""
@@ -97,10 +98,10 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Where some identities lead."""
+    """The result of a look-up by some identities."""
 
     steps: list[Step]
-    """What was looked at, in order."""
+    """The steps of the look-up, in order."""
     people: dict[int, Activity]
     """The profiles that came up."""
     found: int | None
@@ -110,7 +111,7 @@ class Identified:
     rules: Rules
     """The rules in force."""
     skipped: list[tuple[str, str, str]]
-    """Type, value and why of the identities that find nobody, even if somebody has them."""
+    """The identities that find nobody, even if somebody has them: type, value and reason."""
     usable: bool
     """Whether any of them may be used."""
     known: Mapping[str, str]
@@ -144,6 +145,7 @@ def chain(profiles: Profiles, activity: Activity) -> list[Link]:
 
 def _able(identities: Sequence[Identity], rules: Rules) -> list[Identity]:
     """Return those of the identities of a profile by which a row finds it."""
+    # only a login or an immutable identity finds a profile that has one
     able = [identity for identity in identities if identity[0] in rules.hierarchy]
     for guarded in (rules.login, rules.immutable):
         able = [identity for identity in able if identity[0] in guarded] or able
@@ -168,6 +170,7 @@ def passed_over(profiles: Profiles, arrival: int, rules: Rules) -> Passed:
     people: list[PassedOver] = []
     number = 0
     for start in range(0, len(candidates), MOST_PASSED):
+        # enough are named: the other candidates are counted without a look at each
         if len(people) >= MOST_PASSED:
             number += len(candidates) - start
             break
@@ -186,6 +189,7 @@ def passed_over(profiles: Profiles, arrival: int, rules: Rules) -> Passed:
 
 def _held_at(activity: Activity, arrival: int) -> list[HeldIdentity]:
     """Return the identities that a profile had when a row arrived."""
+    # the row itself may be the one that took an identity away
     return [
         identity
         for identity in (*activity.identities, *activity.lost)
@@ -202,7 +206,7 @@ def _passed(
 ) -> PassedOver:
     """Return by which identity of a row, the weightiest, a profile was passed over, and why.
 
-    carried: those of its identities that the row had too.
+    `carried` are those of its identities that the row had too.
     """
 
     def weight(identity: HeldIdentity) -> int:
@@ -261,7 +265,7 @@ def _why_apart(
     pair: tuple[Identity, Identity],
     rules: Rules,
 ) -> Iterator[str]:
-    """Yield why two identities that somebody has are apart. pair: the identities as asked for."""
+    """Yield why two identities that somebody has are apart; `pair` has them as asked for."""
     if not {person.environment for person in ours} & {person.environment for person in theirs}:
         yield (
             f"they are in different environments: {ours[0].environment} and"

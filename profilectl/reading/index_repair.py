@@ -1,4 +1,4 @@
-"""What of a store is derived from the rows of its segments, made again: indexes, MPIDs, order."""
+"""Make again what is derived from the rows of a store's segments: indexes, MPIDs, their order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ select null::uhugeint as hash, null::bigint as profile, null::utinyint as type,
 where false
 """
 INDEX = "select hash, profile, type from entry"
-# What was taken away within the segment is not in its index.
+# An identity that an import of the segment took away again is not in its index.
 INDEX_OF_SEVERAL_IMPORTS = """
 select hash, profile, type
 from entry
@@ -66,7 +66,7 @@ def index_select(store: OpenStore, segment: Segment) -> str:
 
 
 def is_of_segment(table: str) -> bool:
-    """Return whether a table has the name of one of a segment."""
+    """Return whether the name of a table is one that a table of a segment has."""
     return kind_of(table) != table and kind_of(table) in {*ORDER, "index"}
 
 
@@ -88,6 +88,7 @@ def repair_derived(store: OpenStore) -> None:
 
 
 def _sort(scratch: Scratch, segment: Segment) -> None:
+    # tables of MPIDs are made again anyway (_derive)
     for kind, order in ORDER.items():
         if kind in segment.tables and kind != "mpid":
             table = f"{kind}_{segment.number}"
@@ -108,6 +109,7 @@ def _derive(store: OpenStore, segment: Segment) -> None:
         table = f"{kind}_{segment.number}"
         _drop(scratch, table)
         _create(scratch, table, select)
+        # a segment names no empty table
         if count_rows(scratch, rows_of(table)):
             tables.append(kind)
         else:

@@ -1,19 +1,19 @@
 """Many look-ups at once: a file of identities in, a line for each out, in the order of the file.
 
-Set-based: all identities are hashed and joined with the store's index; Python sees only the lines
-that leave. A line with several identities is looked up by the first of the hierarchy that somebody
-has. lookup_file.py reads the file.
+All identities are hashed and joined with the store's index at once; Python sees only the lines that
+leave. A line with several identities is looked up by the first of the hierarchy that somebody has.
+lookup_file.py reads the file.
 
 Relations made here, each from those before it:
 
     asked      seq, line, fault, c0, c1 ...            the lines of the file (lookup_file.py)
-    asked_value  seq, t0, t1 ...                       their cells, trimmed
+    asked_value    seq, t0, t1 ...                     their cells, trimmed
     sought     seq, rank, type, value, hash, number    each cell as each identity that it may be
     held       hash, profile                           who has one of them
-    holder     hash, several, oldest                   ... how many, and the oldest
+    holder     hash, several, oldest                   how many have it, and the oldest of them
     match      seq, rank, type, hash                   those of `sought` that somebody has
-    best       seq, rank, type, hash, values           the strongest of each line
-    hit        seq, several, profile, type             what a line found
+    best       seq, rank, type, hash, values           of each line the one that decides
+    hit        seq, several, profile, type             the result of each line that found somebody
     answer     seq, line, fault, type, value, several, profile, mpid
 """
 
@@ -50,8 +50,8 @@ BLOCK = 20_000
 ASKED_VALUE = "select seq, {columns} from asked"
 SOUGHT = "select seq, {columns} from asked_value"
 NOT_EMPTY = "select * from cell where value <> ''"
-# Who has a value is asked once a value, not once a line: many lines and many profiles may have the
-# same one. An MPID has a small number for a hash.
+# The holders of a value are sought once for the value, not once for each line: many lines and many
+# profiles may have the same one. An MPID has a small number for a hash (_sought).
 HOLDERS = """
 select distinct holding.hash, holding.profile
 from holding
@@ -72,18 +72,18 @@ select distinct seq, rank, type, hash
 from sought
 where hash in (select hash from holder)
 """
-# Of a row the strongest identity that somebody has decides.
+# Of the identities of a row that somebody has, the strongest decides.
 BEST_OF_ROW = """
 select seq, rank, type, hash, count(*) over (partition by seq) as values
 from (select *, min(rank) over (partition by seq) as lowest from match)
 where rank = lowest
 """
-# A list of identities of any type asks who has the value, in all its possible types.
+# In a list of identities of any type, all types count in which somebody has the value.
 BEST_OF_ANY = """
 select seq, rank, type, hash, count(*) over (partition by seq) as values
 from match
 """
-# Lines with several values that count: how many people have one of them.
+# For lines with several identities that decide: how many people have one of them.
 TIED = """
 select best.seq, count(distinct held.profile) as several
 from best
@@ -101,7 +101,7 @@ join holder on holder.hash = best.hash
 left join tied on tied.seq = best.seq
 group by best.seq
 """
-# A value that several people have, each as another type, is of no one type.
+# A value that several people have in different types has no type in the answer.
 HIT_OF_ANY = """
 select best.seq,
        coalesce(any_value(tied.several), max(holder.several)) as several,
@@ -115,7 +115,8 @@ join holder on holder.hash = best.hash
 left join tied on tied.seq = best.seq
 group by best.seq
 """
-# The identity that a line found; else the strongest that it has, unless it is of any type.
+# The identity by which a line found somebody; else its strongest, which has no type in a list
+# of any type.
 ANSWER = """
 select asked.seq, asked.line, asked.fault,
        coalesce(hit.type, case when not $any then strongest.type end) as type,
@@ -182,6 +183,7 @@ select type, value, case when several = 1 then mpid end as mpid, {columns}
 from answered
 order by seq
 """
+# Each line with all profiles that have the identity by which it found somebody.
 MATCHES = """
 select answer.line, answer.type, answer.value, people.profiles, answer.fault
 from answer
@@ -198,7 +200,7 @@ order by answer.line, answer.seq
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """How a file of identities is read, and what is answered of each."""
+    """How a file of identities is read, and how each is answered."""
 
     kind: str | None = None
     """An identity type, "mpid", or "any" for a list of them; None for CSV with a header."""
@@ -220,12 +222,12 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class LookupMatch:
-    """What a line of a file names."""
+    """The profiles that a line of a file names."""
 
     line: int
     """The line."""
     kind: str | None
-    """The type of the identity that somebody has, else of its first."""
+    """The type of the identity that somebody has, else of the strongest; None: it has none."""
     value: str | None
     """The identity."""
     profiles: tuple[int, ...]
@@ -274,7 +276,7 @@ def _json_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> It
 
 
 def matches_of(profiles: Profiles, path: Path, request: Lookup) -> list[LookupMatch]:
-    """Return what each line of a file names, in every environment, not only in that of the request.
+    """Return the profiles that each line of a file names, in all environments.
 
     Raises InputRefused for a file that is not understood.
     """
@@ -329,14 +331,17 @@ def _csv(columns: Sequence[str] | None, block: Sequence[tuple[Any, ...]]) -> byt
 
 
 def _bare(text: str | None) -> str | None:
-    """Return a value of JSON as a cell: a text bare. No cell can hold a tag (null)."""
+    """Return a JSON value as a cell: a text without quotes. A tag (null) is an empty cell."""
     if text == "null":
         return None
     return json.loads(text) if text is not None and text.startswith('"') else text
 
 
 def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
-    """Return the attributes that names mean. Raises UsageError for one that nobody has."""
+    """Return the attributes that names mean.
+
+    Raises UsageError for one that nobody has.
+    """
     keys = []
     for name in fields:
         attribute = profiles.meant(name)
@@ -354,7 +359,7 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
 
 
 def _answer(profiles: Profiles, kinds: Sequence[str], request: Lookup) -> None:
-    """Make `answer`: one row for each line, with the one profile that was found, if it was one."""
+    """Make `answer`: a row for each line, with the oldest profile found, and how many there are."""
     scratch, is_any = profiles.store.scratch, "any" in kinds
     cells = ", ".join(f"{trimmed(f'c{place}')} as t{place}" for place in range(len(kinds)))
     scratch.make("asked_value", ASKED_VALUE.format(columns=cells), keep=False)
@@ -373,7 +378,7 @@ def _answer(profiles: Profiles, kinds: Sequence[str], request: Lookup) -> None:
 def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
     """Return the SELECT of each cell as each identity that it may be.
 
-    kinds: what each column is: an identity type, "mpid", "any", or "" for none.
+    `kinds` says of each column what it is: an identity type, "mpid", "any", or "" for none.
     """
     secret = profiles.store.meta("secret")
     hierarchy = profiles.store.settings().rules.hierarchy
@@ -384,9 +389,9 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 continue
             value = f"t{place}"
             if kind == "mpid":
-                rank = -1
+                rank = -1  # the strongest: it names one profile alone
                 number = whole_number(value)
-                # Far smaller than the hashes of identities, with which it is joined.
+                # At most 64 bits, so that it is none of the far larger hashes of identities.
                 digest = f"({number}::hugeint + 9223372036854775808)::uhugeint"
             else:
                 rank = hierarchy.index(kind) if kind in hierarchy else len(hierarchy)

@@ -1,7 +1,7 @@
-"""A file of identities, read as an import reads one: packed or not, its delimiter found out.
+"""A file of identities, read as an import reads one: unpacked, and with its delimiter found.
 
-It becomes the relation `asked` (seq, line, fault, c0, c1 ...): a row that cannot be read is there
-with why.
+It becomes the relation `asked` (seq, line, fault, c0, c1 ...). A row that cannot be read is there
+too, with the reason as its fault.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from asked_line
 
 
 def read_file(profiles: Profiles, path: Path, request: Lookup) -> list[str]:
-    """Make `asked` of a file and return what each of its columns is (kind_of_column).
+    """Make `asked` of a file, and return the kind of each of its columns (kind_of_column).
 
     Raises InputRefused for a file that is not understood.
     """
@@ -78,7 +78,7 @@ def _is_parquet(path: Path) -> bool:
         with path.open("rb") as content:
             return content.read(4) == b"PAR1"
     except OSError:
-        return False  # what opens it next reports it
+        return False  # _open_file reports it
 
 
 def _open_file(scratch: Scratch, path: Path, *, name: str, request: Lookup) -> InputFile:
@@ -120,6 +120,7 @@ def _read_csv(scratch: Scratch, name: str, file: InputFile, *, delimiter: str | 
             )
     rejects: list[Reject] = []
     count = read_rows(scratch.connection, file, header=header, table="cells", reject=rejects.append)
+    # in seq after all rows that could be read; the answers go by line first
     faults = [
         (count + place, reject.line, f"{reject.code}: {reject.message}")
         for place, reject in enumerate(rejects)
@@ -172,7 +173,7 @@ def kind_of_column(name: str) -> str:
 
 
 def load_lines(scratch: Scratch, lines: Sequence[str]) -> None:
-    """Make `asked` of the lines of a list; the end of the last is no line of its own."""
+    """Make `asked` of the lines of a list; an empty text after the last line end is no line."""
     import pyarrow
 
     values = lines[:-1] if lines and not lines[-1] else lines

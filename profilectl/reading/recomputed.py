@@ -1,9 +1,9 @@
-"""A sample of what is computed, compared with a computation anew, person by person (check.py).
+"""Compare a sample of computed values with a computation anew, person by person (check.py).
 
-The twins for one person (calculated.value_of, membership.holds) are the definition of right; what
-the store has comes from their set-based forms. Compared is what the last refresh left, as of its
-time: real-time audiences and calculated attributes. A workspace that a refresh still has to make
-up for is left out.
+The rules for one person (calculated.value_of, membership.holds) are the definition of right; the
+store's values come from their twins in SQL. The calculated attributes and real-time audiences that
+the last refresh left are compared, as of its time. A workspace for which a refresh still has to
+make up is left out.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from profilectl.store.store import OpenStore
 SAMPLE = 200
 """How many profiles of each workspace are computed anew at most."""
 
-# Half of the sample: profiles that have something computed. The hash mixes them, the same each
-# time.
+# One half of the sample has something computed. The hash mixes the profiles, the same each time.
 COMPUTED_SAMPLE = """
 select profile
 from (
@@ -62,7 +61,7 @@ where membership.profile in (select unnest($profiles::bigint[]))
 
 
 class Difference(NamedTuple):
-    """Something that the store has computed otherwise than a computation anew gives it."""
+    """A calculated attribute or an audience whose results differ from a computation anew."""
 
     workspace: str
     """The workspace."""
@@ -73,7 +72,7 @@ class Difference(NamedTuple):
 
 
 def differences(store: OpenStore) -> Iterator[Difference]:
-    """Yield what a computation anew gives otherwise."""
+    """Yield the differences between the store and a computation anew."""
     for workspace in workspaces_defined(store):
         at_ms = refreshed_ms(store, workspace)
         if at_ms is not None and is_up_to_date(store, workspace):
@@ -127,7 +126,7 @@ def _differing(store: OpenStore, workspace: str, at_ms: int) -> Counter[str]:
 
 
 class _Comparison(NamedTuple):
-    """What people of a workspace are computed anew with."""
+    """All that is needed to compute the people of a workspace anew."""
 
     profiles: Profiles
     """The read model of the workspace."""
@@ -141,9 +140,10 @@ class _Comparison(NamedTuple):
     """The real-time audiences that were evaluated."""
 
     def of(self, activity: Activity, values: dict[str, str], members: list[str]) -> Iterator[str]:
-        """Yield what of one person is computed otherwise.
+        """Yield the names of the values and audiences that differ for one person.
 
-        values: what the store has of them; members: the audiences that it has them in.
+        `values` are the calculated values that the store has; `members` are the audiences in which
+        it has the person.
         """
         at_ms, awake = self.at_ms, not activity.dormant
         computed = {

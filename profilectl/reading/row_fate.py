@@ -1,4 +1,4 @@
-"""What became of a row of a file: where it was applied, or why it was not."""
+"""The fate of a row of a file: the profile that it was applied to, or why it was not applied."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ERASED_ROW = "the row was of a person who was erased"
 MOST_OF_A_LINE = 20
 """How many rows of one line are shown."""
 
-# A file by its path as the history has it, or by the end of that.
+# The files that have a name: the whole path as the history has it, or the end of that.
 FILES_NAMED = """
 select file.import, feed.name, file.path, file.unit, file.first_arrival,
        file.first_arrival + file.arrivals
@@ -68,6 +68,7 @@ from store.erased_row
 where arrival = $arrival and import = $number
 """
 PROFILE_OF_ROW = "select profile from stored where arrival = $arrival"
+# The identities that a row took from profiles other than its own.
 TAKEN_FROM = """
 select removed.type, named.mpid
 from store.removed as removed
@@ -93,7 +94,7 @@ class Remarked:
 
 @dataclass(frozen=True, slots=True)
 class RowFate:
-    """What became of a row in one import."""
+    """The fate of a row in one import."""
 
     import_number: int
     """The number of the import."""
@@ -106,7 +107,7 @@ class RowFate:
     code: str = ""
     """Why it was not applied."""
     message: str = ""
-    """The same as a sentence."""
+    """The reason as a sentence."""
     raw: str = ""
     """The text of a row that was rejected."""
     activity: Activity | None = None
@@ -137,8 +138,9 @@ class _Line(NamedTuple):
 def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
     """Return what became of a row in every import in force that brought its file, oldest first.
 
-    file: as the import named it, the end of that, or another way to the same file from here. Raises
-    InputRefused where no import in force brought that file, or none a row that begins there.
+    `file` is the name that the import gave it, the end of that, or another way to the same file
+    from here. Raises InputRefused where no import in force brought that file, or no row begins
+    there.
     """
     normal, absolute = os.path.normpath(file), os.path.normpath(Path(file).absolute())
     files = profiles.store.scratch.rows(
@@ -169,7 +171,7 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
 def _fates(profiles: Profiles, line: _Line) -> list[RowFate]:
     """Return what became of the rows of a file that begin at a line.
 
-    It is one row, but for a JSON document, which may have many in a line.
+    There is one row, except in a JSON document, which may have many in a line.
     """
     scratch, fate = profiles.store.scratch, line.fate
     rejects = scratch.rows(
@@ -202,7 +204,7 @@ def _fates(profiles: Profiles, line: _Line) -> list[RowFate]:
 
 
 def _fate_of_arrival(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
-    """Return what became of a row, with the remarks on it and those whom it passed over."""
+    """Return what became of a row, with the remarks on it and the profiles that it passed over."""
     remarks = [
         Remarked(code, attribute, type=NAME[kind] if kind else None, value=value)
         for code, attribute, kind, value in profiles.store.scratch.rows(

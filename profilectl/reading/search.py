@@ -1,4 +1,4 @@
-"""Finding people: identities by beginning, any part, or a pattern; profiles by a condition."""
+"""Find people: identities by their beginning, any part or a pattern; profiles by a condition."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ select identity_match.*, condition_match.* exclude (profile)
 from identity_match
 join condition_match on condition_match.profile = identity_match.profile
 """
-# Upper and lower case are one in the order too.
+# The order ignores case too. Every row has the number of all.
 HITS = """
 select count(*) over (), {columns}
 from found
@@ -48,10 +48,10 @@ NO_LIMIT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is searched for."""
+    """A search: a text, a condition, or both."""
 
     text: str | None = None
-    """The text; None where only a condition is."""
+    """The text; None if there is only a condition."""
     way: str = "prefix"
     """One of WAYS."""
     types: Sequence[str] = ()
@@ -96,8 +96,8 @@ class Hit:
 def search(profiles: Profiles, request: SearchRequest) -> tuple[int, list[Hit]]:
     """Return how many were found, and the first of them by type and value.
 
-    Upper and lower case are one, but in a regular expression. Raises UsageError for a pattern or a
-    condition that is none.
+    Case is ignored, except in a regular expression. Raises UsageError for a pattern or a condition
+    that cannot be used.
     """
     if request.text is None and request.where is None:
         raise UsageError("say what to search for", "a text, or --where \"tier = 'gold'\"")
@@ -146,7 +146,7 @@ def _find(profiles: Profiles, request: SearchRequest, condition: ProfileConditio
     if condition is None:
         scratch.rename("identity_match", "found")
         return
-    # Only those that were found are put together, where a text was searched for.
+    # Where a text was searched for, only the profiles that have it are folded.
     folded = profiles.folded(condition.keys, MATCHED_PEOPLE if by_text else "")
     values = ", ".join(["profile", *(f"v{place}" for place in range(len(condition.keys)))])
     scratch.make("condition_match", f"select {values} from ({folded}) where {condition.sql}")
@@ -161,6 +161,7 @@ def _matches(profiles: Profiles, request: SearchRequest) -> str:
             continue
         condition = "where " + _fits(kind, request)
         if request.way == "exact":
+            # the index tells who has it, their rows how it is written
             holders = profiles.find(kind, request.text or "")
             if not holders:
                 continue
@@ -172,7 +173,7 @@ def _matches(profiles: Profiles, request: SearchRequest) -> str:
 
 
 def _fits(kind: str, request: SearchRequest) -> str:
-    """Return the condition that an identity of a type is what is searched for."""
+    """Return the condition that an identity of a type fits the text."""
     text, column = request.text or "", f"i_{kind}"
     if request.way == "exact":
         key = quote_text(key_of(BY_NAME[kind], display(text)))

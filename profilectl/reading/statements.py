@@ -1,7 +1,7 @@
-"""Statements over relations that are named when they are run: the tables of segments have numbers.
+"""Statements over relations that get their names when they run: tables of segments have numbers.
 
-A statement is a constant that reads `stored`, or another name that says what a row is; `over` puts
-before it what that name means.
+A statement is a constant that reads `stored`, or another name that says what a row is. `over` puts
+the meaning of that name before it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def over(select: str, **relations: str) -> str:
 def over_each(select: str, tables: Iterable[str], *, nothing: str | None = None) -> str:
     """Return the union of a SELECT over `stored`, for each of some tables of the store.
 
-    nothing: a SELECT in the same shape that is there too, so that the union is never empty.
+    `nothing` is a SELECT of the same shape that is added, so that the union is never empty.
     """
     parts = [over(select, stored=rows_of(table)) for table in tables]
     return union([nothing, *parts] if nothing else parts)

@@ -1,4 +1,4 @@
-"""How much of what a store holds: profiles, identities, attributes, segments, bytes."""
+"""How much a store holds: profiles, identities, attributes, segments, bytes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ select key, profile, value as held, arrival, feed
 from stored
 where key in (select unnest($keys::varchar[]))
 """
-# What each profile has of an attribute now; chr(31) alone is one that was deleted.
+# The value in force of an attribute for each profile; chr(31) alone is how a deleted one is held.
 CURRENT = """
 select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed
 from stated
 group by key, profile
 having arg_max(held, arrival) <> chr(31)
 """
-# ... in each workspace: what holds in any of them counts.
+# The same for each workspace: a value that is in force in any of them counts.
 CURRENT_BY_WORKSPACE = """
 select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed
 from stated
@@ -110,7 +110,7 @@ class _Count(NamedTuple):
     """The sources that its values came from."""
 
     def as_json(self, total: int) -> dict[str, object]:
-        """Return the entry of `attributes`. total: the number of profiles."""
+        """Return the entry of `attributes`; `total` is the number of profiles."""
         return {
             "attribute": self.attribute,
             "profiles": self.profiles,
@@ -121,7 +121,7 @@ class _Count(NamedTuple):
 
 
 def stats_of(store: OpenStore) -> dict[str, object]:
-    """Return the document of `stats --json`. size_bytes: of the store's file and its log."""
+    """Return the document of `stats --json`; its size_bytes are those of the file and its log."""
     scratch = store.scratch
     profiles = profiles_of(store, every=True)
     segments = profiles.segments
@@ -155,10 +155,10 @@ def stats_of(store: OpenStore) -> dict[str, object]:
 
 
 def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
-    """Return each attribute: how many profiles have it, how many values it takes, whose it is.
+    """Return each attribute: how many profiles have it, how many values it takes, and its sources.
 
-    It is of the workspace that is named, else of all: what holds in any of them. total: the number
-    of profiles.
+    The attributes are those of the workspace that is named, else of all: then what is in force in
+    any of them counts. `total` is the number of profiles.
     """
     scratch = store.scratch
     profiles = profiles_of(store, every=store.workspace is None)
@@ -191,7 +191,7 @@ def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
 
 
 def _load_workspaces(store: OpenStore) -> bool:
-    """Make `seen_in` (feed, workspace) where the store has several workspaces; return whether."""
+    """Make `seen_in` (feed, workspace) if there are several workspaces; return if there are."""
     feeds = store.feeds()
     workspaces = workspaces_of(feeds)
     if len(workspaces) < 2:
@@ -213,8 +213,8 @@ def _counts(
 ) -> list[_Count]:
     """Return how some attributes are filled.
 
-    loose: the attributes that rows have without a column; several: whether the store has several
-    workspaces, and all of them count.
+    `loose` are the attributes that rows have without a column; `several` is whether the store has
+    several workspaces, and all of them count.
     """
     feeds = f" where {profiles.feeds}" if profiles.feeds else ""
     parts = []
@@ -237,7 +237,7 @@ def _counts(
 
 
 def _largest(store: OpenStore) -> list[dict[str, object]]:
-    """Return the profiles with most rows."""
+    """Return the profiles that have the most rows."""
     segments = store.segments()
     if not segments:
         return []
@@ -261,8 +261,9 @@ def _most_shared(store: OpenStore) -> list[dict[str, object]]:
 
 
 def _value_with_hash(store: OpenStore, kind: str, *, profile: int, digest: str) -> str | None:
-    """Return the value of an identity that has a hash, among those a profile was given."""
+    """Return the value of an identity that has a hash, from the rows of one of its profiles."""
     secret, scratch = store.meta("secret"), store.scratch
+    # the environment is part of what is hashed, and that of the profile is not known here
     probes = [
         PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, key="$key"))
         for environment in ENVIRONMENTS

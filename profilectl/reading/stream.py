@@ -1,4 +1,4 @@
-"""What came in, newest first: events, and batches with their effect (domain.md 10, Live Stream)."""
+"""The stream of what came in: events, and batches with their effect (domain.md 10, Live Stream)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ join listed
  and listed.arrival = event.arrival
  and listed.place = event.place
 """
+# A join keeps no order, so the events are sorted once more.
 EVENTS_WITH_OWNER = """
 select owner.mpid, event.environment, event.feed, event.arrival, event.type, event.name,
        event.at_ms, event.session, event.event
@@ -71,7 +72,8 @@ from batch
 order by arrival desc
 limit $limit
 """
-# Batches that are nobody's, in the shape of rows.
+# Batches that are nobody's, in the shape of rows. Where an older version did not write down the
+# environment of a batch, it is that of the import.
 UNOWNED = """
 select null::bigint as profile, dropped.arrival, import.feed,
        coalesce(
@@ -88,7 +90,7 @@ select *
 from store.dropped
 where code in (select unnest($processed::varchar[]))
 """
-# No more are looked at than are shown, where all of them count.
+# If no test leaves any out, no more are looked at than are shown.
 NEWEST_DROPPED = """
 select *
 from store.dropped
@@ -112,7 +114,7 @@ left join store.passed on passed.arrival = dropped.arrival
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are listed."""
+    """The choice of the events that are listed."""
 
     who: tuple[str, str] | None = None
     """Only those of the people with this identity: a type (or mpid, any) and value."""
@@ -180,9 +182,9 @@ class StreamedEvent:
 
 
 def events_of(profiles: Profiles, listed: EventFilter) -> list[StreamedEvent]:
-    """Return events, newest first; of those at the same time the one that arrived last.
+    """Return events, newest first; of events at the same time, the last to arrive comes first.
 
-    Raises NobodyFound.
+    Raises NobodyFound, UsageError.
     """
     scratch = profiles.store.scratch
     segments = [segment for segment in profiles.segments if "event" in segment.tables]
@@ -213,7 +215,7 @@ def events_of(profiles: Profiles, listed: EventFilter) -> list[StreamedEvent]:
 
 
 def _people(profiles: Profiles, listed: EventFilter) -> list[int] | None:
-    """Return the profiles that are asked for; None: all. Raises NobodyFound."""
+    """Return the profiles whose events are asked for; None: all. Raises NobodyFound."""
     if not listed.who:
         return None
     kind, value = listed.who
@@ -225,7 +227,7 @@ def _people(profiles: Profiles, listed: EventFilter) -> list[int] | None:
 
 
 def _tests(profiles: Profiles, listed: EventFilter) -> list[str]:
-    """Return the conditions on the events that are listed, but for whose they are."""
+    """Return the conditions on the events that are listed, except the one on their profiles."""
     tests = _place_tests(profiles, listed.feed, listed.environment)
     for column, values in (("type", listed.types), ("name", listed.names)):
         if values:
@@ -262,10 +264,10 @@ def _keys_of_events(
     *,
     tests: Sequence[str],
 ) -> str:
-    """Return the SELECT of what the events are sorted by, and whom they are shown with.
+    """Return the SELECT of the sort keys of events, and of the profile with which each is shown.
 
-    people: the profiles that are asked for; None: all. What an alias carried over to one of them is
-    shown with that one as well.
+    `people` are the profiles that are asked for; None: all. An event that an alias carried over to
+    one of them is shown with that one as well.
     """
     own = [f"profile in ({', '.join(map(str, people))})"] if people else []
     owners = {"profile": _where([*own, *tests])}
@@ -337,7 +339,7 @@ class Arrived:
     """What it did."""
 
     def as_json(self) -> str:
-        """Return the line of `tail --json`."""
+        """Return the line of `stream --json`."""
         return to_json(
             {
                 "mpid": str(self.activity.mpid),
@@ -353,8 +355,8 @@ class Arrived:
 class Unowned:
     """A batch that came in and is nobody's.
 
-    The feed only reads, or may only update and nobody matched. Of its content the store keeps the
-    types of its events.
+    Its feed is read-only, or it is update-only and nobody matched. Of its content the store keeps
+    the types of its events.
     """
 
     origin: Origin
@@ -367,7 +369,7 @@ class Unowned:
     """The types of its events, with how many."""
 
     def as_json(self) -> str:
-        """Return the line of `tail --json`."""
+        """Return the line of `stream --json`."""
         nothing = dict.fromkeys(("name", "at_ms", "session", "event"))
         return to_json(
             {
@@ -396,8 +398,9 @@ def batches_of(
 ) -> list[Arrived | Unowned]:
     """Return the batches that arrived last, oldest first, those that are nobody's as well.
 
-    after: only those with a higher arrival; device: only those of users who have this device
-    identity. Raises NobodyFound where nobody has it.
+    With `after`, only batches with a higher arrival are returned; with `device`, only those of
+    users who have this device identity. Raises NobodyFound where nobody has it, UsageError for a
+    feed that there is not.
     """
     tests = [f"arrival > {after}"] if after is not None else []
     tests += _place_tests(profiles, feed, environment)

@@ -1,4 +1,4 @@
-"""Looking after a store: check, compact, stats; each opens it, does one thing, closes it."""
+"""Look after a store: check, compact, stats; each opens it, does one thing, and closes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from profilectl.store.store import OpenStore
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What compaction did."""
+    """The outcome of a compaction."""
 
     segments_before: int
     """How many segments there were."""
@@ -43,7 +43,7 @@ class Compacted:
 
 
 def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[Breach]:
-    """Return every broken promise of a store; with repair, mend what can be.
+    """Return every broken promise of a store; with `repair`, mend those that can be mended.
 
     Raises StoreBusy, StoreUnusable.
     """
@@ -58,8 +58,8 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:
     """Lay segments together and write the store anew, without the room that is free in it.
 
-    keep: how many of the last imports can still be undone; else the setting history.keep. Raises
-    StoreBusy, StoreUnusable; then the store is as before.
+    `keep` is how many of the last imports can still be undone; None: as many as the setting
+    history.keep says. Raises StoreBusy, StoreUnusable; then the store is as before.
     """
     must_exist(path)
     bytes_before = path.stat().st_size
@@ -76,6 +76,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         segments=len(segments),
         bytes_before=bytes_before,
         bytes=path.stat().st_size,
+        # an import whose rows lie together with those of others cannot be taken out again
         undoable=[
             segment.first_import
             for segment in segments
@@ -85,10 +86,10 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
 
 
 def _sealed(store: OpenStore) -> dict[str, str]:
-    """Return the SELECTs of the tables that change if the list of those who stay out is plain.
+    """Return the SELECTs of the tables that change if the list of the erased has no key yet.
 
-    A list of plain hashes, which an older version made, is hashed again with a key: no byte of it
-    is left in the file.
+    An older version made a list of plain hashes. They are hashed again with a key, and no byte of
+    the plain ones is left in the file.
     """
     suppressed, meta, _ = sealed_list(store)
     if not suppressed:

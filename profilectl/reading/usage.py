@@ -1,9 +1,9 @@
-"""The billing ledger: what was processed, month by month, and how many users that was of.
+"""The billing ledger: the batches that were processed, month by month, and of how many users.
 
-Sources: domain.md 7 PROP ii (a batch is billable that has events, or that an Update Only feed
-brought of nobody known; else it is not), 1 (MTU). It is derived from what the store keeps: rows,
-events, dropped rows, and of those that were processed and are nobody's how many events they had
-(store.passed). People who were erased since are not counted any more.
+A batch is billable if it has events, or if an update-only feed brought it and nobody matched
+(domain.md 7 PROP ii). Monthly tracked users (MTU) are those of domain.md 1. The ledger is derived
+from what the store keeps: rows, events and dropped rows, and how many events those dropped rows had
+that were processed (store.passed). People who were erased since are not counted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ from stored
 where feed in (select number from counted_feed)
 """
 NO_ROWS = "select 0 as arrival, 0 as profile, 0 as at_ms where false"
-# A month that no date has is shown as its time: a store may hold it from when any time was taken.
+# A time outside all dates has no month and is shown as it is: older versions took any time.
+# An import without arrivals begins where the next one does: the asof join must not find it.
+# Older versions kept no time of a dropped row: that of the import counts.
 LEDGER = """
 select arrival,
        case
@@ -130,9 +132,9 @@ BY_IMPORT_KEYS = (
 def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, object]:
     """Return the ledger by month, feed and import, and the monthly tracked users.
 
-    It is of all feeds, or of those of the workspace that is named. month: of that one only
-    (2026-11). A batch belongs to the month in which it was received; a user is tracked in it with a
-    batch, or an event of that month.
+    It is of all feeds, or of those of the workspace that is named. With `month` (2026-11), it is of
+    that month only. A batch belongs to the month of its time. A user is tracked in a month by a
+    batch or an event of that month.
     """
     _check_month(month)
     with _open(path, wait_s) as store:
@@ -159,7 +161,7 @@ def _sums(imports: Sequence[dict[str, Any]], month: str) -> dict[str, int]:
 def usage_rows(
     path: Path, *, month: str | None = None, wait_s: float = 0
 ) -> Iterator[dict[str, object]]:
-    """Yield the ledger row by row: one for each batch that was processed, in order of arrival."""
+    """Yield the rows of the ledger: one for each batch that was processed, in order of arrival."""
     _check_month(month)
     with _open(path, wait_s) as store:
         _make_ledger(store)
@@ -185,10 +187,11 @@ def _check_month(month: str | None) -> None:
 
 
 def _make_ledger(store: OpenStore) -> None:
-    """Make `ledger` and `tracked` (profile, month).
+    """Make `ledger` and `tracked`.
 
-    ledger: arrival, month, feed, import, events, code, billable. Where a workspace is named, the
-    feeds of the account do not count.
+    The columns of `ledger` are arrival, month, feed, import, events, code and billable, those of
+    `tracked` are profile and month. Where a workspace is named, the feeds of the account do not
+    count.
     """
     scratch, segments = store.scratch, store.segments()
     check_workspace(store)

@@ -1,7 +1,8 @@
 """Conditions on profiles: `tier = 'gold' and visits >= 3`, read with a grammar, written as SQL.
 
-A name means what a column of that name means in an import (batch.field_named): an identity type, or
-an attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own.
+A name means the same as the name of a column in an import (batch_fields.field_named): an identity
+type or an attribute. `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's
+own.
 
     what a value is compared as        text in quotes             number              true, false
     a text                             it                         the number it is    -
@@ -12,9 +13,9 @@ an attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the 
     an entry of a list (contains)      as a value                 as a value          as a value
     an identity                        its key (identity.py)      its key; for < and > as a number
 
-What is compared as nothing (-), and what is not there, passes no test but `is empty`; `not`, `!=`
-and `<>` turn a test around, so that they hold for it. A test of an identity holds where any of its
-values passes. What exists and what is empty: presence.py.
+A value that is compared as nothing (-), and one that is not there, passes no test but `is empty`.
+`not`, `!=` and `<>` turn a test around, so they hold for such a value. A test of an identity holds
+if any of its values passes. presence.py says what exists and what is empty.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 WORDS = "and|or|not|is|in|like|contains|matches|null|true|false"
 """The words that are no names."""
+# A name in double quotes may be any text, also one of the words.
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                 -> any
@@ -80,7 +82,7 @@ EXAMPLE = "for example tier = 'gold' and visits >= 3; a text stands in single qu
 CRITERIA = "events, consent and audiences are criteria: profilectl audiences preview takes them"
 _CRITERION = re.compile(r"(?:\b(?:consent|event|audience)\s+|\bcount\s*)$", re.IGNORECASE)
 OWN = ("environment", "mpid", "first_seen_ms", "last_seen_ms")
-"""What is the profile's own; the columns have the same names."""
+"""The names of the profile's own columns."""
 
 
 @dataclass(slots=True)
@@ -135,7 +137,7 @@ def _parser() -> Lark:
 
 @dataclass(frozen=True, slots=True)
 class _ConditionField:
-    """What a name means."""
+    """The field that a name means."""
 
     kind: str
     """own, identity or attribute."""
@@ -153,7 +155,7 @@ class _ConditionField:
         return _environment(column) if self.name == "environment" else f"{column}::varchar"
 
     def sought(self, text: str) -> str:
-        """Return the text that is compared with: of an identity, its key."""
+        """Return the text to compare with; for an identity, its key."""
         return key_of(BY_NAME[self.name], display(text)) if self.kind == "identity" else text
 
     def any(self, test: Callable[[str], str]) -> str:
@@ -184,8 +186,12 @@ class _ConditionWriter:
         return f"(not {passed})" if tree.data.startswith("not_") else f"({passed})"
 
     def _named(self, name: str) -> _ConditionField:
-        """Return what a name means. Raises UsageError for an attribute that nobody has."""
+        """Return the field that a name means.
+
+        Raises UsageError for an attribute that nobody has.
+        """
         bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
+        # in double quotes it is the attribute of that name
         if bare in OWN and not name.startswith('"'):
             return _ConditionField("own", bare, bare)
         try:
@@ -219,6 +225,7 @@ def _filled(named: _ConditionField, operands: Sequence[Branch]) -> str:
 
 def _compared(named: _ConditionField, operands: Sequence[Branch]) -> str:
     sign, literal = str(operands[0]), operands[1]
+    # the whole test is turned around, so that it also holds where nothing is there
     if sign in ("!=", "<>"):
         return f"not {_compared(named, ['=', literal])}"
     return named.any(lambda column: _value_compared(named, column, sign=sign, literal=literal))
@@ -246,7 +253,10 @@ def _among(named: _ConditionField, operands: Sequence[Branch]) -> str:
 
 
 def _contains(named: _ConditionField, operands: Sequence[Branch]) -> str:
-    """Return whether a list has an entry that = would find; what is no list is one entry."""
+    """Return the SQL of whether a list has an entry that = would find.
+
+    A value that is no list counts as its own entry.
+    """
     (literal,) = operands
     equal = _compared(named, ["=", literal])
     if named.kind != "attribute":
@@ -303,6 +313,7 @@ def _environment(column: str) -> str:
 
 
 def _check_pattern(pattern: str) -> None:
+    """Refuse a pattern that DuckDB, which is to run it, does not take. Raises UsageError."""
     import duckdb
 
     try:

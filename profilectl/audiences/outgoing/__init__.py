@@ -1,1 +1,1 @@
-"""What outputs are told of audiences: the messages that wait, their routes, and removals."""
+"""The messages that outputs get about audiences: those that wait, their routes, and removals."""

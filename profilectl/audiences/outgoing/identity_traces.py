@@ -1,7 +1,7 @@
 """Bytes of erased identities that a file may still have, and writing it anew without them.
 
 A message that removes an erased person from an output keeps the identities until it has arrived.
-However it goes, its bytes stay in the file until that is written anew once more.
+Then the message is deleted, but its bytes stay in the file until the file is written anew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ union all
 select * from traces
 """
 
-# More messages when the file was written than there are now.
+# Whether the file was written with more such messages than there are now.
 HAS_TRACES = """
 select count(*)
 from store.meta
@@ -44,9 +44,10 @@ def meta_with_traces(
     meta: str = "select * from store.meta",
     outbox: str = "select * from store.audience_outbox",
 ) -> str:
-    """Return the SELECT of store.meta for a file written anew.
+    """Return the SELECT of store.meta for a file that is written anew.
 
-    It says how many messages the file has with identities of erased people.
+    It notes how many messages with identities of erased people go into that file. `meta` and
+    `outbox` are the SELECTs of what the file is to have of these tables.
     """
     (count,) = store.scratch.row(reading(OF_ERASED, message=outbox))
     if not count:
@@ -61,9 +62,9 @@ def has_traces(store: OpenStore) -> bool:
 
 
 def leave_no_trace(store: OpenStore) -> None:
-    """Write a store that is attached for writing anew, if it has such traces.
+    """Write the file of a store anew, if it has such traces; the store is attached for writing.
 
-    Raises StoreUnusable; then it is as before.
+    Raises StoreUnusable; then the file is as before.
     """
     if has_traces(store):
         scratch, stays = store.scratch, {"meta": meta_with_traces(store)}

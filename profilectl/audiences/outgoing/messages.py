@@ -28,8 +28,8 @@ order by message.number
 limit $limit
 """
 
-# Messages that are handed over from now on: what the member has then, and what the output may have
-# after it.
+# Messages that are about to be handed over: each notes the attributes that the member has then, and
+# audience_told those that the output may have afterwards.
 NOTE_BEGUN = """
 update store.audience_outbox as message
 set begun = true, attributes = begun.has
@@ -52,6 +52,8 @@ where message.action = 'add'
       and at_output.profile = message.profile
   )
 """
+# A member that a message deletes stays in audience_told until the message has arrived
+# (FORGET_TOLD).
 NOTE_MAY_HAVE = """
 update store.audience_told as at_output
 set attributes = begun.may_have, told = true
@@ -110,6 +112,7 @@ from shared_dropped
 group by all
 order by all
 """
+# No message about these was ever handed over: `told` is false.
 ADD_UNTOLD = """
 insert into store.audience_told
 select output, audience, profile, mpid, environment, since_ms, coalesce(attributes, '{}'), false
@@ -199,7 +202,8 @@ def waiting_messages(
 def begin(store: OpenStore, output: str, begun: Sequence[tuple[Message, str, str]]) -> None:
     """Write down that messages are handed over from now on; within a transaction.
 
-    Each comes with what the member has, and what the output may have after it (fingerprints).
+    Each comes with the fingerprints of what the member has, and of what the output may have after
+    it. This is committed before anything is sent, so that a kill in between leaves a trace.
     """
     scratch = store.scratch
     rows = [
@@ -221,9 +225,11 @@ def record_messages(
 ) -> None:
     """Write down what became of messages, in one transaction.
 
-    Each comes with what the member has (fingerprints).
+    Each comes with the fingerprints of what the member has.
     """
+    # the outcome of a message has the number of the message for an arrival
     by_number = {outcome.arrival: outcome for outcome in outcomes}
+    # a message without an outcome goes on waiting
     rows = [
         (
             message.message,
@@ -248,9 +254,9 @@ def record_messages(
 
 
 def drop_messages(store: OpenStore, where: str, bound: Bound, now_ms: int) -> None:
-    """Take messages out for good, within a transaction.
+    """Drop messages for good, within a transaction.
 
-    The output is taken to have heard them. `where` is the condition on them.
+    The store goes on as if the output had heard them. `where` is the condition on the messages.
     """
     scratch = store.scratch
     dropped = select("*", "store.audience_outbox", both("", where))

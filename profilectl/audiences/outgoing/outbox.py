@@ -1,11 +1,11 @@
-"""What outputs have to be told about audiences: put into the store with each evaluation.
+"""The messages that outputs have to get about audiences, put into the store at each evaluation.
 
 The store remembers whom an output may have as a member (audience_told). `align` compares that with
-the members it is to have: those who are not opted out and pass the connection's rules of consent.
-The difference waits in audience_outbox until it has arrived. There is at most one message for each
-person, output and audience: an output never hears about somebody who came and went before anything
-was sent. A message is begun before it is handed over, so that everybody whom an output may have is
-removed there, also if a process was killed in between.
+the members that it is to have: those who are not opted out and pass the connection's rules of
+consent. The difference waits in audience_outbox until it has arrived. There is at most one message
+for each person, output and audience: an output never hears about somebody who came and went before
+anything was sent. A message is marked as begun before it is handed over. So everybody whom an
+output may have is removed there, even if a process was killed in between.
 
 Relations made here, of some profiles or of all:
 
@@ -13,7 +13,7 @@ Relations made here, of some profiles or of all:
     shared_said     as batch_fields_sql.said    the consent that connections ask for
     shared_held     profile, v<n>           the attributes that connections share
     shared_wanted   profile, mpid, environment, since_ms, attributes   whom an output is to have
-    shared_decided  what an output is to be told about each, and whether a waiting message stays
+    shared_decided  the message that each profile needs, and whether one that waits may stay
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ MAYBE = "?"
 
 SHARED_MEMBER = "select distinct profile from member"
 
-# Whom an output is to have. Attributes and consent are joined only where the connection asks.
+# The members that an output is to have. Attributes and consent are joined only if the connection
+# asks for them.
 WANTED_MEMBERS = """
 select member.profile, named.mpid, named.environment, member.since_ms, {columns} as attributes
 from member
@@ -48,10 +49,10 @@ join named on named.profile = member.profile
 JOIN_HELD = "left join shared_held as held on held.profile = member.profile"
 JOIN_SAID = "left join shared_said as said on said.profile = member.profile"
 
-# What an output is to be told about each profile: the one it is to have, the one it may have
-# (at_output) and the message that waits are compared. A message stays if it says the same. If it
-# was begun, nobody knows whether it arrived: unless the member is as it was then, another message
-# takes its place, under an id of its own.
+# The message that an output needs about each profile (target). The member that it is to have
+# (wanted), the one that it may have (at_output) and the message that waits are compared. A waiting
+# message stays if it says the same. If it was begun, nobody knows whether it arrived: then it stays
+# only if the member is as it was, else another message takes its place, under an id of its own.
 DECIDED = """
 with compared as not materialized (
     select coalesce(wanted.profile, at_output.profile, waiting.profile) as profile,
@@ -123,6 +124,7 @@ def align(
         for route in audience_routes(store)
         if route.connection.active and output in (None, route.output.name)
     ]
+    # the relations about people are made once for all connections of a workspace
     for name in sorted({route.audience.audience.workspace for route in chosen}):
         if workspace in (None, name):
             routes = [route for route in chosen if route.audience.audience.workspace == name]
@@ -159,7 +161,7 @@ class SharedMembers:
         for rule in connection.consents:
             granted = consent_holds(Consent(*rule.purpose, "granted"), self.reads)
             clause = both(clause, granted if rule.action == "forward-only" else f"not {granted}")
-        # Those who may not be a member are none, also where no audience was evaluated since.
+        # The barred are no members, even if the audience was not evaluated since (barred.py).
         members = in_force(
             self.profiles,
             time.time_ns() // 1_000_000,
@@ -177,6 +179,7 @@ class SharedMembers:
         """
         if not connection.attributes:
             return "'{}'"
+        # hashed with the secret of the store, so that no value of an attribute is kept here
         secret = quote_text(self.store.meta("secret"))
         parts = [
             f"{quote_text(json.dumps(key, ensure_ascii=False) + ': ' + chr(34))} || md5({secret}"
@@ -218,7 +221,7 @@ def _among(clause: str, touched: str | None) -> str:
 
 
 def _decide(store: OpenStore, route: Route, touched: str | None, *, anew: bool) -> None:
-    """Decide what an output is to be told about each profile, and write it."""
+    """Decide which message an output needs about each profile, and write the changes."""
     scratch, place = store.scratch, route.place
     at_output = _among(both("", KNOWN_HERE), touched)
     waiting = _among(both("", WAITING_HERE), touched)
@@ -228,6 +231,7 @@ def _decide(store: OpenStore, route: Route, touched: str | None, *, anew: bool) 
         waiting=select("*", "store.audience_outbox", waiting),
     )
     scratch.make("shared_decided", decided, {**place, "anew": anew})
+    # dropped before the new ones come: at most one message waits about a member
     scratch.run(DROP_OUTDATED)
     scratch.run(PUT_DECIDED, {**place, "now": time.time_ns() // 1_000_000})
     scratch.run(FORGET_NEVER_TOLD, place)

@@ -38,7 +38,8 @@ order by all
 LAST_NUMBER = "select coalesce(max(number), 0) from store.audience_outbox"
 NEW_ID = "select uuid()::varchar"
 
-# Identities of profiles that an output has or is about to get, of those that stay in the store.
+# Those of some identities that somebody else at the output has too: a profile that stays in the
+# store. A removal by such an identity would hit that profile as well.
 HELD_THERE = """
 select distinct hash::varchar
 from known_identity
@@ -54,7 +55,8 @@ where profile in (
   and profile not in (select profile from leaving)
 """
 
-# The profiles that the imports of an undo founded, of those that outputs know.
+# The profiles that outputs know, and that the imports of an undo founded: a profile's number is the
+# arrival of its founding row.
 UNDONE = """
 select distinct at_output.profile
 from store.audience_told as at_output
@@ -63,6 +65,7 @@ join store.import
  and at_output.profile < import.first_arrival + import.arrivals
 where list_contains($numbers::integer[], import.number)
 """
+# A removal replaces the message that waits about the same member: there is one at most.
 DROP_REPLACED = """
 delete from store.audience_outbox
 where (output, audience, profile) in (select (output, audience, profile) from shared_removal)
@@ -91,13 +94,13 @@ class Removal(NamedTuple):
     environment: int
     """The code of its environment."""
     action: str
-    """delete."""
+    """Always delete."""
     since_ms: int
     """Since when it was a member."""
     at_ms: int
     """When the row was made."""
     state: str
-    """waiting."""
+    """Always waiting."""
     begun: bool = False
     """Whether it was handed over."""
     attributes: str | None = None
@@ -133,10 +136,11 @@ class _Lost(NamedTuple):
 def removals(
     store: OpenStore, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
 ) -> list[Removal]:
-    """Return the rows that remove profiles where they are, because the store is about to lose them.
+    """Return the rows that remove profiles, which the store is about to lose, from the outputs.
 
     `leaving` is the relation of these profiles. With `erased`, nothing of a row says which profile
-    it was; with `stay`, the store keeps their identities. `made` is how many rows were made before.
+    it was; with `stay`, the store keeps their identities, and the rows have none. `made` is how
+    many rows the caller has made before: the numbers go on after them.
     """
     scratch = store.scratch
     rows = scratch.rows(reading(TOLD_OF_LEAVING, leaving=select("profile", leaving)))
@@ -144,6 +148,7 @@ def removals(
         (route.output.name, route.audience.number): route
         for route in (audience_routes(store) if rows else ())
     }
+    # where no connection leads any more, nothing can be sent
     rows = [row for row in rows if row[:2] in routes]
     if not rows:
         return []
@@ -175,7 +180,10 @@ def removals(
 
 
 def _told(route: Route, identities: dict[str, list[str]]) -> str:
-    """Return identities as a connection tells them, as JSON; a whole list needs none."""
+    """Return identities as a connection tells them, as JSON.
+
+    An output that gets the whole list each time needs none.
+    """
     identities_at_output = (
         [] if route.output.content == "full" else identities_sent(route.connection, identities)
     )
@@ -187,14 +195,15 @@ def identities_there(
 ) -> dict[int, dict[str, list[str]]]:
     """Return the identities by which an output may know profiles that leave an audience.
 
-    They are those they have, and those they had before, without those of somebody else who stays
-    there. `leaving` is the relation of these profiles; `place` has the output and the audience
-    (Route.place).
+    They are the identities that the profiles have, and those that they had before; without those
+    of another profile that stays there. `leaving` is the relation of the profiles that leave;
+    `place` has the output and the audience (Route.place).
     """
     profiles = profiles_of(store, every=True)
     current = _identities(profiles, leaving)
     if not profiles.removals:
         return {profile: identities.by_type for profile, identities in current.items()}
+    # without removals, a profile has all identities that it ever had
     ever = _identities(replace(profiles, removals=False), leaving)
     there = {
         profile: {
@@ -231,7 +240,7 @@ def _lost(
 def _held_there(
     profiles: Profiles, leaving: str, place: Bound, *, digests: Iterable[int]
 ) -> set[int]:
-    """Return those of some hashes whose identity somebody has who is there and stays."""
+    """Return those of some hashes whose identity is of a profile that stays at the output."""
     hashes = ", ".join(f"'{digest}'::uhugeint" for digest in digests) or "null"
     identities = known_identities(profiles.segments, removals=profiles.removals)
     candidates = select("hash, profile", f"({identities})", both("", is_in("hash", hashes)))
@@ -260,7 +269,7 @@ def _identities(profiles: Profiles, leaving: str) -> dict[int, _RemovedIdentitie
 
 
 def remove_before_undo(store: OpenStore, numbers: Sequence[int]) -> None:
-    """Remove profiles where they are that an undo of imports is about to take away.
+    """Remove from the outputs those profiles that an undo of imports is about to take away.
 
     This runs within the transaction of the undo, while they still have their identities. If the
     undo makes a profile again, its removal is taken back (outbox.align).

@@ -1,8 +1,9 @@
 """The other fields of batches, for every profile: consent, attribution, place, devices.
 
-The set-based twin of rules/membership.py. Of several statements one is in force: the newest by its
-own time for consent, else the last to arrive. The JSON of a batch is read once for each SELECT, and
-only where its text has the field at all (it is compact, and its keys are spelled as they are).
+It does for everybody what rules/membership.py does for one person. Of several statements one is in
+force: of consent the newest by its own time, else the last to arrive. The JSON of a batch is read
+once for each SELECT, and only where its text has the field at all: the JSON is compact, and its
+keys are not escaped, so a search for the text of the key finds it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from profilectl.store.statements import (
 # What was said last, one row a profile.
 LAST_SAID = "select profile, {columns} from stating group by profile"
 
-# The whole attribution counts, so that a field it leaves out is not taken from an older one.
+# The last attribution counts as a whole: a field that it leaves out is not taken from an older one.
 LAST_ATTRIBUTION = """
 arg_max(rest, arrival) filter (where contains(rest, '"attribution_info":{"')) as attribution
 """
@@ -51,8 +52,8 @@ from stating as batch
 where exists (from several where several.profile = batch.profile)
 """
 
-# Most profiles of most stores have one batch: there are no devices to tell apart then, which is
-# dear.
+# Most profiles of most stores have one batch, and so one device. To tell devices apart is dear, and
+# is done for the others alone.
 ALONE = """
 select profile, rest, info
 from described
@@ -73,8 +74,8 @@ TESTED_OF_DEVICE = "select profile, {columns} from device_fields group by profil
 def said(reads: Reads, rest: str) -> str:
     """Return the SELECT of profile, c0, c1, ..., attribution and place; those that are read.
 
-    c<n> is what was last said about the n-th purpose of reads.consents, attribution the JSON of the
-    batch that stated it last. `rest` is the SQL of the relation of membership_sql.Relations.
+    c<n> is what was last said about the n-th purpose of `reads.consents`, attribution the JSON of
+    the batch that stated it last. `rest` is the SQL of membership_sql.PeopleRelations.rest.
     """
     pointers = [
         _pointer("consent_state", *purpose, *member)
@@ -103,11 +104,12 @@ def said(reads: Reads, rest: str) -> str:
 
 
 def consent_order(stated_ms: str, arrival: str) -> str:
-    """Return the SQL of what statements of consent are ordered by.
+    """Return the SQL of the number by which statements of consent are ordered.
 
-    It is their own time, of equals the later arrival (domain.md 5.3). `stated_ms` is the SQL of the
-    text of the time that a statement has.
+    The newest by its own time counts; of equals the later arrival (domain.md 5.3). `stated_ms` is
+    the SQL of the text of the time that a statement has.
     """
+    # 2^64 keeps time and arrival apart in one number
     is_time = matches(stated_ms, STATED_MS)
     at_ms = f"coalesce(case when {is_time} then {stated_ms}::bigint end, -1)"
     return f"{at_ms}::hugeint * 18446744073709551616 + {arrival}"
@@ -163,8 +165,8 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
     """Return the SELECT of profile, d0, d1, ...: whether any device passes each test."""
     names = list(dict.fromkeys(test.field.name for test in tests))
     pointers = [_pointer("device_info", name) for name in names]
-    # A value without a text (a list, an object) replaces the one before it all the same: the JSON
-    # is kept to the end.
+    # A list or an object has no text, and yet replaces the value before it. So the newest is chosen
+    # among JSON values, and only then made a text.
     spelled = [
         _spelled(f"info[{place}]", "rest", pointer) for place, pointer in enumerate(pointers, 1)
     ]
@@ -209,9 +211,9 @@ def _passes(test: Comparison, place: int, now_ms: int) -> str:
 
 
 def _device_ids() -> str:
-    """Return the SQL of the list of what names the device of a batch (device.device_ids).
+    """Return the SQL of the list of the ids that name the device of a batch (device.device_ids).
 
-    It is as rules/sql/devices.py takes it; null for what the batch does not state.
+    The ids are as rules/sql/devices.py takes them; null for each that the batch does not state.
     """
     ids = []
     for key, path in DEVICE_NAMES:
@@ -226,7 +228,7 @@ def _device_ids() -> str:
 def _ids_under_odd_names() -> str:
     """Return the SQL of the list of the ids whose names are spelled in another way.
 
-    That is in another case, or with spaces: few, if any.
+    These are names in another case, or with spaces: there are few, if any.
     """
     usual = texts(path[-1] for _, path in DEVICE_NAMES)
     odd = f"name not in ({usual}) and {kind_named('name')} is not null"
@@ -251,7 +253,7 @@ def _extracted(pointers: Sequence[str]) -> str:
 def _bare(part: str) -> str:
     """Return the SQL of a JSON scalar without the quotes of a string.
 
-    It is for scalars of which only a few plain texts matter.
+    It is cheap, and right only where a few plain texts matter: it takes every quote away.
     """
     return f"replace({part}, '\"', '')"
 

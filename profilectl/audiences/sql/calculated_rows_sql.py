@@ -4,14 +4,15 @@ One SELECT reads the events for all definitions, each event's text once. Its col
 numbered from 0:
 
     profile, arrival, place, at_ms     as in the relation of events
-    m<n>     the event is of a definition's type and name and meets its condition; w<n>: and is in
-             its window. Definitions that say the same share a column
+    m<n>     the event is of a definition's type and name and meets its condition
+    w<n>     the same, and it is in the window. Definitions that say the same share a column
     x<f>     the held value of a field (values.hold), null where it has none
-    e<f>     the number it is as DECIMAL(18, 6), which is several times as fast; d<f>: as
-             DECIMAL(38, 18) where it does not fit e<f>; both are null where it is no number or fits
-             neither
-    o<f>     SQL cannot tell the value: the field is a list; u<f>: or a number that does not fit;
-             q<f>: or v<f> is null
+    e<f>     its number as DECIMAL(18, 6), which is several times as fast as d<f>
+    d<f>     its number as DECIMAL(38, 18), where it does not fit e<f>; both are null where the
+             value is no number, or fits neither
+    o<f>     SQL cannot tell the value: the field is a list
+    u<f>     the same, or it is a number that fits neither
+    q<f>     the same as o<f>, or it is a number of which v<f> is null
 
 and of the entries of a list, such as products, one row each, without those of events whose list is
 empty:
@@ -55,26 +56,27 @@ from profilectl.store.statements import (
 )
 
 SHORT = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"
-"""A number that DECIMAL(18, 6) holds, ..."""
+"""A number that DECIMAL(18, 6) holds."""
 FITS = "[+-]?[0-9]{1,19}([.][0-9]{1,18})?"
-"""... or DECIMAL(38, 18)."""
+"""A number that DECIMAL(38, 18) holds."""
 PRICE = "[+-]?[0-9]{1,9}([.][0-9]{1,9})?"
 QUANTITY = "[0-9]{1,5}"
-"""A price and a quantity whose product DECIMAL(38, 9) adds up."""
+"""DECIMAL(38, 9) adds up the products of such prices and quantities."""
 FEW = 1000
-"""How many events are looked at before it is decided how to read all."""
+"""How many events are looked at to decide how all of them are read."""
 
 
 # Whether any of a few events has a number in its fields that DuckDB might write in another way.
 ODD_NUMBERS = "select coalesce(bool_or({columns}), false) from few"
 
 EVENT = "profile, arrival, place, type, name, at_ms, event"
+# An entry comes as DuckDB writes it (part), and with its numbers as the event has them (exactly).
 ENTRY = "unnest(found) as part, unnest(exact) as exactly, unnest(range(len(found))) as entry"
 
 
 @dataclass(slots=True)
 class ValueSource:
-    """What has values: the events, or the entries of one of their lists."""
+    """A source of values: the events, or the entries of one of their lists."""
 
     entries: Path | None = None
     """The path of the list; None: the events themselves."""
@@ -104,7 +106,7 @@ class _JsonField(NamedTuple):
 
 @dataclass(slots=True)
 class EventReading:
-    """What is to be read of the events for some definitions."""
+    """The parts of events that are to be read for some definitions."""
 
     definitions: Sequence[Definition]
     """The definitions."""
@@ -125,7 +127,7 @@ class EventReading:
     windows: dict[str, str] = field(default_factory=dict)
     """The SQL of whether an event counts -> its column."""
     sources: list[ValueSource] = field(default_factory=lambda: [ValueSource()])
-    """What has values, in the order in which it was needed."""
+    """The sources of values, in the order in which they were needed."""
 
     @property
     def _alike(self) -> bool:
@@ -137,7 +139,7 @@ class EventReading:
 
     def match(self, definition: Definition) -> str:
         """Return the column of whether an event counts, without its time."""
-        # if all are alike, `_wanted` has asked that
+        # if all are alike, `wanted` has chosen by type and name already
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
             parts.append(f"coalesce(lower(name) = {quote_text(caseless(definition.event))}, false)")
@@ -159,7 +161,7 @@ class EventReading:
         return self.windows.setdefault(f"{match} and {times}", f"w{len(self.windows)}")
 
     def source(self, path: Path) -> tuple[ValueSource, Path]:
-        """Return what has a field, and the path of the field in it."""
+        """Return the source that has a field, and the path of the field in it."""
         if not path.walks:
             return self.sources[0], path
         entries, within = path.entry
@@ -182,6 +184,7 @@ class EventReading:
             ]
             return _valued(columns, source, parts, rows=f"({self._matched()})")
         listed = _listed("event", json_path(source.entries))
+        # DuckDB may write a number of an entry in another way; in quotes it keeps its digits
         exact = _listed(quoted_numbers("event"), json_path(source.entries))
         spelled = case(self.event.same, listed, exact)
         lists = select(
@@ -215,6 +218,7 @@ class EventReading:
         named: dict[str, set[str] | None] = {}
         for definition in self.definitions:
             names = named.setdefault(definition.event_type, set())
+            # a definition without a name is about all events of its type
             if definition.event is None:
                 named[definition.event_type] = None
             elif names is not None:

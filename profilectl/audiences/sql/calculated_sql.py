@@ -7,9 +7,9 @@ on the way to the result:
     ca_rows<n>     the rows of calculated_rows_sql: of the events (n = 0), or of the entries of one
                    of their lists
     ca_value<n>    profile, x, weight, tracked   how often a profile has a value of a field, and
-                   whether it counts there
-    ca_many        profile, x, tracked           which of their values count, of profiles that have
-                   more than TRACKED
+                   whether the value counts for the profile
+    ca_many        profile, x, tracked           of profiles with more than TRACKED values: which of
+                   them count
     ..._by         profile, ..._<n>              aggregates of one of these by profile
     ca_person      all aggregates side by side
     ca_reference   profile, name, held           what value_of computed
@@ -53,11 +53,11 @@ from profilectl.store.segments import both
 from profilectl.store.statements import case, or_else, reading, select, texts, union_all
 
 ADDS_UP = 10**12
-"""A hundred million numbers below this have a sum that DECIMAL(38, 18) holds."""
+"""The sum of a hundred million numbers below this fits DECIMAL(38, 18)."""
 SMALL = 10**8
 """Short numbers below this fit 64 bits as whole numbers of 10^-DECIMALS."""
 ALPHABETICAL = "$alphabetical"
-"""Replaced in the SQL by what values x are sorted by, once it is known what values there are."""
+"""The place in the SQL where the sort key of values x goes, once it is known what they are like."""
 AT_ONCE = 1000
 """How many profiles value_of computes before the events of the next are read."""
 
@@ -82,7 +82,7 @@ select profile, name, held from named where held is not null
 
 BY_PROFILE = "select profile{columns} from counted_row group by profile"
 
-# Which of the values of a profile with many count: the first TRACKED.
+# Which of the values of a profile with many count: the first TRACKED that came (domain.md 11.1).
 COUNTING = """
 select profile, x, row_number() over (partition by profile order by seen) <= $tracked as tracked
 from many
@@ -93,7 +93,8 @@ from counted
 left join ca_many using (profile, x)
 """
 
-# Whether all values are texts without a capital: then they are sorted by themselves, twice as fast.
+# Whether all values are texts without a capital: then they are their own sort key, twice as fast.
+# chr(31) begins a held value that is no text (values.MARK).
 ALL_LOWER = """
 select coalesce(bool_and(x = lower(x) and not starts_with(x, chr(31))), true)
 from counted
@@ -177,7 +178,7 @@ class _CountedValues:
     counts: str
     """The condition on a row that counts."""
     weight: str
-    """The SQL of how much a value counts."""
+    """The SQL of how much a value counts: once for each row, or by the quantity."""
     came_at: str
     """The SQL of the order in which values came."""
 
@@ -305,17 +306,22 @@ class _Plan:
         happened = self.rows[0]
         number = happened.column(f"count(*) filter ({counts})")
         none = "null"
+        # When the window has passed, the value returns to zero, or to none (domain.md 11.1).
         if definition.within_ms is not None and definition.type in RETURNS_TO_ZERO:
             ever = happened.column(f"bool_or({match} and at_ms <= {self.now_ms})")
             none = f"case when {ever} then chr(31) || '0' end"
         value = self._value(definition, counts, number)
+        # no data, or none of the right type, is shown as - (domain.md 11.1)
         held = or_else(value.held, quote_text(NOTHING))
         self.planned.append(
             _Planned(definition, f"case when {number} > 0 then {held} else {none} end", value.hard)
         )
 
     def _value(self, definition: Definition, counts: str, number: str) -> _Value:
-        """Return the value of a definition, of those profiles that have an event that counts."""
+        """Return the value of a definition, for profiles that have an event that counts.
+
+        chr(31) begins a held value that is no text (values.MARK).
+        """
         kind = definition.type
         if kind == "count":
             return _Value(f"chr(31) || {number}")
@@ -357,14 +363,14 @@ class _Plan:
             of_long = f"sum({long}) filter ({counts} and abs({long}) < {ADDS_UP})"
             total = f"coalesce({of_short}, 0) + {of_long}"
         else:
+            # minimum and maximum begin with the names of their aggregates
             of_short, of_long = (
                 f"{definition.type[:3]}({part}) filter ({counts})" for part in (short, long)
             )
             total = (
                 f"{'least' if definition.type == 'minimum' else 'greatest'}({of_short}, {of_long})"
             )
-        # Where all numbers are short ones, in whole millionths: nine times as fast as with the
-        # others.
+        # If all numbers are short, whole millionths are added up: nine times as fast.
         easy = f"{of_long} is null and abs({of_short}) < {SMALL}"
         exact = number.rows.column(
             f"case when {of_long} is not null then {total}"
@@ -386,6 +392,7 @@ class _Plan:
     def _at_an_end(self, definition: Definition, end: _ValueField, counts: str) -> _Value:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
+        # of a list the first or last entry counts, such as a product (domain.md 11.1)
         order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
         pick = "arg_min" if definition.type == "first_value" else "arg_max"
         there = f"{counts} and {value} is not null"

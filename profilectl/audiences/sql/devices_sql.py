@@ -1,8 +1,8 @@
 """The devices of everybody as JSON: `devices` and `limit_ad_tracking` of activity.py as SQL.
 
 Each batch is of one device, which its ids decide (rules/sql/devices.py). The devices are those of
-the workspace. Statements about ad tracking count in all workspaces, so devices are told apart once
-more for them.
+the workspace. Statements about ad tracking count in all workspaces, so for them the devices of all
+workspaces are told apart once more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from profilectl.store.segments import both
 from profilectl.store.statements import reading, select, stepwise, texts, union_all
 
 # Every statement of a batch about its device, one row each: an id (then kind is its type) or a
-# field of info; text is JSON. `own` puts what a batch says before what columns say.
+# field of info; text is JSON. `own` ranks what a batch says above what its columns say.
 FIELD = """
 select profile, arrival, at_ms, here, name, value::varchar as text, {columns} as kind, 1 as own
 from member
@@ -51,9 +51,10 @@ from statement
 where kind is not null and text <> '""'
 """
 IDS_HERE = "select profile, arrival, id from id where here"
+# Where the workspace sees all rows, its devices are those of all workspaces.
 ALIKE = "from named_anywhere"
 
-# Statements with the key of the device that their batch is of; empty for what names none.
+# Statements with the key of the device that their batch is of; empty where no id names one.
 OF_DEVICE = """
 select statement.*, coalesce(named.key, '') as key
 from statement
@@ -74,8 +75,8 @@ from of_device
 group by all
 """
 
-# The values of ids that devices had before those they have. An id of nobody, or a GUID that is
-# none, was no id.
+# The values of ids that devices had before those that they have now. A value of nobody (NOBODYS),
+# or one that is no GUID where it must be one, was no id.
 STATED_IDS = """
 select profile, key, kind, {columns} as text
 from of_device
@@ -121,7 +122,9 @@ group by all
 """
 CREDIT_COLUMNS = "profile, arrival, here, json_extract(rest, '$.attribution_info')::varchar as text"
 
-# What the device seen last that mentioned ad tracking said, in any workspace.
+# The newest statement about ad tracking of the device seen last that has one, in any workspace. Of
+# devices seen last at the same time, the one that came first counts: 2^64 keeps time and arrival
+# apart in one number.
 TRACKED = """
 with of_any as (
     select statement.*, coalesce(named.key, '') as key
@@ -181,8 +184,7 @@ full join tracked using (profile)
 def devices(profiles: Profiles, clause: str) -> str:
     """Return the SELECT of profile, members, tracking.
 
-    The members are the devices, last seen first; the tracking is what the device seen last that
-    mentioned ad tracking said.
+    The members are the devices, last seen first; the tracking is that of TRACKED.
     """
     fields = members_of("spoken", "device_info", "profile, arrival, at_ms, here")
     named_here = devices_named("id_here") if profiles.feeds else ALIKE

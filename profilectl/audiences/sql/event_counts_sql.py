@@ -1,8 +1,9 @@
 """How many events of each kind every profile has.
 
-Cheap tests come first (type, name, time): a scan of those columns costs so little that every kind
-has its own, which is twice as fast as one scan with a test for each. Kinds that differ in their
-conditions only share a scan, and read the JSON of an event once. Times are in milliseconds.
+Cheap tests come first (type, name, time). A scan of those columns costs so little that every kind
+has a scan of its own, which is twice as fast as one scan with a test for each. Only kinds that
+differ in nothing but their conditions share a scan, and read the JSON of an event once. Times are
+in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ select profile, unnest(arg_max({'out': out, 'at_ms': at_ms}, (at_ms, arrival, pl
 from opt_out
 group by profile
 """
+# An opt-out event that does not state is_opted_out says false (domain.md 14).
 SAYS_OUT = "*, coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false) as out"
 
 
@@ -55,13 +57,14 @@ def counted(kinds: Sequence[Kind], events: str, now_ms: int, *, once: bool = Fal
     """Return the SELECT of profile, e0, e1, ...: how many events of each kind.
 
     The kinds differ in their conditions only. Profiles without any event may be missing. `events`
-    is the SQL of the relation of membership_sql.Relations. With `once`, nobody asks for the number
-    of the one kind: then each event gives a row with its profile alone.
+    is the SQL of membership_sql.PeopleRelations.event. With `once`, nobody asks for the number of
+    the one kind: then each event gives a row with its profile alone.
     """
     cheap = both("", _cheap(*kinds[0], now_ms))
     conditions = [condition_read(kind.where) if kind.where else None for kind, _ in kinds]
     if not any(conditions):
         return _counted(events, cheap, once=once)
+    # read by one json_extract; paths that walk through lists are read where they are compared
     paths = list(
         dict.fromkeys(
             path
@@ -95,17 +98,17 @@ def _counted(events: str, clause: str, *, once: bool) -> str:
 
 
 def opted_out(events: str) -> str:
-    """Return the SELECT of the profiles that said last to be out (domain.md 14).
+    """Return the SELECT of the profiles whose last opt-out event says that they are out.
 
-    The last is by the time of the event, then by arrival.
+    The last is the last by its time, then by arrival (domain.md 14).
     """
     return reading(OPTED_OUT, opt_out=select(SAYS_OUT, events, "where type = 'opt_out'"))
 
 
 def opt_outs(events: str) -> str:
-    """Return the SELECT of what everybody said last of opting out: profile, out, at_ms.
+    """Return the SELECT of the last opt-out event of everybody: profile, out, at_ms.
 
-    Profiles that never said anything are not in it.
+    Profiles without such an event are not in it.
     """
     return reading(LAST_OPT_OUT, opt_out=select(SAYS_OUT, events, "where type = 'opt_out'"))
 
@@ -115,6 +118,7 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     tests = []
     if kind.type is not None:
         tests.append(f"type = {quote_text(kind.type)}")
+    # some events have no name: the test is false for them, not null
     if kind.name is not None:
         tests.append(f"coalesce(lower(name) = {quote_text(caseless(kind.name))}, false)")
     if kind.when:
@@ -132,7 +136,7 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
 
 
 class _Conditions(EventSql):
-    """Conditions on the column `event`, of which the parts they need are taken out already."""
+    """Writes conditions on the column `event`; the parts that they need are taken out already."""
 
     def __init__(self, parts: Mapping[Path, str]) -> None:
         super().__init__("event")

@@ -1,13 +1,13 @@
-"""Who is in which audience, for all profiles at once: rules/membership.py as one SELECT.
+"""The members of audiences, for all profiles at once: rules/membership.py as one SELECT.
 
 1. The events are read once for all audiences: how many of each kind that criteria name every
    profile has (counted0, ...), and who has opted out.
 2. The other fields of batches are read once: the consent in force, the last attribution, the last
-   place (said); and the last value of each field of each device, tested (device).
+   place (said); and the tests of the last value of each field of each device (device).
 3. Each audience joins what its own criteria read to the profiles, and is one test of such a row.
 
-What no criterion reads is not made. The relations and their columns are those of Relations. Times
-are in milliseconds.
+What no criterion reads is not made. The relations and their columns are those of PeopleRelations.
+Times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from profilectl.store.statements import (
     union_all,
 )
 
-# Memberships as they are now against those before. A profile that is gone has left.
+# The differences between the memberships now and before. A profile that is gone has left.
 CHANGES = """
 select coalesce(now_in.audience, before_in.audience) as audience,
        coalesce(now_in.profile, before_in.profile) as profile,
@@ -65,13 +65,14 @@ where now_in.profile is null or before_in.profile is null
 # A profile is in an audience if its criteria hold and it has not opted out.
 CHOSEN = "select {columns} from person anti join opted on opted.profile = person.profile"
 
-# Whom consent speaks against: settled says no, or it says nothing and doubtful does.
+# The people that consent speaks against: settled says no, or it says nothing and doubtful does.
 AGAINST = """
 select audience, profile, settled is not null as sure
 from judged
 where settled is false or (settled is null and doubtful)
 """
 JUDGED = "select people.profile, {columns} from people"
+# One row a profile, with a flag for each audience that criteria refer to.
 NESTED = "select profile, {columns} from barred_from group by profile"
 JOINED = "select profile, {columns} from member group by profile"
 
@@ -127,7 +128,7 @@ def members(
     """Return the SELECT of who is in which audience: audience (its name), profile.
 
     An audience that refers to others reads their memberships from the member relation: evaluate
-    those first (criteria.order_of_evaluation). An opted-out profile is in none.
+    those first (tree.order_of_evaluation). An opted-out profile is in none.
     """
     return _writer_of(audiences, now_ms, relations or PeopleRelations()).members()
 
@@ -137,8 +138,8 @@ def changes(
 ) -> str:
     """Return the SELECT of what changed against the member relation: audience, profile, change.
 
-    The change is entered or left. Only these audiences are looked at, and only the touched
-    profiles, if there are such; a profile that is gone has left.
+    The change is entered or left. Only these audiences are looked at, and only the touched profiles
+    if PeopleRelations.touched names them; a profile that is gone has left.
     """
     read = relations or PeopleRelations()
     names = both("", is_in("audience", texts(audience.name for audience in audiences)))
@@ -156,10 +157,11 @@ def withdrawn(
     """Return the SELECT of the people that consent speaks against: audience, profile, sure.
 
     It is sure if membership.settled says no, and not sure if that says nothing and
-    membership.doubtful does. `rest` is the relation of Relations; `people` is the SQL of the
+    membership.doubtful does. `rest` is the name of PeopleRelations.rest; `people` is the SQL of the
     profiles that are looked at; `barred` is a relation of the same columns, of the audiences that
     the criteria refer to.
     """
+    # of the other fields only consent is read here
     reads = replace(needs(audiences), attribution=(), place=False)
     steps = {"people": select("distinct profile", people)}
     if reads.consents:
@@ -207,6 +209,7 @@ class _Judgement:
 
     def settled(self, tree: Criterion) -> str:
         """Return the SQL of membership.settled; null where the matter is not settled."""
+        # SQL decides and, or and not with null just as membership.settled does with None
         match tree:
             case All() | AnyOf():
                 word = " and " if isinstance(tree, All) else " or "
@@ -257,7 +260,7 @@ class _MembershipWriter:
     groups: list[list[Kind]]
     """The kinds of events that are counted; each group shares a scan."""
     once: set[Kind]
-    """The kinds for which criteria only ask whether there is one: they are not counted."""
+    """The kinds of which criteria only ask whether there is an event: these are not counted."""
     devices: list[Comparison]
     """The tests of devices, in the order of the columns of the step device."""
 
@@ -275,6 +278,7 @@ class _MembershipWriter:
             steps["device"] = devices(self.devices, of(self.relations.rest), self.now_ms)
         if self.reads.audiences:
             steps["joined"] = self._joined()
+        # all steps but the first, `opted`, which CHOSEN joins
         parts = [self._chosen(audience, list(steps)[1:]) for audience in self.audiences]
         return reading_once(union_all(parts), **steps)
 
@@ -304,7 +308,7 @@ class _MembershipWriter:
                 return "joined"
             case Comparison():
                 return {"device": "device", "attribution": "said"}.get(leaf.field.kind, "")
-        return "said"
+        return "said"  # consent or a place
 
     def _column(self, kind: Kind) -> tuple[str, str]:
         """Return the step and the column in which a kind of events is counted."""
@@ -337,7 +341,7 @@ class _MembershipWriter:
                 return consent_holds(tree, self.reads)
             case InAudience():
                 return f"coalesce(joined.m{self.reads.audiences.index(tree.name)}, false)"
-        return near_holds(tree)
+        return near_holds(tree)  # only Near is left
 
     def _happened(self, tree: EventCount, lookback: Days | None) -> str:
         step, column = self._column((_kind(tree), lookback))
@@ -354,6 +358,7 @@ class _MembershipWriter:
                 column = f"person.v{self.reads.attributes.index(field.name)}"
                 return passes_held(column, operator=operator, operands=operands, now_ms=now_ms)
             case "identity":
+                # one of several identities of the type is enough
                 test = passes("held", operator=operator, operands=operands, now_ms=now_ms)
                 held = f"list_filter(person.i_{field.name}, lambda held: {test})"
                 return f"coalesce(len({held}) > 0, false)"
@@ -368,6 +373,7 @@ class _MembershipWriter:
                 )
             case "environment":
                 return f"(person.environment = {ENVIRONMENT_CODE[str(operands[0])]})"
+        # first_seen or last_seen
         return time_passes(
             f"person.{field.kind}_ms", operator=operator, operands=operands, now_ms=now_ms
         )

@@ -24,7 +24,7 @@ TOUCHED = "select distinct profile from touched_row"
 
 
 def arrived_since(store: OpenStore, last_import: int) -> str:
-    """Return the condition on an arrival that an import after this one brought it."""
+    """Return the condition on an arrival that it came with an import after `last_import`."""
     spans = store.scratch.rows(NOT_SEEN_YET, {"last_import": last_import})
     return in_any(f"(arrival >= {start} and arrival < {end})" for start, end in spans)
 
@@ -44,6 +44,7 @@ def touched(store: OpenStore, plan: RefreshPlan) -> str:
                     columns="profile",
                     clause=both("", arrived_since(store, last_import)),
                 ),
+                # those that lost an identity, destinations of aliases, and the stale
                 select("profile", "store.removed", after),
                 select("destination", "store.alias", after),
                 select("profile", "store.stale"),
@@ -56,16 +57,17 @@ def touched(store: OpenStore, plan: RefreshPlan) -> str:
 def _by_time(store: OpenStore, plan: RefreshPlan) -> list[str]:
     """Return the SELECTs of the profiles that the passing of time alone touched.
 
-    This time may also be earlier than the last one (--now).
+    The time of this refresh may also be earlier than that of the last one (--now).
     """
     start_ms, end_ms = sorted((plan.marks.last_ms, plan.now_ms))
+    # aliases that took effect since the last time
     parts = [select("destination", "store.alias", both("", _between("due_ms", start_ms, end_ms)))]
     # what entered or left a window since the last time
     for span_ms in sorted(_windows(plan)):
         entered = f"({_between('at_ms', start_ms, end_ms)})"
         left_window = f"(at_ms >= {start_ms - span_ms} and at_ms <= {end_ms - span_ms})"
         parts.append(select("profile", "event", both("", in_any([entered, left_window]))))
-    # those who were beyond their lifetime then, and are not at this earlier time
+    # profiles that were beyond their lifetime at the last refresh, and are not at this earlier time
     if plan.now_ms < plan.marks.last_ms:
         clocks = clocks_of(store.settings().stated)
         for life_ms in (clocks.lifetime_ms, clocks.retention_ms):

@@ -11,7 +11,7 @@ PLACES = 6
 
 
 def millionths(number: str) -> str:
-    """Return the SQL of a small decimal of PLACES places as a whole number of 10^-PLACES."""
+    """Return the SQL of a small decimal with PLACES places as a whole number of 10^-PLACES."""
     return f"(({number})::decimal(18, {PLACES}) * {10**PLACES}::decimal({PLACES + 1}, 0))::bigint"
 
 
@@ -76,7 +76,10 @@ def timestamp(at_ms: str) -> str:
 
 
 def text_of(held: str) -> str:
-    """Return the SQL of the text of a held scalar (values.held_text)."""
+    """Return the SQL of the text of a held scalar (values.held_text).
+
+    chr(31) begins what is no text, and with an apostrophe a text that itself begins with chr(31).
+    """
     return (
         f"case when not starts_with({held}, chr(31)) then {held}"
         f" when starts_with({held}, chr(31) || '''') then ({held})[3:] else ({held})[2:] end"
@@ -84,7 +87,7 @@ def text_of(held: str) -> str:
 
 
 def alphabetical(held: str) -> str:
-    """Return the SQL of what held values are sorted by (calculated.alphabetical)."""
+    """Return the members of the struct that held values are sorted by (calculated.alphabetical)."""
     return f"'text': lower({text_of(held)}), 'held': {held}"
 
 
@@ -105,7 +108,7 @@ def json_list(held: str) -> str:
 def json_scalar(held: str) -> str:
     """Return the SQL of the JSON text of a held scalar as values.to_json writes it.
 
-    DuckDB writes other escapes.
+    Every escape is replaced by hand, because DuckDB writes some in another way.
     """
     text = text_of(held)
     escaped = text

@@ -1,1 +1,1 @@
-"""What a store holds, written to files of any size."""
+"""Exports: the content of a store, written to files of any size."""

@@ -1,4 +1,4 @@
-"""What a store holds, written as JSON lines, Parquet or CSV: streaming, of any size (design.md 4).
+"""Write what a store holds as JSON lines, Parquet or CSV, in a stream of any size.
 
 Profiles are read a stretch at a time, so that memory does not grow with the store.
 """
@@ -51,11 +51,11 @@ from profilectl.store.store import OpenStore
 
 KINDS = ("profiles", "identities", "attributes", "batches", "imports")
 STRETCH_CELLS = 3_000_000
-"""How many cells, as far as can be told beforehand, are folded at once ..."""
+"""How many cells are folded at once, as far as can be told beforehand."""
 STRETCHES = (10_000, 200_000)
-"""... of how many profiles at least, and at most ..."""
+"""How many profiles are folded at once: at least, and at most."""
 WIDE_CELLS = 10_000_000
-"""... but never more cells than these."""
+"""How many cells are folded at once at most, even if these are of fewer profiles than at least."""
 BLOCK = 50_000
 """How many rows are fetched at once."""
 ANY_ARRIVAL = 2**62
@@ -94,7 +94,7 @@ select profile
 from store.removed
 where arrival >= $start and arrival < $end
 """
-# An alias counts if it was asked for since, or has taken effect since.
+# An alias counts if it was asked for since then, or has taken effect since then.
 ALIASED_SINCE = """
 select destination as profile
 from store.alias
@@ -110,7 +110,7 @@ where arrival >= $start
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is to be exported, and how."""
+    """A request for an export: of what, and in which form."""
 
     kind: str = "profiles"
     """One of KINDS."""
@@ -141,7 +141,7 @@ class ExportRequest:
     partition_by: str | None = None
     """An attribute or "environment", whose values become folders."""
     max_rows: int | None = None
-    """How many rows a file has at most; more go into further files of a folder."""
+    """How many rows a file has at most: further rows go into further files of a folder."""
     compression: str | None = None
     """How the file is packed."""
     audience: str | None = None
@@ -155,7 +155,7 @@ class ExportRequest:
 
 
 def check_wanted(request: ExportRequest) -> None:
-    """Raise UsageError for what does not go together."""
+    """Check that the parts of a request go together. Raises UsageError."""
     if request.kind not in KINDS:
         raise UsageError(
             f"{request.kind} is nothing that is exported", "what is: " + ", ".join(KINDS)
@@ -194,10 +194,10 @@ def export_to(
     *,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Write an export to a stream, a file, or (partition_by, max_rows) a folder.
+    """Write an export, and return how many rows or lines it has.
 
-    Return how many rows or lines it has. Raises UsageError for what a format cannot hold,
-    InputRefused where the path cannot be written.
+    It goes to a stream or a file, with partition_by or max_rows to a folder. Raises UsageError for
+    what a format cannot hold, InputRefused where the path cannot be written.
     """
     check_wanted(request)
     if request.kind == "imports":
@@ -213,7 +213,7 @@ def export_to(
     if request.fields:
         profiles = narrowed(profiles, request.fields)
     elif request.kind == "profiles" and request.format != "jsonl":
-        # A column is of what somebody has.
+        # There is a column only for what somebody has.
         is_chosen = "where profile in (select profile from chosen)"
         condition = is_chosen if store.scratch.has("chosen") else ""
         profiles = filled(profiles, condition, functools.partial(stretches, profiles))
@@ -235,10 +235,10 @@ def export_to(
 
 
 def _profiles_to_export(store: OpenStore, request: ExportRequest) -> Profiles:
-    """Return the read model of an export, with those chosen who are wanted.
+    """Return the read model of an export, and choose the profiles that are wanted.
 
-    Identities are the same in all workspaces: a workspace matters where one is named, or something
-    else is read as well.
+    Identities are the same in all workspaces: it matters which workspace it is only where one is
+    named, or something else is read as well.
     """
     reads_more = bool(request.where or request.fields or request.partition_by)
     profiles = profiles_of(
@@ -279,7 +279,7 @@ def _writing(stream: BinaryIO, request: ExportRequest, extract: Extract) -> Iter
 
 
 def choose(profiles: Profiles, request: ExportRequest) -> None:
-    """Make `chosen`, the profiles that are wanted, where not all are."""
+    """Make `chosen`, the profiles that are wanted, unless all are."""
     scratch = profiles.store.scratch
     scratch.drop("chosen")
     if request.environment:
@@ -304,7 +304,7 @@ def choose(profiles: Profiles, request: ExportRequest) -> None:
 
 
 def _narrow(profiles: Profiles, matching: str, bound: dict[str, object] | None = None) -> None:
-    """Narrow `chosen` to the profiles of a SELECT."""
+    """Narrow `chosen`, or all profiles, to those of a SELECT."""
     scratch = profiles.store.scratch
     is_narrowed = scratch.has("chosen")
     candidate = "select profile from chosen" if is_narrowed else known_mpids(profiles.segments)
@@ -315,10 +315,11 @@ def _narrow(profiles: Profiles, matching: str, bound: dict[str, object] | None =
 def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases: bool) -> None:
     """Narrow `chosen` to the profiles that were touched from an arrival to before another.
 
-    aliases: whether a profile counts that an alias has changed since.
+    `aliases` is whether the destinations of aliases since then count as well.
     """
     bound: dict[str, object] = {"start": start, "end": ANY_ARRIVAL if end is None else end}
     tables = [f"row_{segment.number}" for segment in profiles.segments if "row" in segment.tables]
+    # a profile that lost an identity to another was touched too
     touched = [over_each(ROWS_BETWEEN, tables, nothing=REMOVALS_BETWEEN)]
     if aliases:
         touched.append(ALIASED_SINCE)
@@ -327,9 +328,9 @@ def _choose_touched(profiles: Profiles, start: int, end: int | None, *, aliases:
 
 
 def touched_in(store: OpenStore, request: ExportRequest) -> list[tuple[int, int | None]]:
-    """Return the arrivals, from one to before another, that a profile must have been touched by.
+    """Return the spans of arrivals in each of which a profile must have been touched.
 
-    Raises InputRefused.
+    A span is from an arrival to before another; None: without end. Raises UsageError, InputRefused.
     """
     spans: list[tuple[int, int | None]] = []
     if request.since is not None:
@@ -341,7 +342,7 @@ def touched_in(store: OpenStore, request: ExportRequest) -> list[tuple[int, int 
 
 
 def _group(profiles: Profiles, request: ExportRequest) -> Callable[[str], str] | None:
-    """Return the SELECT of (profile, value) that parts an export into folders."""
+    """Return the function that makes the SELECT of (profile, value), the folder of each profile."""
     key = request.partition_by
     if key is None:
         return None
@@ -357,9 +358,10 @@ def _group(profiles: Profiles, request: ExportRequest) -> Callable[[str], str] |
 def stretches(
     profiles: Profiles, cells: int, begin: int = 0, end: int | None = None
 ) -> Iterator[str]:
-    """Yield conditions that part the profiles into stretches, oldest first.
+    """Yield the WHERE clauses that part the profiles into stretches, oldest first.
 
-    cells: how many a profile may have; begin, end: only profiles from the one and before the other.
+    `cells` is how many cells a profile may have; only profiles from `begin` to before `end` are in
+    the stretches.
     """
     if end is None:
         _, end = profiles.store.next_import()
@@ -377,7 +379,7 @@ class _Progress:
     """How many rows of an export have left."""
 
     report: Callable[[int], None]
-    """Hears of each change."""
+    """It is called with the number at each change."""
     rows: int = 0
     """How many have left."""
 
@@ -449,7 +451,7 @@ class _Pouring:
         return self.progress.rows
 
     def _into_sorted(self, writer: RowWriter) -> int:
-        """Write all rows in the order of MPIDs: all are read before."""
+        """Write all rows in the order of MPIDs, for which all are read before the first leaves."""
         scratch = self.profiles.store.scratch
         for place, condition in enumerate(stretches(self.profiles, self.extract.cells)):
             select = self._select(condition)
@@ -466,7 +468,7 @@ class _Pouring:
     def into_parts(self, parts: Parts, group: Callable[[str], str] | None) -> int:
         """Write all rows into files of a folder; return how many.
 
-        group: the SELECT of the value that names the folder of each profile.
+        `group` makes the SELECT of the value that names the folder of each profile.
         """
         order = f"_group nulls last, {self._order}" if group else self._order
         for condition in stretches(self.profiles, self.extract.cells):
@@ -490,6 +492,7 @@ def _drain(pouring: _Pouring, select: str, writer: RowWriter) -> None:
     connection = pouring.profiles.store.scratch.connection
     if isinstance(writer, Parquet):
         relation = connection.sql(select)
+        # with fewer columns than the file, the last is a list of cells: write takes it apart
         if len(relation.columns) == writer.width:
             pouring.progress.add(writer.write_table(relation.to_arrow_table()))
             return
@@ -506,7 +509,7 @@ def _sorted(columns: str, order: str, exported: str) -> str:
 def _groups(
     block: Sequence[tuple[Any, ...]],
 ) -> Iterator[tuple[str | None, list[tuple[Any, ...]]]]:
-    """Yield the runs of rows that have the same last cell: it, and the rows without it."""
+    """Yield each run of rows with the same last cell: that cell, and the rows without it."""
     start = 0
     for place in range(1, len(block) + 1):
         if place == len(block) or block[place][-1] != block[start][-1]:

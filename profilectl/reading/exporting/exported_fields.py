@@ -1,4 +1,4 @@
-"""Which identities and attributes an export has: those that were named, or that somebody has."""
+"""The identities and attributes of an export: those that were named, or that somebody has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 100
 
 ROWS_SEEN = "select * from arrived where profile in (select profile from seen)"
 COMPUTED_NAMES = "select distinct name from computed"
-# Of each attribute without a column: whether a row sets it, and whether one deletes it.
+# For each attribute without a column: whether a row sets it, and whether one deletes it.
 LOOSE_KEYS = """
 select key, bool_or(value <> deleted), bool_or(value = deleted)
 from (select key, value, chr(31) as deleted from loose)
@@ -35,13 +35,13 @@ class _Attributes(NamedTuple):
     certain: set[str]
     """Somebody has them: a row sets them and none deletes them."""
     doubtful: list[str]
-    """A row sets them and a row deletes them: only folding tells."""
+    """A row sets them and a row deletes them: only folding tells whether somebody has them."""
 
 
 def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
     """Return the read model of some identities and attributes only.
 
-    The profile's own columns are none of either. Raises UsageError for a field that nobody has.
+    The profile's own columns are neither. Raises UsageError for a field that nobody has.
     """
     identities, keys = set(), set()
     for name in fields:
@@ -79,8 +79,8 @@ def filled(
 ) -> Profiles:
     """Return the read model of the identities and attributes that somebody has.
 
-    where: the condition on the profiles that are exported; stretches: from how many cells a profile
-    may have to conditions that part them.
+    `condition` is the WHERE clause of the profiles that are exported. `stretches` takes the number
+    of cells that a profile may have, and returns the clauses of one part of them after another.
     """
     identities = _identities_held(profiles, condition)
     stored = [
@@ -90,6 +90,7 @@ def filled(
     ]
     attributes = _attributes_set(profiles, stored, condition)
     keys = attributes.certain
+    # folding is dear: it is done for the doubtful only
     for some in _parts(attributes.doubtful):
         for stretch in stretches(len(some)):
             columns = [f"v{place}" for place in range(len(some))]

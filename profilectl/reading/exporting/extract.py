@@ -1,7 +1,7 @@
-"""What an export holds: profiles, identities, attributes, batches or imports.
+"""The kinds of exports: profiles, identities, attributes, batches and imports.
 
-Each kind gives rows (for CSV and Parquet) and lines (JSON) as SELECTs, both with profile and mpid
-beside them, which order the export and do not leave.
+Each kind gives rows (for CSV and Parquet) and lines (JSON) as SELECTs. Both have the columns
+_profile and _mpid as well, which order the export and do not leave.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ from profilectl.store.segments import both, known_identities
 from profilectl.store.store import OpenStore
 
 MOST_COLUMNS = 10_000
-"""How many columns can be read again (stage.columns)."""
+"""How many columns an import reads at most (importing/stage/columns.py)."""
 FOLDED = 500
 """How many attributes are folded side by side: the cost grows with the square of them."""
 ENVIRONMENT = environment_name()
 OWN = ("mpid", "environment")
-"""The profile's own columns: of every export of profiles, unless --fields names one of them, which
-leaves the other out.
+"""The profile's own columns. Every export of profiles has both, unless --fields names only one.
 """
 
 PROFILE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from folded"
 PROFILE_LINES = "select profile as _profile, mpid as _mpid, line from document"
 OWN_LINES = "select profile as _profile, mpid as _mpid, {columns} as line from folded"
-# Each document with what of a person is not in it: where they stand.
+# Each document, with the standing of the person (everybody.py), which is not in it.
 WHOLE_LINES = """
 select document.profile as _profile, document.mpid as _mpid, {columns} as line
 from document
 left join whole on whole.profile = document.profile
 """
-# Thousands of attributes: a cell one row each, laid side by side in a list of all of them.
+# For thousands of attributes: a row for each cell, then a list of all cells of a profile.
 PEOPLE = "select {columns} from folded"
 CELL_TEXTS = """
 select profile, place, {columns} as value
 from cell
 join export_place using (key)
 """
+# The cross join gives a place in the list also to a cell that a profile does not have.
 LISTED_PROFILES = """
 select person.*, listed.cells
 from person
@@ -123,9 +123,9 @@ IMPORT_NUMBERS = tuple(name for name, kind in IMPORT_COLUMNS.items() if kind == 
 IMPORT_LINES = "select {columns} from past order by place"
 
 PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
-"""What a spreadsheet may take for a number, and runs nothing of."""
+"""A text that a spreadsheet takes for a number, and does not run."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How a cell begins that a spreadsheet would run; a number with its sign is none."""
+"""The beginnings of cells that a spreadsheet would run; a number with a sign is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Extract:
     cells: int = 1
     """How many cells a profile may have."""
     named: Sequence[str] = ()
-    """The names of the columns in SQL, where they are others: it does not tell names apart that
+    """The names of the columns in SQL, if these are others: SQL does not tell names apart that
     differ in their case only, as those of attributes may.
     """
     listed: bool = False
@@ -168,8 +168,8 @@ def extract_of(
 ) -> Extract:
     """Return a kind of export: profiles, identities, attributes or batches.
 
-    It has the fields that the read model is narrowed to, and the profile's own columns. telling:
-    how batches leave.
+    It has the fields that the read model is narrowed to, and the profile's own columns. `telling`
+    says how batches leave.
     """
     if kind == "profiles":
         return _profiles(_Profile.of(profiles, own), provenance=provenance, whole=whole)
@@ -178,7 +178,7 @@ def extract_of(
     if kind == "attributes":
         return _long(ATTRIBUTES, attributes_source(profiles), len(profiles.keys))
     tell_sharing(profiles)
-    # A batch brings what is stored; it is calculated again where it arrives.
+    # Calculated attributes are computed again where a batch arrives: it has those that were stated.
     profiles = replace(profiles, calculated=[])
     return Extract(
         (),
@@ -189,7 +189,7 @@ def extract_of(
 
 
 def _long(names: Sequence[str], source: Callable[[str], str], values: int) -> Extract:
-    """Return the extract of a long form. values: about how many values a profile has."""
+    """Return the extract of a long form; `values` is about how many values a profile has."""
     columns = [*names, *ORIGIN]
     return Extract(
         columns,
@@ -257,8 +257,8 @@ class _Profile(NamedTuple):
         """Return the SELECT of profiles with thousands of attributes.
 
         Its columns are c0, c1 ... for what comes before the attributes, and cells, the list of the
-        attributes' texts. The cells come one row each, and are laid side by side in a list: to fold
-        a column each would cost the square of the columns.
+        attributes' texts. Each cell comes as a row, and a profile's are put into a list: to fold a
+        column for each would cost the square of the columns.
         """
         self._check()
         scratch = self.profiles.store.scratch
@@ -295,7 +295,7 @@ class _Profile(NamedTuple):
         return over(select, folded=self.profiles.folded([], condition))
 
     def whole_lines(self, condition: str, document: str) -> str:
-        """Return the SELECT of lines that also have where each person stands."""
+        """Return the SELECT of lines that also have the standing of each person."""
         line = (
             "left(document.line, length(document.line) - 1) || ','"
             f" || ifnull(whole.members, {quote_text(NOTHING)}) || '}}'"
@@ -333,9 +333,9 @@ def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:
 
 
 def tell_sharing(profiles: Profiles) -> None:
-    """Make `sharing`: the profiles with an identity that another has too.
+    """Make `sharing`: the profiles with an identity that another profile has too.
 
-    One type comes after another, for the memory.
+    It goes type by type, so that less memory is needed at once.
     """
     scratch = profiles.store.scratch
     scratch.load("sharing", [("profile", "BIGINT")], [])
@@ -346,10 +346,10 @@ def tell_sharing(profiles: Profiles) -> None:
 
 
 def batches(profiles: Profiles, condition: str, telling: Telling) -> str:
-    """Return the SELECT of the platform's batches of the profiles of `where`.
+    """Return the SELECT of the platform's batches of the profiles of a condition.
 
-    They are of the state as it is when this is called. People who have more than identities and
-    attributes are told again by retold_sql.
+    They are of the state as it is when this is called. The batches of people who have more than
+    identities and attributes are made by retold_sql.
     """
     among = tell_more(profiles, condition, telling)
     if among is None:
@@ -361,17 +361,18 @@ def batches(profiles: Profiles, condition: str, telling: Telling) -> str:
 def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
     """Return the SELECT of the batches of profiles, in the order that makes the profile again.
 
-    The first batch founds the profile. Where another profile has one of its identities too, it has
-    the MPID alone, so that nobody else is found by them; the identities follow, and further values
-    of a type in batches of their own. Without MPIDs each batch repeats what identities it can, for
-    it is found by them; a profile without identities has none. With MPIDs tell_sharing comes
-    before.
+    The first batch founds the profile. If another profile has one of its identities too, that batch
+    has the MPID alone, so that it finds nobody else; the identities follow. Further values of a
+    type come in batches of their own. Without MPIDs, a batch finds its profile by the identities,
+    so each repeats those it can, and a profile without identities has no batch. With MPIDs,
+    tell_sharing must have been called before.
     """
     keys, most = sorted(profiles.keys), LIMITS["attributes"]
     members = ", ".join(
         f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{place}')}"
         for place, key in enumerate(keys)
     )
+    # a batch has one value of a type at most: there are as many as the longest list has values
     lengths = ", ".join(f"ifnull(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
     apart = "profile in (select profile from sharing)" if telling.mpid else "false"
     cells = f"list_concat([{members}]::varchar[], ifnull(loose, []))"
@@ -385,6 +386,7 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
         folded=profiles.folded(keys, condition),
         loose_member=_loose_members(profiles, condition),
     )
+    # first and last seen are the times of two batches, where they differ
     times = "if(first_seen_ms < last_seen_ms, 2, 1)" if telling.times else "1"
     last_batch = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
     numbers = "unnest(generate_series(1 - apart, last_batch)) as n"
@@ -405,7 +407,7 @@ def _loose_members(profiles: Profiles, condition: str) -> str:
 
 
 def _batch_line(profiles: Profiles, telling: Telling, *, most: int) -> str:
-    """Return the SQL of the n-th batch of a profile. most: how many attributes one has at most."""
+    """Return the SQL of the n-th batch of a profile; `most` is how many attributes it may have."""
 
     def value(kind: str) -> str:
         nth = f"i_{kind}[n]"
@@ -436,7 +438,7 @@ def _batch_line(profiles: Profiles, telling: Telling, *, most: int) -> str:
     if "mp_deviceid" in profiles.identities:
         device = f"""',"mp_deviceid":' || to_json({value("mp_deviceid")})::varchar"""
         parts.append(f"ifnull({within(device)}, '')")
-    # An object, even an empty one: it is what makes the line a batch and no flat row.
+    # Always an object, even an empty one: by it an import tells a batch from a flat row.
     parts.append(f"""',"user_attributes":{{' || ifnull({within(attributes)}, '') || '}}}}'""")
     return " || ".join(parts)
 
@@ -451,9 +453,9 @@ def csv_line(
 ) -> str:
     """Return the SQL of the CSV line of some columns.
 
-    A cell is quoted where it must be, an empty one is nothing. numbers: columns that are whole
-    numbers; safe: an apostrophe comes before what a spreadsheet would run; listed: the last column
-    is a list of cells.
+    A cell is quoted only where it must be; a null is an empty cell. `numbers` are the columns that
+    are whole numbers. With `safe`, an apostrophe comes before a cell that a spreadsheet would run;
+    with `listed`, the last column is a list of cells.
     """
     cells = [
         f"ifnull({quote_identifier(name)}::varchar, '')"
@@ -482,7 +484,7 @@ def csv_cell(cell: str, *, safe: bool) -> str:
 
 
 def import_extract() -> Extract:
-    """Return the columns of an export of imports; it has no SELECT."""
+    """Return the extract of imports, of which only the columns are used: it has no SELECT."""
     return Extract(tuple(IMPORT_COLUMNS), None, lambda condition: condition, numbers=IMPORT_NUMBERS)
 
 
@@ -491,8 +493,8 @@ def import_rows(
 ) -> list[Sequence[Any]]:
     """Return the rows of an export of imports, as the writer of a format takes them.
 
-    since: only imports after this one; safe: a spreadsheet that opens the CSV runs nothing of it.
-    Raises InputRefused where the import of `since` is not there.
+    With `since`, only imports after this one are returned; with `safe`, a spreadsheet that opens
+    the CSV runs nothing of it. Raises InputRefused where the import of `since` is not there.
     """
     if since:
         import_numbered(store, since)

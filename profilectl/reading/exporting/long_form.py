@@ -14,13 +14,14 @@ from profilectl.store.segments import IMPORT_FILES, both, known_mpids
 IDENTITIES = ("mpid", "environment", "type", "value", "since_ms")
 ATTRIBUTES = ("mpid", "environment", "attribute", "value", "type", "set_ms")
 ORIGIN = ("source", "feed", "import", "file", "line", "row")
-"""The columns that say where a value came from, which each of them has at its end."""
+"""The columns that say where a value came from; both forms end with these."""
 NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
 """The columns that are whole numbers."""
 TEXTS = ("mpid", "environment", "type", "attribute", "source", "feed", "file")
 """The columns that are texts of their own; the value is JSON already."""
 
-# Where each value came from. A calculated one came from no row: it has no arrival.
+# The values with the places that they came from. A calculated one came from no row: it has no
+# arrival.
 PLACED = """
 select value_row.*, import.source, feed.name as feed, import.number as import, file.path as file,
        case
@@ -54,6 +55,7 @@ select person.*, identity.* exclude (profile), to_json(identity.value)::varchar 
 from identity
 join person on person._profile = identity.profile
 """
+# The held form tells the type (values.hold): chr(31) begins all but texts.
 ATTRIBUTE_TYPE = """
 case
     when held = chr(31) || 'null' then 'tag'
@@ -112,7 +114,7 @@ def _member(name: str) -> str:
 
 
 def identities_source(profiles: Profiles) -> Callable[[str], str]:
-    """Return what makes the SELECT of the identities of the profiles of a condition."""
+    """Return the function that makes the SELECT of the identities, for a condition on profiles."""
 
     def source(condition: str) -> str:
         parts = [NO_IDENTITIES]
@@ -129,7 +131,7 @@ def identities_source(profiles: Profiles) -> Callable[[str], str]:
 
 
 def attributes_source(profiles: Profiles) -> Callable[[str], str]:
-    """Return what makes the SELECT of the attributes of the profiles of a condition."""
+    """Return the function that makes the SELECT of the attributes, for a condition on profiles."""
     values = [
         f"{held_as_cell('cell.held')} as value",
         f"{held_as_json('cell.held')} as json_value",
@@ -155,10 +157,11 @@ def _people(profiles: Profiles, condition: str) -> str:
 def cells_of(profiles: Profiles, condition: str) -> str:
     """Return the SELECT of the attributes of profiles, one row each.
 
-    Its columns are profile, key, held, arrival, feed, at_ms. What a calculated attribute masks is
-    left out.
+    Its columns are profile, key, held, arrival, feed, at_ms. An attribute that a calculated one
+    masks is left out.
     """
     scratch = profiles.store.scratch
+    # the same for every stretch of an export, and so made once
     if not scratch.has("export_key"):
         stored = {*profiles.keys, *profiles.loose_keys} - {*profiles.calculated}
         scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])

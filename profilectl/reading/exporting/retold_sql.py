@@ -1,8 +1,7 @@
 """Batches of the people who have more than a row holds: devices, consent, attribution, opt-out.
 
-They are found by sets; each of them is written again by rules/leaving/retelling.py, from the line
-that `export profiles --whole` has. All others leave without having been looked at one by one
-(extract.batches).
+SQL finds them all at once. Each is then written again by rules/leaving/retelling.py, from the line
+of `export profiles --whole`. All others leave without being looked at one by one (extract.batches).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from profilectl.store.segments import both
 COLUMNS = [("_profile", "BIGINT"), ("_mpid", "BIGINT"), ("_arrival", "BIGINT"), ("line", "VARCHAR")]
 BLOCK = 10_000
 """How many people are told again at once."""
-# What the other fields of a batch have if they hold anything that leaves again.
+# The other fields of a batch have one of these texts if they hold anything that leaves again.
 MARKS = ('"device_info":{', '"consent_state":', '"partner_identities":{', '"attribution_info":{')
 OPT_OUT = "type = 'opt_out'"
 AMONG = "profile in (select profile from more_said)"
@@ -50,16 +49,16 @@ class Telling:
     """How batches leave."""
 
     mpid: bool = True
-    """Whether they name the MPID, so that they make the same profiles again; tell_sharing was
-    called.
+    """Whether they name the MPID, so that they make the same profiles again. Then tell_sharing must
+    have been called before.
     """
     times: bool = True
-    """Whether they have their times."""
+    """Whether they state their times."""
     opt_outs: bool = True
     """Whether opt-outs leave, as events."""
     all_of_it: bool = True
-    """Whether everything about a person leaves; False: chosen identities and attributes, with
-    consent and opt-out.
+    """Whether everything about a person leaves; False: only the chosen identities and attributes,
+    with consent and opt-out.
     """
 
     def manner(self, profiles: Profiles) -> RetellingManner:
@@ -79,7 +78,7 @@ class Telling:
 def tell_more(profiles: Profiles, condition: str, telling: Telling) -> str | None:
     """Make `told_again`: batches of the profiles of a condition that have more than a row holds.
 
-    Return the condition on the profiles that are among them, None where nobody is.
+    Returns the condition on a profile that it is one of these; None: there are none.
     """
     scratch = profiles.store.scratch
     scratch.make("more_said", _more_said(profiles, condition))
@@ -106,8 +105,8 @@ def tell_more(profiles: Profiles, condition: str, telling: Telling) -> str | Non
 def _more_said(profiles: Profiles, condition: str) -> str:
     """Return the SELECT of the profiles of a condition that have more than a row holds.
 
-    The identities of a device leave with all else where they are of one row and nothing more is
-    known of the device.
+    The ids of devices of a profile with one row do not count as more: they leave with its other
+    identities.
     """
     holds_mark = " or ".join(f"contains(rest, {quote_text(mark)})" for mark in MARKS)
     events = profiles.events(both(condition, OPT_OUT), ("profile", "type"))
@@ -136,7 +135,7 @@ def _more_said(profiles: Profiles, condition: str) -> str:
 def _lines(profiles: Profiles, condition: str, telling: Telling) -> str:
     """Return the SELECT of profile, mpid, apart, and the line that a whole export has of each.
 
-    apart: somebody else has one of its identities too.
+    The column apart says whether somebody else has one of its identities too.
     """
     apart = "document.profile in (select profile from sharing)" if telling.mpid else "false"
     columns = (
@@ -159,6 +158,7 @@ def _retold(
     parts = retold(profile, manner)
     if not telling.mpid and not any(part.identities or part.device for part in parts):
         return []  # nobody would be found by them
+    # the number 0 is that of the batch which has the MPID alone (extract)
     begin = 0 if apart else 1
     if apart:
         parts = [RetoldBatch(parts[0].at_ms), *parts]
