@@ -70,7 +70,8 @@ def _notices(relations: Relations, staged: Staged) -> list[str]:
     more = f" (and {count - 1:,} more: --explain-rows FILE lists them)" if count > 1 else ""
     at_ms = int(str(earliest["at_ms"]))
     time = written(at_ms, day=False) if at_ms < END_OF_DATES_MS else f"{at_ms} ms"
-    place = f"{earliest['file']}:{earliest['line']}"
+    # a row of Parquet has its number in the file, and no line
+    place = f"{earliest['file']}:{earliest.get('line', earliest.get('row'))}"
     notice = (
         f"{place}: the time of a consent to {earliest['purpose']} is {time}, which lies ahead:"
         f" what is stated of it before then will not count{more}"

@@ -24,7 +24,6 @@ import duckdb
 from profilectl.codes import StoreUnusable
 from profilectl.files.ending import interruptible
 from profilectl.files.leftovers import folder_beside, linked
-from profilectl.files.leftovers import unwritable as not_writable
 from profilectl.files.whole_file import LOG
 from profilectl.rules.sql.quoting import quote_identifier, quote_path, quote_text
 from profilectl.store.store_key import store_key
@@ -250,9 +249,6 @@ class Scratch:
 def may_write_beside(path: Path) -> bool:
     """Return whether files can be made in the folder of a path."""
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
-
-
-private_folder, unwritable = folder_beside, not_writable
 
 
 @contextlib.contextmanager

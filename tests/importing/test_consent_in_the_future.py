@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from support import doors
 from support.doors import NOW_MS, by_command_line, by_interpreter, call, run_here
 from support.effort import spread_now
@@ -144,3 +146,18 @@ def test_a_time_beyond_all_dates_is_told_as_it_is(tmp_path: Path) -> None:
         tmp_path / "profiles.duckdb", ImportRequest([str(tmp_path / "a.jsonl")], "f", any_time=True)
     )
     assert any("999999999999999999 ms" in notice for notice in report.notices)
+
+
+def test_a_row_of_parquet_is_placed_by_its_number(tmp_path: Path) -> None:
+    consent = "consent_state.gdpr.marketing"
+    columns = {
+        "customer_id": ["A", "B"],
+        f"{consent}.consented": [True, True],
+        f"{consent}.timestamp_unixtime_ms": [5, AHEAD_MS],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+
+    done = run_here("import", "a.parquet", "--feed", "f", folder=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "a.parquet:2: the time of a consent to gdpr.marketing" in done.stderr

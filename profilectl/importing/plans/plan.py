@@ -311,7 +311,7 @@ def moved(before: State, after: State) -> list[str]:
     differences += _moved_feeds(before.feeds, after.feeds)
     for name in sorted({*before.calculated} ^ {*after.calculated}):
         if name in after.calculated:
-            differences.append(f"{name} is calculated attribute")
+            differences.append(f"{name} is a calculated attribute")
         else:
             differences.append(f"{name} is no calculated attribute any more")
     return differences

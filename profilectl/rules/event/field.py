@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from profilectl.rules.text.values import Number, Value
+from profilectl.rules.text.values import Value
 
 # fmt: off
 DATA_MEMBERS = frozenset((
@@ -138,11 +138,6 @@ def number_of(value: Value) -> Decimal | None:
     An exponent has at most three digits.
     """
     return Decimal(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else None
-
-
-def is_number(value: Value) -> bool:
-    """Return whether a value is a JSON number."""
-    return isinstance(value, Number)
 
 
 def caseless(text: str) -> str:

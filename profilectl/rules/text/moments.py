@@ -110,11 +110,6 @@ def may_be(at_ms: int, last_ms: int) -> bool:
     return 0 <= at_ms <= last_ms
 
 
-def may_not_be(at_ms: str, last_ms: int) -> str:
-    """Return the SQL of whether a row may not state a time: the opposite of may_be."""
-    return f"{at_ms} not between 0 and {last_ms}"
-
-
 _FIRST_MS = (datetime.date.min - _EPOCH).days * DAY_MS
 _END_MS = ((datetime.date.max - _EPOCH).days + 1) * DAY_MS
 
