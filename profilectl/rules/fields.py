@@ -136,7 +136,7 @@ def put_cell(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None
         if not isinstance(node, dict) or (following is None and node.get(step) is not None):
             if value is None:
                 return
-            raise UnusableRow("BATCH_INVALID", f"{'.'.join(steps)} stands for a value and for more")
+            raise UnusableRow("BATCH_INVALID", f"{'.'.join(steps)} is a value and more")
         if following is None:
             node[step] = value
         else:

@@ -102,7 +102,7 @@ class ForgetOptions:
             "profilectl forget --file people.csv",
         )
         person = self.person
-        # A file that is not there is said before a flag of a type: scripts know that order.
+        # A missing file comes before a flag beside it: scripts know that order of messages.
         if person.mpid or person.identities or person.text or self.pick is not None:
             raise alone
         if not self.file.is_file():

@@ -98,7 +98,7 @@ def open_to_add(path: Path, kind: str, *, folder: Path | None = None) -> int:
     what is no plain file, or a store.
     """
     refusal = InputRefused(f"{path} is not {kind}", "name another path for the output")
-    # A store makes its log (.wal) anew, and whatever stood in a file of that name is lost.
+    # A store makes its log (.wal) anew, and a file of that name is lost.
     if path.suffix == ".wal" and is_database(path):
         raise refusal
     try:

@@ -135,7 +135,7 @@ def _more_said(profiles: Profiles, condition: str) -> str:
 def _lines(profiles: Profiles, condition: str, telling: Telling) -> str:
     """Return the SELECT of profile, mpid, apart, and the line that a whole export has of each.
 
-    The column apart says whether somebody else has one of its identities too.
+    The column apart is true where another profile has one of its identities too.
     """
     apart = "document.profile in (select profile from sharing)" if telling.mpid else "false"
     columns = (
