@@ -149,10 +149,8 @@ def test_words_for_a_person(folder: Path) -> None:
 class Recording(Interpreter):
     """An interpreter that writes down what each row did to each attribute."""
 
-    def _set(
-        self, profile: int, row: Any, feed: Any, arrival: int, now_ms: int, blocked: Any
-    ) -> None:
-        person = self.people[profile]
+    def _set(self, running: Any, profile: int, row: Any, *, arrival: int) -> None:
+        person, feed = self.people[profile], running.feed
         for key, held in apply_deletes(row).items():
             owner = person.cells.get(key)
             code = verdict(feed.owner, owner.feed.owner if owner else None, self.priority)
@@ -160,7 +158,7 @@ class Recording(Interpreter):
                 DONE.setdefault((profile, key), []).append(
                     (arrival, held, "" if code == SET else code, owner.arrival if owner else None)
                 )
-        super()._set(profile, row, feed, arrival, now_ms, blocked)
+        super()._set(running, profile, row, arrival=arrival)
 
 
 DONE: dict[tuple[int, str], list[tuple[int, str, str, int | None]]] = {}
