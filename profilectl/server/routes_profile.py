@@ -27,16 +27,7 @@ PROBLEMS = problems(400, 401, 403, 429, 503)
 router = APIRouter()
 
 
-@router.get(
-    BY_MPID,
-    tags=["Profile API"],
-    summary="A profile by its MPID",
-    operation_id="profile_by_mpid_get",
-    response_class=Response,
-    openapi_extra=documents.BEARER,
-    responses={200: PROFILE, **PROBLEMS},
-)
-async def profile_by_get(
+async def profile_by_mpid(
     request: Request,
     org: Org,
     account: Account,
@@ -47,7 +38,27 @@ async def profile_by_get(
     """Answer with the profile that has an MPID."""
     service = service_of(request)
     workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
-    return await _by_mpid(service, workspace_name, mpid=mpid, fields=fields)
+    names = fields_named(fields)
+    if mpid_of(mpid) is None:
+        raise bad("an MPID is a whole number of 64 bits")
+    return await _answer(service, Question(workspace_name, "mpid", mpid), names)
+
+
+def _add_profile_by_mpid(method: str) -> None:
+    router.add_api_route(
+        BY_MPID,
+        profile_by_mpid,
+        methods=[method],
+        tags=["Profile API"],
+        summary="A profile by its MPID",
+        operation_id=f"profile_by_mpid_{method.lower()}",
+        response_class=Response,
+        openapi_extra=documents.BEARER,
+        responses={200: PROFILE, **PROBLEMS},
+    )
+
+
+_add_profile_by_mpid("GET")
 
 
 @router.post(
@@ -79,36 +90,8 @@ async def resolve(
     return await _answer(service, question, names)
 
 
-# The address of `resolve` fits this one too, so this one is registered after it.
-@router.post(
-    BY_MPID,
-    tags=["Profile API"],
-    summary="A profile by its MPID",
-    operation_id="profile_by_mpid_post",
-    response_class=Response,
-    openapi_extra=documents.BEARER,
-    responses={200: PROFILE, **PROBLEMS},
-)
-async def profile_by_post(
-    request: Request,
-    org: Org,
-    account: Account,
-    workspace: Workspace,
-    mpid: Mpid,
-    fields: Fields,
-) -> Response:
-    """Answer with the profile that has an MPID: the platform takes POST as well."""
-    service = service_of(request)
-    workspace_name = service.workspace(request, org=org, account=account, workspace=workspace)
-    return await _by_mpid(service, workspace_name, mpid=mpid, fields=fields)
-
-
-async def _by_mpid(service: Service, workspace: str, *, mpid: str, fields: str) -> Response:
-    """Answer with the profile that has an MPID. Raises Problem."""
-    names = fields_named(fields)
-    if mpid_of(mpid) is None:
-        raise bad("an MPID is a whole number of 64 bits")
-    return await _answer(service, Question(workspace, "mpid", mpid), names)
+# The address of `resolve` fits this one too, so this one is added after it.
+_add_profile_by_mpid("POST")
 
 
 async def _answer(service: Service, question: Question, names: list[str]) -> Response:

@@ -375,10 +375,10 @@ class _Devices:
             if device.attribution:
                 step = device.steps[-1 if device is owner else 0]
                 step.rest["attribution_info"] = dict(device.attribution)
-        stated = [
+        attributions = [
             part.rest["attribution_info"] for part in self.parts if "attribution_info" in part.rest
         ]
-        if not attribution or (stated and to_json(stated[-1]) == text):
+        if not attribution or (attributions and to_json(attributions[-1]) == text):
             return
         if owner is None:
             self.alone = attribution
