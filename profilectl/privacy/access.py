@@ -17,11 +17,11 @@ from profilectl.profiles.activity import Activity, AttributeChange, remark_subje
 from profilectl.profiles.activity_json import entry_json, members, origin_json, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, account_profiles, profiles_of
-from profilectl.reading.statements import kind_of, over, rows_of
 from profilectl.rules.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.rules.identity import NAME
 from profilectl.rules.text.spelling import MPID, SoughtValues
 from profilectl.rules.text.values import Number, Value, parse_json, whole
+from profilectl.store.statements import kind_of, reading, rows_of
 from profilectl.store.store import OpenStore, columns_of
 
 # The tables that other parts of the document show.
@@ -245,7 +245,7 @@ def _rows_elsewhere(profiles: Profiles, profile: int) -> dict[str, Value]:
     for table, columns in columns_of(scratch).items():
         if "profile" not in columns or kind_of(table) in IN_OTHER_PARTS:
             continue
-        select = over(ROWS_AS_JSON, stored=rows_of(table))
+        select = reading(ROWS_AS_JSON, stored=rows_of(table))
         rows.setdefault(kind_of(table), []).extend(
             _readable(parse_json(text), feeds)
             for (text,) in scratch.rows(select, {"profile": profile})

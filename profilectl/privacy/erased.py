@@ -22,13 +22,13 @@ from profilectl.importing.suppression import DIGITS_TYPE, digits_hash_of
 from profilectl.privacy.meant import Meant, load_profiles, mpids_alone, name_relations
 from profilectl.privacy.outcome import Erasure
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, over_each, rows_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, MPID_TYPE, hash_of, mpid_hash_of
 from profilectl.rules.text.spelling import ANY, MPID, SoughtValues, phone_in
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import IMPORT_FILES, Segment
+from profilectl.store.statements import over_each, reading, rows_of
 from profilectl.store.store import OpenStore, columns_of, who
 
 HASHES = [("profile", "BIGINT"), ("type", "UTINYINT"), ("high", "UBIGINT"), ("low", "UBIGINT")]
@@ -266,7 +266,7 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
             continue
         columns = ", ".join(f"i_{kind}" for kind in segment.identities)
         select = IDENTITIES_OF_ROWS.format(columns=columns)
-        rows = erased.scratch.rows(over(select, stored=rows_of(f"row_{segment.number}")))
+        rows = erased.scratch.rows(reading(select, stored=rows_of(f"row_{segment.number}")))
         for profile, code, *values in rows:
             for kind, value in zip(segment.identities, values, strict=True):
                 if value is None:

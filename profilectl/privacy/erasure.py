@@ -34,8 +34,8 @@ from profilectl.privacy.traces import (
     requests_that_stay,
 )
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import kind_of
 from profilectl.store.compaction import ORDER
+from profilectl.store.statements import kind_of
 
 ERASED = "erased"
 """What the history calls an erasure."""

@@ -18,11 +18,11 @@ from profilectl.privacy.profile_tables import computed_anew
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.profiles.ended_lifetimes import FORGOTTEN, retired
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
 from profilectl.rules.retention import Clocks
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import parse_json, to_json
+from profilectl.store.statements import count_rows, kind_of, over_each, reading, rows_of
 
 RETENTION = "retention"
 """What the history calls an application of retention."""
@@ -341,7 +341,7 @@ def _strip_stubs(aging: PreparedRetention) -> None:
     for table, columns in erased.columns.items():
         if "profile" not in columns or kind_of(table) in KEPT_BY_STUB:
             continue
-        rows = over(ROWS_OF_STUBS, stored=rows_of(table))
+        rows = reading(ROWS_OF_STUBS, stored=rows_of(table))
         count = _count(aging, rows)
         if count:
             aging.stripped.append(rows)
@@ -349,7 +349,7 @@ def _strip_stubs(aging: PreparedRetention) -> None:
             rewriting.add([Stays(table, ROWS_OF_NO_STUB)])
     erased.scratch.make("forgotten_profile", FORGOTTEN, keep=False)
     aging.stripped += [
-        over(COUNTED_EVENTS_OF_STUBS, stored=rows_of(f"event_{segment.number}"))
+        reading(COUNTED_EVENTS_OF_STUBS, stored=rows_of(f"event_{segment.number}"))
         for segment in erased.segments
         if "event" in segment.tables
     ]
@@ -366,7 +366,7 @@ def _strip_cells(aging: PreparedRetention) -> None:
         table = f"row_{segment.number}"
         cells = [f"a{place}" for place in range(len(segment.keys))]
         select = CELLS_OF_STUBS.format(columns=", ".join(cells))
-        rows = over(select, stored=rows_of(table))
+        rows = reading(select, stored=rows_of(table))
         count = _count(aging, rows)
         if count:
             aging.stripped.append(rows)
@@ -398,7 +398,7 @@ def _take_old_fields(aging: PreparedRetention) -> None:
             continue
         table = f"rest_{segment.number}"
         arrived = rows_of(f"row_{segment.number}")
-        scratch.make("aged_field", over(AGED_FIELDS, field=rows_of(table), arrived=arrived))
+        scratch.make("aged_field", reading(AGED_FIELDS, field=rows_of(table), arrived=arrived))
         scratch.run(LOSING_FIELDS)
         changed: list[tuple[int, str | None]] = []
         stripped: dict[int, None] = {}
@@ -435,11 +435,11 @@ def _take_old_events(aging: PreparedRetention) -> None:
             continue
         table = f"event_{segment.number}"
         arrived = rows_of(f"row_{segment.number}")
-        scratch.make("aged_event", over(AGED_EVENTS, event=rows_of(table), arrived=arrived))
+        scratch.make("aged_event", reading(AGED_EVENTS, event=rows_of(table), arrived=arrived))
         scratch.run(LOSING_EVENTS)
         scratch.run(OLD_EVENT_ARRIVALS)
-        aging.events += _count(aging, over(EVENTS_OF_GONE, stored=rows_of(table)))
-        count = _count(aging, over(OLD_EVENTS, stored=rows_of(table)))
+        aging.events += _count(aging, reading(EVENTS_OF_GONE, stored=rows_of(table)))
+        count = _count(aging, reading(OLD_EVENTS, stored=rows_of(table)))
         if count:
             aging.events += count
             aging.rewriting.add([Stays(table, EVENTS_NOT_OLD)])

@@ -12,8 +12,8 @@ from profilectl.privacy.erased import Erased
 from profilectl.privacy.mentions import is_named, without
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.privacy.traces import load_paths, load_places
-from profilectl.reading.statements import over
 from profilectl.rules.text.spelling import SoughtValues
+from profilectl.store.statements import reading
 
 # Keys of the request and the report of an import whose texts are paths.
 PATHS = (
@@ -204,7 +204,7 @@ def files_sealed(erased: Erased, guard: Guard, rewriting: Rewriting) -> list[Sta
         [(number, place, sealed[sha256]) for number, place, sha256 in files],
     )
     reports = []
-    for number, text in scratch.rows(over(REPORTS, stored=rewriting.select_of("import"))):
+    for number, text in scratch.rows(reading(REPORTS, stored=rewriting.select_of("import"))):
         document = json.loads(text)
         for file in document["files"]:
             file["sha256"] = sealed.get(file["sha256"], file["sha256"])

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from profilectl.importing.suppression import NOTE
 from profilectl.privacy.patterns import PATTERN, sieve
-from profilectl.reading.statements import over, rows_of
 from profilectl.rules.text.spelling import SoughtValues
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
+from profilectl.store.statements import reading, rows_of
 
 BLOCK = 10_000
 """How many rows are fetched at once."""
@@ -253,7 +253,7 @@ def _count_quoting(
     columns = ", ".join(texts.columns)
     condition = sieve(f"concat_ws(chr(10), {columns})", sought)
     select = TEXTS_OF_OTHERS.format(columns=columns) + f"  and {condition}"
-    for row in rows_fetched(scratch, over(select, stored=rows_of(texts.table))):
+    for row in rows_fetched(scratch, reading(select, stored=rows_of(texts.table))):
         for name, text in zip(texts.columns.values(), row, strict=True):
             if text is not None and sought.are_in(text):
                 quoting[name] = quoting.get(name, 0) + 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.stays import Stays
-from profilectl.reading.statements import count_rows, kind_of, over, rows_of
 from profilectl.rules.identity import BY_NAME, CODE, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.store.segments import Segment
+from profilectl.store.statements import count_rows, kind_of, reading, rows_of
 
 ROW_LOSS = [("number", "INTEGER"), ("lost", "BIGINT")]
 FADED_CELL = [("arrival", "BIGINT"), ("type", "UTINYINT")]
@@ -110,7 +110,7 @@ def rows_that_stay(erased: Erased, *, but: frozenset[str] = frozenset()) -> list
         if table in but or (table != "alias" and "profile" not in columns):
             continue
         counted = ALIASES_OF_ERASED if table == "alias" else ROWS_OF_ERASED
-        rows = over(counted, stored=rows_of(table))
+        rows = reading(counted, stored=rows_of(table))
         lost = count_rows(erased.scratch, rows)
         if not lost:
             continue
@@ -169,7 +169,7 @@ def _faded_cells(
     columns = ", ".join(f"i_{kind}" for kind in segment.identities)
     select = ROWS_OF_FADED.format(columns=columns)
     cells = []
-    rows = erased.scratch.rows(over(select, stored=rows_of(f"row_{segment.number}")))
+    rows = erased.scratch.rows(reading(select, stored=rows_of(f"row_{segment.number}")))
     for profile, arrival, code, *values in rows:
         for kind, value in zip(segment.identities, values, strict=True):
             if value is None:

@@ -9,10 +9,10 @@ from profilectl.audiences.refresh import refresh_store
 from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import StoreUnusable
 from profilectl.privacy.stays import Rewriting, Stays
-from profilectl.reading.statements import count_rows
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.copies import put_in_place, rewrite_store
 from profilectl.store.scratch import Scratch, attaching
+from profilectl.store.statements import count_rows
 from profilectl.store.store import OpenStore, columns_of
 
 RECORDS = [("id", "VARCHAR")]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from profilectl.reading.statements import count_rows, over, rows_of
 from profilectl.store.scratch import Scratch
+from profilectl.store.statements import count_rows, reading, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Rewriting:
         """Change tables further, each on top of what stays of it so far."""
         for part in parts:
             before = self.select_of(part.table)
-            select = over(part.select, stored=before)
+            select = reading(part.select, stored=before)
             lost = part.rows_lost
             if lost is None:
                 lost = count_rows(self.scratch, before) - count_rows(self.scratch, select)

@@ -8,9 +8,9 @@ from profilectl.importing.suppression import without_text
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.mentions import path_without, places_of
 from profilectl.privacy.stays import Stays
-from profilectl.reading.statements import count_rows, rows_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import NAME
+from profilectl.store.statements import count_rows, rows_of
 
 PLACES = [("place", "BIGINT")]
 HIDDEN = [("was", "VARCHAR"), ("hidden", "VARCHAR")]

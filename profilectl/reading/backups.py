@@ -27,12 +27,12 @@ from profilectl.files.suppression_key import key_of_store, key_path
 from profilectl.files.whole_file import check_target, is_database, whole_file
 from profilectl.importing.suppression import guard_of, is_keyed
 from profilectl.reading.check import Breach, check
-from profilectl.reading.statements import over, rows_of
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.copies import BLOCK, copy_store
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.seal import BACKUP, holds, keyed
+from profilectl.store.statements import reading, rows_of
 from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
 
@@ -502,7 +502,7 @@ def _unreadable(scratch: Scratch) -> list[str]:
     damaged = []
     for (name,) in scratch.rows(TABLES):
         try:
-            scratch.run(over(SUM, stored=rows_of(name)))
+            scratch.run(reading(SUM, stored=rows_of(name)))
         except duckdb.Error as error:
             damaged.append(f"the table {name} cannot be read: {plain(error)}")
     return damaged

@@ -20,7 +20,6 @@ from profilectl.reading.index_repair import (
     repair_derived,
 )
 from profilectl.reading.recomputed import differences
-from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of, union
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
@@ -28,6 +27,7 @@ from profilectl.store.attaching import plain
 from profilectl.store.compaction import ORDER
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint, known_identities
+from profilectl.store.statements import count_rows, kind_of, over_each, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
 PROMISES = {
@@ -310,7 +310,7 @@ class _Checked:
 
     def count(self, select: str, bound: dict[str, Any] | None = None, **relations: str) -> int:
         """Return how many rows a SELECT has, over some relations."""
-        statement = over(select, **relations) if relations else select
+        statement = reading(select, **relations) if relations else select
         return count_rows(self.store.scratch, statement, bound)
 
     def rows_of_segments(self, select: str, *, nothing: str | None = None) -> str:
@@ -444,9 +444,9 @@ def _wrong_founders(checked: _Checked) -> Iterator[Breach]:
     if shared:
         yield Breach("founders", f"{shared:,} MPIDs belong to several profiles")
     for segment in checked.segments:
-        founded = over(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
+        founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
         if checked.has(segment, "mpid"):
-            listed = over(MPIDS_LISTED, stored=rows_of(f"mpid_{segment.number}"))
+            listed = reading(MPIDS_LISTED, stored=rows_of(f"mpid_{segment.number}"))
             differing = checked.count(MPIDS_THAT_DIFFER, founded=founded, listed=listed)
             if differing:
                 yield Breach(
@@ -487,7 +487,7 @@ def _wrong_indexes(checked: _Checked) -> Iterator[Breach]:
                     repairable=True,
                 )
             continue
-        listed = over(INDEX_ENTRIES, stored=rows_of(index))
+        listed = reading(INDEX_ENTRIES, stored=rows_of(index))
         missing = checked.count(NOT_AMONG, entry=rows, compared=listed)
         if missing:
             message = f"{missing:,} identities are not in {index}"
@@ -505,11 +505,11 @@ def _shared_identities(checked: _Checked) -> Iterator[Breach]:
         removals=checked.store.removals(),
     )
     alone = [CODE[name] for name in sorted(rules.unique | rules.immutable)]
-    for kind, number in scratch.rows(over(VALUES_OF_SEVERAL, holding=holding), {"types": alone}):
+    for kind, number in scratch.rows(reading(VALUES_OF_SEVERAL, holding=holding), {"types": alone}):
         yield Breach("unique", f"values of {NAME[kind]} held by several profiles: {number:,}")
     immutable = [CODE[name] for name in sorted(rules.immutable)]
     for kind, number in scratch.rows(
-        over(PROFILES_WITH_SEVERAL, holding=holding), {"types": immutable}
+        reading(PROFILES_WITH_SEVERAL, holding=holding), {"types": immutable}
     ):
         yield Breach("immutable", f"profiles with several values of {NAME[kind]}: {number:,}")
 
@@ -527,7 +527,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
     # an alias has no row, and is counted as one
     applied = over_each(APPLIED_ROWS, tables, nothing=APPLIED_ALIASES)
     bound = {**number, **span} if tables else number
-    rows, created = scratch.row(over(APPLIED, applied=applied), bound)
+    rows, created = scratch.row(reading(APPLIED, applied=applied), bound)
     erased, founders = scratch.row(ERASED, number)
     counted = {
         "applied": rows + erased,

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, over_each, rows_of, union
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import environment_name, identity_hash, key
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.history import history_of, no_import
 from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
+from profilectl.store.statements import over_each, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
 # The changes of a profile, in the order in which they are shown, each with the one that undoes it.
@@ -324,10 +324,10 @@ def differences(
             continue
         select = _changes(profiles, attributes)
         if span.back:
-            select = over(REVERSED, made=select)
+            select = reading(REVERSED, made=select)
         if changes:
-            select = over(OF_KINDS, made=select)
-        select = over(LINES, placed=_placed(profiles, select))
+            select = reading(OF_KINDS, made=select)
+        select = reading(LINES, placed=_placed(profiles, select))
         result = scratch.connection.execute(select, _used(select, bound))
         while block := result.fetchmany(BLOCK):
             yield from block
@@ -344,7 +344,7 @@ def _load_touched(profiles: Profiles, bound: dict[str, object], only: Sequence[i
     """Make `diff_profile`: the profiles of a stretch that something in the span has touched."""
     tables = [f"row_{segment.number}" for segment in profiles.segments]
     touched = over_each(ROWS_TOUCHED, tables, nothing=OTHERS_TOUCHED)
-    select = over(TOUCHED if only is None else TOUCHED_AMONG, touched=touched)
+    select = reading(TOUCHED if only is None else TOUCHED_AMONG, touched=touched)
     bound = {**bound, "only": list(only or ())}
     profiles.store.scratch.make("diff_profile", select, _used(select, bound))
 
@@ -354,24 +354,27 @@ def _changes(profiles: Profiles, attributes: Sequence[str]) -> str:
     parts = [NO_CHANGES]
     cells = _cells(profiles, attributes)
     if cells:
-        parts.append(over(ATTRIBUTES_CHANGED, cell=union(cells)))
+        parts.append(reading(ATTRIBUTES_CHANGED, cell=union(cells)))
     if attributes:
         return union(parts)
     parts.append(CREATED)
-    parts.append(over(ALIASED, named=known_mpids(profiles.segments)))
+    parts.append(reading(ALIASED, named=known_mpids(profiles.segments)))
     for kind in profiles.identities:
         spelled = _stated(profiles, kind)
         if profiles.removals:
-            earlier, later = over(HELD_BEFORE, stated=spelled), over(HELD_AT_END, stated=spelled)
+            earlier, later = (
+                reading(HELD_BEFORE, stated=spelled),
+                reading(HELD_AT_END, stated=spelled),
+            )
         else:
             earlier, later = (
-                over(STATED_BEFORE, stated=spelled),
-                over(STATED_AT_END, stated=spelled),
+                reading(STATED_BEFORE, stated=spelled),
+                reading(STATED_AT_END, stated=spelled),
             )
         name = quote_text(kind)
-        parts.append(over(GAINED.format(columns=name), earlier=earlier, later=later))
+        parts.append(reading(GAINED.format(columns=name), earlier=earlier, later=later))
         if profiles.removals:
-            parts.append(over(LOST.format(columns=name), earlier=earlier, later=later))
+            parts.append(reading(LOST.format(columns=name), earlier=earlier, later=later))
     return union(parts)
 
 
@@ -384,7 +387,7 @@ def _stated(profiles: Profiles, kind: str) -> str:
         digest = identity_hash(secret, environment_name("environment"), kind, key=spelled)
         columns += [f"{CODE[kind]} as type", f"{digest} as hash"]
     arrived = known_rows(profiles.segments, [kind], ())
-    return over(IDENTITIES.format(columns=", ".join(columns)), arrived=arrived)
+    return reading(IDENTITIES.format(columns=", ".join(columns)), arrived=arrived)
 
 
 def _cells(profiles: Profiles, attributes: Sequence[str]) -> list[str]:
@@ -396,12 +399,12 @@ def _cells(profiles: Profiles, attributes: Sequence[str]) -> list[str]:
         for place, name in enumerate(segment.keys):
             if not attributes or name in attributes:
                 columns = f"profile, {quote_text(name)} as key, a{place} as held, arrival"
-                parts.append(over(CELLS.format(columns=columns), stored=stored))
+                parts.append(reading(CELLS.format(columns=columns), stored=stored))
     if any("loose" in segment.tables for segment in profiles.segments):
         stored = f"select * from ({known_loose(profiles.segments)}){feeds}"
         columns = "profile, key, value as held, arrival"
-        cells = over(CELLS.format(columns=columns), stored=stored)
-        parts.append(over(CELLS_AMONG, cell=cells) if attributes else cells)
+        cells = reading(CELLS.format(columns=columns), stored=stored)
+        parts.append(reading(CELLS_AMONG, cell=cells) if attributes else cells)
     return parts
 
 
@@ -412,7 +415,7 @@ def _placed(profiles: Profiles, changes: str) -> str:
         f"{held_as_json('made.before')} as before_json",
         f"{held_as_json('made.after')} as after_json",
     ]
-    return over(
+    return reading(
         PLACED.format(columns=", ".join(columns)),
         made=changes,
         named=known_mpids(profiles.segments),

@@ -12,10 +12,10 @@ from profilectl.codes import sentence
 from profilectl.profiles.activity import Activity, HeldIdentity, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, over_each
 from profilectl.rules.identity import BY_NAME, CODE, Rules, UsableIdentity, display, key_of, usable
 from profilectl.rules.resolution import Records, Step, look_up
 from profilectl.rules.sql.identities import hash_of
+from profilectl.store.statements import over_each, reading
 
 MOST_PASSED = 20
 """How many of the profiles that one row passed over are named."""
@@ -163,7 +163,7 @@ def passed_over(profiles: Profiles, arrival: int, rules: Rules) -> Passed:
         f"index_{segment.number}" for segment in profiles.segments if "index" in segment.tables
     ]
     holder = over_each(INDEXED, indexes, nothing=TAKEN_AWAY)
-    rows = scratch.rows(over(HOLDERS_OF_CLAIMS, holder=holder), row)
+    rows = scratch.rows(reading(HOLDERS_OF_CLAIMS, holder=holder), row)
     candidates = [profile for (profile,) in rows]
     claims = {(kind, int(digest, 16)) for kind, digest in scratch.rows(CLAIMS, row)}
     secret = profiles.store.meta("secret")

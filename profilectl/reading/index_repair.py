@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from profilectl.reading.statements import count_rows, kind_of, over, rows_of, union
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.identities import environment_name, identity_hash
@@ -10,6 +9,7 @@ from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.compaction import ORDER
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, hash_fingerprint
+from profilectl.store.statements import count_rows, kind_of, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
 TABLES_THERE = "select table_name from duckdb_tables() where database_name = 'store'"
@@ -60,9 +60,9 @@ def index_select(store: OpenStore, segment: Segment) -> str:
             f"i_{kind} as value",
         ]
         select = ENTRIES.format(columns=", ".join(columns))
-        parts.append(over(select, stored=rows_of(f"row_{segment.number}")))
+        parts.append(reading(select, stored=rows_of(f"row_{segment.number}")))
     holds_several = segment.first_import != segment.last_import and store.removals()
-    return over(INDEX_OF_SEVERAL_IMPORTS if holds_several else INDEX, entry=union(parts))
+    return reading(INDEX_OF_SEVERAL_IMPORTS if holds_several else INDEX, entry=union(parts))
 
 
 def is_of_segment(table: str) -> bool:
@@ -92,7 +92,7 @@ def _sort(scratch: Scratch, segment: Segment) -> None:
     for kind, order in ORDER.items():
         if kind in segment.tables and kind != "mpid":
             table = f"{kind}_{segment.number}"
-            _create(scratch, "sorted", over(SORTED.format(columns=order), stored=rows_of(table)))
+            _create(scratch, "sorted", reading(SORTED.format(columns=order), stored=rows_of(table)))
             _drop(scratch, table)
             scratch.run(f"alter table store.sorted rename to {table}")
 
@@ -100,10 +100,10 @@ def _sort(scratch: Scratch, segment: Segment) -> None:
 def _derive(store: OpenStore, segment: Segment) -> None:
     scratch = store.scratch
     tables = [kind for kind in segment.tables if kind not in ("index", "mpid")]
-    founded = over(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
+    founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
     derived = {
-        "index": over(SORTED.format(columns="hash"), stored=index_select(store, segment)),
-        "mpid": over(SORTED.format(columns="mpid"), stored=founded),
+        "index": reading(SORTED.format(columns="hash"), stored=index_select(store, segment)),
+        "mpid": reading(SORTED.format(columns="mpid"), stored=founded),
     }
     for kind, select in derived.items():
         table = f"{kind}_{segment.number}"

@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.lookup_file import kind_of_column, load_lines, read_file
-from profilectl.reading.statements import over, union
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.held_values import held_as_json
@@ -40,6 +39,7 @@ from profilectl.rules.sql.values import whole_number
 from profilectl.rules.text.naming import no_such
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_identities, known_mpids
+from profilectl.store.statements import reading, union
 
 if TYPE_CHECKING:
     import pyarrow
@@ -243,7 +243,7 @@ def look_up(profiles: Profiles, path: Path, request: Lookup) -> Iterator[bytes]:
     """
     request = replace(request, fields=_attributes(profiles, request.fields))
     _answer(profiles, read_file(profiles, path, request), request)
-    explained = over(
+    explained = reading(
         EXPLAINED.format(columns=whole_number("value")), answered=_answered(profiles, request)
     )
     lines = _csv_answers if request.format == "csv" else _json_answers
@@ -254,7 +254,7 @@ def _csv_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> Ite
     header: Sequence[str] | None = ["line", "type", "value", "mpid", "found", "why", *fields]
     columns = ", ".join(["why", *(f"v{place}" for place in range(len(fields)))])
     result = scratch.connection.execute(
-        over(CSV_ANSWERS.format(columns=columns), explained=explained)
+        reading(CSV_ANSWERS.format(columns=columns), explained=explained)
     )
     while (block := result.fetchmany(BLOCK)) or header:
         yield _csv(header, block)
@@ -269,7 +269,7 @@ def _json_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> It
         )
         attributes = f"',\"user_attributes\":{{' || ltrim({members}, ',') || '}}'"
     result = scratch.connection.execute(
-        over(JSON_ANSWERS.format(columns=attributes), explained=explained)
+        reading(JSON_ANSWERS.format(columns=attributes), explained=explained)
     )
     while block := result.fetchmany(BLOCK):
         yield ("\n".join(text for (text,) in block) + "\n").encode()
@@ -300,7 +300,9 @@ def look_up_list(profiles: Profiles, values: Sequence[str], request: Lookup) -> 
     _answer(profiles, [str(request.kind)], request)
     fields = [f"v{place} as {quote_identifier(name)}" for place, name in enumerate(request.fields)]
     columns = ", ".join(["several as profiles", *fields])
-    select = over(TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, request))
+    select = reading(
+        TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, request)
+    )
     return scratch.connection.sql(select).to_arrow_table()
 
 
@@ -312,7 +314,7 @@ def _answered(profiles: Profiles, request: Lookup) -> str:
         f"{held_as_json(f'folded.v{place}')} as v{place}" for place in range(len(request.fields))
     )
     folded = profiles.folded(list(request.fields), PEOPLE_FOUND)
-    return over(ANSWERS_WITH_FIELDS.format(columns=values), folded=folded)
+    return reading(ANSWERS_WITH_FIELDS.format(columns=values), folded=folded)
 
 
 def _quoted(name: str) -> str:
@@ -367,12 +369,12 @@ def _answer(profiles: Profiles, kinds: Sequence[str], request: Lookup) -> None:
     named = known_mpids(profiles.segments)
     holding = known_identities(profiles.segments, removals=profiles.removals)
     environment = {"environment": ENVIRONMENTS.index(request.environment)}
-    scratch.make("held", over(HOLDERS, holding=holding, named=named), environment)
+    scratch.make("held", reading(HOLDERS, holding=holding, named=named), environment)
     scratch.make("holder", HOLDER)
     scratch.make("match", MATCH)
     scratch.make("best", BEST_OF_ANY if is_any else BEST_OF_ROW)
-    scratch.make("hit", over(HIT_OF_ANY if is_any else HIT_OF_ROW, tied=TIED))
-    scratch.make("answer", over(ANSWER, named=named), {"any": is_any})
+    scratch.make("hit", reading(HIT_OF_ANY if is_any else HIT_OF_ROW, tied=TIED))
+    scratch.make("answer", reading(ANSWER, named=named), {"any": is_any})
 
 
 def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
@@ -407,5 +409,5 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
                 f"{number} as number",
             ]
             cell = SOUGHT.format(columns=", ".join(columns))
-            parts.append(over(NOT_EMPTY, cell=cell))
+            parts.append(reading(NOT_EMPTY, cell=cell))
     return union(parts)

@@ -18,12 +18,12 @@ from profilectl.audiences.refresh_marks import is_up_to_date, refreshed_ms
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over
 from profilectl.rules.audience import Audience
 from profilectl.rules.calculated import Definition, value_of
 from profilectl.rules.membership import holds
 from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.store.definitions import audiences, calculations, workspaces_defined
+from profilectl.store.statements import reading
 from profilectl.store.store import OpenStore
 
 SAMPLE = 200
@@ -82,9 +82,9 @@ def differences(store: OpenStore) -> Iterator[Difference]:
 
 def _sample(store: OpenStore, people: str) -> list[int]:
     """Return some of the profiles that a workspace has seen: the same each time."""
-    computed = store.scratch.rows(over(COMPUTED_SAMPLE, seen=people), {"number": SAMPLE // 2})
+    computed = store.scratch.rows(reading(COMPUTED_SAMPLE, seen=people), {"number": SAMPLE // 2})
     number = SAMPLE - len(computed)
-    filling = store.scratch.rows(over(ANY_SAMPLE, seen=people), {"number": number})
+    filling = store.scratch.rows(reading(ANY_SAMPLE, seen=people), {"number": number})
     return sorted({profile for (profile,) in (*computed, *filling)})
 
 

@@ -13,9 +13,9 @@ from profilectl.profiles.activity import Activity, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.identity_chain import Passed, passed_over
-from profilectl.reading.statements import over, rows_of
 from profilectl.rules.identity import NAME
 from profilectl.store.segments import IMPORT_FILES, known_mpids
+from profilectl.store.statements import reading, rows_of
 
 NO_ROW = "no row begins there: the header, a blank line, the middle of a row, or past the end"
 ERASED_ROW = "the row was of a person who was erased"
@@ -144,7 +144,7 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
     """
     normal, absolute = os.path.normpath(file), os.path.normpath(Path(file).absolute())
     files = profiles.store.scratch.rows(
-        over(FILES_NAMED, file=IMPORT_FILES),
+        reading(FILES_NAMED, file=IMPORT_FILES),
         {"names": [file, normal, os.path.relpath(file), absolute]},
     )
     if not files:
@@ -228,10 +228,10 @@ def _applied(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
             return _with_touch(profiles, fate, profile=alias.destination, arrival=arrival)
     for segment in profiles.segments:
         if "row" in segment.tables and segment.first_import <= number <= segment.last_import:
-            select = over(PROFILE_OF_ROW, stored=rows_of(f"row_{segment.number}"))
+            select = reading(PROFILE_OF_ROW, stored=rows_of(f"row_{segment.number}"))
             for (profile,) in scratch.rows(select, row):
                 taken_from = scratch.rows(
-                    over(TAKEN_FROM, named=known_mpids(profiles.segments)),
+                    reading(TAKEN_FROM, named=known_mpids(profiles.segments)),
                     {**row, "profile": profile},
                 )
                 return replace(

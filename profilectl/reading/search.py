@@ -10,7 +10,6 @@ import duckdb
 
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, union
 from profilectl.reading.where import ProfileCondition, condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
@@ -20,6 +19,7 @@ from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.casing import loose
 from profilectl.store.segments import known_mpids
+from profilectl.store.statements import reading, union
 
 WAYS = ("prefix", "exact", "substring", "regex")
 """How a text is compared with identities."""
@@ -120,7 +120,7 @@ def search(profiles: Profiles, request: SearchRequest) -> tuple[int, list[Hit]]:
     ]
     environment = ENVIRONMENTS.index(request.environment) if request.environment else None
     rows = scratch.rows(
-        over(HITS.format(columns=", ".join(columns)), named=known_mpids(profiles.segments)),
+        reading(HITS.format(columns=", ".join(columns)), named=known_mpids(profiles.segments)),
         {"environment": environment, "limit": request.limit or NO_LIMIT},
     )
     hits = [
@@ -141,7 +141,7 @@ def _find(profiles: Profiles, request: SearchRequest, condition: ProfileConditio
     scratch = profiles.store.scratch
     named = known_mpids(profiles.segments)
     by_text = request.text is not None
-    matches = _matches(profiles, request) if by_text else over(EVERYBODY, named=named)
+    matches = _matches(profiles, request) if by_text else reading(EVERYBODY, named=named)
     scratch.make("identity_match", matches)
     if condition is None:
         scratch.rename("identity_match", "found")
@@ -168,8 +168,8 @@ def _matches(profiles: Profiles, request: SearchRequest) -> str:
             condition += f" and profile in ({', '.join(map(str, holders))})"
         columns = f"{quote_text(kind)} as type, i_{kind} as value"
         arrived = profiles.rows([], condition)
-        parts.append(over(TYPED.format(columns=columns), arrived=arrived))
-    return over(MATCHES, typed=union(parts))
+        parts.append(reading(TYPED.format(columns=columns), arrived=arrived))
+    return reading(MATCHES, typed=union(parts))
 
 
 def _fits(kind: str, request: SearchRequest) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.statements import over, over_each, rows_of, union
 from profilectl.rules.feed import ENVIRONMENTS, workspaces_of
 from profilectl.rules.identity import BY_NAME, NAME, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, identity_hash
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import Segment, known_identities, known_loose, known_mpids
+from profilectl.store.statements import over_each, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
 FEW = 5
@@ -126,7 +126,7 @@ def stats_of(store: OpenStore) -> dict[str, object]:
     profiles = profiles_of(store, every=True)
     segments = profiles.segments
     named = known_mpids(segments)
-    environments = dict(scratch.rows(over(PROFILES_BY_ENVIRONMENT, named=named)))
+    environments = dict(scratch.rows(reading(PROFILES_BY_ENVIRONMENT, named=named)))
     holding = known_identities(segments, removals=profiles.removals)
     scratch.make("holding", holding, keep=False)
     identities = {
@@ -163,12 +163,12 @@ def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
     scratch = store.scratch
     profiles = profiles_of(store, every=store.workspace is None)
     if store.workspace is not None:  # its own people
-        total = scratch.row(over(PEOPLE_SEEN, seen=profiles.seen()))[0]
+        total = scratch.row(reading(PEOPLE_SEEN, seen=profiles.seen()))[0]
     several = store.workspace is None and _load_workspaces(store)
     masked = set(store.calculated(store.workspace))
     segments = store.segments()
     wide = {key for segment in segments for key in segment.keys} - masked
-    loose_keys = scratch.rows(over(LOOSE_KEYS, loose=known_loose(segments)))
+    loose_keys = scratch.rows(reading(LOOSE_KEYS, loose=known_loose(segments)))
     loose = {key for (key,) in loose_keys} - masked
     # One attribute at a time, so that memory grows with the profiles and not with all of their
     # values; those without a column, of which there may be thousands, many at a time.
@@ -224,15 +224,15 @@ def _counts(
             column = segment.attribute(key)
             if column:
                 columns = f"{quote_text(key)} as key, profile, {column} as held, arrival, feed"
-                parts.append(over(VALUES.format(columns=columns), stored=stored))
+                parts.append(reading(VALUES.format(columns=columns), stored=stored))
     bound = {}
     if not loose.isdisjoint(keys):
         stored = f"select * from ({known_loose(profiles.segments)}){feeds}"
-        parts.append(over(STATED_LOOSE, stored=stored))
+        parts.append(reading(STATED_LOOSE, stored=stored))
         bound = {"keys": list(keys)}
-    current = over(CURRENT_BY_WORKSPACE if several else CURRENT, stated=union(parts))
+    current = reading(CURRENT_BY_WORKSPACE if several else CURRENT, stated=union(parts))
     counted = COUNTED.format(columns="count(distinct profile)" if several else "count(*)")
-    rows = profiles.store.scratch.rows(over(counted, held_now=current), bound)
+    rows = profiles.store.scratch.rows(reading(counted, held_now=current), bound)
     return [_Count(*row) for row in rows]
 
 
@@ -242,7 +242,7 @@ def _largest(store: OpenStore) -> list[dict[str, object]]:
     if not segments:
         return []
     arrived = over_each(ROWS, [f"row_{segment.number}" for segment in segments])
-    largest = over(LARGEST, arrived=arrived, named=known_mpids(segments))
+    largest = reading(LARGEST, arrived=arrived, named=known_mpids(segments))
     return [
         {"mpid": mpid, "rows": count} for mpid, count in store.scratch.rows(largest, {"few": FEW})
     ]
@@ -273,7 +273,7 @@ def _value_with_hash(store: OpenStore, kind: str, *, profile: int, digest: str) 
         if kind not in segment.identities:
             continue
         stored = rows_of(f"row_{segment.number}")
-        for (value,) in scratch.rows(over(select, stored=stored), {"profile": profile}):
+        for (value,) in scratch.rows(reading(select, stored=stored), {"profile": profile}):
             if value is None:
                 continue
             key = {"key": key_of(BY_NAME[kind], value)}

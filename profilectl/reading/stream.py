@@ -13,7 +13,6 @@ from profilectl.profiles.activity_json import touch_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
 from profilectl.profiles.row_places import origins_of
-from profilectl.reading.statements import over, union
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, no_feed
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
@@ -21,6 +20,7 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import Number, Value, parse_json, to_json
 from profilectl.store.segments import Segment, known_mpids
+from profilectl.store.statements import reading, union
 
 NO_LIMIT = 2**62
 
@@ -195,13 +195,13 @@ def events_of(profiles: Profiles, listed: EventFilter) -> list[StreamedEvent]:
         return []
     keys = _keys_of_events(profiles, segments, people, tests=tests)
     limit = {"limit": listed.limit or NO_LIMIT}
-    scratch.make("listed", over(NEWEST_EVENTS, event_key=keys), limit)
+    scratch.make("listed", reading(NEWEST_EVENTS, event_key=keys), limit)
     lowest, highest = scratch.row(PROFILES_LISTED)
     if lowest is None:
         return []
     # The span of profiles leaves most blocks of a table unread.
     wide = union(
-        over(
+        reading(
             WIDE_EVENTS,
             event=f"select *, {segment.number} as segment from {segment.table('event')}"
             f" where profile between {lowest} and {highest}",
@@ -209,7 +209,7 @@ def events_of(profiles: Profiles, listed: EventFilter) -> list[StreamedEvent]:
         for segment in segments
     )
     rows = scratch.rows(
-        over(EVENTS_WITH_OWNER, wide_event=wide, named=known_mpids(profiles.segments))
+        reading(EVENTS_WITH_OWNER, wide_event=wide, named=known_mpids(profiles.segments))
     )
     return _with_origins(profiles, rows)
 
@@ -285,7 +285,7 @@ def _keys_of_events(
                 f" {owner}::bigint as owner"
             )
             happened = f"select * from {segment.table('event')}{condition}"
-            parts.append(over(KEYS_OF_EVENTS.format(columns=columns), happened=happened))
+            parts.append(reading(KEYS_OF_EVENTS.format(columns=columns), happened=happened))
     return union(parts)
 
 
@@ -321,11 +321,11 @@ def _check_names(profiles: Profiles, names: Sequence[str]) -> None:
         return
     scratch = profiles.store.scratch
     event = profiles.events(profiles.happened(), ("name", "type", "feed"))
-    rows = scratch.rows(over(EVENT_NAMES_AMONG, event=event), {"names": list(names)})
+    rows = scratch.rows(reading(EVENT_NAMES_AMONG, event=event), {"names": list(names)})
     there = {name for (name,) in rows}
     for name in names:
         if name not in there:
-            every = [each for (each,) in scratch.rows(over(EVENT_NAMES, event=event))]
+            every = [each for (each,) in scratch.rows(reading(EVENT_NAMES, event=event))]
             raise no_such("event", name, every, option="--name")
 
 
@@ -409,12 +409,12 @@ def batches_of(
     if device is None:
         bound |= {"names": list(ENVIRONMENTS), "processed": list(PROCESSED)}
         dropped = PROCESSED_DROPPED if tests else NEWEST_DROPPED
-        nobodys = [over(UNOWNED, dropped=dropped)]
+        nobodys = [reading(UNOWNED, dropped=dropped)]
     else:
         owners = _owners_of(profiles, device)
         tests.append(f"profile in ({', '.join(map(str, owners))})")
     condition = _where(tests)
-    aliases = over(ALIASES, named=known_mpids(profiles.segments))
+    aliases = reading(ALIASES, named=known_mpids(profiles.segments))
     parts = [
         *(
             f"select profile, arrival from {segment.table('row')}{condition}"
@@ -423,7 +423,7 @@ def batches_of(
         ),
         *(f"select profile, arrival from ({source}){condition}" for source in (aliases, *nobodys)),
     ]
-    rows = profiles.store.scratch.rows(over(NEWEST_BATCHES, batch=union(parts)), bound)
+    rows = profiles.store.scratch.rows(reading(NEWEST_BATCHES, batch=union(parts)), bound)
     return _batches(profiles, rows)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import UsageError
-from profilectl.reading.statements import over, over_each
 from profilectl.rules.calculated import FIRST_MS, LAST_MS
 from profilectl.rules.feed import ACCOUNT, PROCESSED, PROTECTIONS
 from profilectl.store.attaching import must_exist
@@ -23,6 +22,7 @@ from profilectl.store.definitions import check_workspace
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import IMPORT_FILES, known_events
+from profilectl.store.statements import over_each, reading
 from profilectl.store.store import OpenStore
 
 MISS = PROTECTIONS["update-only"].code
@@ -165,7 +165,7 @@ def usage_rows(
     _check_month(month)
     with _open(path, wait_s) as store:
         _make_ledger(store)
-        select = over(LEDGER_ROWS, file=IMPORT_FILES)
+        select = reading(LEDGER_ROWS, file=IMPORT_FILES)
         result = store.scratch.connection.execute(select, {"month": month})
         while block := result.fetchmany(BLOCK):
             for name, feed, number, file, unit, place, events, code, billable in block:
@@ -206,9 +206,9 @@ def _make_ledger(store: OpenStore) -> None:
     months = {"first_ms": FIRST_MS, "last_ms": LAST_MS}
     occurred = known_events(segments, columns=("arrival",))
     bound = {**months, "miss": MISS, "processed": list(PROCESSED)}
-    scratch.make("ledger", over(LEDGER, occurred=occurred), bound)
+    scratch.make("ledger", reading(LEDGER, occurred=occurred), bound)
     occurred = known_events(segments, where=OF_COUNTED_FEEDS, columns=("profile", "at_ms"))
-    scratch.make("tracked", over(TRACKED, occurred=occurred), months)
+    scratch.make("tracked", reading(TRACKED, occurred=occurred), months)
 
 
 @contextlib.contextmanager

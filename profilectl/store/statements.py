@@ -7,9 +7,16 @@ are quoted here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
-from profilectl.rules.sql.quoting import quote_text
+from profilectl.rules.sql.quoting import quote_identifier, quote_text
+
+if TYPE_CHECKING:
+    from profilectl.store.scratch import Scratch
+
+COUNT = "select count(*) from stored"
 
 
 def reading(statement: str, /, **queries: str) -> str:
@@ -40,13 +47,15 @@ def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) 
 
 
 def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
-    named = ", ".join(f"{name} {manner} ({query})" for name, manner, query in queries)
-    own = statement.lstrip()
-    # A statement may have queries of its own, which read these.
+    named = {name: f"{name} {manner} ({query})" for name, manner, query in queries}
+    before, own = ",\n".join(named.values()), statement.lstrip()
     if own.startswith("with "):
-        return f"with {named}, {own[5:]}"
+        # A statement may have queries of its own, which read these; but not two of one name.
+        if not any(re.search(rf"\b{name} as\b", own) for name in named):
+            return f"with {before}, {own[5:]}"
+        own = f"({own})"
     # After `with`, DuckDB loses the queries of a statement that begins with a parenthesis.
-    return f"with {named} {select('*', own) if own.startswith('(') else own}"
+    return f"with {before}\n{select('*', own) if own.startswith('(') else own}"
 
 
 def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
@@ -112,3 +121,33 @@ def matches(text: str, pattern: str) -> str:
 def json_part(document: str, pointer: str) -> str:
     """Return the SQL of the JSON text of a part of a document, by its path."""
     return f"json_extract({document}, {quote_text(pointer)})::varchar"
+
+
+def rows_of(table: str) -> str:
+    """Return the SELECT of all rows of a table of the store."""
+    return f"select * from store.{quote_identifier(table)}"
+
+
+def over_each(statement: str, tables: Iterable[str], *, nothing: str | None = None) -> str:
+    """Return the union of a SELECT over `stored`, for each of some tables of the store.
+
+    `nothing` is a SELECT of the same shape that is added, so that the union is never empty.
+    """
+    parts = [reading(statement, stored=rows_of(table)) for table in tables]
+    return union([nothing, *parts] if nothing else parts)
+
+
+def union(queries: Iterable[str]) -> str:
+    """Return the union of queries of the same shape, each in parentheses: it may have a WITH."""
+    return "\nunion all\n".join(f"({query})" for query in queries)
+
+
+def count_rows(scratch: Scratch, query: str, bound: dict[str, Any] | None = None) -> int:
+    """Return how many rows a SELECT has."""
+    return int(scratch.row(reading(COUNT, stored=query), bound)[0])
+
+
+def kind_of(table: str) -> str:
+    """Return the kind of a table: its name, without the number of its segment."""
+    kind, _, number = table.rpartition("_")
+    return kind if number.isdigit() else table

@@ -37,7 +37,6 @@ from profilectl.reading.exporting.extract import (
     import_rows,
 )
 from profilectl.reading.exporting.retold_sql import Telling
-from profilectl.reading.statements import over, over_each, union
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.sql.held_values import held_as_cell
@@ -47,6 +46,7 @@ from profilectl.rules.text.naming import no_such
 from profilectl.store.definitions import audience_defined
 from profilectl.store.history import as_of, import_numbered
 from profilectl.store.segments import known_mpids
+from profilectl.store.statements import over_each, reading, union
 from profilectl.store.store import OpenStore
 
 KINDS = ("profiles", "identities", "attributes", "batches", "imports")
@@ -283,7 +283,7 @@ def choose(profiles: Profiles, request: ExportRequest) -> None:
     scratch = profiles.store.scratch
     scratch.drop("chosen")
     if request.environment:
-        named = over(OF_ENVIRONMENT, named=known_mpids(profiles.segments))
+        named = reading(OF_ENVIRONMENT, named=known_mpids(profiles.segments))
         _narrow(profiles, named, {"environment": ENVIRONMENTS.index(request.environment)})
     for start, end in touched_in(profiles.store, request):
         _choose_touched(profiles, start, end, aliases=request.since is not None)
@@ -308,7 +308,7 @@ def _narrow(profiles: Profiles, matching: str, bound: dict[str, object] | None =
     scratch = profiles.store.scratch
     is_narrowed = scratch.has("chosen")
     candidate = "select profile from chosen" if is_narrowed else known_mpids(profiles.segments)
-    scratch.make("newly_chosen", over(CHOSEN, candidate=candidate, matching=matching), bound)
+    scratch.make("newly_chosen", reading(CHOSEN, candidate=candidate, matching=matching), bound)
     scratch.rename("newly_chosen", "chosen")
 
 
@@ -352,7 +352,7 @@ def _group(profiles: Profiles, request: ExportRequest) -> Callable[[str], str] |
     keys = [] if key == "environment" else [key]
     value = held_as_cell("v0") if keys else environment_name()
     select = GROUP_VALUES.format(columns=value)
-    return lambda condition: over(select, folded=profiles.folded(keys, condition))
+    return lambda condition: reading(select, folded=profiles.folded(keys, condition))
 
 
 def stretches(
@@ -439,7 +439,7 @@ class _Pouring:
             listed=self.extract.listed,
         )
         columns = f"{ORDER[self.request.kind]}, {line}"
-        return over(CSV_LINES.format(columns=columns), exported=rows)
+        return reading(CSV_LINES.format(columns=columns), exported=rows)
 
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
@@ -456,7 +456,7 @@ class _Pouring:
         for place, condition in enumerate(stretches(self.profiles, self.extract.cells)):
             select = self._select(condition)
             if not place:
-                scratch.make("export_row", over(NO_ROWS, exported=select))
+                scratch.make("export_row", reading(NO_ROWS, exported=select))
             scratch.run(f"insert into export_row {select}")
         if not scratch.has("export_row"):
             return 0
@@ -474,9 +474,9 @@ class _Pouring:
         for condition in stretches(self.profiles, self.extract.cells):
             rows = self._select(condition)
             if group is None:
-                grouped = over(WITHOUT_GROUP, exported=rows)
+                grouped = reading(WITHOUT_GROUP, exported=rows)
             else:
-                grouped = over(IN_GROUPS, exported=rows, parted=group(condition))
+                grouped = reading(IN_GROUPS, exported=rows, parted=group(condition))
             select = _sorted(f"{self._leaving}, _group", order, grouped)
             result = self.profiles.store.scratch.connection.execute(select)
             while block := result.fetchmany(BLOCK):

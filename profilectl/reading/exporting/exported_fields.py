@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.exporting.extract import OWN
-from profilectl.reading.statements import over
 from profilectl.rules.batch_fields import field_named
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.sql.held_values import DELETED
 from profilectl.rules.text.naming import no_such
 from profilectl.store.segments import both, known_loose
+from profilectl.store.statements import reading
 
 AT_ONCE = 100
 """How many columns are looked at in one statement."""
@@ -96,7 +96,7 @@ def filled(
             columns = [f"v{place}" for place in range(len(some))]
             keys |= _filled(profiles, some, columns, rows=profiles.folded(some, stretch))
     computed = f"select * from ({profiles.calculated_values}) {condition}"
-    names = profiles.store.scratch.rows(over(COMPUTED_NAMES, computed=computed))
+    names = profiles.store.scratch.rows(reading(COMPUTED_NAMES, computed=computed))
     keys |= {name for (name,) in names if name in profiles.calculated}
     return _only(profiles, identities, keys)
 
@@ -108,7 +108,7 @@ def _parts(keys: Sequence[str]) -> Iterable[Sequence[str]]:
 def _identities_held(profiles: Profiles, condition: str) -> set[str]:
     rows = profiles.rows([], condition)
     if profiles.only_seen and profiles.feeds:
-        rows = over(ROWS_SEEN, arrived=rows, seen=profiles.seen(condition))
+        rows = reading(ROWS_SEEN, arrived=rows, seen=profiles.seen(condition))
     columns = [f"i_{kind}" for kind in profiles.identities]
     return _filled(profiles, profiles.identities, columns, rows=rows)
 
@@ -116,7 +116,7 @@ def _identities_held(profiles: Profiles, condition: str) -> set[str]:
 def _attributes_set(profiles: Profiles, keys: Sequence[str], condition: str) -> _Attributes:
     """Return the attributes that rows set, and whether a row deletes them too."""
     loose = known_loose(profiles.segments, where=both(condition, profiles.feeds))
-    loose_keys = profiles.store.scratch.rows(over(LOOSE_KEYS, loose=loose))
+    loose_keys = profiles.store.scratch.rows(reading(LOOSE_KEYS, loose=loose))
     being_set = {key for key, is_set, _ in loose_keys if is_set}
     being_deleted = {key for key, _, is_deleted in loose_keys if is_deleted}
     for some in _parts(keys):
@@ -141,5 +141,5 @@ def _filled(
     if not names:
         return set()
     counts = ", ".join(f"count({column})" for column in columns)
-    numbers = profiles.store.scratch.row(over(FILLED_CELLS.format(columns=counts), stored=rows))
+    numbers = profiles.store.scratch.row(reading(FILLED_CELLS.format(columns=counts), stored=rows))
     return {name for name, number in zip(names, numbers, strict=True) if number}

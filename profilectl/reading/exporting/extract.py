@@ -28,7 +28,6 @@ from profilectl.reading.exporting.long_form import (
     long_rows,
 )
 from profilectl.reading.exporting.retold_sql import Telling, tell_more
-from profilectl.reading.statements import over, union
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import BY_NAME, CODE
@@ -37,6 +36,7 @@ from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.history import history_of, import_numbered
 from profilectl.store.segments import both, known_identities
+from profilectl.store.statements import reading, union
 from profilectl.store.store import OpenStore
 
 MOST_COLUMNS = 10_000
@@ -251,7 +251,7 @@ class _Profile(NamedTuple):
         columns = [*(sql for _, sql in self._before), *cells]
         listed = ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
         folded = self.profiles.folded(self.keys, condition)
-        return over(PROFILE_ROWS.format(columns=listed), folded=folded)
+        return reading(PROFILE_ROWS.format(columns=listed), folded=folded)
 
     def listed(self, condition: str) -> str:
         """Return the SELECT of profiles with thousands of attributes.
@@ -268,10 +268,10 @@ class _Profile(NamedTuple):
             scratch.load("export_place", columns, places)
         parts = ["profile as _profile", "mpid as _mpid", self.numbered_before]
         people = PEOPLE.format(columns=", ".join(part for part in parts if part))
-        return over(
+        return reading(
             LISTED_PROFILES,
-            person=over(people, folded=self.profiles.folded([], condition)),
-            cell_text=over(
+            person=reading(people, folded=self.profiles.folded([], condition)),
+            cell_text=reading(
                 CELL_TEXTS.format(columns=held_as_cell("held")),
                 cell=cells_of(self.profiles, condition),
             ),
@@ -292,7 +292,7 @@ class _Profile(NamedTuple):
             f"'\"{name}\":' || to_json({sql})::varchar" for name, sql in self.own
         )
         select = OWN_LINES.format(columns=f"'{{' || {members} || '}}'")
-        return over(select, folded=self.profiles.folded([], condition))
+        return reading(select, folded=self.profiles.folded([], condition))
 
     def whole_lines(self, condition: str, document: str) -> str:
         """Return the SELECT of lines that also have the standing of each person."""
@@ -301,7 +301,7 @@ class _Profile(NamedTuple):
             f" || ifnull(whole.members, {quote_text(NOTHING)}) || '}}'"
         )
         whole = whole_members(self.profiles, condition)
-        return over(WHOLE_LINES.format(columns=line), document=document, whole=whole)
+        return reading(WHOLE_LINES.format(columns=line), document=document, whole=whole)
 
 
 def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:
@@ -313,7 +313,7 @@ def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:
         document = profile.profiles.json_lines(condition, provenance=provenance)
         if whole:
             return profile.whole_lines(condition, document)
-        return over(PROFILE_LINES, document=document)
+        return reading(PROFILE_LINES, document=document)
 
     if whole:
         tell_odd(profile.profiles)
@@ -381,7 +381,7 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
         f"greatest({lengths}) as most",
         f"({apart})::integer as apart",
     ]
-    person = over(
+    person = reading(
         PROFILES_WITH_MEMBERS.format(columns=", ".join(columns)),
         folded=profiles.folded(keys, condition),
         loose_member=_loose_members(profiles, condition),
@@ -390,12 +390,12 @@ def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
     times = "if(first_seen_ms < last_seen_ms, 2, 1)" if telling.times else "1"
     last_batch = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
     numbers = "unnest(generate_series(1 - apart, last_batch)) as n"
-    counted = over(WITH_NUMBER.format(columns=last_batch), person=person)
-    batch = over(WITH_NUMBER.format(columns=numbers), person=counted)
+    counted = reading(WITH_NUMBER.format(columns=last_batch), person=person)
+    batch = reading(WITH_NUMBER.format(columns=numbers), person=counted)
     if not telling.mpid:
-        batch = over(BATCHES_OF_SOMEBODY, batch=batch)
+        batch = reading(BATCHES_OF_SOMEBODY, batch=batch)
     line = _batch_line(profiles, telling, most=most)
-    return over(BATCH_LINES.format(columns=line), batch=batch)
+    return reading(BATCH_LINES.format(columns=line), batch=batch)
 
 
 def _loose_members(profiles: Profiles, condition: str) -> str:
@@ -403,7 +403,7 @@ def _loose_members(profiles: Profiles, condition: str) -> str:
     if not profiles.loose_keys:
         return NO_LOOSE_MEMBERS
     member = f"to_json(key)::varchar || ':' || {held_as_json('held')}"
-    return over(LOOSE_MEMBERS.format(columns=member), newest=profiles.newest_loose(condition))
+    return reading(LOOSE_MEMBERS.format(columns=member), newest=profiles.newest_loose(condition))
 
 
 def _batch_line(profiles: Profiles, telling: Telling, *, most: int) -> str:

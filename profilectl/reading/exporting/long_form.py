@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, union
 from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.segments import IMPORT_FILES, both, known_mpids
+from profilectl.store.statements import reading, union
 
 IDENTITIES = ("mpid", "environment", "type", "value", "since_ms")
 ATTRIBUTES = ("mpid", "environment", "attribute", "value", "type", "set_ms")
@@ -90,18 +90,18 @@ def long_rows(columns: Sequence[str], source: str) -> str:
         f" as {quote_identifier(name)}"
         for name in columns
     ]
-    return over(ROWS.format(columns=", ".join(typed)), placed=_placed(source))
+    return reading(ROWS.format(columns=", ".join(typed)), placed=_placed(source))
 
 
 def long_lines(columns: Sequence[str], source: str) -> str:
     """Return the SELECT of the lines of a long form."""
     members = " || ".join(map(_member, columns))
     line = f"'{{' || ltrim({members}, ',') || '}}'"
-    return over(LINES.format(columns=line), placed=_placed(source))
+    return reading(LINES.format(columns=line), placed=_placed(source))
 
 
 def _placed(source: str) -> str:
-    return over(PLACED, value_held=source, file_in_force=IMPORT_FILES)
+    return reading(PLACED, value_held=source, file_in_force=IMPORT_FILES)
 
 
 def _member(name: str) -> str:
@@ -124,8 +124,8 @@ def identities_source(profiles: Profiles) -> Callable[[str], str]:
                 f" {quote_text(kind)} as type, i_{kind} as value"
             )
             arrived = f"select {columns} from ({profiles.rows([], condition)})"
-            parts.append(over(IDENTITIES_STATED, arrived=arrived))
-        return over(IDENTITY_ROWS, identity=union(parts), person=_people(profiles, condition))
+            parts.append(reading(IDENTITIES_STATED, arrived=arrived))
+        return reading(IDENTITY_ROWS, identity=union(parts), person=_people(profiles, condition))
 
     return source
 
@@ -138,7 +138,7 @@ def attributes_source(profiles: Profiles) -> Callable[[str], str]:
         ATTRIBUTE_TYPE,
     ]
     select = ATTRIBUTE_ROWS.format(columns=", ".join(values))
-    return lambda condition: over(
+    return lambda condition: reading(
         select, cell=cells_of(profiles, condition), person=_people(profiles, condition)
     )
 
@@ -151,7 +151,7 @@ def _people(profiles: Profiles, condition: str) -> str:
         f" {environment_name()} as environment"
     )
     named = f"select * from ({known_mpids(profiles.segments)}) {condition}"
-    return over(PEOPLE.format(columns=columns), named=named)
+    return reading(PEOPLE.format(columns=columns), named=named)
 
 
 def cells_of(profiles: Profiles, condition: str) -> str:
@@ -167,8 +167,8 @@ def cells_of(profiles: Profiles, condition: str) -> str:
         scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])
         names = [(name,) for name in profiles.calculated]
         scratch.load("export_calculated", [("name", "VARCHAR")], names)
-    cells = over(STORED_CELLS, newest=profiles.newest(condition))
+    cells = reading(STORED_CELLS, newest=profiles.newest(condition))
     if not profiles.calculated:
         return cells
     calculated = f"select * from ({profiles.calculated_values}) {condition}"
-    return union([cells, over(CALCULATED_CELLS, calculated_value=calculated)])
+    return union([cells, reading(CALCULATED_CELLS, calculated_value=calculated)])

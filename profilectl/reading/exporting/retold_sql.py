@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.statements import over, union
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.leaving.retelling import RetellingManner, RetoldBatch, document_of, retold
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import parse_json, to_json
 from profilectl.store.segments import both
+from profilectl.store.statements import reading, union
 
 COLUMNS = [("_profile", "BIGINT"), ("_mpid", "BIGINT"), ("_arrival", "BIGINT"), ("line", "VARCHAR")]
 BLOCK = 10_000
@@ -110,7 +110,7 @@ def _more_said(profiles: Profiles, condition: str) -> str:
     """
     holds_mark = " or ".join(f"contains(rest, {quote_text(mark)})" for mark in MARKS)
     events = profiles.events(both(condition, OPT_OUT), ("profile", "type"))
-    parts = [over(PEOPLE, stored=events)]
+    parts = [reading(PEOPLE, stored=events)]
     several = f"profile in (select profile from {profiles.several})" if profiles.several else "true"
     for segment in profiles.segments:
         has_device = " or ".join(
@@ -123,13 +123,13 @@ def _more_said(profiles: Profiles, condition: str) -> str:
         for kind, test in conditions.items():
             if kind in segment.tables:
                 stored = f"select * from {segment.table(kind)} {both(condition, test)}"
-                parts.append(over(PEOPLE, stored=stored))
+                parts.append(reading(PEOPLE, stored=stored))
     parts += [
         f"{ALIASED.format(columns=f'{alias.destination}::bigint as profile')} {condition}"
         for alias in profiles.aliases
         if alias.in_force and alias.attribution
     ]
-    return over(DISTINCT_PEOPLE, person=union(parts))
+    return reading(DISTINCT_PEOPLE, person=union(parts))
 
 
 def _lines(profiles: Profiles, condition: str, telling: Telling) -> str:
@@ -142,7 +142,7 @@ def _lines(profiles: Profiles, condition: str, telling: Telling) -> str:
         f"{apart} as apart, left(line, length(line) - 1) || ','"
         f" || ifnull(whole.members, {quote_text(NOTHING)}) || '}}' as line"
     )
-    return over(
+    return reading(
         WHOLE_LINES.format(columns=columns),
         document=profiles.json_lines(condition),
         whole=whole_members(profiles, condition),
