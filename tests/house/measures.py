@@ -123,6 +123,8 @@ MEASURES = [
     Measure("branching", "functions with over 10 branches (PLR0912)", 0, places.branching),
     Measure("glued_sql", "SQL put together as text, per 1,000 lines", 4,
             glued.sql, _per_lines(1000), of_tests=False),
+    Measure("filled_sql", "named SQL with other holes, per 1,000 lines", 4,
+            glued.filled, _per_lines(1000), of_tests=False),
     Measure("comments", "comments per 100 lines", 3,
             places.comments, _per_lines(100), of_tests=False, higher_is_better=True),
     Measure("vague", "names that say nothing, in % of all", 3,

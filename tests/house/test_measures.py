@@ -19,6 +19,7 @@ COUNTED = {
         "def f(a):\n" + "    if a:\n        pass\n" * 10,
         "def f(a):\n" + "    if a:\n        pass\n" * 9,
     ),
+    "filled_sql": ('A = SqlTemplate("a = {b}")', 'A = SqlTemplate("select {columns}")'),
     "glued_sql": ('f"select * from {table}"', 'f"Nothing comes from {table}."'),
     "vague": ("for one in rows: pass", "for row in rows: pass"),
     "vague_aliases": ('a = "select one.key from row as one"', 'a = "Nobody counts as one."'),

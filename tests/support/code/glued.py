@@ -31,6 +31,9 @@ SQL = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+HOLE = re.compile(r"\{([a-z_]+)\}")
+"""A hole of a template of SQL."""
+
 
 class Glued(NamedTuple):
     """A text put together from pieces."""
@@ -53,6 +56,29 @@ def sql(tree: Tree) -> list[Place]:
     `{columns}` does not. Texts side by side, without an operator, are one text.
     """
     return [place for module in tree.modules for place in _glued_of(module, module.tree)]
+
+
+def filled(tree: Tree) -> list[Place]:
+    """Return the named templates of SQL that get more than a list of columns.
+
+    `SqlTemplate` and `fill` put names of relations and expressions into a constant. `sql` does not
+    count them: the constant is whole, and has a name.
+    """
+    return [
+        module.place(node, " ".join(ast.unparse(node).split())[:60])
+        for module in tree.modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and _fills_more_than_columns(node)
+    ]
+
+
+def _fills_more_than_columns(node: ast.Call) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id="SqlTemplate"), args=[ast.Constant(value=str(text))]):
+            return bool(set(HOLE.findall(text)) - {"columns"})
+        case ast.Call(func=ast.Name(id="fill"), keywords=keywords):
+            return bool({keyword.arg for keyword in keywords} - {"columns"})
+    return False
 
 
 def _glued_of(module: Module, node: ast.AST) -> Iterator[Place]:
