@@ -1,4 +1,7 @@
-"""The rejected rows of an import: where they are put, and when there are too many."""
+"""The rejected rows of an import: where they are put, and when there are too many.
+
+A row gets its reason before: sift.FAULTS, or the reader of its format (stage).
+"""
 
 from __future__ import annotations
 
