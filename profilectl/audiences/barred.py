@@ -25,7 +25,7 @@ from profilectl.rules.feed import workspaces_of
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import clocks_of
 from profilectl.store.definitions import Defined, audiences
-from profilectl.store.segments import both, of_each
+from profilectl.store.segments import both, known_mpids, of_each
 from profilectl.store.statements import (
     among,
     is_in,
@@ -47,11 +47,13 @@ where false
 """
 NOBODY = "select null::bigint as profile, ''::varchar as audience, false as sure where false"
 
-# The memberships that hold: those of the store, without the barred ones.
+# The memberships that hold: those of the store, without the barred ones. A profile that an undo took
+# back is in no audience either, although its memberships stay stored until the next refresh.
 HOLDING = """
 select membership.*
 from membership
-where (profile, audience) not in (
+where profile in (select profile from known)
+and (profile, audience) not in (
     select (barred.profile, audience.number)
     from barred
     join store.audience on audience.name = barred.audience
@@ -91,6 +93,7 @@ def in_force(
     return reading_once(
         HOLDING,
         membership=memberships,
+        known=known_mpids(profiles.segments),
         barred=barred(profiles, defined, "membership", now_ms=now_ms),
     )
 
