@@ -99,8 +99,9 @@ select *
 from stored
 where profile is null or profile not in (select profile from aged_profile)
 """
-# Events that counted so far. They stay, but no value is computed from them any more.
-COUNTED_EVENTS_OF_STUBS = """
+# Rows that counted so far. They stay, but no value is computed from their events any more. So a
+# profile that has no values is marked as a stub as well, and what is computed for it ends.
+COUNTED_ROWS_OF_STUBS = """
 select stored.profile
 from stored
 left join forgotten_profile as forgotten on forgotten.profile = stored.profile
@@ -349,9 +350,9 @@ def _strip_stubs(aging: PreparedRetention) -> None:
             rewriting.add([Stays(table, ROWS_OF_NO_STUB)])
     erased.scratch.make("forgotten_profile", FORGOTTEN, keep=False)
     aging.stripped += [
-        reading(COUNTED_EVENTS_OF_STUBS, stored=rows_of(f"event_{segment.number}"))
+        reading(COUNTED_ROWS_OF_STUBS, stored=rows_of(f"row_{segment.number}"))
         for segment in erased.segments
-        if "event" in segment.tables
+        if "row" in segment.tables
     ]
     _leave_audiences(aging)
     if _count(aging, CARRIED_ATTRIBUTIONS):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, example, given, note, settings
 from hypothesis import strategies as st
 from support.doors import run_here
 from support.effort import at_length
@@ -388,15 +388,29 @@ def values_and_members(
     return values, scratch.rows("select profile, audience from store.membership order by all")
 
 
+def _nobody(day: int) -> list[dict[str, Any]]:
+    opted = {
+        "event_type": "opt_out",
+        "data": {"is_opted_out": False, "timestamp_unixtime_ms": BEGIN_MS},
+    }
+    at_ms = BEGIN_MS + day * DAY_MS
+    return [batch("B", at_ms), batch("A", at_ms, opted)] if day == 0 else [batch("A", at_ms)]
+
+
+# B has neither values nor events, and is beyond its lifetime all the same.
+NOTHING_TO_LOSE = ([(0, _nobody(0)), (21, _nobody(21)), (21, None)], False)
+
+
 @pytest.mark.slow
 @settings(
     max_examples=4,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,
-    phases=[Phase.generate],
+    phases=[Phase.explicit, Phase.generate],
 )
 @given(lives())
+@example(NOTHING_TO_LOSE)
 def test_everybody_s_values_are_each_one_s(
     life: tuple[list[tuple[int, list[dict[str, Any]] | None]], bool],
 ) -> None:
