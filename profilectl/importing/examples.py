@@ -33,7 +33,9 @@ Kinds = dict[str, list[Example]]
 PROFILE_MPID = """
 select profile, mpid from known_mpid
 union all
-select profile, mpid from resolved where mpid is not null
+select resolved.profile, founder_mpid.mpid
+from founder_mpid
+join resolved on resolved.seq = founder_mpid.seq
 """
 FIRST_OF_EACH_CODE = """
 select seq, code, attribute
@@ -42,7 +44,7 @@ from (
 )
 where nth <= 3
 """
-CREATED = "select seq, mpid::varchar as mpid from resolved where created order by seq limit 3"
+CREATED = "select seq, mpid::varchar as mpid from founder_mpid order by seq limit 3"
 # Profiles that would change, each by its first row.
 UPDATED = """
 select min(resolved.seq) as seq, any_value(profile_mpid.mpid)::varchar as mpid

@@ -35,7 +35,7 @@ TALLIED = 12
 
 # 1. Profiles of the store that rows belong to, and the state of the attributes before the import.
 # A profile is named by the arrival of its founder: those of this import begin at $first.
-KNOWN_PROFILE = "select distinct profile from resolved where profile < $first"
+KNOWN_PROFILE = "select distinct profile from settled where profile < $first"
 EARLIER_ROW = """
 select known_row.profile, known_row.arrival, known_row.segment, verdict.verdict{columns}
 from known_row
@@ -64,8 +64,8 @@ where profile in (select profile from often_touched)
 group by profile
 """
 
-# 2. Rows of a profile that was known, or that several rows belong to; or that speak of a calculated
-# attribute.
+# 2. Rows of a profile that was known, or that several rows belong to; that the interpreter decided;
+# or that speak of a calculated attribute. The others found a profile and are its only row.
 DELETED_KEYS = "select distinct unnest(deleted) from usable"
 CALCULATED_ROW = """
 select seq
@@ -73,18 +73,29 @@ from (select seq{columns} from usable)
 where refused is not null
 """
 CONTESTED_SEQ = """
-select seq, profile, added, mpid
-from resolved
-where profile in (select profile from contested_profile)
+select settled.seq, settled.profile, settled.added, founder_mpid.mpid
+from settled
+left join founder_mpid on founder_mpid.seq = settled.seq
+where settled.profile in (select profile from contested_profile)
+   or settled.profile is not null and settled.seq in (select seq from decided_row)
 """
 CONTESTED_OR_CALCULATED_SEQ = """
-select seq, profile, added, mpid
+select resolved.seq, resolved.profile, resolved.added, founder_mpid.mpid
 from resolved
-where profile in (select profile from contested_profile)
-   or profile in (
+left join founder_mpid on founder_mpid.seq = resolved.seq
+where resolved.profile in (select profile from contested_profile)
+   or resolved.profile is not null and resolved.seq in (select seq from decided_row)
+   or resolved.profile in (
      select profile from resolved where seq in (select seq from calculated_row)
    )
 """
+OTHER_ROW = """
+select seq from contested_seq
+union all
+select seq from settled where profile is null
+"""
+FOUNDING_ROW = "select * from usable where seq not in (select seq from other_row)"
+NO_FOUNDING_ROW = "select * from usable where false"
 CONTESTED_ROW = """
 select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_seq.mpid{columns}
 from usable
@@ -172,12 +183,7 @@ group by profile, key
 TALLY = "select {columns}, null from outcome"
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # A deletion of what a new profile cannot have had changes nothing.
-SET_BY_NEW = """
-select {columns}
-from usable
-where seq not in (select seq from contested_seq)
-  and seq not in (select seq from resolved where profile is null)
-"""
+SET_BY_NEW = "select {columns} from founding_row"
 CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
 CHANGED_LOOSE = """
 select profile
@@ -188,14 +194,10 @@ where case when f is null then false
       end
 """
 CHANGED_IDENTITIES = "select profile from net_gain union all select profile from net_loss"
-CHANGED_PROFILE = "select distinct profile from profile_change"
+CHANGED_PROFILE = "select distinct profile from profile_change where profile < $first"
 PROFILE_COUNTS = """
-select (select count(*) from resolved where created),
-       (
-         select count(*)
-         from changed_profile
-         where profile not in (select profile from resolved where created)
-       ),
+select (select count(*) from founder),
+       (select count(*) from changed_profile),
        (
          select count(*)
          from known_profile
@@ -204,11 +206,22 @@ select (select count(*) from resolved where created),
 """
 
 # 6. The rows of the segment, in two parts that commit lays together.
+# A founding row keeps all its identities but those that are nobody's.
 NEW_SEGMENT_ROW = """
 select {columns}
-from usable
-join resolved on resolved.seq = usable.seq
-where resolved.profile is not null and resolved.seq not in (select seq from contested_seq)
+from founding_row
+join founder_mpid on founder_mpid.seq = founding_row.seq
+"""
+NEW_SEGMENT_ROW_WITHOUT_NOBODY = """
+select {columns}
+from founding_row
+join founder_mpid on founder_mpid.seq = founding_row.seq
+left join nobodys_cell as nobody on nobody.seq = founding_row.seq
+"""
+NOBODYS_CELL = """
+select seq, {columns}
+from usable_hash
+where coalesce({columns}, null) is not null
 """
 CONTESTED_SEGMENT_ROW = "select {columns} from contested_row"
 BLOCKED_CELL = """
@@ -237,7 +250,11 @@ SET_OR_DELETED = """
 coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31) end)
 """
 IS_BLOCKED = "w{n} = blocking.code and c{n} is not null"
-ADDED_IDENTITY = "case when {resolved}.added & {bit} <> 0 then {value} end as i_{kind}"
+ADDED_IDENTITY = "case when contested_row.added & {bit} <> 0 then {value} end as i_{kind}"
+OWN_IDENTITY = "nullif({value}, '') as i_{kind}"
+OWN_IDENTITY_OR_NOBODYS = (
+    "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
+)
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
 # What became of an attribute, by its value before (v) and its last applied cell (f).
@@ -325,14 +342,14 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
     relations.load("blocking_code", [("code", "VARCHAR")], codes)
     segments = merging.segments if relations.count("known_profile") else ()
     _look_back(relations, staged, segments)
-    contested = _contest(relations, staged, merging.calculated)
+    contested = _contest(relations, staged, frame, calculated=merging.calculated)
     _decide_cells(relations, staged, contested=contested)
     loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
     _count_cells(relations, staged, merging.blocking_codes, contested=contested, counts=counts)
     if loose:
         columns = [OutcomeColumns("v", "f", "k")]
         _tally(relations, LOOSE_TALLY, columns, codes=merging.blocking_codes, counts=counts)
-    _count_profiles(relations, staged, loose=loose, counts=counts)
+    _count_profiles(relations, staged, frame, loose=loose, counts=counts)
     _lay_rows(relations, staged, frame)
 
 
@@ -370,8 +387,13 @@ def _texts(prefixes: str, size: int) -> list[tuple[str, str]]:
     return [(f"{prefix}{n}", "VARCHAR") for n in range(size) for prefix in prefixes]
 
 
-def _contest(relations: Relations, staged: Staged, calculated: Sequence[str]) -> bool:
-    """Make `contested_seq` and `contested_row`; return whether there is any such row."""
+def _contest(
+    relations: Relations, staged: Staged, frame: Frame, *, calculated: Sequence[str]
+) -> bool:
+    """Make `contested_seq` and `contested_row`; return whether there is any such row.
+
+    All other rows that have a profile are in the view `founding_row`.
+    """
     deleted: set[str] = set()
     if "deleted" in staged.plain:
         deleted = {key for (key,) in relations.rows(DELETED_KEYS)}
@@ -383,6 +405,9 @@ def _contest(relations: Relations, staged: Staged, calculated: Sequence[str]) ->
         relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ)
     else:
         relations.make("contested_seq", CONTESTED_SEQ)
+    relations.make("other_row", OTHER_ROW)
+    founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
+    relations.make("founding_row", founding, keep=False)
     if not relations.count("contested_seq"):
         relations.load("contested_row", _contested_columns(staged), [])
         return False
@@ -511,7 +536,9 @@ def _number_of(condition: str, names: OutcomeColumns) -> str:
     return f"count(*) filter ({condition.format(**names._asdict())})"
 
 
-def _count_profiles(relations: Relations, staged: Staged, *, loose: bool, counts: Counts) -> None:
+def _count_profiles(
+    relations: Relations, staged: Staged, frame: Frame, *, loose: bool, counts: Counts
+) -> None:
     """Make `changed_profile`, and count profiles that were made, changed, or touched only."""
     size = len(staged.keys)
     selects = [CHANGED_IDENTITIES]
@@ -520,7 +547,7 @@ def _count_profiles(relations: Relations, staged: Staged, *, loose: bool, counts
     if loose:
         selects.append(CHANGED_LOOSE)
     relations.make("profile_change", union_of(selects), keep=False)
-    relations.make("changed_profile", CHANGED_PROFILE)
+    relations.make("changed_profile", CHANGED_PROFILE, {"first": frame.first_arrival})
     created, updated, unchanged = only_row(relations, PROFILE_COUNTS)
     counts.profiles["created"] += created
     counts.profiles["updated"] += updated
@@ -535,10 +562,17 @@ def _any_changes(template: str, count: int) -> str:
 def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the views of what commit writes: rows of the segment, and cells that were refused."""
     size = len(staged.keys)
-    new = _row_columns(staged, frame, rows="usable", resolved="resolved")
-    new += per_column("usable.a{n} as a{n}", size)
-    relations.make("new_segment_row", NEW_SEGMENT_ROW.format(columns=new), keep=False)
-    contested = _row_columns(staged, frame, rows="contested_row", resolved="contested_row")
+    _lay_founding_rows(relations, staged, frame)
+    contested = _row_columns(
+        staged,
+        frame,
+        rows="contested_row",
+        profile="contested_row.profile",
+        mpid="contested_row.mpid",
+    )
+    for place, kind in enumerate(staged.identities):
+        value = trimmed(f"contested_row.i_{kind}")
+        contested += ", " + fill(ADDED_IDENTITY, bit=1 << place, value=value, kind=kind)
     contested += per_column(f"{APPLIED} as a{{n}}", size)
     select = CONTESTED_SEGMENT_ROW.format(columns=contested)
     relations.make("contested_segment_row", select, keep=False)
@@ -549,24 +583,42 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
 
 
-def _row_columns(staged: Staged, frame: Frame, *, rows: str, resolved: str) -> str:
-    """Return the columns of a segment's row before its attributes.
+def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make the view of the rows that found a profile by themselves."""
+    has_nobodys = False
+    if staged.identities:
+        places = ", ".join(f"c{place}" for place in range(len(staged.identities)))
+        relations.make("nobodys_cell", NOBODYS_CELL.format(columns=places))
+        has_nobodys = bool(relations.count("nobodys_cell"))
+    columns = _row_columns(
+        staged,
+        frame,
+        rows="founding_row",
+        profile=f"founding_row.seq + {frame.first_arrival} as profile",
+        mpid="founder_mpid.mpid",
+    )
+    own = OWN_IDENTITY_OR_NOBODYS if has_nobodys else OWN_IDENTITY
+    for place, kind in enumerate(staged.identities):
+        value = trimmed(f"founding_row.i_{kind}")
+        columns += ", " + fill(own, place=place, value=value, kind=kind)
+    columns += per_column("founding_row.a{n} as a{n}", len(staged.keys))
+    select = NEW_SEGMENT_ROW_WITHOUT_NOBODY if has_nobodys else NEW_SEGMENT_ROW
+    relations.make("new_segment_row", select.format(columns=columns), keep=False)
 
-    rows, resolved: the relations that have what the row states, and whose it is.
+
+def _row_columns(staged: Staged, frame: Frame, *, rows: str, profile: str, mpid: str) -> str:
+    """Return the columns of a segment's row before its identities.
+
+    rows: the relation that has what the row states; profile, mpid: the SQL of whose it is.
     """
     at_ms = f"coalesce({rows}.at_ms, {frame.now_ms})" if "at_ms" in staged.plain else frame.now_ms
     environment = environment_of(staged, frame)
     columns = [
-        f"{resolved}.profile",
+        profile,
         f"{rows}.seq + {frame.first_arrival} as arrival",
-        f"{resolved}.mpid",
+        mpid,
         f"case {environment} when 'production' then 0 else 1 end::utinyint as environment",
         f"{frame.feed.number}::usmallint as feed",
         f"{at_ms} as at_ms",
     ]
-    for place, kind in enumerate(staged.identities):
-        value = trimmed(f"{rows}.i_{kind}")
-        columns.append(
-            fill(ADDED_IDENTITY, resolved=resolved, bit=1 << place, value=value, kind=kind)
-        )
     return ", ".join(columns)

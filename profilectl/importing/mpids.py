@@ -17,37 +17,46 @@ select seq, mpid, environment::utinyint as environment,
        )::uhugeint as hash
 from (select seq, mpid{columns} from usable where mpid is not null)
 """
-# Each founder with the MPID it names, or with the first number of our making (rules: mpid_for).
-FOUNDER_NUMBER = """
-select row_profile.seq, named_mpid.mpid as fixed, named_mpid.mpid is not null as named,
-       md5_number_lower($secret || ':' || (row_profile.seq + $first)::varchar || ':0') as number
-from row_profile
-left join named_mpid on named_mpid.seq = row_profile.seq
-where row_profile.created
-"""
-# The bits of a number, read as a signed one; 0 is no MPID (domain.md 2.3).
+# Each founder with the MPID that it names, or with the first number of our making (mpid_for): the
+# bits of an MD5, read as a signed number; 0 is no MPID (domain.md 2.3). Its second half is
+# taken by hand, because md5_number_lower takes four times as long.
 FOUNDER_MPID = """
-select seq,
+select founder.seq,
        coalesce(
-         fixed,
-         case when number = 0 then 1
-              when number >= 9223372036854775808
-                then (number::hugeint - 18446744073709551616)::bigint
-              else number::bigint
-         end
+         named_mpid.mpid,
+         {number}
        ) as mpid,
-       named
-from founder_number
+       named_mpid.mpid is not null as named
+from (
+  select seq, (digest >> 64)::ubigint as half
+  from (
+    select seq, md5_number($secret || ':' || (seq + $first)::varchar || ':0') as digest
+    from founder
+  )
+) as founder
+left join named_mpid on named_mpid.seq = founder.seq
+"""
+FOUNDER_MPID_NONE_NAMED = """
+select seq, {number} as mpid, false as named
+from (
+  select seq, (digest >> 64)::ubigint as half
+  from (
+    select seq, md5_number($secret || ':' || (seq + $first)::varchar || ':0') as digest
+    from founder
+  )
+)
 """
 # Two profiles with one MPID. Two numbers of our making hardly ever meet, but rows may name any.
 CLASHING_MPID = """
 select seq
 from founder_mpid
+where not named and mpid in (select mpid from known_mpid)
+"""
+TWICE_MADE_MPID = """
+select seq
+from founder_mpid
 where not named
-  and (
-    mpid in (select mpid from known_mpid)
-    or mpid in (select mpid from founder_mpid group by mpid having count(*) > 1)
-  )
+  and mpid in (select mpid from founder_mpid group by mpid having count(*) > 1)
 """
 # The MPID of somebody erased is never used again, in no environment.
 ERASED_MPID = """
@@ -56,15 +65,26 @@ from (select seq{columns} from founder_mpid where not named)
 where hash in (select hash from suppressed where type = $mpid_type)
 """
 # The next number of our making for those that clash; the others keep theirs.
-NEXT_FOUNDER_NUMBER = """
-select founder_mpid.seq,
-       case when clashing_mpid.seq is null then founder_mpid.mpid end as fixed,
-       founder_mpid.named,
-       md5_number_lower(
-         $secret || ':' || (founder_mpid.seq + $first)::varchar || ':' || $attempt
-       ) as number
-from founder_mpid
-left join clashing_mpid on clashing_mpid.seq = founder_mpid.seq
+NEXT_FOUNDER_MPID = """
+select founder.seq,
+       case when clashing_mpid.seq is null then founder.mpid else {number} end as mpid,
+       founder.named
+from (
+  select *, (digest >> 64)::ubigint as half
+  from (
+    select *, md5_number($secret || ':' || (seq + $first)::varchar || ':' || $attempt) as digest
+    from founder_mpid
+  )
+) as founder
+left join clashing_mpid on clashing_mpid.seq = founder.seq
+"""
+# The second half of a digest as an MPID.
+NUMBER = """
+case when half = 0 then 1
+     when half >= 9223372036854775808
+       then (half - 9223372036854775808)::bigint - 9223372036854775807 - 1
+     else half::bigint
+end
 """
 
 
@@ -81,18 +101,19 @@ def name_mpids(relations: Relations, staged: Staged, frame: Frame) -> None:
 def give_mpids(relations: Relations, frame: Frame) -> None:
     """Make `founder_mpid`: the MPID of each row that founds a profile."""
     bound = {"secret": frame.secret, "first": frame.first_arrival}
-    relations.make("founder_number", FOUNDER_NUMBER, bound)
-    relations.make("founder_mpid", FOUNDER_MPID)
+    select = FOUNDER_MPID if relations.count("named_mpid") else FOUNDER_MPID_NONE_NAMED
+    relations.make("founder_mpid", select.format(number=NUMBER), bound)
     attempt = 0
     while _has_clash(relations, frame):
         attempt += 1
-        relations.make("founder_number", NEXT_FOUNDER_NUMBER, {**bound, "attempt": str(attempt)})
-        relations.make("founder_mpid", FOUNDER_MPID)
+        select = NEXT_FOUNDER_MPID.format(number=NUMBER)
+        relations.make("next_founder_mpid", select, {**bound, "attempt": str(attempt)})
+        relations.rename("next_founder_mpid", "founder_mpid")
 
 
 def _has_clash(relations: Relations, frame: Frame) -> bool:
     """Make `clashing_mpid`, and return whether any number of our making is not free."""
-    selects, bound = [CLASHING_MPID], {}
+    selects, bound = [CLASHING_MPID, TWICE_MADE_MPID], {}
     if frame.guard is not None:
         bound["mpid_type"] = MPID_TYPE
         for environment in ENVIRONMENTS:

@@ -24,9 +24,18 @@ class Relations(Protocol):
     """Where the steps of an import put their results: what an engine has to do for them."""
 
     def make(
-        self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self,
+        name: str,
+        select: str,
+        bound: Bound | None = None,
+        *,
+        keep: bool = True,
+        in_order: bool = False,
     ) -> None:
-        """Name the result of a SELECT: its rows if `keep`, else the SELECT itself (a view)."""
+        """Name the result of a SELECT: its rows if `keep`, else the SELECT itself (a view).
+
+        `in_order`: relations are read, and rows are kept, in the order in which they lie.
+        """
 
     def load(self, name: str, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
         """Name a relation of Python rows."""
@@ -149,10 +158,11 @@ RELATIONS = [
     Relation("usable", STAGED_ROW, "A row that may be applied.",
              "sift", "resolve, mpids, merge, commit, leaving, consenting"),
     Relation("usable_hash", "seq BIGINT, h<n> UHUGEINT, c<n> UTINYINT",
-             "What a usable row is found by.", "sift", ""),
+             "What a usable row is found by.", "sift", "resolve, merge"),
     Relation("claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
              "An identity that a usable row states.",
-             "sift, corrections", "resolve, entangled, sharing, dependence, commit"),
+             "sift, corrections", "resolve, settle, sharing, dependence, commit"),
+    Relation("twin_value", "hash UHUGEINT", "An identity that several rows claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
              "An identity that several rows claim, and the first of them.",
              "sift", "resolve, sharing"),
@@ -167,11 +177,19 @@ RELATIONS = [
              "An identity that is nobody's, of a row which is not rejected.", "sift", "commit"),
 
     # Whose rows they are.
+    Relation("sharing_row", "seq BIGINT", "A usable row that shares an identity with another row"
+             " or with a profile, or names an MPID.", "resolve", "mpids"),
+    Relation("sharing_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
+             "An identity that a sharing row states.", "resolve", "entangled"),
+    Relation("lone_row", "seq BIGINT, added BIGINT",
+             "A usable row that shares nothing, and the bits of its identities.", "settle", ""),
     Relation("lookup_type", "type UTINYINT", "A type that rows are looked up by.",
              "resolve", "commit"),
     Relation("login_type", "type UTINYINT", "A type that makes a profile known.", "resolve", ""),
     Relation("unique_type", "type UTINYINT", "A type of which a profile has one value.",
              "resolve", ""),
+    Relation("guard_type", "type UTINYINT",
+             "A type that protects a profile: of login, or immutable.", "resolve", ""),
     Relation("pivot_type", "type UTINYINT", "A type without a protection.", "resolve", ""),
     Relation("identity_match", IDENTITY_COLUMNS,
              "An identity that rows claim, and a profile that has it already.",
@@ -197,15 +215,24 @@ RELATIONS = [
     Relation("link_match", IDENTITY_COLUMNS,
              "An identity or MPID that links, and a profile of the store that has it.",
              "resolve, corrections", "entangled, dependence"),
+    Relation("tied_value", "hash UHUGEINT, node BIGINT",
+             "A value that links a row to a second row or to a profile, and its number.",
+             "resolve", ""),
+    Relation("tie", "seq BIGINT, node BIGINT", "A link of a row by a tied value.", "resolve", ""),
     Relation("edge", "node BIGINT, neighbour BIGINT",
-             "Two nodes that share a value: rows, or a row and a profile (-1 - profile).",
-             "resolve", ""),
+             "Two tied values that a row, or a profile, has both.", "resolve", ""),
     Relation("label", "node BIGINT, label BIGINT",
-             "A node, and the smallest node that it is known to reach.", "resolve", ""),
-    Relation("next_label", "node BIGINT, label BIGINT", "A node, and its label one step later.",
-             "resolve", ""),
+             "A tied value, and the smallest one that it is known to reach.", "resolve", ""),
+    Relation("next_label", "node BIGINT, label BIGINT",
+             "A tied value, and its label one step later.", "resolve", ""),
     Relation("row_label", "seq BIGINT, component BIGINT",
-             "A linked row, and the component that it is in.", "resolve", ""),
+             "A linked row, and the component that it is in.", "resolve", "settle"),
+    Relation("profile_label", "profile BIGINT, component BIGINT",
+             "A profile of the store, and the component that it is in.", "resolve", ""),
+    Relation("guarded_row", "seq BIGINT", "A sharing row with an identity that protects.",
+             "resolve", ""),
+    Relation("guarded_profile", "profile BIGINT",
+             "A linked profile of the store with an identity that protects.", "resolve", ""),
     Relation("component", "component BIGINT, rows BIGINT, profiles BIGINT, has_mpid BOOLEAN,"
              " free BOOLEAN, contradiction BOOLEAN",
              "A component: rows that are linked, and what could make them harmful.", "resolve", ""),
@@ -235,44 +262,51 @@ RELATIONS = [
              "What the interpreter says of a decided row.", "entangled", "resolve"),
     Relation("keyed_row", "seq BIGINT, profile BIGINT, created BOOLEAN, founder BIGINT",
              "A usable row, with its profile if its key or the interpreter gave it one.",
-             "resolve", ""),
+             "settle", ""),
     Relation("harmless_row", "seq BIGINT, profile BIGINT, founder BIGINT",
-             "A row of a harmless component.", "resolve", ""),
+             "A row of a harmless component.", "settle", ""),
     Relation("row_profile", "seq BIGINT, profile BIGINT, created BOOLEAN",
-             "A usable row, its profile (null: nobody), and whether it founded it.",
-             "resolve", "mpids"),
+             "A sharing row, its profile (null: nobody), and whether it founded it.",
+             "settle", ""),
+    Relation("founder", "seq BIGINT", "A row that founds a profile.", "settle", "mpids"),
     Relation("contested_profile", "profile BIGINT",
-             "A profile that was known, or that several rows belong to.", "resolve", "merge"),
+             "A profile that was known, or that several rows belong to.", "settle", "merge"),
     Relation("counted_row", "seq BIGINT, profile BIGINT",
-             "A row whose gains are counted in sets.", "resolve", ""),
+             "A row whose gains are counted in sets.", "settle", ""),
+    Relation("settled_gain", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
+             "An identity that a profile gained by a sharing row.", "settle", "commit"),
+    Relation("lone_gain", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
+             "An identity of a profile that a lone row founded, in the order of the hashes.",
+             "settle", "commit"),
     Relation("gained_identity", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
              "An identity that a profile gained, and the row that brought it.",
-             "resolve", "commit, examples, outcomes"),
+             "settle", "examples, outcomes"),
     Relation("net_gain", "hash UHUGEINT, profile BIGINT",
-             "An identity that a profile has after the import and had not before.",
-             "resolve", "merge"),
+             "An identity that the profile of a sharing row has after the import and had not"
+             " before.", "settle", "merge"),
     Relation("net_loss", "hash UHUGEINT, profile BIGINT",
              "An identity that a profile had before the import and has not after it.",
-             "resolve", "merge"),
+             "settle", "merge"),
     Relation("findable_value", "hash UHUGEINT, seq BIGINT",
-             "An identity that a row can be found by, and the first such row.", "resolve", ""),
+             "An identity that a row can be found by, and the first such row.", "settle", ""),
     Relation("warning", "seq BIGINT, code VARCHAR", "What is worth knowing of a row.",
-             "resolve", "commit"),
+             "settle", "commit"),
     Relation("identity_bit", "type UTINYINT, bit BIGINT",
-             "The bit of an identity column in `added`.", "resolve", ""),
+             "The bit of an identity column in `added`.", "settle", ""),
     Relation("added_bits", "seq BIGINT, added BIGINT",
-             "Which of its identities the profile of a row gained by it.", "resolve", ""),
-    Relation("founder_number", "seq BIGINT, fixed BIGINT, named BOOLEAN, number UBIGINT",
-             "A founder, its MPID if that is fixed, and else a number to make one of.",
-             "mpids", ""),
+             "Which of its identities the profile of a row gained by it.", "settle", ""),
     Relation("founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "A founder, its MPID, and whether the row names it.", "mpids", "resolve"),
+             "A founder, its MPID, and whether the row names it.",
+             "mpids", "merge, examples, outcomes"),
+    Relation("next_founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
+             "The same, after the MPIDs that are not free were made anew.", "mpids", ""),
     Relation("clashing_mpid", "seq BIGINT", "A founder whose MPID is not free.", "mpids", ""),
-    Relation("resolved", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, mpid BIGINT,"
-             " code VARCHAR",
+    Relation("settled", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
+             "A sharing row, as in `resolved`.", "settle", "merge"),
+    Relation("resolved", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
              "A usable row: its profile (null: nobody), whether it founded it, which of its"
-             " identities are new to it, the MPID of a founder, the code of a dropped row.",
-             "resolve, corrections",
+             " identities are new to it, the code of a dropped row.",
+             "settle, corrections",
              "sharing, merge, consenting, commit, trace, examples, outcomes"),
     Relation("crowded_value", "hash UHUGEINT", "An identity that many rows or profiles have.",
              "sharing", ""),
@@ -304,6 +338,12 @@ RELATIONS = [
              "merge", ""),
     Relation("contested_seq", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT",
              "A row whose cells are not just set.", "merge", ""),
+    Relation("other_row", "seq BIGINT", "A row that does not found a profile by itself.",
+             "merge", ""),
+    Relation("founding_row", STAGED_ROW, "A row that founds a profile, and is its only row.",
+             "merge", ""),
+    Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
+             "A row with an identity that is nobody's.", "merge", ""),
     Relation("contested_row", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT,"
              f" {FRAME_FIELDS}, i_<type> VARCHAR, c<n> VARCHAR, w<n> VARCHAR",
              "A contested row: what it sets and deletes, and the verdict on each.",
@@ -467,11 +507,17 @@ class ListedRelations:
         self._engine = engine
 
     def make(
-        self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self,
+        name: str,
+        select: str,
+        bound: Bound | None = None,
+        *,
+        keep: bool = True,
+        in_order: bool = False,
     ) -> None:
         """Name the result of a SELECT. Raises NotListed for a name that is not in the list."""
         _check(name)
-        self._engine.make(name, select, bound, keep=keep)
+        self._engine.make(name, select, bound, keep=keep, in_order=in_order)
 
     def load(self, name: str, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
         """Name a relation of Python rows. Raises NotListed for a name that is not in the list."""

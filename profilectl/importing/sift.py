@@ -164,11 +164,19 @@ select seq, {code}::utinyint as type, h{place} as hash
 from usable_hash
 where h{place} is not null
 """
+# Claims lie sorted by their hash, so that equal ones are neighbours. One sort finds the values that
+# several rows claim, and the index of the segment is written in its order.
+CLAIM_IN_ORDER = "select seq, type, hash from ({claims}) order by hash"
+TWIN_VALUE = """
+select distinct hash
+from (select hash, lag(hash) over () as hash_before from claim)
+where hash = hash_before
+"""
 SHARED_VALUE = """
 select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
 from claim
+where hash in (select hash from twin_value)
 group by hash
-having count(*) > 1
 """
 
 # 5. What was left out of rows that are not rejected.
@@ -226,6 +234,11 @@ class Frame:
     """Whether the rows arrived before."""
     call: str = "identify"
     """What an application says of its user with every row (identity.CALLS)."""
+
+    @property
+    def creates(self) -> bool:
+        """Return whether a row that finds nobody may found a profile."""
+        return PROTECTIONS[self.protection].unknown_user is Effect.CREATE
 
 
 def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) -> None:
@@ -390,9 +403,10 @@ def _claim(relations: Relations, staged: Staged) -> None:
         fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
     ]
     if selects:
-        relations.make("claim", union_of(selects))
+        relations.make("claim", fill(CLAIM_IN_ORDER, claims=union_of(selects)))
     else:
         make_empty(relations, "claim")
+    relations.make("twin_value", TWIN_VALUE, in_order=True)
     relations.make("shared_value", SHARED_VALUE)
 
 

@@ -152,17 +152,36 @@ class Scratch:
         self.run("set lock_configuration = true")
 
     def make(
-        self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self,
+        name: str,
+        select: str,
+        bound: Bound | None = None,
+        *,
+        keep: bool = True,
+        in_order: bool = False,
     ) -> None:
         """Name the result of a query, so that the next one can read it.
 
         With `keep` its rows are kept (a table), else only the query (a view, which takes no bound
-        values).
+        values). `in_order`: relations are read in the order in which they lie.
         """
         kind = "table" if keep else "view"
         self.drop(name)
-        self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
+        with self.ordered() if in_order else contextlib.nullcontext():
+            self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
         self._kinds[name] = kind
+
+    @contextlib.contextmanager
+    def ordered(self) -> Iterator[None]:
+        """Have rows written in the order in which they are read."""
+        self.keep_order()
+        try:
+            yield
+        finally:
+            # A database that a failed write has shut takes no further statement: this must not
+            # hide the error of the write.
+            with contextlib.suppress(duckdb.FatalException):
+                self.forget_order()
 
     def drop(self, name: str) -> None:
         """Forget a relation, if it is there."""

@@ -24,6 +24,7 @@ from profilectl.importing.relations import (
 )
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
+from profilectl.rules.resolution import mpid_for
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
@@ -54,11 +55,20 @@ FILLED = {
     "CLEARED_REJECT": "'' as raw",
     "CLAIMED": ", h0 as hash",
     "PASSED_BATCH": "null::varchar as i_email",
+    "NOBODYS_CELL": "c0",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
     "CLAIM": {"code": 1, "place": 0},
+    "CLAIM_IN_ORDER": {"claims": "select seq, type, hash from claim"},
+    "FOUNDER_MPID": {"number": 1},
+    "FOUNDER_MPID_NONE_NAMED": {"number": 1},
+    "NEXT_FOUNDER_MPID": {"number": 1},
+    "LONE_ROW": {"bits": 1},
+    "LONE_GAIN": {"first": 1},
+    "RESOLVED_CREATING": {"first": 1},
+    "RESOLVED_UPDATING": {"code": "''"},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
         "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,
@@ -333,6 +343,19 @@ def passing(folder: Path) -> None:
     succeed(folder, "import", "b.jsonl", "--feed", "f")
 
 
+def clashing(folder: Path) -> None:
+    """Name the MPID that another row would get."""
+    (folder / "a.csv").write_text("email\na@x.com\n")
+    succeed(folder, "import", "a.csv", "--feed", "f")
+    scratch = Scratch(folder)
+    with open_store(scratch, folder / "profiles.duckdb") as store:
+        _, first_arrival = store.next_import()
+        taken = mpid_for(store.meta("secret"), first_arrival + 1)
+    scratch.close()
+    (folder / "b.csv").write_text(f"email,mpid\nb@x.com,{taken}\nc@x.com,\n")
+    succeed(folder, "import", "b.csv", "--feed", "f")
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
     """Record the columns of every relation that is made through the list, and of the staged."""
@@ -347,9 +370,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
     engine_make = Scratch.make
 
     def recording_make(
-        self: Any, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self: Any, name: str, select: str, bound: Bound | None = None, **how: bool
     ) -> None:
-        make(self, name, select, bound, keep=keep)
+        make(self, name, select, bound, **how)
         describe(self, name)
 
     def recording_load(self: Any, name: str, columns: Columns, rows: Any) -> None:
@@ -361,9 +384,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
         describe(self, new)
 
     def recording_engine_make(
-        self: Any, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self: Any, name: str, select: str, bound: Bound | None = None, **how: bool
     ) -> None:
-        engine_make(self, name, select, bound, keep=keep)
+        engine_make(self, name, select, bound, **how)
         if name in STAGED:
             describe(self, name)
 
@@ -393,7 +416,13 @@ def test_real_imports_make_what_is_listed_and_nothing_else(
     made: dict[str, list[dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("profilectl.importing.stage.staged.WIDE", 5)
-    scenarios: list[Callable[[Path], None]] = [many_imports, erased_imports, aliases, passing]
+    scenarios: list[Callable[[Path], None]] = [
+        many_imports,
+        erased_imports,
+        aliases,
+        passing,
+        clashing,
+    ]
     for scenario in scenarios:
         folder = tmp_path / scenario.__name__
         folder.mkdir()
