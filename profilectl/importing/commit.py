@@ -154,12 +154,14 @@ OF_CONSENT_AHEAD = "select seq, 'CONSENT_FUTURE', purpose, null, null from conse
 # No value is kept of a row that did not apply: nobody's profile has it, so nobody's erasure would
 # take it along.
 READY_REMARK = """
-select seq + $first as arrival, code, type,
-       case when seq in (select seq from resolved where profile is not null) then value
-       end as value,
-       case when seq + $first not in (select arrival from ready_dropped) then attribute
-       end as attribute
-from remark
+select arrival, code, type,
+       case when applied then value end as value,
+       case when applied then attribute end as attribute
+from (
+  select seq + $first as arrival, code, type, value, attribute,
+         seq + $first not in (select arrival from ready_dropped) as applied
+  from remark
+)
 order by arrival, code, type, attribute
 """
 READY_PASSED_CLAIM = """

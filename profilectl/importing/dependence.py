@@ -54,10 +54,9 @@ limit 1
 """
 SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.c{n} is not null"
 TOOK_AWAY = """
-select distinct import
-from lost_before
-where profile in (select profile from examined_profile)
-   or hash in (select hash from claim)
+select import from lost_before where profile in (select profile from examined_profile)
+union
+select import from lost_before where hash in (select hash from claim)
 """
 # All staged rows, because a row that repeats a request was dropped.
 SENT_REQUEST = """

@@ -8,12 +8,11 @@ row, sets all its cells; only the others are contested. relations.py lists what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, fill, only_row, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
@@ -103,16 +102,13 @@ join contested_seq on contested_seq.seq = usable.seq
 left join state_before on state_before.profile = contested_seq.profile
 """
 
-# 3. The outcome for each of their profiles: what the last row sets, and which refusal there was.
-LONE_CHANGE = """
+# 3. The outcome for each of their profiles. Where the profile has one row, that is the effect of
+# its cells (EFFECT). Of several rows the last that sets a cell counts, and any refusal.
+REPEATED_PROFILE = "select profile from contested_seq group by profile having count(*) > 1"
+CHANGE = """
 select profile{columns}
 from contested_row
-where profile not in (select profile from contested_seq group by profile having count(*) > 1)
-"""
-NEWEST_CHANGE = """
-select profile{columns}
-from contested_row
-where profile in (select profile from contested_seq group by profile having count(*) > 1)
+where profile in (select profile from repeated_profile)
 group by profile
 """
 # Read twice. With few columns a view is cheaper than writing the rows down (0.2 s against 1 s for a
@@ -181,10 +177,20 @@ group by profile, key
 
 # 5. The counts.
 TALLY = "select {columns}, null from outcome"
+LONE_TALLY = """
+select {columns}, null
+from contested_row
+where profile not in (select profile from repeated_profile)
+"""
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # A deletion of what a new profile cannot have had changes nothing.
 SET_BY_NEW = "select {columns} from founding_row"
 CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
+CHANGED_BY_LONE_ROW = """
+select profile
+from (select profile{columns} from contested_row)
+where changes and profile not in (select profile from repeated_profile)
+"""
 CHANGED_LOOSE = """
 select profile
 from loose_outcome
@@ -257,6 +263,31 @@ OWN_IDENTITY_OR_NOBODYS = (
 )
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
+# What a cell of the only row of its profile does, by the value before and the verdict.
+EFFECT = """
+case when {cell} is null then 0
+     when {verdict} <> 'SET' then 6
+     when {cell} = chr(31) then case when state_before.v{n} is not null then 5 else 0 end
+     when state_before.v{n} is null then 1
+     when {cell} = state_before.v{n} then 4
+     when starts_with(state_before.v{n}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[')
+       then 3
+     else 2
+end
+"""
+# fmt: off
+EFFECTS: dict[str, str] = {
+    "set":       "o{n} = 1",
+    "changed":   "o{n} in (2, 3)",
+    "unchanged": "o{n} = 4",
+    "deleted":   "o{n} = 5",
+    "blocked":   "o{n} = 6",
+}
+# fmt: on
+EFFECT_OF_OTHER_KIND = "o{n} = 3"
+EFFECT_UNDER_CODE = "o{n} = 6 and w{n} = '{code}'"
+EFFECT_CHANGES = "o{n} in (1, 2, 3, 5)"
+
 # What became of an attribute, by its value before (v) and its last applied cell (f).
 # fmt: off
 OUTCOMES: dict[str, str] = {
@@ -267,6 +298,7 @@ OUTCOMES: dict[str, str] = {
     "blocked":   "{k} is not null",
 }
 # fmt: on
+UNDER_CODE = "{k} = '{code}'"
 OTHER_KIND = """
 {v} is not null and {f} <> chr(31)
 and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
@@ -299,17 +331,6 @@ class Merging:
     def blocking_codes(self) -> list[str]:
         """Return the codes under which a cell can be refused."""
         return sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
-
-
-class OutcomeColumns(NamedTuple):
-    """The columns of an attribute in `outcome`."""
-
-    v: str
-    """Its value before."""
-    f: str
-    """Its last applied cell."""
-    k: str
-    """The code that refused a cell."""
 
 
 def per_column(template: str, count: int, keys: Sequence[str] = ()) -> str:
@@ -347,8 +368,9 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
     loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
     _count_cells(relations, staged, merging.blocking_codes, contested=contested, counts=counts)
     if loose:
-        columns = [OutcomeColumns("v", "f", "k")]
-        _tally(relations, LOOSE_TALLY, columns, codes=merging.blocking_codes, counts=counts)
+        tally = Tally(LOOSE_TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
+        columns = [{"v": "v", "f": "f", "k": "k"}]
+        tally.count(relations, columns, codes=merging.blocking_codes, counts=counts)
     _count_profiles(relations, staged, frame, loose=loose, counts=counts)
     _lay_rows(relations, staged, frame)
 
@@ -415,7 +437,7 @@ def _contest(
     columns = "".join(f", usable.{name}" for name in plain)
     columns += "".join(f", usable.i_{kind}" for kind in staged.identities)
     columns += "".join(
-        f", {cell} as c{n}, {_verdict_column(n, key in calculated)} as w{n}"
+        _contested_columns_of(n, cell, _verdict_column(n, key in calculated))
         for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
     )
     relations.make("contested_row", CONTESTED_ROW.format(columns=columns))
@@ -428,7 +450,14 @@ def _contested_columns(staged: Staged) -> list[tuple[str, str]]:
     plain = {"at_ms": "BIGINT", "environment": "VARCHAR"}
     columns += [(name, type_) for name, type_ in plain.items() if name in staged.plain]
     columns += [(f"i_{kind}", "VARCHAR") for kind in staged.identities]
-    return columns + _texts("cw", len(staged.keys))
+    columns += _texts("cw", len(staged.keys))
+    return columns + [(f"o{n}", "UTINYINT") for n in range(len(staged.keys))]
+
+
+def _contested_columns_of(n: int, cell: str, verdict: str) -> str:
+    """Return the columns of an attribute in `contested_row`: its cell, verdict and effect."""
+    effect = fill(EFFECT, n=n, cell=cell, verdict=verdict)
+    return f", {cell} as c{n}, {verdict} as w{n}, ({effect})::utinyint as o{n}"
 
 
 def _verdict_column(n: int, is_calculated: bool) -> str:
@@ -444,15 +473,17 @@ def _cell(n: int, key: str, deletes: bool) -> str:
 
 
 def _decide_cells(relations: Relations, staged: Staged, *, contested: bool) -> None:
-    """Make `outcome`: what becomes of each attribute of the contested profiles."""
+    """Make `outcome`: what becomes of each attribute of the profiles with several rows."""
     size = len(staged.keys)
-    if not contested:
+    if contested:
+        relations.make("repeated_profile", REPEATED_PROFILE)
+    else:
+        make_empty(relations, "repeated_profile")
+    if not relations.count("repeated_profile"):
         relations.load("outcome", [("profile", "BIGINT"), *_texts("fkv", size)], [])
         return
-    lone = per_column(f"{APPLIED} as f{{n}}, {REFUSED} as k{{n}}", size)
     newest = per_column(f"arg_max({APPLIED}, seq) as f{{n}}, max({REFUSED}) as k{{n}}", size)
-    changes = [LONE_CHANGE.format(columns=lone), NEWEST_CHANGE.format(columns=newest)]
-    relations.make("change", union_of(changes), keep=False)
+    relations.make("change", CHANGE.format(columns=newest), keep=False)
     before = per_column("state_before.v{n}", size)
     relations.make("outcome", OUTCOME.format(columns=before), keep=size > FEW_COLUMNS)
 
@@ -486,54 +517,75 @@ def _count_cells(
     relations: Relations, staged: Staged, codes: Sequence[str], *, contested: bool, counts: Counts
 ) -> None:
     """Count what became of the attributes that have a column."""
-    wide = [OutcomeColumns(f"v{n}", f"f{n}", f"k{n}") for n in range(len(staged.keys))]
+    size = len(staged.keys)
     if contested:
-        # A few columns at a time if the outcome is a table: planning a sum of thousands of counts
-        # takes longer than reading.
-        step = TALLIED if len(wide) > FEW_COLUMNS else max(len(wide), 1)
-        for start in range(0, len(wide), step):
-            keys = staged.keys[start : start + step]
-            columns = wide[start : start + step]
-            _tally(relations, TALLY, columns, keys=keys, codes=codes, counts=counts)
-    if wide:
-        values = ", ".join(f"count(nullif(a{n}, {DELETED}))" for n in range(len(wide)))
+        # A few columns at a time if there are many: planning a sum of thousands of counts takes
+        # longer than reading.
+        step = TALLIED if size > FEW_COLUMNS else max(size, 1)
+        by_row = Tally(LONE_TALLY, EFFECTS, EFFECT_OF_OTHER_KIND, under_code=EFFECT_UNDER_CODE)
+        by_profile = Tally(TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
+        for start in range(0, size, step):
+            places = range(start, min(start + step, size))
+            keys = [staged.keys[n] for n in places]
+            columns = [{"n": str(n)} for n in places]
+            by_row.count(relations, columns, keys=keys, codes=codes, counts=counts)
+            if relations.count("repeated_profile"):
+                columns = [{"v": f"v{n}", "f": f"f{n}", "k": f"k{n}"} for n in places]
+                by_profile.count(relations, columns, keys=keys, codes=codes, counts=counts)
+    if size:
+        values = ", ".join(f"count(nullif(a{n}, {DELETED}))" for n in range(size))
         counts.attributes["set"] += sum(only_row(relations, SET_BY_NEW.format(columns=values)))
 
 
-def _tally(
-    relations: Relations,
-    select: str,
-    columns: Sequence[OutcomeColumns],
-    *,
-    keys: Sequence[str] = (),
-    codes: Sequence[str],
-    counts: Counts,
-) -> None:
-    """Count what became of attributes.
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How it is counted what became of attributes."""
 
-    keys: the attribute of each of the columns; none: each row of the SELECT ends with its own.
-    """
-    counted = [
-        " + ".join(_number_of(condition, names) for names in columns)
-        for condition in OUTCOMES.values()
-    ]
-    # Each column by itself: a report says of which attribute there was something to say.
-    remarked = ["UA_KIND_CHANGED", *codes]
-    for names in columns:
-        counted.append(_number_of(OTHER_KIND, names))
-        counted += [_number_of(f"{{k}} = '{code}'", names) for code in codes]
-    for *numbers, key_of_row in relations.rows(select.format(columns=", ".join(counted))):
-        for outcome, number in zip(OUTCOMES, numbers, strict=False):
-            counts.attributes[outcome] += number
-        for place, number in enumerate(numbers[len(OUTCOMES) :]):
-            nth, code = divmod(place, len(remarked))
-            if number:
-                counts.remark(remarked[code], keys[nth] if keys else key_of_row, number)
+    select: str
+    """The SELECT that counts; its columns are a hole."""
+    outcomes: Mapping[str, str]
+    """The condition of each outcome, on the columns of an attribute."""
+    other_kind: str
+    """The condition that a list took the place of a text, or a text that of a list."""
+    under_code: str
+    """The condition that a cell was refused under a code."""
+
+    def count(
+        self,
+        relations: Relations,
+        columns: Sequence[Mapping[str, str]],
+        *,
+        keys: Sequence[str] = (),
+        codes: Sequence[str],
+        counts: Counts,
+    ) -> None:
+        """Count.
+
+        columns: what the conditions are filled with for each attribute; keys: its name. Without
+        keys each row of the SELECT ends with its own.
+        """
+        counted = [
+            " + ".join(_number_of(condition, names) for names in columns)
+            for condition in self.outcomes.values()
+        ]
+        # Each column by itself: a report says of which attribute there was something to say.
+        remarked = ["UA_KIND_CHANGED", *codes]
+        for names in columns:
+            counted.append(_number_of(self.other_kind, names))
+            counted += [_number_of(self.under_code, {**names, "code": code}) for code in codes]
+        select = self.select.format(columns=", ".join(counted))
+        for *numbers, key_of_row in relations.rows(select):
+            for outcome, number in zip(self.outcomes, numbers, strict=False):
+                counts.attributes[outcome] += number
+            for place, number in enumerate(numbers[len(self.outcomes) :]):
+                nth, code = divmod(place, len(remarked))
+                if number:
+                    counts.remark(remarked[code], keys[nth] if keys else key_of_row, number)
 
 
-def _number_of(condition: str, names: OutcomeColumns) -> str:
+def _number_of(condition: str, names: Mapping[str, str]) -> str:
     """Return the SQL of how many rows meet a condition on the columns of an attribute."""
-    return f"count(*) filter ({condition.format(**names._asdict())})"
+    return f"count(*) filter ({condition.format(**names)})"
 
 
 def _count_profiles(
@@ -543,6 +595,7 @@ def _count_profiles(
     size = len(staged.keys)
     selects = [CHANGED_IDENTITIES]
     if size:
+        selects.append(CHANGED_BY_LONE_ROW.format(columns=_any_changes(EFFECT_CHANGES, size)))
         selects.append(CHANGED_CELLS.format(columns=_any_changes(CHANGES, size)))
     if loose:
         selects.append(CHANGED_LOOSE)

@@ -261,11 +261,39 @@ where member.rows = component.rows
   and (not component.has_mpid or member.type = 0)
 group by member.component
 """
+# Where a key decides, most of the other components have one value that ties them. Whoever has the
+# value and no key is one person, until a row with a key comes: it makes that person known, and
+# known people are protected. So each row with a key ends a turn; all rows of a turn belong to the
+# first of them, and those of the first turn to the profile of the store that has the value.
+ONE_VALUE_COMPONENT = """
+select tied.label as component, min(profile_label.profile) as profile
+from (select label from label group by label having count(*) = 1) as tied
+left join profile_label on profile_label.component = tied.label
+group by tied.label
+having count(profile_label.profile) <= 1
+"""
+ONE_VALUE_ROW = """
+select seq, has_key, case when keys_before = 0 then profile end as profile,
+       min(seq) over (partition by component, keys_before) as founder
+from (
+  select row_label.seq, row_label.component, one_value_component.profile,
+         keyed.seq is not null as has_key,
+         count(keyed.seq) over (
+           partition by row_label.component
+           order by row_label.seq
+           rows between unbounded preceding and 1 preceding
+         ) as keys_before
+  from row_label
+  join one_value_component on one_value_component.component = row_label.component
+  left join keyed on keyed.seq = row_label.seq
+)
+"""
 # The rows of all other components go to the interpreter (entangled.py).
 ENTANGLED = """
 select seq, component
 from row_label
 where component not in (select component from harmless)
+  and seq not in (select seq from one_value_row)
 """
 
 
@@ -289,6 +317,11 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
         make_empty(relations, "harmless")
     else:
         _find_harmless(relations)
+    if how.key is not None and how.creates:
+        relations.make("one_value_component", ONE_VALUE_COMPONENT)
+        relations.make("one_value_row", ONE_VALUE_ROW)
+    else:
+        make_empty(relations, "one_value_row")
     relations.make("entangled_row", ENTANGLED)
     decisions = decide_entangled(relations, how.frame, how.rules, creates=how.creates)
     load_decisions(relations, decisions, gains=how.key is None)

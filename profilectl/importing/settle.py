@@ -26,16 +26,21 @@ from profilectl.rules.sql.quoting import quote_text
 KEYED_ROW = """
 select sharing.seq,
        coalesce(
-         keyed.known, decided_row.profile, founder.profile, harmless_row.profile
+         keyed.known, decided_row.profile, founder.profile, harmless_row.profile,
+         harmless_founder.profile
        ) as profile,
        decided_row.created as created,
-       coalesce(keyed.founder, harmless_row.founder, sharing.seq) as founder
+       coalesce(
+         harmless_row.founder, harmless_founder.founder, keyed.founder, sharing.seq
+       ) as founder
 from sharing_row as sharing
 left join keyed on keyed.seq = sharing.seq
 left join decided_row on decided_row.seq = sharing.seq
 left join decided_row as founder
   on founder.seq = keyed.founder and keyed.founder <> sharing.seq
 left join harmless_row on harmless_row.seq = sharing.seq
+left join harmless_row as harmless_founder
+  on harmless_founder.seq = keyed.founder and keyed.founder <> sharing.seq
 """
 KEYED_CREATING = """
 select seq,
@@ -49,6 +54,9 @@ select row_label.seq, harmless.profile,
        min(row_label.seq) over (partition by row_label.component) as founder
 from row_label
 join harmless on harmless.component = row_label.component
+where row_label.seq not in (select seq from one_value_row)
+union all
+select seq, profile, founder from one_value_row
 """
 # In the general case: what the interpreter decided, then the harmless components, then the rest.
 CREATING = """
@@ -180,6 +188,11 @@ where not row_profile.created
   and login_gain.profile not in (
     select profile from known_identity where type in (select type from login_type)
   )
+"""
+MADE_KNOWN_BY_TURN = """
+select seq, $made_known as code
+from one_value_row
+where has_key and (profile is not null or founder <> seq)
 """
 # A new profile that nobody can be found by.
 NOT_IN_HIERARCHY = """
@@ -323,7 +336,8 @@ def _warn(relations: Relations, how: Resolution) -> None:
             FINDABLE_CREATING if how.creates else FINDABLE_UPDATING,
             keep=not how.creates,
         )
-        selects = [WARNED_BUT_PROTECTED, PROTECTED_MATCH]
+        selects = [WARNED_BUT_PROTECTED, PROTECTED_MATCH, MADE_KNOWN_BY_TURN]
+        bound["made_known"] = MADE_KNOWN
     else:
         selects = [WARNED_BY_INTERPRETER]
     if "mpid" in how.staged.plain:

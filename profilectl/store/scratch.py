@@ -50,6 +50,9 @@ def connect(
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        # DuckDB checkpoints temporary tables too, which is of no use: after each few megabytes some
+        # small statement took a second more. A store is checkpointed when it is closed.
+        "checkpoint_threshold": "100TB",
     }
     if store_key():
         config["temp_file_encryption"] = True

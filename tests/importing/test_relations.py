@@ -47,6 +47,7 @@ FILLED = {
     "NAMED_MPID": ", 0 as environment",
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",
+    "CHANGED_BY_LONE_ROW": ", true as changes",
     "BLOCKED_CELL": ", w0 = blocking.code as blocks",
     "SPEAKS_OF_THE_SAME": ", true as same",
     "READY_PASSED": ", '' as environment, 0 as at_ms",
