@@ -29,6 +29,10 @@ ORDER = {
     "event": "profile, arrival, place",
 }
 """The order of the rows of each kind of table; an index is in the order of its hashes."""
+SORTED_PARTS = {"row": 2, "index": 2}
+"""How many parts of a table are sorted, each in itself, if more than one: an import writes the rows
+that share nothing as they lie, and then the others.
+"""
 
 COLUMNS = """
 select column_name
