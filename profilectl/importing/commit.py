@@ -457,7 +457,7 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     )
     for kind in prepared.kinds:
         parts = PARTS[kind] if kind in prepared.streamed else (f"select * from ready_{kind}",)
-        write_table(store.scratch, segment.table(kind), kind, *parts)
+        write_table(store.scratch, table=segment.table(kind), kind=kind, rows=parts)
     store.put_segment(segment)
 
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.importing.known import Trace, left_trace
-from profilectl.importing.relations import Relations, fill
+from profilectl.importing.relations import Relations
 from profilectl.importing.stage.staged import Staged
+from profilectl.importing.tally import any_column
 from profilectl.store.segments import Segment
 
 # The profiles that a row found, or could have found.
@@ -119,8 +120,6 @@ def _touched(relations: Relations, segment: Segment) -> bool:
 
 def _speaks(relations: Relations, staged: Staged, segment: Segment) -> bool:
     """Return whether an import spoke of an attribute of the same profile that a row speaks of."""
-    same = " or ".join(fill(SAME_ATTRIBUTE, n=n) for n in range(len(staged.keys)))
-    if not same:
-        return False
+    same = any_column(SAME_ATTRIBUTE, len(staged.keys))
     select = SPEAKS_OF_THE_SAME.format(columns=f", {same} as same")
     return bool(relations.rows(select, {"segment": segment.number}))

@@ -1,4 +1,4 @@
-"""Resolved rows -> cells set, deleted, blocked; and the counts of attributes and profiles.
+"""Resolved rows -> cells set, deleted, blocked; tally.py counts them.
 
 Rank is decided here, once, against the owner before the import: the feed is the same for all rows
 of an import, so what it may overwrite at the first row it may overwrite at the last. Within the
@@ -8,29 +8,20 @@ row, sets all its cells; only the others are contested. relations.py lists what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
+from profilectl.importing.tally import FEW_COLUMNS, any_column, count_outcomes
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import Feed
 from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, verdict
 from profilectl.rules.sql.identities import trimmed
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import Segment
-
-DELETED = "chr(31)"
-"""The SQL of the held value of a deletion.
-
-The statements below spell it out, as they do 'SET' (a cell may be set), so that they can be pasted.
-"""
-FEW_COLUMNS = 40
-"""With at most as many attribute columns, `outcome` is a view: see OUTCOME."""
-TALLIED = 12
-"""How many columns are counted in one statement if there are more than FEW_COLUMNS."""
 
 # 1. Profiles of the store that rows belong to, and the state of the attributes before the import.
 # A profile is named by the arrival of its founder: those of this import begin at $first.
@@ -175,43 +166,7 @@ from loose_cell
 group by profile, key
 """
 
-# 5. The counts.
-TALLY = "select {columns}, null from outcome"
-LONE_TALLY = """
-select {columns}, null
-from contested_row
-where profile not in (select profile from repeated_profile)
-"""
-LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
-# A deletion of what a new profile cannot have had changes nothing.
-SET_BY_NEW = "select {columns} from founding_row"
-CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
-CHANGED_BY_LONE_ROW = """
-select profile
-from (select profile{columns} from contested_row)
-where changes and profile not in (select profile from repeated_profile)
-"""
-CHANGED_LOOSE = """
-select profile
-from loose_outcome
-where case when f is null then false
-           when f = chr(31) then v is not null
-           else v is null or f <> v
-      end
-"""
-CHANGED_IDENTITIES = "select profile from net_gain union all select profile from net_loss"
-CHANGED_PROFILE = "select distinct profile from profile_change where profile < $first"
-PROFILE_COUNTS = """
-select (select count(*) from founder),
-       (select count(*) from changed_profile),
-       (
-         select count(*)
-         from known_profile
-         where profile not in (select profile from changed_profile)
-       )
-"""
-
-# 6. The rows of the segment, in two parts that commit lays together.
+# 5. The rows of the segment, in two parts that commit lays together.
 # A founding row keeps all its identities but those that are nobody's.
 NEW_SEGMENT_ROW = """
 select {columns}
@@ -275,41 +230,6 @@ case when {cell} is null then 0
      else 2
 end
 """
-# fmt: off
-EFFECTS: dict[str, str] = {
-    "set":       "o{n} = 1",
-    "changed":   "o{n} in (2, 3)",
-    "unchanged": "o{n} = 4",
-    "deleted":   "o{n} = 5",
-    "blocked":   "o{n} = 6",
-}
-# fmt: on
-EFFECT_OF_OTHER_KIND = "o{n} = 3"
-EFFECT_UNDER_CODE = "o{n} = 6 and w{n} = '{code}'"
-EFFECT_CHANGES = "o{n} in (1, 2, 3, 5)"
-
-# What became of an attribute, by its value before (v) and its last applied cell (f).
-# fmt: off
-OUTCOMES: dict[str, str] = {
-    "set":       "{v} is null and {f} is not null and {f} <> chr(31)",
-    "changed":   "{v} is not null and {f} is not null and {f} <> chr(31) and {f} <> {v}",
-    "unchanged": "{v} is not null and {f} is not null and {f} = {v}",
-    "deleted":   "{v} is not null and {f} = chr(31)",
-    "blocked":   "{k} is not null",
-}
-# fmt: on
-UNDER_CODE = "{k} = '{code}'"
-OTHER_KIND = """
-{v} is not null and {f} <> chr(31)
-and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
-"""
-# Whether a cell changes an attribute; false if there is no cell.
-CHANGES = """
-case when f{n} is null then false
-     when f{n} = chr(31) then v{n} is not null
-     else v{n} is null or f{n} <> v{n}
-end
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,12 +286,15 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
     contested = _contest(relations, staged, frame, calculated=merging.calculated)
     _decide_cells(relations, staged, contested=contested)
     loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
-    _count_cells(relations, staged, merging.blocking_codes, contested=contested, counts=counts)
-    if loose:
-        tally = Tally(LOOSE_TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
-        columns = [{"v": "v", "f": "f", "k": "k"}]
-        tally.count(relations, columns, codes=merging.blocking_codes, counts=counts)
-    _count_profiles(relations, staged, frame, loose=loose, counts=counts)
+    count_outcomes(
+        relations,
+        staged,
+        frame,
+        codes=merging.blocking_codes,
+        contested=contested,
+        loose=loose,
+        counts=counts,
+    )
     _lay_rows(relations, staged, frame)
 
 
@@ -513,105 +436,6 @@ def _decide_loose(
     return True
 
 
-def _count_cells(
-    relations: Relations, staged: Staged, codes: Sequence[str], *, contested: bool, counts: Counts
-) -> None:
-    """Count what became of the attributes that have a column."""
-    size = len(staged.keys)
-    if contested:
-        # A few columns at a time if there are many: planning a sum of thousands of counts takes
-        # longer than reading.
-        step = TALLIED if size > FEW_COLUMNS else max(size, 1)
-        by_row = Tally(LONE_TALLY, EFFECTS, EFFECT_OF_OTHER_KIND, under_code=EFFECT_UNDER_CODE)
-        by_profile = Tally(TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
-        for start in range(0, size, step):
-            places = range(start, min(start + step, size))
-            keys = [staged.keys[n] for n in places]
-            columns = [{"n": str(n)} for n in places]
-            by_row.count(relations, columns, keys=keys, codes=codes, counts=counts)
-            if relations.count("repeated_profile"):
-                columns = [{"v": f"v{n}", "f": f"f{n}", "k": f"k{n}"} for n in places]
-                by_profile.count(relations, columns, keys=keys, codes=codes, counts=counts)
-    if size:
-        values = ", ".join(f"count(nullif(a{n}, {DELETED}))" for n in range(size))
-        counts.attributes["set"] += sum(only_row(relations, SET_BY_NEW.format(columns=values)))
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How it is counted what became of attributes."""
-
-    select: str
-    """The SELECT that counts; its columns are a hole."""
-    outcomes: Mapping[str, str]
-    """The condition of each outcome, on the columns of an attribute."""
-    other_kind: str
-    """The condition that a list took the place of a text, or a text that of a list."""
-    under_code: str
-    """The condition that a cell was refused under a code."""
-
-    def count(
-        self,
-        relations: Relations,
-        columns: Sequence[Mapping[str, str]],
-        *,
-        keys: Sequence[str] = (),
-        codes: Sequence[str],
-        counts: Counts,
-    ) -> None:
-        """Count.
-
-        columns: what the conditions are filled with for each attribute; keys: its name. Without
-        keys each row of the SELECT ends with its own.
-        """
-        counted = [
-            " + ".join(_number_of(condition, names) for names in columns)
-            for condition in self.outcomes.values()
-        ]
-        # Each column by itself: a report says of which attribute there was something to say.
-        remarked = ["UA_KIND_CHANGED", *codes]
-        for names in columns:
-            counted.append(_number_of(self.other_kind, names))
-            counted += [_number_of(self.under_code, {**names, "code": code}) for code in codes]
-        select = self.select.format(columns=", ".join(counted))
-        for *numbers, key_of_row in relations.rows(select):
-            for outcome, number in zip(self.outcomes, numbers, strict=False):
-                counts.attributes[outcome] += number
-            for place, number in enumerate(numbers[len(self.outcomes) :]):
-                nth, code = divmod(place, len(remarked))
-                if number:
-                    counts.remark(remarked[code], keys[nth] if keys else key_of_row, number)
-
-
-def _number_of(condition: str, names: Mapping[str, str]) -> str:
-    """Return the SQL of how many rows meet a condition on the columns of an attribute."""
-    return f"count(*) filter ({condition.format(**names)})"
-
-
-def _count_profiles(
-    relations: Relations, staged: Staged, frame: Frame, *, loose: bool, counts: Counts
-) -> None:
-    """Make `changed_profile`, and count profiles that were made, changed, or touched only."""
-    size = len(staged.keys)
-    selects = [CHANGED_IDENTITIES]
-    if size:
-        selects.append(CHANGED_BY_LONE_ROW.format(columns=_any_changes(EFFECT_CHANGES, size)))
-        selects.append(CHANGED_CELLS.format(columns=_any_changes(CHANGES, size)))
-    if loose:
-        selects.append(CHANGED_LOOSE)
-    relations.make("profile_change", union_of(selects), keep=False)
-    relations.make("changed_profile", CHANGED_PROFILE, {"first": frame.first_arrival})
-    created, updated, unchanged = only_row(relations, PROFILE_COUNTS)
-    counts.profiles["created"] += created
-    counts.profiles["updated"] += updated
-    counts.profiles["unchanged"] += unchanged
-
-
-def _any_changes(template: str, count: int) -> str:
-    """Return the column of whether any attribute is changed."""
-    return f", {' or '.join(template.format(n=n) for n in range(count))} as changes"
-
-
 def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the views of what commit writes: rows of the segment, and cells that were refused."""
     size = len(staged.keys)
@@ -631,8 +455,7 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     relations.make("contested_segment_row", select, keep=False)
     blocked = f", {frame.feed.number}::usmallint as feed, blocking.code"
     blocked += per_column("case when w{n} = blocking.code then c{n} end as a{n}", size)
-    blocks = " or ".join(fill(IS_BLOCKED, n=n) for n in range(size))
-    blocked += f", {blocks or 'false'} as blocks"
+    blocked += f", {any_column(IS_BLOCKED, size)} as blocks"
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
 
 

@@ -17,33 +17,38 @@ select seq, mpid, environment::utinyint as environment,
        )::uhugeint as hash
 from (select seq, mpid{columns} from usable where mpid is not null)
 """
-# Each founder with the MPID that it names, or with the first number of our making (mpid_for): the
-# bits of an MD5, read as a signed number; 0 is no MPID (domain.md 2.3). Its second half is
-# taken by hand, because md5_number_lower takes four times as long.
-FOUNDER_MPID = """
-select founder.seq,
-       coalesce(
-         named_mpid.mpid,
-         {number}
-       ) as mpid,
-       named_mpid.mpid is not null as named
-from (
-  select seq, (digest >> 64)::ubigint as half
-  from (
-    select seq, md5_number($secret || ':' || (seq + $first)::varchar || ':0') as digest
-    from founder
-  )
-) as founder
+# Each founder, with the MPID that it names.
+FOUNDER_WISH = """
+select founder.seq, named_mpid.mpid as fixed, named_mpid.mpid is not null as named
+from founder
 left join named_mpid on named_mpid.seq = founder.seq
 """
-FOUNDER_MPID_NONE_NAMED = """
-select seq, {number} as mpid, false as named
+FOUNDER_WITHOUT_WISH = "select seq, null::bigint as fixed, false as named from founder"
+# Those that clash wish for the next number of our making; the others keep theirs.
+NEXT_FOUNDER_WISH = """
+select founder_mpid.seq,
+       case when clashing_mpid.seq is null then founder_mpid.mpid end as fixed,
+       founder_mpid.named
+from founder_mpid
+left join clashing_mpid on clashing_mpid.seq = founder_mpid.seq
+"""
+# A number of our making (mpid_for): the bits of an MD5, read as a signed number; 0 is no MPID
+# (domain.md 2.3). Its second half is taken by hand: md5_number_lower takes four times as long.
+FOUNDER_MPID = """
+select seq,
+       case when fixed is not null then fixed
+            when half = 0 then 1
+            when half >= 9223372036854775808
+              then (half - 9223372036854775808)::bigint - 9223372036854775807 - 1
+            else half::bigint
+       end as mpid,
+       named
 from (
-  select seq, (digest >> 64)::ubigint as half
-  from (
-    select seq, md5_number($secret || ':' || (seq + $first)::varchar || ':0') as digest
-    from founder
-  )
+  select seq, fixed, named,
+         (
+           md5_number($secret || ':' || (seq + $first)::varchar || ':' || $attempt) >> 64
+         )::ubigint as half
+  from founder_wish
 )
 """
 # Two profiles with one MPID. Two numbers of our making hardly ever meet, but rows may name any.
@@ -64,28 +69,6 @@ select seq
 from (select seq{columns} from founder_mpid where not named)
 where hash in (select hash from suppressed where type = $mpid_type)
 """
-# The next number of our making for those that clash; the others keep theirs.
-NEXT_FOUNDER_MPID = """
-select founder.seq,
-       case when clashing_mpid.seq is null then founder.mpid else {number} end as mpid,
-       founder.named
-from (
-  select *, (digest >> 64)::ubigint as half
-  from (
-    select *, md5_number($secret || ':' || (seq + $first)::varchar || ':' || $attempt) as digest
-    from founder_mpid
-  )
-) as founder
-left join clashing_mpid on clashing_mpid.seq = founder.seq
-"""
-# The second half of a digest as an MPID.
-NUMBER = """
-case when half = 0 then 1
-     when half >= 9223372036854775808
-       then (half - 9223372036854775808)::bigint - 9223372036854775807 - 1
-     else half::bigint
-end
-"""
 
 
 def name_mpids(relations: Relations, staged: Staged, frame: Frame) -> None:
@@ -101,13 +84,14 @@ def name_mpids(relations: Relations, staged: Staged, frame: Frame) -> None:
 def give_mpids(relations: Relations, frame: Frame) -> None:
     """Make `founder_mpid`: the MPID of each row that founds a profile."""
     bound = {"secret": frame.secret, "first": frame.first_arrival}
-    select = FOUNDER_MPID if relations.count("named_mpid") else FOUNDER_MPID_NONE_NAMED
-    relations.make("founder_mpid", select.format(number=NUMBER), bound)
+    wish = FOUNDER_WISH if relations.count("named_mpid") else FOUNDER_WITHOUT_WISH
+    relations.make("founder_wish", wish, keep=False)
+    relations.make("founder_mpid", FOUNDER_MPID, {**bound, "attempt": "0"})
     attempt = 0
     while _has_clash(relations, frame):
         attempt += 1
-        select = NEXT_FOUNDER_MPID.format(number=NUMBER)
-        relations.make("next_founder_mpid", select, {**bound, "attempt": str(attempt)})
+        relations.make("founder_wish", NEXT_FOUNDER_WISH, keep=False)
+        relations.make("next_founder_mpid", FOUNDER_MPID, {**bound, "attempt": str(attempt)})
         relations.rename("next_founder_mpid", "founder_mpid")
 
 

@@ -261,10 +261,10 @@ where member.rows = component.rows
   and (not component.has_mpid or member.type = 0)
 group by member.component
 """
-# Where a key decides, most of the other components have one value that ties them. Whoever has the
-# value and no key is one person, until a row with a key comes: it makes that person known, and
-# known people are protected. So each row with a key ends a turn; all rows of a turn belong to the
-# first of them, and those of the first turn to the profile of the store that has the value.
+# Where a key decides, most of the other components have one value that ties them. All rows with the
+# value and without a key are one person, until a row with a key comes: it makes that person known,
+# and known people are protected. So each row with a key ends a turn. The rows of a turn belong to
+# the first of them, and those of the first turn to the profile of the store that has the value.
 ONE_VALUE_COMPONENT = """
 select tied.label as component, min(profile_label.profile) as profile
 from (select label from label group by label having count(*) = 1) as tied

@@ -1,8 +1,8 @@
 """Rows that were decided -> their profiles, what these gained, and what is worth knowing.
 
 The end of resolving (resolve.py): what a key, the interpreter and the harmless components say of
-the sharing rows is put together. A row that shares nothing is in no table: it is told by what it is
-not (`lone_row`), so that a first load writes down nothing of most of its rows. relations.py says
+the sharing rows is put together. A row that shares nothing is in no table: the view
+`lone_row` has it, so that a first load writes down nothing of most of its rows. relations.py says
 what a row of each relation is.
 """
 
@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from profilectl.importing.mpids import give_mpids
-from profilectl.importing.relations import Relations, only_row, union_of
+from profilectl.importing.relations import Relations, fill, fixed_columns, only_row, union_of
 from profilectl.importing.sift import Frame
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import PROTECTIONS
 from profilectl.rules.identity import CODE, Rules
 from profilectl.rules.resolution import MADE_KNOWN
-from profilectl.rules.sql.quoting import quote_text
 
 # 7. Who belongs to whom. A row with a known key belongs to its holder; one that is not the founder
 # of an unknown key goes where the founder went; an open row without a link stands alone. A new
@@ -87,10 +86,11 @@ left join harmless_row on harmless_row.seq = sharing.seq
 
 # A row that shares nothing founds a profile, or is nobody's. It has all its identities.
 LONE_ROW = """
-select seq, {bits} as added
+select seq{columns}
 from usable_hash
 where seq not in (select seq from sharing_row)
 """
+BIT = "(h{place} is not null)::bigint * {bit}"
 NO_LONE_ROW = "select null::bigint as seq, null::bigint as added where false"
 FOUNDER = "select seq from row_profile where created union all select seq from lone_row"
 
@@ -130,8 +130,9 @@ union all
 select seq, type, hash, profile from decided_gain
 """
 LONE_GAIN = """
-select seq, type, hash, seq + {first} as profile
+select seq, type, hash, seq + first_arrival as profile
 from claim
+cross join import_start
 where seq not in (select seq from sharing_row)
 """
 NO_LONE_GAIN = "select seq, type, hash, null::bigint as profile from claim where false"
@@ -221,13 +222,16 @@ left join added_bits on added_bits.seq = row_profile.seq
 RESOLVED_CREATING = """
 select seq, profile, created, added, code from settled
 union all
-select seq, seq + {first} as profile, true as created, added, null as code from lone_row
+select seq, seq + first_arrival as profile, true as created, added, null as code
+from lone_row
+cross join import_start
 """
 RESOLVED_UPDATING = """
 select seq, profile, created, added, code from settled
 union all
-select seq, null as profile, false as created, 0 as added, {code} as code
+select seq, null as profile, false as created, 0 as added, import_start.code
 from usable_hash
+cross join import_start
 where seq not in (select seq from sharing_row)
 """
 LONE_CLAIMS = "select count(*) from lone_gain"
@@ -278,6 +282,8 @@ def settle(relations: Relations, how: Resolution, *, counts: Counts) -> None:
 
     The relations of resolve.py are made, and those of what the interpreter decided.
     """
+    start = (how.frame.first_arrival, PROTECTIONS[how.frame.protection].code)
+    relations.load("import_start", fixed_columns("import_start"), [start])
     _give_profiles(relations, how)
     _gain(relations, how)
     _warn(relations, how)
@@ -300,11 +306,9 @@ def _give_profiles(relations: Relations, how: Resolution) -> None:
     relations.make("row_profile", select, bound)
     lone = NO_LONE_ROW
     if how.creates:
-        bits = [
-            f"(h{place} is not null)::bigint * {1 << place}"
-            for place in range(len(how.staged.identities))
-        ]
-        lone = LONE_ROW.format(bits=" + ".join(bits) or "0::bigint")
+        places = range(len(how.staged.identities))
+        bits = " + ".join(fill(BIT, place=place, bit=1 << place) for place in places)
+        lone = LONE_ROW.format(columns=f", {bits or '0::bigint'} as added")
     relations.make("lone_row", lone, keep=False)
     relations.make("founder", FOUNDER, keep=False)
 
@@ -314,9 +318,7 @@ def _gain(relations: Relations, how: Resolution) -> None:
     relations.make("contested_profile", CONTESTED_PROFILE)
     relations.make("counted_row", COUNTED if how.key is None else COUNTED_ALL, keep=False)
     relations.make("settled_gain", SETTLED_GAIN)
-    lone = NO_LONE_GAIN
-    if how.creates:
-        lone = LONE_GAIN.format(first=how.frame.first_arrival)
+    lone = LONE_GAIN if how.creates else NO_LONE_GAIN
     relations.make("lone_gain", lone, keep=False)
     relations.make("gained_identity", GAINED_IDENTITY, keep=False)
     if relations.count("lost_identity"):
@@ -357,10 +359,7 @@ def _finish(relations: Relations, how: Resolution) -> None:
     relations.make("added_bits", ADDED_BITS)
     code = PROTECTIONS[how.frame.protection].code
     relations.make("settled", SETTLED, {"code": code})
-    if how.creates:
-        select = RESOLVED_CREATING.format(first=how.frame.first_arrival)
-    else:
-        select = RESOLVED_UPDATING.format(code=quote_text(code))
+    select = RESOLVED_CREATING if how.creates else RESOLVED_UPDATING
     relations.make("resolved", select, keep=False)
 
 

@@ -166,7 +166,7 @@ where h{place} is not null
 """
 # Claims lie sorted by their hash, so that equal ones are neighbours. One sort finds the values that
 # several rows claim, and the index of the segment is written in its order.
-CLAIM_IN_ORDER = "select seq, type, hash from ({claims}) order by hash"
+CLAIM_IN_ORDER = "select seq, type, hash from unordered_claim order by hash"
 TWIN_VALUE = """
 select distinct hash
 from (select hash, lag(hash) over () as hash_before from claim)
@@ -403,7 +403,8 @@ def _claim(relations: Relations, staged: Staged) -> None:
         fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
     ]
     if selects:
-        relations.make("claim", fill(CLAIM_IN_ORDER, claims=union_of(selects)))
+        relations.make("unordered_claim", union_of(selects), keep=False)
+        relations.make("claim", CLAIM_IN_ORDER)
     else:
         make_empty(relations, "claim")
     relations.make("twin_value", TWIN_VALUE, in_order=True)

@@ -89,22 +89,22 @@ class Segment:
         return f"a{self.keys.index(key)}" if key in self.keys else None
 
 
-def write_table(scratch: Scratch, table: str, kind: str, rows: str, *more_rows: str) -> None:
+def write_table(scratch: Scratch, table: str, kind: str, *, rows: Sequence[str]) -> None:
     """Make a segment's table from the rows of queries, one after the other, each in its order.
 
     The texts of events are packed with zstd. DuckDB's own choice of packing leaves three times the
     size and takes twice the time, because it tries every way that it knows.
     """
     if kind != "event":
-        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
+        scratch.run(f"create table {table} as {rows[0]}", step=f"write {kind}")
     else:
         columns = [
             f"{name} {type}{' using compression zstd' if name == 'event' else ''}"
-            for name, type, *_ in scratch.rows(f"describe {rows}")
+            for name, type, *_ in scratch.rows(f"describe {rows[0]}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
-    for part in more_rows:
+        scratch.run(f"insert into {table} {rows[0]}", step=f"write {kind}")
+    for part in rows[1:]:
         scratch.run(f"insert into {table} {part}", step=f"write {kind}")
 
 

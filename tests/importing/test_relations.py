@@ -57,19 +57,12 @@ FILLED = {
     "CLAIMED": ", h0 as hash",
     "PASSED_BATCH": "null::varchar as i_email",
     "NOBODYS_CELL": "c0",
+    "LONE_ROW": ", 1 as added",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
     "CLAIM": {"code": 1, "place": 0},
-    "CLAIM_IN_ORDER": {"claims": "select seq, type, hash from claim"},
-    "FOUNDER_MPID": {"number": 1},
-    "FOUNDER_MPID_NONE_NAMED": {"number": 1},
-    "NEXT_FOUNDER_MPID": {"number": 1},
-    "LONE_ROW": {"bits": 1},
-    "LONE_GAIN": {"first": 1},
-    "RESOLVED_CREATING": {"first": 1},
-    "RESOLVED_UPDATING": {"code": "''"},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
         "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,

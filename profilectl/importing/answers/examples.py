@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from profilectl.importing.answers.trace import example_rows, make_row_codes
 from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, place_of
-from profilectl.importing.trace import example_rows, make_row_codes
 from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME
 from profilectl.rules.sql.quoting import quote_text
@@ -129,8 +129,6 @@ class Decided:
 
     staged: Staged
     """The staged rows."""
-    first_arrival: int
-    """The arrival of the first row."""
     rejects: Rejects
     """The rows that could not be used."""
     shared: list[SharedIdentity]
@@ -255,8 +253,6 @@ def _identities(relations: Relations, decided: Decided) -> Kinds:
     """Return identities that known profiles would gain, and those that move or are replaced."""
     staged = decided.staged
     added = example_rows(relations, staged, ADDED, columns=("seq", "type", "mpid"))
-    start = [(decided.first_arrival,)]
-    relations.load("import_start", [("first_arrival", "BIGINT")], start)
     relations.make("lost_example", LOST, keep=False)
     columns = ("seq", "type", "from_mpid")
     moved = example_rows(relations, staged, MOVED, columns=(*columns, "to_mpid"))
