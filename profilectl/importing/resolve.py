@@ -241,42 +241,45 @@ left join (
 ) as stored on stored.component = row_label.component
 group by row_label.component
 """
+COMPONENT_VALUE = """
+select row_label.component, link.hash, link.type, count(*) as rows,
+       min(holder.profile) as profile
+from link
+join row_label on row_label.seq = link.seq
+left join (
+  select hash, min(profile) as profile from link_match group by hash
+) as holder on holder.hash = link.hash
+group by row_label.component, link.hash, link.type
+"""
 HARMLESS = """
-select member.component, min(member.profile) as profile
-from (
-  select row_label.component, link.hash, link.type, count(*) as rows,
-         min(holder.profile) as profile
-  from link
-  join row_label on row_label.seq = link.seq
-  left join (
-    select hash, min(profile) as profile from link_match group by hash
-  ) as holder on holder.hash = link.hash
-  group by row_label.component, link.hash, link.type
-) as member
-join component on component.component = member.component
-where member.rows = component.rows
-  and (component.profiles = 0 or component.profiles = 1 and member.profile is not null)
+select component.component, min(value.profile) as profile
+from component
+join component_value as value
+  on value.component = component.component and value.rows = component.rows
+where (component.profiles = 0 or component.profiles = 1 and value.profile is not null)
   and not component.contradiction
-  and (member.type in (select type from pivot_type) or component.free)
-  and (not component.has_mpid or member.type = 0)
-group by member.component
+  and (value.type in (select type from pivot_type) or component.free)
+  and (not component.has_mpid or value.type = 0)
+group by component.component
 """
-# Where a key decides, most of the other components have one value that ties them. All rows with the
-# value and without a key are one person, until a row with a key comes: it makes that person known,
-# and known people are protected. So each row with a key ends a turn. The rows of a turn belong to
-# the first of them, and those of the first turn to the profile of the store that has the value.
-ONE_VALUE_COMPONENT = """
-select tied.label as component, min(profile_label.profile) as profile
-from (select label from label group by label having count(*) = 1) as tied
-left join profile_label on profile_label.component = tied.label
-group by tied.label
-having count(profile_label.profile) <= 1
+# Where a key decides, most components have a value that is in every row. All rows with the value
+# and without a key are one person, until a row with a key comes: it makes that person known, and
+# known people are protected. So each row with a key ends a turn. The rows of a turn belong to the
+# first of them, and those of the first turn to the profile of the store that has the value.
+TURN_COMPONENT = """
+select component.component, min(value.profile) as profile
+from component
+join component_value as value
+  on value.component = component.component and value.rows = component.rows
+where (component.profiles = 0 or component.profiles = 1 and value.profile is not null)
+  and value.type <> $key
+group by component.component
 """
-ONE_VALUE_ROW = """
+TURN_ROW = """
 select seq, has_key, case when keys_before = 0 then profile end as profile,
        min(seq) over (partition by component, keys_before) as founder
 from (
-  select row_label.seq, row_label.component, one_value_component.profile,
+  select row_label.seq, row_label.component, turn_component.profile,
          keyed.seq is not null as has_key,
          count(keyed.seq) over (
            partition by row_label.component
@@ -284,7 +287,7 @@ from (
            rows between unbounded preceding and 1 preceding
          ) as keys_before
   from row_label
-  join one_value_component on one_value_component.component = row_label.component
+  join turn_component on turn_component.component = row_label.component
   left join keyed on keyed.seq = row_label.seq
 )
 """
@@ -293,7 +296,7 @@ ENTANGLED = """
 select seq, component
 from row_label
 where component not in (select component from harmless)
-  and seq not in (select seq from one_value_row)
+  and seq not in (select seq from turn_row)
 """
 
 
@@ -312,16 +315,12 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     else:
         _link_all(relations, how)
     _label_components(relations)
+    for relation in ("harmless", "turn_row"):
+        make_empty(relations, relation)
     if how.one_by_one:
         relations.make("row_label", ONE_COMPONENT)
-        make_empty(relations, "harmless")
     else:
-        _find_harmless(relations)
-    if how.key is not None and how.creates:
-        relations.make("one_value_component", ONE_VALUE_COMPONENT)
-        relations.make("one_value_row", ONE_VALUE_ROW)
-    else:
-        make_empty(relations, "one_value_row")
+        _find_harmless(relations, how)
     relations.make("entangled_row", ENTANGLED)
     decisions = decide_entangled(relations, how.frame, how.rules, creates=how.creates)
     load_decisions(relations, decisions, gains=how.key is None)
@@ -329,13 +328,18 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     return len(decisions.rows)
 
 
-def _find_harmless(relations: Relations) -> None:
-    """Make `harmless`: the components in which every row finds the same profile."""
+def _find_harmless(relations: Relations, how: Resolution) -> None:
+    """Make `harmless`, the components in which every row finds the same profile, or `turn_row`."""
     relations.make("guarded_row", GUARDED_ROW)
     relations.make("guarded_profile", GUARDED_PROFILE)
     relations.make("profile_label", PROFILE_LABEL)
     relations.make("component", COMPONENT)
-    relations.make("harmless", HARMLESS)
+    relations.make("component_value", COMPONENT_VALUE)
+    if how.key is not None and how.creates:
+        relations.make("turn_component", TURN_COMPONENT, {"key": how.key})
+        relations.make("turn_row", TURN_ROW)
+    else:
+        relations.make("harmless", HARMLESS)
 
 
 def _load_types(relations: Relations, rules: Rules) -> None:

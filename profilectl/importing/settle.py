@@ -53,9 +53,9 @@ select row_label.seq, harmless.profile,
        min(row_label.seq) over (partition by row_label.component) as founder
 from row_label
 join harmless on harmless.component = row_label.component
-where row_label.seq not in (select seq from one_value_row)
+where row_label.seq not in (select seq from turn_row)
 union all
-select seq, profile, founder from one_value_row
+select seq, profile, founder from turn_row
 """
 # In the general case: what the interpreter decided, then the harmless components, then the rest.
 CREATING = """
@@ -192,7 +192,7 @@ where not row_profile.created
 """
 MADE_KNOWN_BY_TURN = """
 select seq, $made_known as code
-from one_value_row
+from turn_row
 where has_key and (profile is not null or founder <> seq)
 """
 # A new profile that nobody can be found by.
