@@ -35,6 +35,8 @@ APPLIED_ROWS = "select count(*) from resolved where profile is not null"
 READY_ROW = """
 select * from new_segment_row
 union all
+select * from fresh_segment_row
+union all
 select * from contested_segment_row
 """
 READY_INDEX = """
@@ -42,12 +44,18 @@ select hash, profile, type from lone_gain
 union all
 select hash, profile, type from settled_gain
 """
+DECIDED_SEGMENT_ROW = """
+select * from fresh_segment_row
+union all
+select * from contested_segment_row
+order by profile, arrival
+"""
 # The parts of a table that are written one after the other: one statement for all would be written
 # by one core.
 PARTS = {
     "row": (
         "select * from new_segment_row",
-        "select * from contested_segment_row order by profile, arrival",
+        DECIDED_SEGMENT_ROW,
     ),
     "index": (
         "select hash, profile, type from lone_gain",

@@ -15,7 +15,7 @@ from profilectl.importing.known import know_cells, know_loose_cells
 from profilectl.importing.relations import Relations, fill, make_empty, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
-from profilectl.importing.tally import FEW_COLUMNS, any_column, count_outcomes
+from profilectl.importing.tally import FEW_COLUMNS, any_column, count_outcomes, mark_fresh
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import Feed
 from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, verdict
@@ -54,8 +54,10 @@ where profile in (select profile from often_touched)
 group by profile
 """
 
-# 2. Rows of a profile that was known, or that several rows belong to; that the interpreter decided;
-# or that speak of a calculated attribute. The others found a profile and are its only row.
+# 2. Contested are the rows of a profile that was known, and of one about which a row speaks of a
+# calculated attribute. A profile that was not known has nothing to defend, so that all cells of its
+# rows are applied. Most such profiles have one row, that of their founder (`founding_row`). The
+# others are `fresh`, as are rows that the interpreter decided.
 DELETED_KEYS = "select distinct unnest(deleted) from usable"
 CALCULATED_ROW = """
 select seq
@@ -63,24 +65,33 @@ from (select seq{columns} from usable)
 where refused is not null
 """
 CONTESTED_SEQ = """
-select settled.seq, settled.profile, settled.added, founder_mpid.mpid
+select seq, profile, added, null::bigint as mpid
 from settled
-left join founder_mpid on founder_mpid.seq = settled.seq
-where settled.profile in (select profile from contested_profile)
-   or settled.profile is not null and settled.seq in (select seq from decided_row)
+where profile < $first
 """
 CONTESTED_OR_CALCULATED_SEQ = """
 select resolved.seq, resolved.profile, resolved.added, founder_mpid.mpid
 from resolved
 left join founder_mpid on founder_mpid.seq = resolved.seq
-where resolved.profile in (select profile from contested_profile)
-   or resolved.profile is not null and resolved.seq in (select seq from decided_row)
+where resolved.profile < $first
    or resolved.profile in (
      select profile from resolved where seq in (select seq from calculated_row)
    )
 """
+FRESH_SEQ = """
+select settled.seq, settled.profile, settled.added, founder_mpid.mpid
+from settled
+left join founder_mpid on founder_mpid.seq = settled.seq
+where (
+    settled.profile in (select profile from contested_profile)
+    or settled.profile is not null and settled.seq in (select seq from decided_row)
+  )
+  and settled.seq not in (select seq from contested_seq)
+"""
 OTHER_ROW = """
 select seq from contested_seq
+union all
+select seq from fresh_seq
 union all
 select seq from settled where profile is null
 """
@@ -185,6 +196,11 @@ from usable_hash
 where coalesce({columns}, null) is not null
 """
 CONTESTED_SEGMENT_ROW = "select {columns} from contested_row"
+FRESH_SEGMENT_ROW = """
+select {columns}
+from usable
+join fresh_seq on fresh_seq.seq = usable.seq
+"""
 BLOCKED_CELL = """
 select * exclude (blocks)
 from (select profile, seq{columns} from contested_row cross join blocking_code as blocking)
@@ -211,7 +227,7 @@ SET_OR_DELETED = """
 coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31) end)
 """
 IS_BLOCKED = "w{n} = blocking.code and c{n} is not null"
-ADDED_IDENTITY = "case when contested_row.added & {bit} <> 0 then {value} end as i_{kind}"
+ADDED_IDENTITY = "case when {added}.added & {bit} <> 0 then {value} end as i_{kind}"
 OWN_IDENTITY = "nullif({value}, '') as i_{kind}"
 OWN_IDENTITY_OR_NOBODYS = (
     "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
@@ -344,12 +360,16 @@ def _contest(
         deleted = {key for (key,) in relations.rows(DELETED_KEYS)}
     cells = [_cell(n, key, key in deleted) for n, key in enumerate(staged.keys)]
     refused = [cell for key, cell in zip(staged.keys, cells, strict=True) if key in calculated]
+    first = {"first": frame.first_arrival}
     if refused:
         columns = f", coalesce({', '.join(refused)}) as refused"
         relations.make("calculated_row", CALCULATED_ROW.format(columns=columns))
-        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ)
+        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ, first)
     else:
-        relations.make("contested_seq", CONTESTED_SEQ)
+        relations.make("contested_seq", CONTESTED_SEQ, first)
+    relations.make("fresh_seq", FRESH_SEQ)
+    _lay_fresh_rows(relations, staged, frame, cells=cells)
+    mark_fresh(relations, staged, cells, deleted=deleted)
     relations.make("other_row", OTHER_ROW)
     founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
     relations.make("founding_row", founding, keep=False)
@@ -447,9 +467,7 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
         profile="contested_row.profile",
         mpid="contested_row.mpid",
     )
-    for place, kind in enumerate(staged.identities):
-        value = trimmed(f"contested_row.i_{kind}")
-        contested += ", " + fill(ADDED_IDENTITY, bit=1 << place, value=value, kind=kind)
+    contested += _added_identities(staged, added="contested_row", rows="contested_row")
     contested += per_column(f"{APPLIED} as a{{n}}", size)
     select = CONTESTED_SEGMENT_ROW.format(columns=contested)
     relations.make("contested_segment_row", select, keep=False)
@@ -457,6 +475,37 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     blocked += per_column("case when w{n} = blocking.code then c{n} end as a{n}", size)
     blocked += f", {any_column(IS_BLOCKED, size)} as blocks"
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
+
+
+def _lay_fresh_rows(
+    relations: Relations, staged: Staged, frame: Frame, *, cells: Sequence[str]
+) -> None:
+    """Make the view of the fresh rows. cells: the SQL of what a row does to each attribute."""
+    columns = _row_columns(
+        staged, frame, rows="usable", profile="fresh_seq.profile", mpid="fresh_seq.mpid"
+    )
+    columns += _added_identities(staged, added="fresh_seq", rows="usable")
+    columns += "".join(f", {cell} as a{n}" for n, cell in enumerate(cells))
+    select = FRESH_SEGMENT_ROW.format(columns=columns)
+    relations.make("fresh_segment_row", select, keep=False)
+
+
+def _added_identities(staged: Staged, *, added: str, rows: str) -> str:
+    """Return the columns of the identities that the profile of a row gained by it.
+
+    added: the relation that has the bits of these; rows: the one that has what the row states.
+    """
+    columns = [
+        fill(
+            ADDED_IDENTITY,
+            added=added,
+            bit=1 << place,
+            value=trimmed(f"{rows}.i_{kind}"),
+            kind=kind,
+        )
+        for place, kind in enumerate(staged.identities)
+    ]
+    return "".join(f", {column}" for column in columns)
 
 
 def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:

@@ -5,7 +5,7 @@ The rows are decided (merge.py); here they are only counted. relations.py lists 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.relations import Relations, only_row, union_of
@@ -31,6 +31,15 @@ where profile not in (select profile from repeated_profile)
 """
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # A deletion of what a new profile cannot have had changes nothing.
+# Which attributes a fresh profile has in the end. A column a profile and attribute: whether any row
+# sets it, or, where rows delete it too, whether the last one does.
+FRESH_CHANGE = """
+select fresh_seq.profile{columns}
+from usable
+join fresh_seq on fresh_seq.seq = usable.seq
+group by fresh_seq.profile
+"""
+SET_BY_FRESH = "select {columns}, null from fresh_change"
 SET_BY_NEW = "select {columns} from founding_row"
 CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
 CHANGED_BY_LONE_ROW = """
@@ -67,6 +76,9 @@ EFFECTS: dict[str, str] = {
     "blocked":   "o{n} = 6",
 }
 # fmt: on
+SET_BY_ANY = "bool_or({cell} is not null)"
+SET_IN_THE_END = "coalesce(arg_max({cell}, usable.seq) <> chr(31), false)"
+SET_BY_PROFILE = "s{n}"
 EFFECT_OF_OTHER_KIND = "o{n} = 3"
 EFFECT_UNDER_CODE = "o{n} = 6 and w{n} = '{code}'"
 EFFECT_CHANGES = "o{n} in (1, 2, 3, 5)"
@@ -93,6 +105,21 @@ case when f{n} is null then false
      else v{n} is null or f{n} <> v{n}
 end
 """
+
+
+def mark_fresh(
+    relations: Relations, staged: Staged, cells: Sequence[str], *, deleted: Collection[str]
+) -> None:
+    """Make `fresh_change`: the attributes that the fresh profiles have.
+
+    cells: the SQL of what a row does to each attribute; deleted: the attributes that rows delete.
+    """
+    columns = "".join(
+        f", {(SET_IN_THE_END if key in deleted else SET_BY_ANY).format(cell=cell)} as s{n}"
+        for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
+    )
+    select = FRESH_CHANGE.format(columns=columns)
+    relations.make("fresh_change", select, keep=len(staged.keys) > FEW_COLUMNS)
 
 
 def count_outcomes(
@@ -122,10 +149,16 @@ def _count_cells(
 ) -> None:
     """Count what became of the attributes that have a column."""
     size = len(staged.keys)
+    # A few columns at a time if there are many: planning a sum of thousands of counts takes longer
+    # than reading.
+    step = TALLIED if size > FEW_COLUMNS else max(size, 1)
+    if relations.count("fresh_seq"):
+        for start in range(0, size, step):
+            places = range(start, min(start + step, size))
+            numbers = " + ".join(_number_of(SET_BY_PROFILE, {"n": str(n)}) for n in places)
+            (number, _) = only_row(relations, SET_BY_FRESH.format(columns=numbers))
+            counts.attributes["set"] += number
     if contested:
-        # A few columns at a time if there are many: planning a sum of thousands of counts takes
-        # longer than reading.
-        step = TALLIED if size > FEW_COLUMNS else max(size, 1)
         by_row = OutcomeTally(
             LONE_TALLY, EFFECTS, EFFECT_OF_OTHER_KIND, under_code=EFFECT_UNDER_CODE
         )
