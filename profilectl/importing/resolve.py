@@ -314,14 +314,19 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
         _link_keyed(relations, how.key, creates=how.creates)
     else:
         _link_all(relations, how)
-    _label_components(relations)
+    relations.make("tied_value", TIED_VALUE)
     for relation in ("harmless", "turn_row"):
         make_empty(relations, relation)
     if how.one_by_one:
         relations.make("row_label", ONE_COMPONENT)
-    else:
+        relations.make("entangled_row", ENTANGLED)
+    elif relations.count("tied_value"):
+        _label_components(relations)
         _find_harmless(relations, how)
-    relations.make("entangled_row", ENTANGLED)
+        relations.make("entangled_row", ENTANGLED)
+    else:
+        for relation in ("row_label", "entangled_row"):
+            make_empty(relations, relation)
     decisions = decide_entangled(relations, how.frame, how.rules, creates=how.creates)
     load_decisions(relations, decisions, gains=how.key is None)
     settle(relations, how, counts=counts)
@@ -391,7 +396,6 @@ def _link_all(relations: Relations, how: Resolution) -> None:
 
 def _label_components(relations: Relations) -> None:
     """Make `label` and `row_label`: in which component each tied value, and each row, is."""
-    relations.make("tied_value", TIED_VALUE)
     relations.make("tie", TIE)
     relations.make("edge", EDGE)
     relations.make("label", LABEL_START)
