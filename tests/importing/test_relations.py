@@ -276,12 +276,14 @@ def many_imports(folder: Path) -> None:
     (folder / "people.csv").write_text("customer_id,email,tier\nA,a@x.com,iron\nD,d@x.com,gold\n")
     (folder / "more.csv").write_text("customer_id,email,tier,visits\nE,a@x.com,tin,3\n,,,\n")
     write_lines(folder / "consent.jsonl", [batch("A", "a@x.com", consent_state=consent(5))])
+    (folder / "turns.csv").write_text("customer_id,email\n,t@x.com\nT,t@x.com\n,t@x.com\n")
     succeed(folder, "config", "apply", "c.toml")
     succeed(folder, "import", "batches.jsonl", "--feed", "app", "--explain-rows", "rows.jsonl")
     for feed in ("app", "reader", "other"):
         for option in ("--dry-run", "--again"):
             succeed(folder, "import", "later.jsonl", "batches.jsonl", "--feed", feed, option)
     succeed(folder, "import", "people.csv", "more.csv", "--feed", "table", "--source", "csv")
+    succeed(folder, "import", "turns.csv", "--feed", "table")
     succeed(folder, "import", "consent.jsonl", "--feed", "table")
     update = ("--feed", "table", "--protection", "update-only", "--again")
     succeed(folder, "import", "more.csv", *update)
