@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, fill, make_empty, union_of
+from profilectl.importing.relations import Relations, fill, fixed_columns, make_empty, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.importing.tally import FEW_COLUMNS, any_column, count_outcomes, mark_fresh
@@ -27,13 +27,13 @@ from profilectl.store.segments import Segment
 # A profile is named by the arrival of its founder: those of this import begin at $first.
 KNOWN_PROFILE = "select distinct profile from settled where profile < $first"
 EARLIER_ROW = """
-select known_row.profile, known_row.arrival, known_row.segment, verdict.verdict{columns}
+select known_row.profile, known_row.arrival, known_row.segment, verdict.refusal{columns}
 from known_row
 join known_profile on known_profile.profile = known_row.profile
 join verdict on verdict.feed = known_row.feed
 """
 EARLIER_LOOSE_ROW = """
-select known_loose.profile, known_loose.arrival, known_loose.segment, verdict.verdict{columns}
+select known_loose.profile, known_loose.arrival, known_loose.segment, verdict.refusal{columns}
 from known_loose
 join known_profile on known_profile.profile = known_loose.profile
 join verdict on verdict.feed = known_loose.feed
@@ -208,25 +208,25 @@ where blocks
 """
 
 # Of a contested row: the cell that is set, or the code that refuses it. Of the store: the value of
-# an attribute and the verdict on it. arg_max passes over nulls: a deletion is '' until the newest
-# row is found.
-APPLIED = "case when coalesce(w{n}, 'SET') = 'SET' then c{n} end"
-REFUSED = "case when w{n} <> 'SET' and c{n} is not null then w{n} end"
+# an attribute and the number of the refusal that a cell meets, 0 for none. arg_max passes over
+# nulls: a deletion is 255 until the newest row is found.
+APPLIED = "case when o{n} < 6 then c{n} end"
+REFUSED = "case when o{n} >= 6 then o{n} end"
 LONE_VERDICT = """
-nullif(b{n}, chr(31)) as v{n}, case when b{n} <> chr(31) then verdict end as w{n}
+nullif(b{n}, chr(31)) as v{n}, case when b{n} <> chr(31) then refusal end as w{n}
 """
 NEWEST_VERDICT = """
 nullif(arg_max(b{n}, arrival), chr(31)) as v{n},
 nullif(
   arg_max(
-    case when b{n} = chr(31) then '' when b{n} is not null then verdict end, arrival
-  ), ''
+    case when b{n} = chr(31) then 255 when b{n} is not null then refusal end::utinyint, arrival
+  ), 255
 ) as w{n}
 """
 SET_OR_DELETED = """
 coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31) end)
 """
-IS_BLOCKED = "w{n} = blocking.code and c{n} is not null"
+IS_BLOCKED = "o{n} = blocking.number"
 ADDED_IDENTITY = "case when {added}.added & {bit} <> 0 then {value} end as i_{kind}"
 OWN_IDENTITY = "nullif({value}, '') as i_{kind}"
 OWN_IDENTITY_OR_NOBODYS = (
@@ -234,10 +234,11 @@ OWN_IDENTITY_OR_NOBODYS = (
 )
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
-# What a cell of the only row of its profile does, by the value before and the verdict.
+# What a cell of the only row of its profile does, by the value before and the refusal that it
+# meets: 0 nothing, 1 to 5 as in tally.EFFECTS, from 6 on the refusal's number (blocking_code).
 EFFECT = """
 case when {cell} is null then 0
-     when {verdict} <> 'SET' then 6
+     when {refusal} <> 0 then {refusal}
      when {cell} = chr(31) then case when state_before.v{n} is not null then 5 else 0 end
      when state_before.v{n} is null then 1
      when {cell} = state_before.v{n} then 4
@@ -246,6 +247,9 @@ case when {cell} is null then 0
      else 2
 end
 """
+
+FIRST_REFUSAL = 6
+"""The number of the first code under which a cell can be refused: see EFFECT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +268,15 @@ class Merging:
     """The names of calculated attributes, which nothing may set or delete (domain.md 6.3)."""
 
     @property
-    def blocking_codes(self) -> list[str]:
-        """Return the codes under which a cell can be refused."""
-        return sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
+    def blocking_codes(self) -> dict[str, int]:
+        """Return the codes under which a cell can be refused, with their numbers."""
+        codes = sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
+        return {code: FIRST_REFUSAL + place for place, code in enumerate(codes)}
+
+    def verdict(self, owner: Feed) -> tuple[str, int]:
+        """Return what the import may do to a cell that another feed owns; the number of that."""
+        code = verdict(self.frame.feed.owner, owner.owner, self.priority)
+        return code, self.blocking_codes.get(code, 0)
 
 
 def per_column(template: str, count: int, keys: Sequence[str] = ()) -> str:
@@ -288,18 +298,18 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
     relations.make("known_profile", KNOWN_PROFILE, {"first": frame.first_arrival})
     relations.load(
         "verdict",
-        [("feed", "USMALLINT"), ("verdict", "VARCHAR")],
+        fixed_columns("verdict"),
         [
-            (feed.number, verdict(frame.feed.owner, feed.owner, merging.priority))
+            (feed.number, *merging.verdict(feed))
             for feed in merging.feeds
             if frame.feed.shares_attributes(feed)
         ],
     )
-    codes = [(code,) for code in merging.blocking_codes]
-    relations.load("blocking_code", [("code", "VARCHAR")], codes)
+    codes = [(code, number) for code, number in merging.blocking_codes.items()]
+    relations.load("blocking_code", fixed_columns("blocking_code"), codes)
     segments = merging.segments if relations.count("known_profile") else ()
     _look_back(relations, staged, segments)
-    contested = _contest(relations, staged, frame, calculated=merging.calculated)
+    contested = _contest(relations, staged, merging, calculated=merging.calculated)
     _decide_cells(relations, staged, contested=contested)
     loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
     count_outcomes(
@@ -319,11 +329,13 @@ def _look_back(relations: Relations, staged: Staged, segments: Sequence[Segment]
     size = len(staged.keys)
     relations.drop("earlier_row")
     if not segments:
-        relations.load("state_before", [("profile", "BIGINT"), *_texts("vw", size)], [])
+        refusals = [(f"w{n}", "UTINYINT") for n in range(size)]
+        columns = [("profile", "BIGINT"), *_texts("v", size), *refusals]
+        relations.load("state_before", columns, [])
         return
     has_loose = know_cells(relations, segments, staged.keys)
-    columns = per_column("known_row.b{n}", size)
-    selects, keys = [EARLIER_ROW.format(columns=columns)], staged.keys
+    cells = per_column("known_row.b{n}", size)
+    selects, keys = [EARLIER_ROW.format(columns=cells)], staged.keys
     if has_loose:
         _load_column_keys(relations, staged)
         selects.append(EARLIER_LOOSE_ROW.format(columns=per_column(OF_KEY, size, keys)))
@@ -349,7 +361,7 @@ def _texts(prefixes: str, size: int) -> list[tuple[str, str]]:
 
 
 def _contest(
-    relations: Relations, staged: Staged, frame: Frame, *, calculated: Sequence[str]
+    relations: Relations, staged: Staged, merging: Merging, *, calculated: Sequence[str]
 ) -> bool:
     """Make `contested_seq` and `contested_row`; return whether there is any such row.
 
@@ -360,6 +372,7 @@ def _contest(
         deleted = {key for (key,) in relations.rows(DELETED_KEYS)}
     cells = [_cell(n, key, key in deleted) for n, key in enumerate(staged.keys)]
     refused = [cell for key, cell in zip(staged.keys, cells, strict=True) if key in calculated]
+    frame, refusal = merging.frame, merging.blocking_codes[CALCULATED]
     first = {"first": frame.first_arrival}
     if refused:
         columns = f", coalesce({', '.join(refused)}) as refused"
@@ -380,7 +393,7 @@ def _contest(
     columns = "".join(f", usable.{name}" for name in plain)
     columns += "".join(f", usable.i_{kind}" for kind in staged.identities)
     columns += "".join(
-        _contested_columns_of(n, cell, _verdict_column(n, key in calculated))
+        _contested_columns_of(n, cell, str(refusal) if key in calculated else f"state_before.w{n}")
         for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
     )
     relations.make("contested_row", CONTESTED_ROW.format(columns=columns))
@@ -393,19 +406,14 @@ def _contested_columns(staged: Staged) -> list[tuple[str, str]]:
     plain = {"at_ms": "BIGINT", "environment": "VARCHAR"}
     columns += [(name, type_) for name, type_ in plain.items() if name in staged.plain]
     columns += [(f"i_{kind}", "VARCHAR") for kind in staged.identities]
-    columns += _texts("cw", len(staged.keys))
+    columns += _texts("c", len(staged.keys))
     return columns + [(f"o{n}", "UTINYINT") for n in range(len(staged.keys))]
 
 
-def _contested_columns_of(n: int, cell: str, verdict: str) -> str:
-    """Return the columns of an attribute in `contested_row`: its cell, verdict and effect."""
-    effect = fill(EFFECT, n=n, cell=cell, verdict=verdict)
-    return f", {cell} as c{n}, {verdict} as w{n}, ({effect})::utinyint as o{n}"
-
-
-def _verdict_column(n: int, is_calculated: bool) -> str:
-    """Return the SQL of what the feed may do to an attribute."""
-    return quote_text(CALCULATED) if is_calculated else f"state_before.w{n}"
+def _contested_columns_of(n: int, cell: str, refusal: str) -> str:
+    """Return the columns of an attribute in `contested_row`: its cell and the effect of that."""
+    effect = fill(EFFECT, n=n, cell=cell, refusal=refusal)
+    return f", {cell} as c{n}, ({effect})::utinyint as o{n}"
 
 
 def _cell(n: int, key: str, deletes: bool) -> str:
@@ -423,7 +431,9 @@ def _decide_cells(relations: Relations, staged: Staged, *, contested: bool) -> N
     else:
         make_empty(relations, "repeated_profile")
     if not relations.count("repeated_profile"):
-        relations.load("outcome", [("profile", "BIGINT"), *_texts("fkv", size)], [])
+        refusals = [(f"k{n}", "UTINYINT") for n in range(size)]
+        columns = [("profile", "BIGINT"), *_texts("fv", size), *refusals]
+        relations.load("outcome", columns, [])
         return
     newest = per_column(f"arg_max({APPLIED}, seq) as f{{n}}, max({REFUSED}) as k{{n}}", size)
     relations.make("change", CHANGE.format(columns=newest), keep=False)
@@ -472,7 +482,7 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     select = CONTESTED_SEGMENT_ROW.format(columns=contested)
     relations.make("contested_segment_row", select, keep=False)
     blocked = f", {frame.feed.number}::usmallint as feed, blocking.code"
-    blocked += per_column("case when w{n} = blocking.code then c{n} end as a{n}", size)
+    blocked += per_column("case when o{n} = blocking.number then c{n} end as a{n}", size)
     blocked += f", {any_column(IS_BLOCKED, size)} as blocks"
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
 

@@ -73,14 +73,14 @@ EFFECTS: dict[str, str] = {
     "changed":   "o{n} in (2, 3)",
     "unchanged": "o{n} = 4",
     "deleted":   "o{n} = 5",
-    "blocked":   "o{n} = 6",
+    "blocked":   "o{n} >= 6",
 }
 # fmt: on
 SET_BY_ANY = "bool_or({cell} is not null)"
 SET_IN_THE_END = "coalesce(arg_max({cell}, usable.seq) <> chr(31), false)"
 SET_BY_PROFILE = "s{n}"
 EFFECT_OF_OTHER_KIND = "o{n} = 3"
-EFFECT_UNDER_CODE = "o{n} = 6 and w{n} = '{code}'"
+EFFECT_UNDER_CODE = "o{n} = {number}"
 EFFECT_CHANGES = "o{n} in (1, 2, 3, 5)"
 
 # What became of an attribute, by its value before (v) and its last applied cell (f).
@@ -93,7 +93,8 @@ OUTCOMES: dict[str, str] = {
     "blocked":   "{k} is not null",
 }
 # fmt: on
-UNDER_CODE = "{k} = '{code}'"
+UNDER_CODE = "{k} = {number}"
+LOOSE_UNDER_CODE = "{k} = '{code}'"
 OTHER_KIND = """
 {v} is not null and {f} <> chr(31)
 and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
@@ -127,25 +128,31 @@ def count_outcomes(
     staged: Staged,
     frame: Frame,
     *,
-    codes: Sequence[str],
+    codes: Mapping[str, int],
     contested: bool,
     loose: bool,
     counts: Counts,
 ) -> None:
     """Make `changed_profile`; count what became of attributes, and the profiles that changed.
 
-    codes: those under which a cell can be refused. contested, loose: whether there is any contested
-    row, and any attribute without a column. The relations of merge.py are made.
+    codes: those under which a cell can be refused, with their numbers. contested, loose: whether
+    there is any contested row, and any attribute without a column. The relations of merge.py are
+    made.
     """
     _count_cells(relations, staged, codes, contested=contested, counts=counts)
     if loose:
-        tally = OutcomeTally(LOOSE_TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
+        tally = OutcomeTally(LOOSE_TALLY, OUTCOMES, OTHER_KIND, under_code=LOOSE_UNDER_CODE)
         tally.count(relations, [{"v": "v", "f": "f", "k": "k"}], codes=codes, counts=counts)
     _count_profiles(relations, staged, frame, loose=loose, counts=counts)
 
 
 def _count_cells(
-    relations: Relations, staged: Staged, codes: Sequence[str], *, contested: bool, counts: Counts
+    relations: Relations,
+    staged: Staged,
+    codes: Mapping[str, int],
+    *,
+    contested: bool,
+    counts: Counts,
 ) -> None:
     """Count what became of the attributes that have a column."""
     size = len(staged.keys)
@@ -195,7 +202,7 @@ class OutcomeTally:
         columns: Sequence[Mapping[str, str]],
         *,
         keys: Sequence[str] = (),
-        codes: Sequence[str],
+        codes: Mapping[str, int],
         counts: Counts,
     ) -> None:
         """Count.
@@ -211,7 +218,10 @@ class OutcomeTally:
         remarked = ["UA_KIND_CHANGED", *codes]
         for names in columns:
             counted.append(_number_of(self.other_kind, names))
-            counted += [_number_of(self.under_code, {**names, "code": code}) for code in codes]
+            counted += [
+                _number_of(self.under_code, {**names, "code": code, "number": str(number)})
+                for code, number in codes.items()
+            ]
         select = self.select.format(columns=", ".join(counted))
         for *numbers, key_of_row in relations.rows(select):
             for outcome, number in zip(self.outcomes, numbers, strict=False):

@@ -48,7 +48,7 @@ FILLED = {
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",
     "CHANGED_BY_LONE_ROW": ", true as changes",
-    "BLOCKED_CELL": ", w0 = blocking.code as blocks",
+    "BLOCKED_CELL": ", o0 = blocking.number as blocks",
     "SPEAKS_OF_THE_SAME": ", true as same",
     "READY_PASSED": ", '' as environment, 0 as at_ms",
     "READY_OUTGOING_OF_NOBODY": ", 0 as batch_ms, '' as content",
