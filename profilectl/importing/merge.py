@@ -190,11 +190,6 @@ from founding_row
 join founder_mpid on founder_mpid.seq = founding_row.seq
 left join nobodys_cell as nobody on nobody.seq = founding_row.seq
 """
-NOBODYS_CELL = """
-select seq, {columns}
-from usable_hash
-where coalesce({columns}, null) is not null
-"""
 CONTESTED_SEGMENT_ROW = "select {columns} from contested_row"
 FRESH_SEGMENT_ROW = """
 select {columns}
@@ -520,11 +515,7 @@ def _added_identities(staged: Staged, *, added: str, rows: str) -> str:
 
 def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the view of the rows that found a profile by themselves."""
-    has_nobodys = False
-    if staged.identities:
-        places = ", ".join(f"c{place}" for place in range(len(staged.identities)))
-        relations.make("nobodys_cell", NOBODYS_CELL.format(columns=places))
-        has_nobodys = bool(relations.count("nobodys_cell"))
+    has_nobodys = bool(staged.identities) and bool(relations.count("nobodys_cell"))
     columns = _row_columns(
         staged,
         frame,

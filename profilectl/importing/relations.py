@@ -167,6 +167,8 @@ RELATIONS = [
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
              "An identity that several rows claim, and the first of them.",
              "sift", "resolve, sharing"),
+    Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
+             "A row with an identity that is nobody's.", "sift", "merge"),
     Relation("skip_statement", "seq BIGINT, code VARCHAR, attribute VARCHAR",
              "What a file says of a value that was left out, or is worth knowing.", "sift", ""),
     Relation("skipped", "seq BIGINT, code VARCHAR, attribute VARCHAR",
@@ -360,8 +362,6 @@ RELATIONS = [
     Relation("other_row", "seq BIGINT", "A row that founds no profile by itself.", "merge", ""),
     Relation("founding_row", STAGED_ROW, "A row that founds a profile, and is its only row.",
              "merge", ""),
-    Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
-             "A row with an identity that is nobody's.", "merge", ""),
     Relation("contested_row", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT,"
              f" {FRAME_FIELDS}, i_<type> VARCHAR, c<n> VARCHAR, o<n> UTINYINT",
              "A contested row: what it sets and deletes, and the effect of each.",

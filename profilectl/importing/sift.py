@@ -37,6 +37,8 @@ FAULTS = (
     "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )
 # fmt: on
+MANY_ROWS = 2_000_000
+"""From this many rows on, the memory of a relation counts more than the time to make it."""
 AFTER_EVENTS = 2_147_483_647
 """The place of a fault that is named after those of every event of its row."""
 
@@ -179,6 +181,12 @@ where hash in (select hash from twin_value)
 group by hash
 """
 
+NOBODYS_CELL = """
+select seq, {columns}
+from usable_hash
+where coalesce({columns}, null) is not null
+"""
+
 # 5. What was left out of rows that are not rejected.
 SKIPPED = """
 select seq, code, attribute
@@ -257,6 +265,12 @@ def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) 
         counts.rows["dropped"] += number
     relations.make("usable_hash", USABLE_HASHES if rejected or dropped else ALL_HASHES, keep=False)
     _claim(relations, staged)
+    if staged.identities:
+        places = ", ".join(f"c{place}" for place in range(len(staged.identities)))
+        relations.make("nobodys_cell", NOBODYS_CELL.format(columns=places))
+    if staged.span > MANY_ROWS:
+        # Hardly anything is asked of the hashes from here on, and they take 50 bytes a row.
+        _hash_identities(relations, staged, frame, keep=False)
 
 
 def environment_of(staged: Staged, frame: Frame) -> str:
@@ -265,7 +279,9 @@ def environment_of(staged: Staged, frame: Frame) -> str:
     return f"coalesce(environment, {default})" if "environment" in staged.plain else default
 
 
-def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None:
+def _hash_identities(
+    relations: Relations, staged: Staged, frame: Frame, *, keep: bool = True
+) -> None:
     """Make `identity_hash`: h<n> is what a row is found by, c<n> why its identity is nobody's."""
     environment = environment_of(staged, frame)
     hashes, texts, folds, verdicts = ["seq"], ["seq"], ["*"], ["*"]
@@ -289,6 +305,7 @@ def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None
             folds=", ".join(folds),
             texts=", ".join(texts),
         ),
+        keep=keep,
     )
 
 

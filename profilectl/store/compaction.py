@@ -31,7 +31,8 @@ ORDER = {
 """The order of the rows of each kind of table; an index is in the order of its hashes."""
 SORTED_PARTS = {"row": 2, "index": 2}
 """How many parts of a table are sorted, each in itself, if more than one: an import writes the rows
-that share nothing as they lie, and then the others.
+that share nothing as they lie, and then the others. An identity of the first part is in no other
+row of the segment, so that equal hashes lie beside each other all the same.
 """
 
 COLUMNS = """

@@ -45,7 +45,8 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that never downloads and never prints.
 
-    `memory_limit` is as DuckDB writes it ("2GB"); `spill` is the folder for what does not fit.
+    `memory_limit` is the process's, as DuckDB writes it ("2GB"); `spill` is the folder for what
+    does not fit.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
@@ -57,13 +58,34 @@ def connect(
     if store_key():
         config["temp_file_encryption"] = True
     if memory_limit:
-        config["memory_limit"] = memory_limit
+        config["memory_limit"] = _left_for_duckdb(memory_limit)
     if spill:
         config["temp_directory"] = str(spill / "spill")
     connection = duckdb.connect(":memory:", config=config)
     interruptible.add(connection)
     connection.execute("set enable_progress_bar = false").fetchall()
     return connection
+
+
+PYTHON_BYTES = 100_000_000
+"""What Python and its modules take of a process."""
+NOT_GIVEN_BACK = 0.18
+"""The share of a process's memory that DuckDB has freed and the system has not got back yet."""
+UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _left_for_duckdb(memory_limit: str) -> str:
+    """Return what DuckDB may take where a process may take `memory_limit`.
+
+    All of a small one is DuckDB's.
+    """
+    size = re.fullmatch(r"([0-9.]+)\s*([KMGT])(i?)B", memory_limit.strip(), re.IGNORECASE)
+    if size is None:
+        return memory_limit
+    unit = 1024 if size[3] else 1000
+    limit = float(size[1]) * unit ** UNITS[size[2].upper()]
+    left = limit * (1 - NOT_GIVEN_BACK) - PYTHON_BYTES
+    return memory_limit if left < limit / 2 else f"{int(left) // 1000}KB"
 
 
 def fetched(
