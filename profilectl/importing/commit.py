@@ -465,7 +465,8 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     )
     for kind in prepared.kinds:
         parts = PARTS[kind] if kind in prepared.streamed else (f"select * from ready_{kind}",)
-        write_table(store.scratch, table=segment.table(kind), kind=kind, rows=parts)
+        table = segment.table(kind)
+        write_table(store.scratch, table=table, kind=kind, rows=parts, size=segment.rows)
     store.put_segment(segment)
 
 

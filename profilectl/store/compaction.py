@@ -85,7 +85,13 @@ def rewrite_compact(
 
     def write_laid() -> None:
         for kind, rows in tables.items():
-            write_table(scratch, f"rewritten.{kind}_{together.number}", kind=kind, rows=[rows])
+            write_table(
+                scratch,
+                f"rewritten.{kind}_{together.number}",
+                kind=kind,
+                rows=[rows],
+                size=together.rows,
+            )
         store.put_segment(together, into="rewritten")
 
     remaining = select("*", "store.segment", both("", is_in("number not", old)))
@@ -103,7 +109,7 @@ def rewrite_compact(
 def _lay_together(store: OpenStore, neighbours: Sequence[Segment]) -> None:
     together, tables = _laid_together(store, neighbours)
     for kind, rows in tables.items():
-        write_table(store.scratch, together.table(kind), kind=kind, rows=[rows])
+        write_table(store.scratch, together.table(kind), kind=kind, rows=[rows], size=together.rows)
     for segment in neighbours:
         store.drop_segment(segment)
     store.put_segment(together)
