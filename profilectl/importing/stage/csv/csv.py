@@ -178,6 +178,16 @@ class ByteCounts:
         return 2 if self.has_crlf else 1
 
 
+@dataclass(frozen=True, slots=True)
+class CsvRows:
+    """The rows of a file that were read into a table."""
+
+    count: int
+    """How many they are."""
+    by_place: bool
+    """Whether each row is one line, so that its line follows from its place."""
+
+
 def read_rows(
     connection: duckdb.DuckDBPyConnection,
     file: InputFile,
@@ -187,22 +197,23 @@ def read_rows(
     progress: Callable[[int], None] = lambda rows: None,
     *,
     needed: int | None = None,
-) -> int:
-    """Read the rows of a file into a temporary table and return how many.
+) -> CsvRows:
+    """Read the rows of a file into a temporary table.
 
     The table has c0, c1, ... (text; null for an empty cell); beside it <table>_line has seq, the
     place of a row, and line, the physical line at which it begins. Rows that cannot be used go to
     reject. needed: how many cells a row must have (None: one for each column); other cells that are
     missing are empty. Raises InputRefused where hardly a row can be read.
     """
-    count = _read_fast(connection, file, header, table=table)
-    if count is None:
+    rows = _read_fast(connection, file, header, table=table)
+    if rows is None:
         width = len(header.names)
         shape = RowShape(width, width if needed is None else needed)
         reader = RecordReader(file, header, shape=shape, reject=reject)
-        count = _read_carefully(RowTable.create(connection, table, width), reader, progress)
-    progress(count)
-    return count
+        careful_table = RowTable.create(connection, table, width)
+        rows = CsvRows(_read_carefully(careful_table, reader, progress), by_place=False)
+    progress(rows.count)
+    return rows
 
 
 def _read_carefully(table: RowTable, reader: RecordReader, progress: Callable[[int], None]) -> int:
@@ -216,7 +227,7 @@ def _read_carefully(table: RowTable, reader: RecordReader, progress: Callable[[i
 
 def _read_fast(
     connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, *, table: str
-) -> int | None:
+) -> CsvRows | None:
     """Read all at once; None where not every byte is accounted for, with no table left behind."""
     counts = _count_bytes(file, header)
     if counts.nuls or counts.escapes or not counts.size:
@@ -242,10 +253,10 @@ def _read_fast(
         raise
     except duckdb.Error:
         return None
-    count = _accounted(connection, table, columns, header=header, counts=counts)
-    if count is None:
+    rows = _accounted(connection, table, columns, header=header, counts=counts)
+    if rows is None:
         fetched(connection, DROP(table=table))
-    return count
+    return rows
 
 
 def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
@@ -274,8 +285,8 @@ def _accounted(
     *,
     header: Header,
     counts: ByteCounts,
-) -> int | None:
-    """Return the number of rows if cells, delimiters, quotes and line ends add up to the file."""
+) -> CsvRows | None:
+    """Return the rows if cells, delimiters, quotes and line ends add up to the file."""
     count, quotes_inside, feeds_inside, length = _sums(
         connection, table, columns, header=header, counts=counts
     )
@@ -300,7 +311,7 @@ def _accounted(
         connection,
         numbering(table=table, first_line=header.lines + 1, columns=", ".join(columns)),
     )
-    return count
+    return CsvRows(count, by_place)
 
 
 def _sums(

@@ -16,6 +16,7 @@ from profilectl.importing.stage.columns import (
     shown_names,
 )
 from profilectl.importing.stage.csv.csv import (
+    CsvRows,
     filled,
     header_repeated,
     read_rows,
@@ -56,7 +57,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     header = header_of(file, options)
     path = PathColumns.of(file.place, header.names, options)
     fields = _fields(file, header, path, options=options)
-    count = read_rows(
+    table = read_rows(
         scratch.connection,
         file,
         header,
@@ -82,7 +83,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     nameless = _nameless(rows, file.name, header, fields=fields)
     most = options.reading.limits["value"]
     cells = [string_cell(meaning, f"c{place}", most) for place, meaning in enumerate(fields)]
-    staged = _staged_file(task, header, fields, count=count)
+    staged = _staged_file(task, header, fields, table=table)
     staged = replace(
         staged,
         meaning=(*staged.meaning, *of_path.meaning),
@@ -135,7 +136,7 @@ def _needed_cells(
 
 
 def _staged_file(
-    task: StageTask, header: Header, fields: Sequence[BatchField], *, count: int
+    task: StageTask, header: Header, fields: Sequence[BatchField], *, table: CsvRows
 ) -> StagedFile:
     """Return a file whose columns are not staged yet."""
     return StagedFile(
@@ -143,8 +144,8 @@ def _staged_file(
         sha256=task.file.sha256,
         format="csv",
         select="",
-        span=count,
-        rows=count,
+        span=table.count,
+        rows=table.count,
         columns=[],
         plain=[],
         identities=[],
@@ -154,7 +155,7 @@ def _staged_file(
             for column, field in zip(shown_names(header.names), fields, strict=True)
         ),
         first_line=header.lines + 1,
-        lines=f"{task.name}_line",
+        lines=None if table.by_place else f"{task.name}_line",
         dialect=header.dialect,
     )
 

@@ -18,6 +18,7 @@ from profilectl.importing.stage.columns import meanings_of
 from profilectl.importing.stage.events.event_lines import stage_events
 from profilectl.importing.stage.events.regular_events import cut_events, events_cut
 from profilectl.importing.stage.json.elements import PLACE, Block, Places, elements
+from profilectl.importing.stage.json.line_blanks import without_blanks
 from profilectl.importing.stage.json.line_members import LineMember, choose_members
 from profilectl.importing.stage.json.line_parts import take_apart
 from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
@@ -240,8 +241,11 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
     in_order = False
     members = choose_members(scratch, lines, task.keys, reading=reader.reading)
     has_events = any(member.kind == "events" for member in members)
-    is_cut = has_events and cut_events(scratch, lines, short=f"{name}_short", table=f"{name}_cut")
-    source = f"{name}_short" if is_cut else WHOLE_LINES(lines=lines)
+    bare = without_blanks(scratch, lines, f"{name}_bare") if members else lines
+    is_cut = has_events and cut_events(
+        scratch, bare, sampled=lines, short=f"{name}_short", table=f"{name}_cut"
+    )
+    source = f"{name}_short" if is_cut else WHOLE_LINES(lines=bare)
     if members and not take_apart(
         scratch, source, table=fast, members=members, reading=reader.reading
     ):
@@ -254,6 +258,7 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
             in_order = every and not events
             events.append(select)
     scratch.drop(f"{name}_short")
+    scratch.drop(f"{name}_bare")
     one_by_one = LINES_NOT_APART(fast=fast) if members else EVERY_LINE(lines=lines)
     _read_one_by_one(scratch, lines, [seq for (seq,) in scratch.rows(one_by_one)], reader=reader)
     rows.flush()
