@@ -74,9 +74,10 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         reading=options.reading,
         empty=options.empty,
         event_type=file_event_type(file.place),
+        longest=table.longest,
     )
     if options.reading.nulls:
-        rows = replace(rows, relation=f"{name}_cells", seq="seq")
+        rows = replace(rows, relation=f"{name}_cells", seq="seq", longest={})
         without = without_nulls(name, header, options.reading.nulls)
         scratch.make(rows.relation, without, keep=False)
     of_path = path.cells(fields, options)
@@ -89,7 +90,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         meaning=(*staged.meaning, *of_path.meaning),
         notices=[*header.notices, *nameless, *of_path.notices],
     )
-    not_people = _not_people(task, header, fields)
+    not_people = _not_people(task, header, fields, table=table)
     return stage_table(rows, [*cells, *of_path.cells], staged, not_people=not_people)
 
 
@@ -160,13 +161,15 @@ def _staged_file(
     )
 
 
-def _not_people(task: StageTask, header: Header, fields: Sequence[BatchField]) -> list[str]:
+def _not_people(
+    task: StageTask, header: Header, fields: Sequence[BatchField], *, table: CsvRows
+) -> list[str]:
     """Return the SELECTs of the rows that are no person's: headers, and totals of a report."""
     connection = task.scratch.connection
-    selects = [header_repeated(connection, header, task.name)]
+    selects = [header_repeated(connection, header, task.name)] if table.may_have_header else []
     # Where the first column is no identity, a word for a total in it may well be somebody's
     # attribute.
-    if fields[0].kind == "identity":
+    if fields[0].kind == "identity" and table.may_have_total:
         selects.append(report_totals(connection, task.name, len(header.names)))
     return [select for select in selects if select]
 
