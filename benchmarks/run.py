@@ -45,6 +45,7 @@ QUESTIONS = {
     "sqlite-utils": Question("others", "sqlite-utils upsert", "sqlite_utils"),
     "postgresql":   Question("others", "PostgreSQL, copy and upsert", "postgresql"),
     "large":        Question("large_file", "ten times the rows, with a memory limit: 1 GB of CSV"),
+    "shapes":       Question("shapes", "files of other shapes, against the plain shape"),
     "looking":      Question("looking", "commands that look at a large store"),
     "safety":       Question("safety", "lock, dry run, plan, undo, check, backup"),
     "activity":     Question("activity", "events, calculated attributes and audiences"),

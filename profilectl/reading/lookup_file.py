@@ -119,10 +119,10 @@ def _read_csv(scratch: Scratch, name: str, file: InputFile, *, delimiter: str | 
                 "a line is looked up by one identity of a type: take one away",
             )
     rejects: list[Reject] = []
-    count = read_rows(scratch.connection, file, header=header, table="cells", reject=rejects.append)
+    rows = read_rows(scratch.connection, file, header=header, table="cells", reject=rejects.append)
     # in seq after all rows that could be read; the answers go by line first
     faults = [
-        (count + place, reject.line, f"{reject.code}: {reject.message}")
+        (rows.count + place, reject.line, f"{reject.code}: {reject.message}")
         for place, reject in enumerate(rejects)
     ]
     scratch.load("fault", FAULTS, faults)

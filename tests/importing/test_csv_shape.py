@@ -388,7 +388,7 @@ def test_cells_of_every_dialect_come_back_byte_for_byte(tmp_path: Path, seed: in
         file.write_text(end.join([head, *written, *broken, ""]), encoding="utf-8", newline="")
         header = read_header(InputFile("a.csv", file, "", "csv"), dialect)
         with closing(connect()) as connection:
-            count = read_rows(
+            table = read_rows(
                 connection, InputFile("a.csv", file, "", "csv"), header, "t", lambda reject: None
             )
             found = connection.execute(
@@ -398,7 +398,7 @@ def test_cells_of_every_dialect_come_back_byte_for_byte(tmp_path: Path, seed: in
         # An unquoted row of one empty cell is a blank line, which is none.
         kept = [row for row, text in zip(rows, written, strict=True) if text]
         assert [[cell or "" for cell in row] for row in found] == kept, (dialect, file.read_bytes())
-        assert count == len(kept)
+        assert table.count == len(kept)
 
 
 def cell_written(cell: str, dialect: Dialect, chance: random.Random) -> str:

@@ -342,9 +342,10 @@ def _within_limit(rows: CellRows, cells: Sequence[Cell]) -> set[str]:
     All columns are looked at together, so that most need no test for each row.
     """
     most = rows.reading.limits["value"]
-    harmless: set[str] = set()
-    for start in range(0, len(cells), LISTED):
-        stretch = cells[start : start + LISTED]
+    harmless = {cell.text for cell in cells if rows.longest.get(cell.text, most + 1) <= most}
+    others = [cell for cell in cells if cell.text not in rows.longest]
+    for start in range(0, len(others), LISTED):
+        stretch = others[start : start + LISTED]
         columns = listed([f"max(strlen({cell.text}))" for cell in stretch])
         sizes = rows.scratch.row(LONGEST(columns=columns, cells=rows.relation))
         harmless |= {

@@ -5,8 +5,8 @@ The readers of CSV, of Parquet and of paths make cells; `table_columns` stages t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.staged import AttributeColumns
@@ -105,6 +105,8 @@ class CellRows:
     """The effect of an empty cell on its attribute: ignore, delete or set."""
     event_type: str | None = None
     """The event type that the name of the file says."""
+    longest: Mapping[str, int] = field(default_factory=dict)
+    """The bytes of the longest of some texts, where a pass over the file has said it."""
 
     def rejected(self, code: str, condition: str, detail: str) -> str:
         """Return the SELECT that rejects the rows that meet a condition. detail: SQL."""

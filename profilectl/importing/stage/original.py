@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby, repeat
+from typing import TextIO
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.json.elements import of_element
-from profilectl.importing.stage.staged import RAW_SHOWN, Rejects, Staged, StagedFile
+from profilectl.importing.stage.staged import (
+    RAW_SHOWN,
+    RejectedRow,
+    Rejects,
+    Staged,
+    StagedFile,
+)
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
@@ -21,6 +28,14 @@ select place.line, rejected.code, rejected.detail
 from rejected
 join {places} as place on place.seq + {offset} = rejected.seq
 order by rejected.seq
+""")
+
+# The same of a file in which the line of a row follows from its place.
+REJECTED_PLACES = SqlTemplate("""
+select seq - {offset} + {first_line} as line, code, detail
+from rejected
+where seq between {offset} and {offset} + {span} - 1
+order by seq
 """)
 
 # The rejected elements of a JSON document, with their texts.
@@ -56,14 +71,17 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         if file.elements:
             _reject_elements(scratch, file, offset, rejects=rejects)
             continue
-        rows = scratch.rows(REJECTED_LINES(places=file.places, offset=offset))
-        texts = _texts(scratch, file, [line for line, _, _ in rows])
-        for (line, code, detail), raw in zip(rows, texts, strict=True):
-            rejects.add(
-                Reject(file.name, line, code, raw=raw[:RAW_SHOWN], detail=detail or ""),
-                late=True,
-                unit=file.unit,
-            )
+        rows = list(map(RejectedRow._make, scratch.rows(_rejected_lines(file, offset))))
+        texts = _texts(scratch, file, [row.place for row in rows])
+        shown = (text[:RAW_SHOWN] for text in texts)
+        rejects.add_staged(file.name, rows, shown, unit=file.unit)
+
+
+def _rejected_lines(file: StagedFile, offset: int) -> str:
+    """Return the SELECT of the rejected rows of a file: the line, the code and the detail."""
+    if file.lines is None:
+        return REJECTED_PLACES(offset=offset, first_line=file.first_line, span=file.span)
+    return REJECTED_LINES(places=file.lines, offset=offset)
 
 
 def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, *, rejects: Rejects) -> None:
@@ -80,6 +98,9 @@ def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, *, rejects
 
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
     """Yield the text of each line; several rows of one line, side by side, have the same."""
+    if file.lines is None:
+        yield from _texts_of(scratch, file, lines)
+        return
     groups = [(line, len(list(same))) for line, same in groupby(lines)]
     texts = _texts_of(scratch, file, [line for line, _ in groups])
     for text, (_, size) in zip(texts, groups, strict=True):
@@ -89,7 +110,9 @@ def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str
 def _texts_of(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
     if file.raw:
         return _rows_of_parquet(scratch, file.raw, lines)
-    return _physical(scratch, file, lines)
+    if file.lines is not None and file.format == "csv":
+        return _records(scratch, file, file.lines, lines=lines)
+    return _single_lines(file, lines)
 
 
 def _rows_of_parquet(scratch: Scratch, raw: str, rows: list[int]) -> Iterator[str]:
@@ -103,25 +126,39 @@ def _rows_of_parquet(scratch: Scratch, raw: str, rows: list[int]) -> Iterator[st
         yield from (texts[row] for row in block)
 
 
-def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
-    """Read again the physical lines from which rows begin.
+def _single_lines(file: StagedFile, lines: list[int]) -> Iterator[str]:
+    """Read again physical lines, each of which is a row."""
+    begins = iter(lines)
+    line = next(begins, 0)
+    if not line:
+        return
+    with _physical_lines(file) as content:
+        for number, physical in enumerate(content, start=1):
+            if number == line:
+                yield physical.rstrip("\r\n")
+                line = next(begins, 0)
+                if not line:
+                    return
+
+
+def _records(
+    scratch: Scratch, file: StagedFile, relation: str, *, lines: list[int]
+) -> Iterator[str]:
+    """Read again the physical lines from which rows begin. relation: of all rows (seq, line).
 
     A row goes up to where its record ends, or the next row begins at the latest: what lies between
     may be another row, rejected before.
     """
     if not lines:
         return
-    ends: dict[int, int] = {}
-    several = file.lines is not None and file.format == "csv"  # a record may go over several lines
-    if several:
-        ends = dict(scratch.rows(NEXT_LINES(lines=file.lines), {"lines": lines}))
+    ends = dict(scratch.rows(NEXT_LINES(lines=relation), {"lines": lines}))
     begins = iter(lines)
     line = next(begins)
     text: list[str] = []
     quotes, whole = 0, False
-    with file.path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as content:
+    with _physical_lines(file) as content:
         for number, physical in enumerate(content, start=1):
-            while number >= ends.get(line, _ENDLESS if several else line + 1):
+            while number >= ends.get(line, _ENDLESS):
                 yield "".join(text).rstrip("\r\n")
                 text, quotes, whole = [], 0, False
                 following = next(begins, None)
@@ -130,7 +167,10 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
                 line = following
             if number >= line and not whole and sum(map(len, text)) < RAW_SHOWN:
                 text.append(physical)
-                # A record of CSV ends with a line that leaves no quote open.
                 quotes += file.dialect.quotes_in(physical)
-                whole = file.format != "csv" or quotes % 2 == 0
+                whole = quotes % 2 == 0
     yield "".join(text).rstrip("\r\n")
+
+
+def _physical_lines(file: StagedFile) -> TextIO:
+    return file.path.open(encoding="utf-8-sig", errors="backslashreplace", newline="")

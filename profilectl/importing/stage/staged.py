@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import BinaryIO, NamedTuple, TypedDict, cast
 
 import orjson
 
-from profilectl.codes import CODES, Reject, StoreUnusable
+from profilectl.codes import CODES, Reject, StoreUnusable, sentence
 from profilectl.importing.stage.csv.dialect import Dialect
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Batch
@@ -199,6 +199,7 @@ RAW_SHOWN = 64 * 1024
 """How many characters of the text of a row a reject has."""
 LINE_BITS = 40
 """How many bits the number of a line takes at most."""
+_LINE = orjson.OPT_APPEND_NEWLINE
 
 
 class WrittenReject(TypedDict):
@@ -212,6 +213,17 @@ class WrittenReject(TypedDict):
     """The same as a sentence."""
     raw: str
     """The text of the row."""
+
+
+class RejectedRow(NamedTuple):
+    """A staged row that cannot be used."""
+
+    place: int
+    """Its line, or its row in a file without lines."""
+    code: str
+    """Why it cannot be used."""
+    detail: str | None
+    """The particulars, if there are any."""
 
 
 class Rejects:
@@ -230,33 +242,48 @@ class Rejects:
         # What a million rejects are sorted by takes 16 MB: file and line in one number, and where
         # the reject begins.
         self._keys, self._begins = array("q"), array("q")
+        self._end = 0
         self._file: BinaryIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
         """Write down a reject, the reason of its row with it.
 
-        late: the row had been staged. unit: what its place is, "line" or "row". Raises
-        StoreUnusable where the disk does not take it.
+        late: whether the row had been staged. unit: how its place is counted, "line" or "row".
+        Raises StoreUnusable where the disk does not take it.
         """
+        self.early[reject.file] += not late
+        row = RejectedRow(reject.line, reject.code, reject.detail)
+        self._write(reject.file, [row], [reject.raw], unit=unit)
+
+    def add_staged(
+        self, file: str, rows: Sequence[RejectedRow], texts: Iterable[str], *, unit: str
+    ) -> None:
+        """Write down staged rows of a file. texts: of these rows, in their order.
+
+        unit: how a place is counted, "line" or "row". Raises StoreUnusable where the disk does not
+        take them.
+        """
+        if rows:
+            self._write(file, rows, texts, unit=unit)
+
+    def _write(
+        self, file: str, rows: Sequence[RejectedRow], texts: Iterable[str], *, unit: str
+    ) -> None:
         if self._file is None:
             with self._on_disk():
                 self._file = self.path.open("wb")
                 self.path.chmod(0o600)
-        self.counts[reject.code] += 1
-        self.early[reject.file] += not late
-        self.by_file[reject.file] += 1
-        document = {
-            "file": reject.file,
-            unit: reject.line,
-            "code": reject.code,
-            "message": reject.message,
-            "raw": reject.raw,
-        }
-        place = self._places.setdefault(reject.file, len(self._places))
-        self._keys.append(place << LINE_BITS | reject.line)
-        self._begins.append(self._file.tell())
+        self.counts.update([row.code for row in rows])
+        self.by_file[file] += len(rows)
+        place = self._places.setdefault(file, len(self._places)) << LINE_BITS
         try:
-            self._file.write(orjson.dumps(document) + b"\n")
+            # All in one loop: 135,000 rejects take 0.3 s, with a call for each they took 0.7.
+            for (line, code, detail), text in zip(rows, texts, strict=True):
+                message = f"{sentence(code)}: {detail}" if detail else sentence(code)
+                document = {"file": file, unit: line, "code": code, "message": message, "raw": text}
+                self._keys.append(place | line)
+                self._begins.append(self._end)
+                self._end += self._file.write(orjson.dumps(document, option=_LINE))
         except OSError as error:
             raise self._unwritten(error) from None
 

@@ -9,8 +9,8 @@ rejected (record_reader.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -23,6 +23,8 @@ from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import fetched
 
+LOOKED_AT = 10
+"""How many cells of a row are compared with the header at first."""
 SUMMED = 500
 """How many columns are summed one by one."""
 TOTALS = (
@@ -37,6 +39,10 @@ TOTALS = (
     "row count",
 )
 """The first cell of a row that is a total of a report, in lower case and without a colon."""
+TOTAL_BEGINS = sorted(
+    {ord(letter) for word in TOTALS for letter in word[0] + word[0].upper() + " :"}
+)
+"""The codes of the characters that such a cell may begin with."""
 FIGURE = r"[^\p{L}]*"
 """A text of the other cells of such a row: no letters."""
 
@@ -65,11 +71,14 @@ from read_csv(
 # Not every byte was accounted for: the rows are read again, carefully.
 DROP = SqlTemplate("drop table {table}")
 
-# The rows, the quotes and the line ends inside cells, and the lengths of the cells.
+# The rows, the quotes and the line ends inside cells, how many rows look like the header or a
+# total, and the lengths of the cells, sums first. Four passes took three times as long.
 SUMS = SqlTemplate("""
-select count(*), {quotes}, {feeds}, {lengths}
+select count(*), {quotes}, {feeds}, {headers}, {totals}, {lengths}
 from {rows}
 """)
+# How many rows look like something; few pass the first condition, which is quick.
+LOOKING_LIKE = SqlTemplate("count_if(case when {quick} then {condition} else false end)")
 # Each row with all its cells put together.
 WITH_TEXT = SqlTemplate("(select *, concat({columns}) as cells from {table})")
 # How often a character stands inside cells. Most cells have none, and to see that is cheap.
@@ -119,6 +128,11 @@ from (
 
 # Rows that are no person's.
 IS_HEADER_CELL = SqlTemplate("({cell} in ({written}, {name}) or trim({cell}, ' \ufeff') = {name})")
+# A cell that may be the name of its column.
+HAS_NAME = SqlTemplate("contains({cell}, {name})")
+# A first cell that is a word for a total, and one that may be, by its first character.
+IS_TOTAL = SqlTemplate("lower(trim(c0, ' :')) in ({words})")
+MAY_BE_TOTAL = SqlTemplate("ascii(c0) in ({begins})")
 # Whether there is a row that meets a condition.
 ANY_ROW = SqlTemplate("select 1 from {table} where {condition} limit 1")
 # The header again, as where files were put together.
@@ -163,7 +177,7 @@ class ByteCounts:
     pairs: int = 0
     r"""The \r\n."""
     nuls: int = 0
-    """The NUL bytes."""
+    """The blocks with a NUL byte."""
     ends: bool = False
     r"""Whether the last byte is \n."""
 
@@ -178,6 +192,42 @@ class ByteCounts:
         return 2 if self.has_crlf else 1
 
 
+@dataclass(frozen=True, slots=True)
+class CsvRows:
+    """The rows of a file that were read into a table."""
+
+    count: int
+    """How many they are."""
+    by_place: bool
+    """Whether each row is one line, so that its line follows from its place."""
+    longest: Mapping[str, int] = field(default_factory=dict)
+    """The bytes of the longest cell of each column, where that is known."""
+    may_have_header: bool = True
+    """Whether a row may be the header again."""
+    may_have_total: bool = True
+    """Whether a row may be a total of a report."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellSums:
+    """What a pass over the cells finds."""
+
+    count: int
+    """How many rows there are."""
+    quotes: int
+    """How many quotes stand inside cells."""
+    feeds: int
+    """How many line ends stand inside cells."""
+    headers: int
+    """How many rows look like the header."""
+    totals: int
+    """How many rows look like a total of a report."""
+    length: int
+    """The bytes of all cells."""
+    longest: Mapping[str, int]
+    """The bytes of the longest cell of each column; empty for a very wide file."""
+
+
 def read_rows(
     connection: duckdb.DuckDBPyConnection,
     file: InputFile,
@@ -187,22 +237,23 @@ def read_rows(
     progress: Callable[[int], None] = lambda rows: None,
     *,
     needed: int | None = None,
-) -> int:
-    """Read the rows of a file into a temporary table and return how many.
+) -> CsvRows:
+    """Read the rows of a file into a temporary table.
 
     The table has c0, c1, ... (text; null for an empty cell); beside it <table>_line has seq, the
     place of a row, and line, the physical line at which it begins. Rows that cannot be used go to
     reject. needed: how many cells a row must have (None: one for each column); other cells that are
     missing are empty. Raises InputRefused where hardly a row can be read.
     """
-    count = _read_fast(connection, file, header, table=table)
-    if count is None:
+    rows = _read_fast(connection, file, header, table=table)
+    if rows is None:
         width = len(header.names)
         shape = RowShape(width, width if needed is None else needed)
         reader = RecordReader(file, header, shape=shape, reject=reject)
-        count = _read_carefully(RowTable.create(connection, table, width), reader, progress)
-    progress(count)
-    return count
+        careful_table = RowTable.create(connection, table, width)
+        rows = CsvRows(_read_carefully(careful_table, reader, progress), by_place=False)
+    progress(rows.count)
+    return rows
 
 
 def _read_carefully(table: RowTable, reader: RecordReader, progress: Callable[[int], None]) -> int:
@@ -216,7 +267,7 @@ def _read_carefully(table: RowTable, reader: RecordReader, progress: Callable[[i
 
 def _read_fast(
     connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, *, table: str
-) -> int | None:
+) -> CsvRows | None:
     """Read all at once; None where not every byte is accounted for, with no table left behind."""
     counts = _count_bytes(file, header)
     if counts.nuls or counts.escapes or not counts.size:
@@ -242,10 +293,10 @@ def _read_fast(
         raise
     except duckdb.Error:
         return None
-    count = _accounted(connection, table, columns, header=header, counts=counts)
-    if count is None:
+    rows = _accounted(connection, table, columns, header=header, counts=counts)
+    if rows is None:
         fetched(connection, DROP(table=table))
-    return count
+    return rows
 
 
 def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
@@ -256,12 +307,17 @@ def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
         stream.seek(header.end)
         while block := stream.read(BLOCK):
             counts.size += len(block)
-            counts.quotes += block.count(quote) if quote else 0
-            counts.escapes += block.count(escape) if escape else 0
-            counts.returns += block.count(b"\r")
             counts.feeds += block.count(b"\n")
-            counts.nuls += block.count(b"\0")
-            counts.pairs += block.count(b"\r\n") + (before == b"\r" and block[:1] == b"\n")
+            # To see that a character is not there takes a tenth of counting it.
+            if quote and quote in block:
+                counts.quotes += block.count(quote)
+            if escape and escape in block:
+                counts.escapes += block.count(escape)
+            counts.nuls += b"\0" in block
+            if b"\r" in block:
+                counts.returns += block.count(b"\r")
+                counts.pairs += block.count(b"\r\n")
+            counts.pairs += before == b"\r" and block[:1] == b"\n"
             before = block[-1:]
     counts.ends = before == b"\n"
     return counts
@@ -274,18 +330,16 @@ def _accounted(
     *,
     header: Header,
     counts: ByteCounts,
-) -> int | None:
-    """Return the number of rows if cells, delimiters, quotes and line ends add up to the file."""
-    count, quotes_inside, feeds_inside, length = _sums(
-        connection, table, columns, header=header, counts=counts
-    )
+) -> CsvRows | None:
+    """Return the rows if cells, delimiters, quotes and line ends add up to the file."""
+    sums = _sums(connection, table, columns, header=header, counts=counts)
     unended = 0 if counts.ends else 1
     # A quote in a cell stands twice in the file; the other quotes enclose cells.
-    enclosing = counts.quotes - 2 * quotes_inside
-    line_ends = (count - unended) * counts.line_end
-    delimiters = count * (len(columns) - 1)
-    size = length + quotes_inside + delimiters + line_ends + enclosing
-    lines = count - unended + feeds_inside
+    enclosing = counts.quotes - 2 * sums.quotes
+    line_ends = (sums.count - unended) * counts.line_end
+    delimiters = sums.count * (len(columns) - 1)
+    size = sums.length + sums.quotes + delimiters + line_ends + enclosing
+    lines = sums.count - unended + sums.feeds
     if len(columns) == 1 and fetched(connection, EMPTY_FIRST_CELLS(table=table))[0][0]:
         # a blank line, or an empty cell? Of a single column only the careful way can tell.
         return None
@@ -294,13 +348,19 @@ def _accounted(
     superfluous = " + ".join(f"count({column})" for column in columns[len(header.names) :])
     if superfluous and fetched(connection, VALUES_OF(columns=superfluous, table=table))[0][0]:
         return None
-    by_place = feeds_inside == 0
+    by_place = sums.feeds == 0
     numbering = LINES_BY_PLACE if by_place else LINES_COUNTED
     fetched(
         connection,
         numbering(table=table, first_line=header.lines + 1, columns=", ".join(columns)),
     )
-    return count
+    return CsvRows(
+        sums.count,
+        by_place,
+        longest=sums.longest,
+        may_have_header=sums.headers > 0,
+        may_have_total=sums.totals > 0,
+    )
 
 
 def _sums(
@@ -310,8 +370,8 @@ def _sums(
     *,
     header: Header,
     counts: ByteCounts,
-) -> list[int]:
-    """Return the rows, the quotes and line ends inside cells, and the length of all cells."""
+) -> CellSums:
+    """Return what one pass over the cells finds."""
     # One sum a column is the fastest; of a wide file planning them would take longer than putting
     # the cells together.
     is_wide = len(columns) > SUMMED
@@ -321,10 +381,52 @@ def _sums(
     if counts.quotes:
         quotes = COUNTED(character=quote_text(header.dialect.quote))
         feeds = COUNTED(character="chr(10)")
-    lengths = ["sum(strlen(cells))"] if is_wide else [f"sum(strlen({name}))" for name in columns]
-    select = SUMS(quotes=quotes, feeds=feeds, lengths=", ".join(lengths), rows=rows)
+    lengths = ["sum(strlen(cells))"]
+    if not is_wide:
+        lengths = [f"{of}(strlen({name}))" for of in ("sum", "max") for name in columns]
+    select = SUMS(
+        quotes=quotes,
+        feeds=feeds,
+        headers=_headers_counted(header),
+        totals=LOOKING_LIKE(
+            quick=MAY_BE_TOTAL(begins=", ".join(map(str, TOTAL_BEGINS))), condition=_is_total()
+        ),
+        lengths=", ".join(lengths),
+        rows=rows,
+    )
     sums = [int(str(value or 0)) for value in fetched(connection, select)[0]]
-    return [*sums[:3], sum(sums[3:])]
+    count, quotes_inside, feeds_inside, headers, totals, *sizes = sums
+    return CellSums(
+        count,
+        quotes_inside,
+        feeds_inside,
+        headers=headers,
+        totals=totals,
+        length=sum(sizes if is_wide else sizes[: len(columns)]),
+        longest={} if is_wide else dict(zip(columns, sizes[len(columns) :], strict=True)),
+    )
+
+
+def _headers_counted(header: Header) -> str:
+    """Return the SQL of how many rows look like the header, by a few of its cells."""
+    named = [(f"c{place}", name) for place, name in enumerate(header.names) if name]
+    conditions = _header_cells(header)[:LOOKED_AT]
+    if not conditions:
+        return "0"
+    cell, name = named[0]
+    quick = HAS_NAME(cell=cell, name=quote_text(name))
+    return LOOKING_LIKE(quick=quick, condition=" and ".join(conditions))
+
+
+def _header_cells(header: Header) -> list[str]:
+    """Return for each named column the condition that a cell is its name."""
+    if not header.has_header:
+        return []
+    return [
+        IS_HEADER_CELL(cell=f"c{place}", written=quote_text(written), name=quote_text(name))
+        for place, (written, name) in enumerate(zip(header.written, header.names, strict=True))
+        if name
+    ]
 
 
 def header_repeated(
@@ -334,20 +436,18 @@ def header_repeated(
 
     Such a row has the name of each named column in its cell.
     """
-    if not header.has_header:
-        return None
-    conditions = [
-        IS_HEADER_CELL(cell=f"c{place}", written=quote_text(written), name=quote_text(name))
-        for place, (written, name) in enumerate(zip(header.written, header.names, strict=True))
-        if name
-    ]
+    conditions = _header_cells(header)
     if not conditions:
         return None
     # A few cells say almost always that there is none, and are quick to plan.
-    some = " and ".join(conditions[:10])
+    some = " and ".join(conditions[:LOOKED_AT])
     if not fetched(connection, ANY_ROW(table=table, condition=some)):
         return None
     return HEADERS(table=table, is_header=" and ".join(conditions))
+
+
+def _is_total() -> str:
+    return IS_TOTAL(words=", ".join(map(quote_text, TOTALS)))
 
 
 def report_totals(connection: duckdb.DuckDBPyConnection, table: str, width: int) -> str | None:
@@ -355,11 +455,10 @@ def report_totals(connection: duckdb.DuckDBPyConnection, table: str, width: int)
 
     Such a row is nobody's: it begins with a word for a total, and has nothing but numbers besides.
     """
-    is_total = f"lower(trim(c0, ' :')) in ({', '.join(map(quote_text, TOTALS))})"
-    if not fetched(connection, ANY_ROW(table=table, condition=is_total)):
+    if not fetched(connection, ANY_ROW(table=table, condition=_is_total())):
         return None
     other_cells = ", ".join(f"c{place}" for place in range(1, width))
-    return REPORT_TOTALS(table=table, is_total=is_total, others=other_cells, figure=FIGURE)
+    return REPORT_TOTALS(table=table, is_total=_is_total(), others=other_cells, figure=FIGURE)
 
 
 def without_nulls(table: str, header: Header, nulls: Collection[str]) -> str:

@@ -16,6 +16,7 @@ from profilectl.importing.stage.columns import (
     shown_names,
 )
 from profilectl.importing.stage.csv.csv import (
+    CsvRows,
     filled,
     header_repeated,
     read_rows,
@@ -56,7 +57,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     header = header_of(file, options)
     path = PathColumns.of(file.place, header.names, options)
     fields = _fields(file, header, path, options=options)
-    count = read_rows(
+    table = read_rows(
         scratch.connection,
         file,
         header,
@@ -73,22 +74,23 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         reading=options.reading,
         empty=options.empty,
         event_type=file_event_type(file.place),
+        longest=table.longest,
     )
     if options.reading.nulls:
-        rows = replace(rows, relation=f"{name}_cells", seq="seq")
+        rows = replace(rows, relation=f"{name}_cells", seq="seq", longest={})
         without = without_nulls(name, header, options.reading.nulls)
         scratch.make(rows.relation, without, keep=False)
     of_path = path.cells(fields, options)
     nameless = _nameless(rows, file.name, header, fields=fields)
     most = options.reading.limits["value"]
     cells = [string_cell(meaning, f"c{place}", most) for place, meaning in enumerate(fields)]
-    staged = _staged_file(task, header, fields, count=count)
+    staged = _staged_file(task, header, fields, table=table)
     staged = replace(
         staged,
         meaning=(*staged.meaning, *of_path.meaning),
         notices=[*header.notices, *nameless, *of_path.notices],
     )
-    not_people = _not_people(task, header, fields)
+    not_people = _not_people(task, header, fields, table=table)
     return stage_table(rows, [*cells, *of_path.cells], staged, not_people=not_people)
 
 
@@ -135,7 +137,7 @@ def _needed_cells(
 
 
 def _staged_file(
-    task: StageTask, header: Header, fields: Sequence[BatchField], *, count: int
+    task: StageTask, header: Header, fields: Sequence[BatchField], *, table: CsvRows
 ) -> StagedFile:
     """Return a file whose columns are not staged yet."""
     return StagedFile(
@@ -143,8 +145,8 @@ def _staged_file(
         sha256=task.file.sha256,
         format="csv",
         select="",
-        span=count,
-        rows=count,
+        span=table.count,
+        rows=table.count,
         columns=[],
         plain=[],
         identities=[],
@@ -154,18 +156,20 @@ def _staged_file(
             for column, field in zip(shown_names(header.names), fields, strict=True)
         ),
         first_line=header.lines + 1,
-        lines=f"{task.name}_line",
+        lines=None if table.by_place else f"{task.name}_line",
         dialect=header.dialect,
     )
 
 
-def _not_people(task: StageTask, header: Header, fields: Sequence[BatchField]) -> list[str]:
+def _not_people(
+    task: StageTask, header: Header, fields: Sequence[BatchField], *, table: CsvRows
+) -> list[str]:
     """Return the SELECTs of the rows that are no person's: headers, and totals of a report."""
     connection = task.scratch.connection
-    selects = [header_repeated(connection, header, task.name)]
+    selects = [header_repeated(connection, header, task.name)] if table.may_have_header else []
     # Where the first column is no identity, a word for a total in it may well be somebody's
     # attribute.
-    if fields[0].kind == "identity":
+    if fields[0].kind == "identity" and table.may_have_total:
         selects.append(report_totals(connection, task.name, len(header.names)))
     return [select for select in selects if select]
 

@@ -126,13 +126,14 @@ select (select count(*) from {table} where place = 0) - (select count(*) from ({
 """)
 
 
-def cut_events(scratch: Scratch, lines: str, *, short: str, table: str) -> bool:
+def cut_events(scratch: Scratch, lines: str, *, sampled: str, short: str, table: str) -> bool:
     """Cut the events out of the lines of a relation (line; its rowid is the seq).
 
+    sampled: the same lines as the file has them, which say the shapes.
     short: made of the lines (seq, line, cut). table: made of the events that were cut out, the
     columns of EVENT, and ok. False: there is nothing to cut, and neither was made.
     """
-    shapes = _learned(_sample(scratch, lines))
+    shapes = _learned(_sample(scratch, sampled))
     if not shapes:
         return False
     opening = shapes[0].opening

@@ -18,6 +18,8 @@ from profilectl.importing.stage.columns import meanings_of
 from profilectl.importing.stage.events.event_lines import stage_events
 from profilectl.importing.stage.events.regular_events import cut_events, events_cut
 from profilectl.importing.stage.json.elements import PLACE, Block, Places, elements
+from profilectl.importing.stage.json.line_blanks import without_blanks
+from profilectl.importing.stage.json.line_layout import Layout, layout_of, take_laid_out
 from profilectl.importing.stage.json.line_members import LineMember, choose_members
 from profilectl.importing.stage.json.line_parts import take_apart
 from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
@@ -71,6 +73,17 @@ ALL_OF = SqlTemplate("select * from {relation}")
 EVERY_LINE = SqlTemplate("select rowid from {lines} order by rowid")
 # The lines of which not every byte was accounted for.
 LINES_NOT_APART = SqlTemplate("select seq from {fast} where not ok order by seq")
+# The lines that are not laid out as most are. If they could be taken apart all the same, that
+# replaces what was read of them.
+OTHER_LINES = SqlTemplate("""
+(
+  select *
+  from {lines}
+  where seq in (select seq from {fast} where not ok)
+)
+""")
+DROP_OTHERS = SqlTemplate("delete from {fast} where not ok")
+ADD_OTHERS = SqlTemplate("insert into {fast} by name select * from {rest}")
 # The texts of some lines. The bounds let DuckDB skip blocks of rows.
 TEXTS_OF_LINES = SqlTemplate("""
 select rowid, line
@@ -237,15 +250,19 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
     scratch, name, rows = task.scratch, task.name, reader.rows
     lines, fast = f"{name}_lines", f"{name}_fast"
     events: list[str] = []
-    in_order = False
+    in_order = is_cut = False
     members = choose_members(scratch, lines, task.keys, reading=reader.reading)
     has_events = any(member.kind == "events" for member in members)
-    is_cut = has_events and cut_events(scratch, lines, short=f"{name}_short", table=f"{name}_cut")
-    source = f"{name}_short" if is_cut else WHOLE_LINES(lines=lines)
-    if members and not take_apart(
-        scratch, source, table=fast, members=members, reading=reader.reading
-    ):
-        members = []
+    if members:
+        bare = without_blanks(scratch, lines, f"{name}_bare")
+        is_cut = has_events and cut_events(
+            scratch, bare, sampled=lines, short=f"{name}_short", table=f"{name}_cut"
+        )
+        source = f"{name}_short" if is_cut else WHOLE_LINES(lines=bare)
+        blank = " " if bare != lines and not is_cut else ""
+        layout = layout_of(scratch, lines, members, blank=blank)
+        if not _take_lines(task, source, members, layout=layout, reading=reader.reading):
+            members = []
     if members and has_events:
         if stage_events(scratch, fast, f"{name}_event"):
             events.append(ALL_OF(relation=f"{name}_event"))
@@ -254,11 +271,42 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
             in_order = every and not events
             events.append(select)
     scratch.drop(f"{name}_short")
+    scratch.drop(f"{name}_bare")
     one_by_one = LINES_NOT_APART(fast=fast) if members else EVERY_LINE(lines=lines)
     _read_one_by_one(scratch, lines, [seq for (seq,) in scratch.rows(one_by_one)], reader=reader)
     rows.flush()
     staged = staged_lines(task.file, name, members, rows=rows, lines=count, events=events)
     return replace(staged, events_in_order=in_order and not rows.has_events)
+
+
+def _take_lines(
+    task: StageTask,
+    source: str,
+    members: list[LineMember],
+    *,
+    layout: Layout | None,
+    reading: Reading,
+) -> bool:
+    """Make NAME_fast of the lines (seq, line, cut); False: none can be taken apart at once.
+
+    layout: how most lines are laid out.
+    """
+    scratch, fast, rest = task.scratch, f"{task.name}_fast", f"{task.name}_rest"
+    lines = source
+    if layout is not None and layout.blank:
+        # With their blanks, which the layout has too: to take them away takes as long again.
+        lines = WHOLE_LINES(lines=f"{task.name}_lines")
+    if layout is None or not take_laid_out(
+        scratch, lines, fast, layout, members=members, reading=reading
+    ):
+        return take_apart(scratch, source, table=fast, members=members, reading=reading)
+    if scratch.row(COUNT(rows=LINES_NOT_APART(fast=fast)))[0]:
+        others = OTHER_LINES(lines=source, fast=fast)
+        if take_apart(scratch, others, table=rest, members=members, reading=reading):
+            scratch.run(DROP_OTHERS(fast=fast))
+            scratch.run(ADD_OTHERS(fast=fast, rest=rest))
+            scratch.drop(rest)
+    return True
 
 
 def _read_one_by_one(

@@ -38,20 +38,26 @@ from (
 VALID_LINE = "case when json_valid(line) then line end"
 
 # A line is as long as its parts; where it has blanks between them, it is so without the blanks.
+# Without them DuckDB may spell three things anew: an escaped slash, a comma too many, and -0.
 BALANCED = SqlTemplate("""
 case
-  when v is null then false
+  when v is null or strlen(line) < {total} then false
   when strlen(line) = {total} and {exact} then true
-  when not contains(line, ': ') then false
-  when contains(line, '\\/') or contains(line, '-0') or regexp_matches(line, ',\\s*[}\\]]')
-  then false
+  when contains(line, '\\/') or regexp_matches(line, ',\\s*[}\\]]|[:,\\[]\\s*-0') then false
   else strlen(json(line)::varchar) = {total} and {numbers}
 end
 """)
 # The length of a member with its key, quotes, colon and comma or closing bracket.
 MEMBER_LENGTH = SqlTemplate("coalesce(strlen({part}) + {around}, 0)")
 # The length of a group that has any member: it has one comma fewer inside than members.
-GROUP_LENGTH = SqlTemplate("case when {any_member} then {inside} + {around} else 0 end")
+# One without members may be there too; its text stands nowhere else but in events.
+GROUP_LENGTH = SqlTemplate("""
+case
+  when {any_member} then {inside} + {around}
+  when contains(line, {empty}){outside} then {length_of_empty}
+  else 0
+end
+""")
 
 # What is asked of the list of events besides. Its numbers may have fractions, which DuckDB spells
 # anew: the list must stand in the line letter for letter; or, where there are blanks between its
@@ -71,8 +77,14 @@ EVENTS_JSON = SqlTemplate(
 
 # Conditions under which a part needs nothing but its text to be understood.
 IS_ENVIRONMENT = SqlTemplate("""{part} in ('"production"', '"development"')""")
-# A whole number that fits in 64 bits for sure.
-IS_NUMBER = SqlTemplate("(regexp_full_match({part}, '-?[0-9]{1,18}') and {part} <> '0')")
+# A whole number of 64 bits. One of 20 characters may be too large: the cast is asked. MPIDs have 19
+# digits, nine in ten of those that we made ourselves.
+IS_NUMBER = SqlTemplate("""
+(
+  regexp_full_match({part}, '-?[1-9][0-9]{0,18}')
+  and (strlen({part}) < 19 or try_cast({part}::varchar as bigint) is not null)
+)
+""")
 # A list of events.
 IS_LIST = SqlTemplate("starts_with({part}, '[')")
 # A string within the limit, or a value that DuckDB writes back letter for letter.
@@ -84,7 +96,7 @@ IS_VALUE = SqlTemplate(
 IS_TEXT = SqlTemplate("""(starts_with({part}, '"') and strlen({part}) between 3 and 4096)""")
 # A string or a whole number.
 IS_IDENTITY = SqlTemplate(
-    "({is_text} or regexp_full_match({part}, '0|-?[1-9][0-9]{0,17}'){or_null})"
+    "({is_text} or regexp_full_match({part}, '0|-?[1-9][0-9]{0,18}'){or_null})"
 )
 
 # The staged value of a part.
@@ -149,10 +161,11 @@ def _accounted(parts: Sequence[LinePart], reading: Reading) -> str:
     """
     length = ["1"]
     tests = ["starts_with(line, '{')", "v is not null", "not contains(line, '\\u')"]
+    events = [part.sql for part in parts if part.member.kind == "events"]
     for group in ("", "user_identities", "user_attributes"):
         in_group = [part for part in parts if part.member.group == group]
         if in_group:
-            length.append(_length(group, in_group))
+            length.append(_length(group, in_group, events))
             tests += [f"({part.sql} is null or {_is_simple(part, reading)})" for part in in_group]
     exact, numbers = "true", "true"
     for part in parts:
@@ -165,15 +178,26 @@ def _accounted(parts: Sequence[LinePart], reading: Reading) -> str:
     return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
-def _length(group: str, parts: Sequence[LinePart]) -> str:
-    """Return the SQL of the length that the members of a group have in a line."""
+def _length(group: str, parts: Sequence[LinePart], events: Sequence[str]) -> str:
+    """Return the SQL of the length that the members of a group have in a line.
+
+    events: the SQL of the list of events, if lines may have one.
+    """
     inside = " + ".join(
         MEMBER_LENGTH(part=part.sql, around=len(part.member.key.encode()) + 4) for part in parts
     )
     if not group:
         return inside
-    any_member = " or ".join(f"{part.sql} is not null" for part in parts)
-    return GROUP_LENGTH(any_member=any_member, inside=inside, around=len(group) + 5)
+    empty = quote_text(f'"{group}":{{}}')
+    outside = [f" and not coalesce(contains({part}, {empty}), false)" for part in events]
+    return GROUP_LENGTH(
+        any_member=" or ".join(f"{part.sql} is not null" for part in parts),
+        inside=inside,
+        around=len(group) + 5,
+        empty=empty,
+        outside="".join(outside),
+        length_of_empty=len(group) + 6,
+    )
 
 
 def _is_simple(part: LinePart, reading: Reading) -> str:
