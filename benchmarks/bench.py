@@ -38,6 +38,8 @@ class Bench:
             large_rows=options.large_rows,
             people=options.people,
             events=options.events,
+            holders=options.holders,
+            huge_rows=options.huge_rows,
         )
 
     @cached_property
@@ -69,6 +71,19 @@ class Bench:
             self.large_store_notes.append(summary(title, sample))
         return store
 
+    @cached_property
+    def many_store(self) -> Path:
+        """Return a store of as many profiles as the large file has rows, made once."""
+        folder = self.folder / "many"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        store = folder / "profiles.duckdb"
+        sample = import_file(
+            store, self.data.many(), "--memory-limit", "2GB", feed="crm", source="custom-feed"
+        )
+        say(f"  the store of many: {sample.seconds:.2f} s")
+        return store
+
     def works(self) -> Works:
         """Return a table that begins with the floor of the plain rows."""
         title = f"floor: DuckDB reads {self.rows_title} rows CSV into a table"
@@ -83,13 +98,29 @@ class Bench:
 
         return step
 
-    def import_step(self, file: Path, *options: str) -> Callable[[], Sample]:
+    def import_step(
+        self, file: Path, *options: str, may_reject: bool = False
+    ) -> Callable[[], Sample]:
         """Return a step that imports a file into an empty store."""
 
         def step() -> Sample:
             with self.room() as room:
                 store = room / "profiles.duckdb"
-                return import_file(store, file, *options, feed="bench", source="csv")
+                return import_file(
+                    store, file, *options, feed="bench", source="csv", may_reject=may_reject
+                )
+
+        return step
+
+    def onto_step(
+        self, store: Path, file: Path, *options: str, feed: str, source: str
+    ) -> Callable[[], Sample]:
+        """Return a step that imports a file onto a copy of a store; the copy is not timed."""
+
+        def step() -> Sample:
+            with self.room() as room:
+                copied = shutil.copyfile(store, room / store.name)
+                return import_file(copied, file, *options, feed=feed, source=source)
 
         return step
 
