@@ -65,9 +65,10 @@ def answer(bench: Bench) -> Answer:
     growth = whole.row_s / tenth.row_s
     cpu_growth = whole.row_cpu_s / tenth.row_cpu_s
     word = "within" if growth <= MOST_GROWTH else "over"
+    span = f"from {short(tenth.rows)} to {short(whole.rows)} rows"
+    measured = f"{growth:.2f} x (CPU {cpu_growth:.2f} x; at most {MOST_GROWTH} x)"
     notes = [
-        f"The time of a row from {short(tenth.rows)} to {short(whole.rows)} rows: {growth:.2f} x"
-        f" (CPU {cpu_growth:.2f} x; at most {MOST_GROWTH} x): {word}.",
+        f"The time of a row {span}: {measured}: {word}.",
         f"Every import has --memory-limit {MEMORY_LIMIT}; the floor has none.",
     ]
     if bench.options.picture:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 720, 440
+SIZE = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
 LEFT, RIGHT, TOP, BOTTOM = 76, 132, 48, 60
 
 STYLE = """
@@ -80,8 +81,7 @@ def draw(title: str, curves: Sequence[Curve], *, across: str, upwards: str) -> s
     x = _axis([point.x for point in points], LEFT, WIDTH - RIGHT)
     y = _axis([point.y for point in points], HEIGHT - BOTTOM, TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' width="{WIDTH}" height="{HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {SIZE} role="img">',
         f"<title>{escape(title)}</title>",
         f"<style>\n{STYLE}\n</style>",
         f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
