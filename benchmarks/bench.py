@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import floor
 from data import Data, Sizes
-from process import Sample, alternate, import_file, say
+from process import Failed, Sample, alternate, import_file, say
 from report import Line, Works, short, summary
 
 
@@ -58,6 +59,27 @@ class Bench:
         return alternate(self.options.runs, {"floor": self.floor_step(self.data.plain())})["floor"]
 
     @cached_property
+    def plain_import(self) -> list[Sample]:
+        """Return our import of the plain rows into an empty store."""
+        step = self.import_step(self.data.plain())
+        return alternate(self.options.runs, {"import": step})["import"]
+
+    @property
+    def plain_counts(self) -> dict[str, int]:
+        """Return how many profiles, identities and attributes that import made."""
+        report = json.loads(self.plain_import[-1].printed)
+        return {
+            "profiles": report["profiles"]["created"],
+            "identities": report["identities"]["added"],
+            "attributes": report["attributes"]["set"],
+        }
+
+    def check_counts(self, theirs: dict[str, int]) -> None:
+        """Check that another way made what our import makes. Raises Failed."""
+        if theirs != self.plain_counts:
+            raise Failed(f"it is another answer: {theirs}, not {self.plain_counts}")
+
+    @cached_property
     def large_store(self) -> Path:
         """Return a store of two feeds, made once. What changes it takes a copy."""
         folder = self.folder / "base"
@@ -88,6 +110,12 @@ class Bench:
         """Return a table that begins with the floor of the plain rows."""
         title = f"floor: DuckDB reads {self.rows_title} rows CSV into a table"
         return Works([Line(title, self.plain_floor, self.plain_floor)])
+
+    def works_beside(self) -> Works:
+        """Return a table that begins with the floor of the plain rows, and our import of them."""
+        works = self.works()
+        works.lines.append(Line("profilectl import", self.plain_import, self.plain_floor))
+        return works
 
     def floor_step(self, file: Path) -> Callable[[], Sample]:
         """Return a step that reads a file of CSV into a table."""

@@ -21,7 +21,7 @@ def answer(bench: Bench) -> Answer:
     steps = {name: bench.import_step(path) for name, path in files.items()}
     floor_step = bench.floor_step(files["CSV"])
     samples = alternate(bench.options.runs, {"floor": floor_step, **steps})
-    bench.plain_floor = samples["floor"]
+    bench.plain_floor, bench.plain_import = samples["floor"], samples["CSV"]
     targets = {
         "CSV": Target(2.2, "floor", samples["floor"], most_bytes=MOST_BYTES),
         "Parquet": Target(0.9, "CSV", samples["CSV"]),

@@ -115,7 +115,7 @@ def measure(
 def _failure(program: str, status: int, complaint: IO[str]) -> str:
     complaint.seek(0)
     lines = complaint.read().strip().splitlines()
-    errors = [line for line in lines if "Error" in line]
+    errors = [line for line in lines if "error" in line.lower()]
     message = (errors or lines or ["without a message"])[-1]
     return f"{program} ended with {status}: {message}"
 

@@ -6,7 +6,7 @@ import json
 import statistics
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from process import Sample
 
@@ -16,6 +16,7 @@ HEADINGS = (
 )  # fmt: skip
 
 
+SAME = "It finds as many profiles, identities and attributes as we do."
 MOST_LOCKED_PERCENT = 25
 """For how much of an import others may be kept out of the store."""
 
@@ -30,6 +31,10 @@ class Answer:
     """The cells, row by row."""
     notes: Sequence[str] = ()
     """Sentences below the table."""
+
+    def with_note(self, note: str) -> Answer:
+        """Return the answer with a sentence more below its table."""
+        return replace(self, notes=[*self.notes, note])
 
     def text(self) -> str:
         """Return it as Markdown, the columns aligned."""
@@ -101,7 +106,7 @@ class Line:
             self.title,
             seconds_text(self.seconds),
             f"{seconds_text(min(times))} to {seconds_text(max(times))}",
-            seconds_text(cpu_median(self.samples) * self.factor) if self.has_peak else "-",
+            seconds_text(cpu_median(self.samples) * self.factor),
             megabytes(self.peak) if self.has_peak else "-",
             *self._against_floor(),
             *self._verdict(),
@@ -113,7 +118,7 @@ class Line:
             return "-", "-"
         ratio = self.seconds / median(self.floor)
         cpu_ratio = cpu_median(self.samples) * self.factor / cpu_median(self.floor)
-        return f"{ratio:.2f}", f"{cpu_ratio:.2f}" if self.has_peak else "-"
+        return f"{ratio:.2f}", f"{cpu_ratio:.2f}"
 
     def _verdict(self) -> tuple[str, ...]:
         """Return the goal, what was measured, and whether that is within."""
