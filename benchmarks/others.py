@@ -95,8 +95,8 @@ def goldenmatch(bench: Bench) -> Answer:
     command: list[str | Path] = [python, "-c", GOLDENMATCH, bench.data.plain()]
     samples = _runs(bench, lambda: measure(command))
     remark = (
-        "in memory: no store; people who share an address or a phone are one; no sources, no ranks, no "
-        "provenance of a value, no second import"
+        "in memory: no store; people who share an address or a phone are one; no sources, no "
+        "ranks, no provenance of a value, no second import"
     )
     title = "goldenmatch: dedupe with three exact keys"
     answer = _beside(bench, Line(title, samples, bench.plain_floor, remark=remark))

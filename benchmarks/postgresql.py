@@ -182,7 +182,9 @@ IDENTITIES = """
 insert into identity
 select type, key, profile, min(line)
 from (
-    select 1 as type, customer_id as key, profile, line from applied_row where customer_id is not null
+    select 1 as type, customer_id as key, profile, line
+    from applied_row
+    where customer_id is not null
     union all
     select 2, email, profile, line from applied_row where email is not null
     union all

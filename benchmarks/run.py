@@ -134,7 +134,7 @@ def _options() -> argparse.Namespace:
         epilog=f"questions (without one: {', '.join(USUAL)}):\n{questions}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("questions", nargs="*", choices=QUESTIONS, metavar="QUESTION")
+    parser.add_argument("questions", nargs="*", type=_question, metavar="QUESTION")
     parser.add_argument("--all", action="store_true", help="every question but `huge`")
     parser.add_argument(
         "--scale", type=float, default=1.0, metavar="FACTOR", help="of all sizes: 0.1 for a tenth"
@@ -168,6 +168,13 @@ def _completed(options: argparse.Namespace) -> argparse.Namespace:
     if options.picture is None and options.scale == 1:
         options.picture = Path(__file__).with_name("growth.svg")
     return options
+
+
+def _question(text: str) -> str:
+    # Not `choices`: argparse refuses an empty list of them.
+    if text not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"no such question: {text} (--help lists them)")
+    return text
 
 
 def _number(text: str) -> int:
