@@ -1,7 +1,7 @@
 """A picture of how a time grows: lines over two logarithmic axes, as SVG.
 
-It is readable on a light and on a dark page: the text takes the colour that the reader asks for
-(prefers-color-scheme), and the lines have colours that stand out on both.
+It is readable in light and in dark mode: its own page and its text change together, as the reader's
+system asks for (prefers-color-scheme), and the lines have colours that stand out on both.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ SIZE = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
 LEFT, RIGHT, TOP, BOTTOM = 76, 132, 48, 60
 
 STYLE = """
+.page { fill: #ffffff; }
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .title { font-size: 15px; font-weight: 600; }
 .grid { stroke: #d0d7de; stroke-width: 1; }
 .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; }
 @media (prefers-color-scheme: dark) {
+  .page { fill: #0d1117; }
   text { fill: #e6edf3; }
   .grid { stroke: #3d444d; }
 }
@@ -84,6 +86,7 @@ def draw(title: str, curves: Sequence[Curve], *, across: str, upwards: str) -> s
         f'<svg xmlns="http://www.w3.org/2000/svg" {SIZE} role="img">',
         f"<title>{escape(title)}</title>",
         f"<style>\n{STYLE}\n</style>",
+        f'<rect class="page" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
         f'<text class="title" x="{LEFT}" y="24">{escape(title)}</text>',
         *_across(x, y, across),
         *_upwards(x, y, upwards),

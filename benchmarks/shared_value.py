@@ -58,8 +58,7 @@ def answer(bench: Bench) -> Answer:
     start = _grow(bench, 2).joining.cpu_seconds
     measured: list[Growth] = []
     notes = [f"An import of two rows takes {seconds_text(start)} CPU s: that is the start."]
-    for fraction in FRACTIONS:
-        rows = max(2, bench.sizes.holders // fraction)
+    for rows in sorted({max(2, bench.sizes.holders // fraction) for fraction in FRACTIONS}):
         try:
             growth = _grow(bench, rows)
         except Failed as error:
