@@ -45,16 +45,15 @@ QUESTIONS = {
     "rejects":      Question("few_people", "rows that are rejected", "rejects"),
     "shared":       Question("shared_value", "rows that share a value with those in the store"),
     "steps":        Question("steps", "the steps of an import"),
-    "shapes":       Question("shapes", "JSON and commerce in other shapes"),
     "interpreter":  Question("others", "the rules in Python, row after row", "interpreter"),
     "dicts":        Question("others", "plain Python dicts", "dicts"),
     "sqlite-utils": Question("others", "sqlite-utils upsert", "sqlite_utils"),
     "goldenmatch":  Question("others", "goldenmatch with exact keys", "goldenmatch"),
     "postgresql":   Question("postgresql", "PostgreSQL: the same profiles, in SQL"),
-    "large":        Question("large_file", "ten times the rows, with a memory limit: 1 GB of CSV"),
     "growth":       Question("growth", "from ten thousand rows to ten million, as a picture"),
     "delta":        Question("nightly", "the rows of a night onto a very large store"),
     "huge":         Question("huge", "a hundred million rows (needs some 50 GB of disk)"),
+    "large":        Question("large_file", "ten times the rows, with a memory limit: 1 GB of CSV"),
     "looking":      Question("looking", "commands that look at a large store"),
     "safety":       Question("safety", "lock, dry run, plan, undo, check, backup"),
     "activity":     Question("activity", "events, calculated attributes and audiences"),
@@ -63,11 +62,6 @@ QUESTIONS = {
     "calculated":   Question("calculated", "calculated attributes against a query by hand"),
 }
 # fmt: on
-QUESTIONS = {
-    name: question
-    for name, question in QUESTIONS.items()
-    if Path(__file__).with_name(f"{question.module}.py").exists()
-}
 IMPORTS = ("empty", "known", "show", "few", "rejects", "shared", "delta")
 BESIDE = ("interpreter", "dicts", "sqlite-utils", "goldenmatch", "postgresql")
 USUAL = (*IMPORTS, *BESIDE)
