@@ -131,10 +131,12 @@ copy (
 ) to (getvariable('path')) (format csv, header)
 """
 
-# Customers who all have the address of their company.
+# Customers who all have the address of their company. `nameless`: rows without a customer id.
 SHARED_ROWS = """
 copy (
-    select 'C' || (getvariable('first_person') + n) as customer_id,
+    select case
+               when not getvariable('nameless') then 'C' || (getvariable('first_person') + n)
+           end as customer_id,
            'info@company.example' as email,
            ['London', 'Paris', 'Rome'][1 + (hash(n, 'city') % 3)::integer] as city,
            (hash(n, 'points') % 10000)::varchar as points
@@ -421,9 +423,12 @@ class Data:
         ]
 
     def shared(self, rows: int, part: int) -> Path:
-        """Return customers who have one address; part 0 or 1: other customers."""
+        """Return rows with one address; part 0 or 1: other customers, part 2: nobody's id."""
         name = f"shared-{rows}-{part}.csv"
-        return self._make(name, SHARED_ROWS, rows=rows, first_person=part * 10_000_000)
+        first_person, nameless = part * 10_000_000, part == 2
+        return self._make(
+            name, SHARED_ROWS, rows=rows, first_person=first_person, nameless=nameless
+        )
 
     def clicks(self, identity: str) -> Path:
         """Return rows of few people whose only identity is of a type, email or other."""

@@ -67,22 +67,16 @@ def test_a_figure_has_a_verdict(value: float, verdict: str, benchmarks: Modules)
 def test_the_exponent_of_growth_is_that_above_the_start(
     power: int, words: str, benchmarks: Modules
 ) -> None:
-    module, start = benchmarks.shared_value, 0.5
-    measured = [
-        module.Growth(
-            rows, sample(benchmarks, 1.0), sample(benchmarks, start + (rows / 1000) ** power)
-        )
-        for rows in (10, 1000, 3000, 10_000)
-    ]
-    sentence = module._verdict(measured, start)
+    start = 0.5
+    times = {rows: start + (rows / 1000) ** power for rows in (10, 1000, 3000, 10_000)}
+    sentence = benchmarks.shared_value._verdict(times, start)
     assert words in sentence
     assert sentence.endswith("within." if power == 1 else "over.")
     assert "3 sizes" in sentence
 
 
 def test_too_few_sizes_have_no_exponent(benchmarks: Modules) -> None:
-    growth = benchmarks.shared_value.Growth(9, sample(benchmarks, 1.0), sample(benchmarks, 1.0))
-    assert "no exponent is fitted" in benchmarks.shared_value._verdict([growth], 0.9)
+    assert "no exponent is fitted" in benchmarks.shared_value._verdict({9: 1.0}, 0.9)
 
 
 def test_a_scale_is_of_all_sizes_and_of_no_other_number(
