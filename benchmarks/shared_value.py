@@ -24,7 +24,7 @@ MEMORY_LIMIT = "2GB"
 FRACTIONS = (300, 100, 30, 10, 3, 1)
 """The sizes, as fractions of the most holders: 1,000 to 300,000 people."""
 LONGEST_S = 60.0
-"""No larger size is tried once an import takes these processor seconds: it would take far longer."""
+"""No larger size is tried once an import takes this much processor time."""
 LEAST_ABOVE_START = 1.3
 """Only sizes that take this many times what a start takes say how an import grows."""
 MOST_EXPONENT = 1.1
