@@ -68,7 +68,7 @@ class Ledger:
     """The steps by their names."""
     statements: dict[str, Spent] = field(default_factory=dict)
     """The statements by step and name."""
-    running: list[str] = field(default_factory=lambda: ["start and the rest"])
+    running: list[str] = field(default_factory=lambda: ["start of Python"])
     """The steps that run, the innermost at the end."""
     since: Reading = field(default_factory=lambda: Reading(0.0, time.perf_counter(), 0))
     """The reading up to which everything is entered."""
@@ -165,6 +165,8 @@ def main() -> int:
 
     ledger = Ledger()
     watch(ledger)
+    ledger.enter()
+    ledger.running[:] = ["the rest"]
     sys.argv = ["profilectl", *words]
     status: object = 0
     try:

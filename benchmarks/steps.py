@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).with_name("import_steps.py")
 LEAST_SHARE = 0.005
 """A step below this share of the processor time is counted with the rest."""
 MOST_STATEMENTS = 15
-REST = "start and the rest"
+REST = "the rest"
 
 
 @dataclass(frozen=True, slots=True)

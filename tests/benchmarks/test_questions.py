@@ -21,7 +21,7 @@ ANSWERED = {
     "known":    ["300 rows CSV, half of them known, onto 1,500 profiles", "% of the import"],
     "few":      ["of 1 people named by `other` alone", "162 rows Parquet of 1 customers"],
     "shared":   ["n rows with the value alone", "An import of two rows takes"],
-    "steps":    ["start and the rest", "CPU s of the whole process, the floor"],
+    "steps":    ["start of Python", "CPU s of the whole process, the floor"],
     "growth":   ["The time of a row from 300 to 3,000 rows"],
     "delta":    ["30 rows CSV, half of them known, onto 3,000 profiles", "3 x floor + 1 s"],
     "huge":     ["30,000 rows CSV in 10 files", "30 minutes"],
