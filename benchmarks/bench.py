@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import floor
 from data import Data, Sizes
-from process import Sample, alternate, import_file, say
+from process import Failed, Sample, alternate, import_file, say
 from report import Line, Works, short, summary
 
 
@@ -38,6 +39,8 @@ class Bench:
             large_rows=options.large_rows,
             people=options.people,
             events=options.events,
+            holders=options.holders,
+            huge_rows=options.huge_rows,
         )
 
     @cached_property
@@ -56,6 +59,27 @@ class Bench:
         return alternate(self.options.runs, {"floor": self.floor_step(self.data.plain())})["floor"]
 
     @cached_property
+    def plain_import(self) -> list[Sample]:
+        """Return our import of the plain rows into an empty store."""
+        step = self.import_step(self.data.plain())
+        return alternate(self.options.runs, {"import": step})["import"]
+
+    @property
+    def plain_counts(self) -> dict[str, int]:
+        """Return how many profiles, identities and attributes that import made."""
+        report = json.loads(self.plain_import[-1].printed)
+        return {
+            "profiles": report["profiles"]["created"],
+            "identities": report["identities"]["added"],
+            "attributes": report["attributes"]["set"],
+        }
+
+    def check_counts(self, theirs: dict[str, int]) -> None:
+        """Check that another way made what our import makes. Raises Failed."""
+        if theirs != self.plain_counts:
+            raise Failed(f"it is another answer: {theirs}, not {self.plain_counts}")
+
+    @cached_property
     def large_store(self) -> Path:
         """Return a store of two feeds, made once. What changes it takes a copy."""
         folder = self.folder / "base"
@@ -69,10 +93,29 @@ class Bench:
             self.large_store_notes.append(summary(title, sample))
         return store
 
+    @cached_property
+    def many_store(self) -> Path:
+        """Return a store of as many profiles as the large file has rows, made once."""
+        folder = self.folder / "many"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        store = folder / "profiles.duckdb"
+        sample = import_file(
+            store, self.data.many(), "--memory-limit", "2GB", feed="crm", source="custom-feed"
+        )
+        say(f"  the store of many: {sample.seconds:.2f} s")
+        return store
+
     def works(self) -> Works:
         """Return a table that begins with the floor of the plain rows."""
         title = f"floor: DuckDB reads {self.rows_title} rows CSV into a table"
         return Works([Line(title, self.plain_floor, self.plain_floor)])
+
+    def works_beside(self) -> Works:
+        """Return a table that begins with the floor of the plain rows, and our import of them."""
+        works = self.works()
+        works.lines.append(Line("profilectl import", self.plain_import, self.plain_floor))
+        return works
 
     def floor_step(self, file: Path) -> Callable[[], Sample]:
         """Return a step that reads a file of CSV into a table."""
@@ -83,13 +126,29 @@ class Bench:
 
         return step
 
-    def import_step(self, file: Path, *options: str) -> Callable[[], Sample]:
+    def import_step(
+        self, file: Path, *options: str, may_reject: bool = False
+    ) -> Callable[[], Sample]:
         """Return a step that imports a file into an empty store."""
 
         def step() -> Sample:
             with self.room() as room:
                 store = room / "profiles.duckdb"
-                return import_file(store, file, *options, feed="bench", source="csv")
+                return import_file(
+                    store, file, *options, feed="bench", source="csv", may_reject=may_reject
+                )
+
+        return step
+
+    def onto_step(
+        self, store: Path, file: Path, *options: str, feed: str, source: str
+    ) -> Callable[[], Sample]:
+        """Return a step that imports a file onto a copy of a store; the copy is not timed."""
+
+        def step() -> Sample:
+            with self.room() as room:
+                copied = shutil.copyfile(store, room / store.name)
+                return import_file(copied, file, *options, feed=feed, source=source)
 
         return step
 

@@ -14,6 +14,7 @@ from process import run_sql, say
 
 EVENTS_NOW_MS = 1_790_000_000_000
 AUDIENCES_NOW_MS = 1_725_000_000_000
+HUGE_FILES = 10
 
 # Customers with three identities and eight attributes, for every file of rows. `repeats`: whether
 # one in ten rows, at a place drawn for these ten, is about a customer of an earlier row; `founded`
@@ -103,11 +104,95 @@ copy (
 ) to (getvariable('path')) (format csv, header false, quote '', escape '', delimiter '\t')
 """
 
+# The same rows with the names of their columns as keys, side by side.
+ROWS_AS_OBJECTS = """
+copy (
+    select '{' || concat_ws(',',
+               '"customer_id":"' || customer_id || '"',
+               '"email":"' || email || '"',
+               '"mobile_number":"' || mobile_number || '"',
+               '"first_name":"' || first_name || '"',
+               '"last_name":"' || last_name || '"',
+               '"city":"' || city || '"',
+               '"postcode":"' || postcode || '"',
+               '"tier":"' || tier || '"',
+               '"points":"' || points || '"',
+               '"last_order":"' || last_order || '"',
+               '"opt_in":"' || opt_in || '"'
+           ) || '}'
+    from read_csv(getvariable('source'), all_varchar = true)
+) to (getvariable('path')) (format csv, header false, quote '', escape '', delimiter '\t')
+"""
+
 ROWS_WITH_AN_ID = """
 copy (
     from read_csv(getvariable('source'), all_varchar = true)
     where customer_id is not null
 ) to (getvariable('path')) (format csv, header)
+"""
+
+# Customers who all have the address of their company. `nameless`: rows without a customer id.
+SHARED_ROWS = """
+copy (
+    select case
+               when not getvariable('nameless') then 'C' || (getvariable('first_person') + n)
+           end as customer_id,
+           'info@company.example' as email,
+           ['London', 'Paris', 'Rome'][1 + (hash(n, 'city') % 3)::integer] as city,
+           (hash(n, 'points') % 10000)::varchar as points
+    from range(getvariable('rows')) as person(n)
+) to (getvariable('path')) (format csv, header)
+"""
+
+# What a newsletter tells of its readers: many rows of few people, each with an address and nothing
+# else that names anybody. `identity` is the name of its column.
+CLICKS = """
+create macro roll(n, purpose, sides) as (hash(n, purpose) % sides)::bigint;
+create view click as
+select 'reader' || roll(n, 'whom', getvariable('people')) || '@example.com' as address,
+       'campaign ' || roll(n, 'campaign', 200) as last_campaign,
+       ['open', 'click', 'view'][1 + roll(n, 'what', 3)] as last_action,
+       ['phone', 'desktop', 'tablet'][1 + roll(n, 'device', 3)] as device,
+       (date '2024-01-01' + (n * 700 // getvariable('rows'))::integer)::varchar as seen_on,
+       roll(n, 'seconds', 600)::varchar as seconds
+from range(getvariable('rows')) as click(n);
+"""
+CLICKS_BY_EMAIL = """
+copy (select address as email, * exclude (address) from click)
+to (getvariable('path')) (format csv, header)
+"""
+CLICKS_BY_OTHER = """
+copy (select address as other, * exclude (address) from click)
+to (getvariable('path')) (format csv, header)
+"""
+
+# The lines of a shop's orders: many rows of few customers, with numbers and times. `nameless`: how
+# many percent of the rows have no customer.
+ORDER_LINES = """
+create macro roll(n, purpose, sides) as (hash(n, purpose) % sides)::bigint;
+create view order_line as
+select case
+           when roll(n, 'nameless', 100) >= getvariable('nameless')
+           then (10000 + roll(n // 20, 'whom', getvariable('people')))::varchar
+       end as customer_id,
+       (500000 + n // 20)::varchar as invoice,
+       (20000 + roll(n, 'article', 4000))::varchar as stock_code,
+       'ARTICLE OF SORT ' || roll(n, 'article', 4000) as description,
+       (1 + roll(n, 'quantity', 48))::integer as quantity,
+       timestamp '2025-01-01 08:00:00' + to_seconds(n // 20 * 1200) as ordered_at,
+       (roll(n, 'article', 4000) % 900 + 85) / 100 as unit_price,
+       ['United Kingdom', 'France', 'Germany', 'EIRE'][1 + roll(n // 20, 'country', 4)] as country
+from range(getvariable('rows')) as line(n);
+"""
+ORDER_LINES_AS_CSV = """
+copy order_line to (getvariable('path')) (format csv, header)
+"""
+ORDER_LINES_AS_PARQUET = """
+copy order_line to (getvariable('path')) (format parquet)
+"""
+# The same file without the rows that have no customer.
+NAMED_ORDER_LINES_AS_CSV = """
+copy (from order_line where customer_id is not null) to (getvariable('path')) (format csv, header)
 """
 
 # One batch a person, each with `events_each` events: for calculated attributes and audiences.
@@ -258,6 +343,31 @@ class Sizes:
     events: int
     """Events of all these people."""
 
+    holders: int = 300_000
+    """The most people who share a value."""
+    huge_rows: int = 100_000_000
+    """Rows of all files of the huge import."""
+
+    @property
+    def delta_rows(self) -> int:
+        """Return the rows of a nightly delta: 100,000 where a file has a million."""
+        return max(1, self.rows // 10)
+
+    @property
+    def order_lines(self) -> int:
+        """Return the lines of a shop's orders: 540,000 where a file has a million rows."""
+        return max(1, self.rows * 54 // 100)
+
+    @property
+    def shop_customers(self) -> int:
+        """Return the customers of that shop: 4,400."""
+        return max(1, self.rows * 44 // 10_000)
+
+    @property
+    def readers(self) -> int:
+        """Return the readers of a newsletter: 3,000 where a file has a million rows."""
+        return max(1, self.rows * 3 // 1_000)
+
     @property
     def events_each(self) -> int:
         """Return the events of one person."""
@@ -275,7 +385,11 @@ class Data:
 
     def plain(self) -> Path:
         """Return the rows for an empty store."""
-        return self._rows(f"rows-{self.sizes.rows}.csv", self.sizes.rows)
+        return self.first_rows(self.sizes.rows)
+
+    def first_rows(self, rows: int) -> Path:
+        """Return a number of rows for an empty store."""
+        return self._rows(f"rows-{rows}.csv", rows)
 
     def later(self) -> Path:
         """Return as many rows, about half of whose customers are in the plain rows."""
@@ -285,7 +399,66 @@ class Data:
 
     def large(self) -> Path:
         """Return the rows of the large file."""
-        return self._rows(f"rows-{self.sizes.large_rows}.csv", self.sizes.large_rows)
+        return self.first_rows(self.sizes.large_rows)
+
+    def many(self) -> Path:
+        """Return as many customers as the large file has rows, no repeats."""
+        rows = self.sizes.large_rows
+        return self._rows(f"many-{rows}.csv", rows, seed=" many", repeats=False)
+
+    def delta(self) -> Path:
+        """Return the rows of a night; every other customer is one of the many."""
+        rows, many = self.sizes.delta_rows, self.sizes.large_rows
+        name = f"delta-{rows}-{many}.csv"
+        return self._rows(name, rows, stride=_stride(many), seed=" delta", profiles=many)
+
+    def huge(self) -> list[Path]:
+        """Return the files of the huge import; no customer is in two of them."""
+        rows, piece = self.sizes.huge_rows, max(1, self.sizes.huge_rows // HUGE_FILES)
+        return [
+            self._rows(
+                f"huge-{rows}-{number}.csv", piece, first_person=number * piece, seed=f" {number}"
+            )
+            for number in range(HUGE_FILES)
+        ]
+
+    def shared(self, rows: int, part: int) -> Path:
+        """Return rows with one address; part 0 or 1: other customers, part 2: nobody's id."""
+        name = f"shared-{rows}-{part}.csv"
+        first_person, nameless = part * 10_000_000, part == 2
+        return self._make(
+            name, SHARED_ROWS, rows=rows, first_person=first_person, nameless=nameless
+        )
+
+    def clicks(self, identity: str) -> Path:
+        """Return rows of few people whose only identity is of a type, email or other."""
+        rows, people = self.sizes.rows, self.sizes.readers
+        statement = CLICKS_BY_EMAIL if identity == "email" else CLICKS_BY_OTHER
+        name = f"clicks-{identity}-{rows}.csv"
+        return self._make(name, CLICKS, statement, rows=rows, people=people)
+
+    def order_lines(self) -> Path:
+        """Return the lines of a shop's orders as CSV; a quarter of them has no customer."""
+        return self._order_lines("all.csv", ORDER_LINES_AS_CSV, nameless=25)
+
+    def named_order_lines(self) -> Path:
+        """Return only the lines with a customer."""
+        return self._order_lines("named.csv", NAMED_ORDER_LINES_AS_CSV, nameless=25)
+
+    def typed_order_lines(self) -> Path:
+        """Return as many lines, each with a customer, as Parquet with numbers and times."""
+        return self._order_lines("typed.parquet", ORDER_LINES_AS_PARQUET, nameless=0)
+
+    def _order_lines(self, name: str, statement: str, *, nameless: int) -> Path:
+        lines, people = self.sizes.order_lines, self.sizes.shop_customers
+        return self._make(
+            f"orders-{lines}-{name}",
+            ORDER_LINES,
+            statement,
+            rows=lines,
+            people=people,
+            nameless=nameless,
+        )
 
     def base(self, part: int) -> Path:
         """Return one half of the large store, 0 or 1: as many customers as rows, no repeats."""
@@ -308,6 +481,10 @@ class Data:
     def jsonl(self) -> Path:
         """Return the plain rows as batches, an empty cell as a key that is not there."""
         return self._from_plain(f"rows-{self.sizes.rows}.jsonl", ROWS_AS_BATCHES)
+
+    def flat_jsonl(self) -> Path:
+        """Return the plain rows as objects with a key a column."""
+        return self._from_plain(f"flat-{self.sizes.rows}.jsonl", ROWS_AS_OBJECTS)
 
     def customers(self) -> Path:
         """Return the plain rows that have a customer_id."""
@@ -347,6 +524,7 @@ class Data:
         stride: int = 0,
         seed: str = "",
         repeats: bool = True,
+        profiles: int | None = None,
     ) -> Path:
         return self._make(
             name,
@@ -354,7 +532,7 @@ class Data:
             rows=rows,
             first_person=first_person,
             stride=stride,
-            profiles=self.sizes.profiles,
+            profiles=profiles or self.sizes.profiles,
             seed=seed,
             repeats=repeats,
         )

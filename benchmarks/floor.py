@@ -10,6 +10,9 @@ from process import Sample, measure, run_sql, statement_seconds
 # A file of CSV into a table.
 READ_CSV = "create table floor as from read_csv(getvariable('path'), all_varchar = true)"
 
+# A file of Parquet into a table.
+READ_PARQUET = "create table floor as from read_parquet(getvariable('path'))"
+
 # A file of batches into a table of its lines.
 READ_LINES = """
 create temp table line as
@@ -55,9 +58,14 @@ copy content to (getvariable('copy')) (format parquet, compression zstd)
 OPEN_STORE = "import sys, duckdb; duckdb.connect(sys.argv[1], read_only=True)"
 
 
-def read_csv(file: Path, database: Path) -> Sample:
-    """Read a file of CSV into a new database, without a memory limit."""
+def read_csv(file: Path | str, database: Path) -> Sample:
+    """Read a file of CSV, or all that a pattern names, into a new database, without a limit."""
     return run_sql(READ_CSV, database=database, path=str(file))
+
+
+def read_parquet(file: Path, database: Path) -> Sample:
+    """Read a file of Parquet into a new database, without a memory limit."""
+    return run_sql(READ_PARQUET, database=database, path=str(file))
 
 
 def read_batches(file: Path, database: Path) -> Sample:

@@ -7,7 +7,7 @@ from process import alternate
 from report import Answer, Line, Target, Works, short
 
 MEMORY_LIMIT = "2GB"
-MOST_BYTES = 2_600_000_000
+MOST_BYTES = 2_000_000_000
 
 
 def answer(bench: Bench) -> Answer:
@@ -21,6 +21,6 @@ def answer(bench: Bench) -> Answer:
     rows, floor = short(bench.sizes.large_rows), samples["floor"]
     works = Works([Line(f"floor of {rows} rows (no memory limit)", floor, floor)])
     title = f"{rows} rows CSV into an empty store, --memory-limit {MEMORY_LIMIT}"
-    target = Target(4.0, "floor", floor, most_bytes=MOST_BYTES)
+    target = Target(3.0, "floor", floor, most_bytes=MOST_BYTES)
     works.add_import(Line(title, samples["import"], floor=floor, target=target))
     return works.answer()

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
@@ -41,9 +41,18 @@ QUESTIONS = {
     "empty":        Question("empty_store", "rows of CSV, Parquet and JSONL into an empty store"),
     "known":        Question("large_store", "rows of CSV, half of them known, onto a large store"),
     "show":         Question("one_profile", "one profile of the large store"),
+    "few":          Question("few_people", "many rows of few people"),
+    "rejects":      Question("few_people", "rows that are rejected", "rejects"),
+    "shared":       Question("shared_value", "rows that share a value with those in the store"),
+    "steps":        Question("steps", "the steps of an import"),
     "interpreter":  Question("others", "the rules in Python, row after row", "interpreter"),
+    "dicts":        Question("others", "plain Python dicts", "dicts"),
     "sqlite-utils": Question("others", "sqlite-utils upsert", "sqlite_utils"),
-    "postgresql":   Question("others", "PostgreSQL, copy and upsert", "postgresql"),
+    "goldenmatch":  Question("others", "goldenmatch with exact keys", "goldenmatch"),
+    "postgresql":   Question("postgresql", "PostgreSQL: the same profiles, in SQL"),
+    "growth":       Question("growth", "from ten thousand rows to ten million, as a picture"),
+    "delta":        Question("nightly", "the rows of a night onto a very large store"),
+    "huge":         Question("huge", "a hundred million rows (needs some 50 GB of disk)"),
     "large":        Question("large_file", "ten times the rows, with a memory limit: 1 GB of CSV"),
     "shapes":       Question("shapes", "files of other shapes, against the plain shape"),
     "looking":      Question("looking", "commands that look at a large store"),
@@ -54,7 +63,26 @@ QUESTIONS = {
     "calculated":   Question("calculated", "calculated attributes against a query by hand"),
 }
 # fmt: on
-USUAL = ("empty", "known", "show", "interpreter", "sqlite-utils", "postgresql")
+IMPORTS = ("empty", "known", "show", "few", "rejects", "shared", "delta")
+BESIDE = ("interpreter", "dicts", "sqlite-utils", "goldenmatch", "postgresql")
+USUAL = (*IMPORTS, *BESIDE)
+
+# fmt: off
+SIZES = {
+    "rows":             (1_000_000,   "rows of a file"),
+    "profiles":         (5_000_000,   "profiles of the large store"),
+    "large-rows":       (10_000_000,  "rows of the large file, profiles of the very large store"),
+    "huge-rows":        (100_000_000, "rows of the huge import"),
+    "holders":          (300_000,     "the most people who share a value"),
+    "people":           (1_000_000,   "people with events, or in the store of a server"),
+    "events":           (10_000_000,  "events of all these people"),
+    "interpreter-rows": (100_000,     "rows the interpreter reads"),
+}
+NUMBERS = {
+    "connections":      (32,          "connections to a server"),
+    "runs":             (3,           "how often each is run; `show` always 11 times"),
+}
+# fmt: on
 
 
 def main() -> int:
@@ -66,9 +94,16 @@ def main() -> int:
     with _working_folder(options) as folder:
         bench = Bench(options, folder)
         # `calculated` is the last: it loads DuckDB here, and a child starts with our peak memory.
-        for name in sorted(options.questions or USUAL, key=list(QUESTIONS).index):
+        for name in sorted(_chosen(options), key=list(QUESTIONS).index):
             failures += not _answered(QUESTIONS[name], bench)
     return 1 if failures else 0
+
+
+def _chosen(options: argparse.Namespace) -> Iterable[str]:
+    """Return the names of the questions to answer."""
+    if options.all:
+        return QUESTIONS.keys() - {"huge"}
+    return set(options.questions or USUAL)
 
 
 def _answered(question: Question, bench: Bench) -> bool:
@@ -94,8 +129,14 @@ def _options() -> argparse.Namespace:
         epilog=f"questions (without one: {', '.join(USUAL)}):\n{questions}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("questions", nargs="*", choices=QUESTIONS, metavar="QUESTION")
-    _add_sizes(parser)
+    parser.add_argument("questions", nargs="*", type=_question, metavar="QUESTION")
+    parser.add_argument("--all", action="store_true", help="every question but `huge`")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="FACTOR", help="of all sizes: 0.1 for a tenth"
+    )
+    for name, (default, text) in {**SIZES, **NUMBERS}.items():
+        help_text = f"{text} ({default:,})"
+        parser.add_argument(f"--{name}", type=_number, metavar="N", help=help_text)
     parser.add_argument("--seconds", type=float, default=10, help="how long a server is asked (10)")
     parser.add_argument(
         "--store", type=Path, help="a store to look at or to serve; else it is made"
@@ -103,25 +144,32 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to work (a temporary folder)")
     parser.add_argument("--keep", action="store_true", help="leave the files for the next run")
     parser.add_argument("--sqlite-utils", metavar="PROGRAM", help="else in PATH, or installed")
-    return parser.parse_args()
-
-
-def _add_sizes(parser: argparse.ArgumentParser) -> None:
-    # fmt: off
-    sizes = (
-        ("--rows",             1_000_000,  "rows of a file"),
-        ("--profiles",         5_000_000,  "profiles of the large store"),
-        ("--large-rows",       10_000_000, "rows of the large file"),
-        ("--people",           1_000_000,  "people with events, or in the store of a server"),
-        ("--events",           10_000_000, "events of all these people"),
-        ("--interpreter-rows", 100_000,    "rows the interpreter reads"),
-        ("--connections",      32,         "connections to a server"),
-        ("--runs",             3,          "how often each is run; `show` always 11 times"),
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="where `growth` draws (growth.svg beside this file; nowhere at another scale)",
     )
-    # fmt: on
-    for name, default, text in sizes:
-        help_text = f"{text} ({default:,})"
-        parser.add_argument(name, type=_number, default=default, metavar="N", help=help_text)
+    return _completed(parser.parse_args())
+
+
+def _completed(options: argparse.Namespace) -> argparse.Namespace:
+    """Give each size and number that was not named its default, and a size in the scale."""
+    for name, (default, _) in {**SIZES, **NUMBERS}.items():
+        attribute = name.replace("-", "_")
+        if getattr(options, attribute) is None:
+            factor = options.scale if name in SIZES else 1
+            setattr(options, attribute, max(2, round(default * factor)) if factor != 1 else default)
+    if options.picture is None and options.scale == 1:
+        options.picture = Path(__file__).with_name("growth.svg")
+    return options
+
+
+def _question(text: str) -> str:
+    # Not `choices`: argparse refuses an empty list of them.
+    if text not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"no such question: {text} (--help lists them)")
+    return text
 
 
 def _number(text: str) -> int:

@@ -14,7 +14,8 @@ STEPS = {"stage", "sift", "resolve", "merge", "commit"}
 
 
 def test_each_folder_of_tests_is_that_of_a_package() -> None:
-    assert {path.parent.name for path in TESTS.rglob("test_*.py")} == {*PACKAGES, "house"}
+    folders = {path.parent.name for path in TESTS.rglob("test_*.py")}
+    assert folders == {*PACKAGES, "benchmarks", "house"}
     assert list(TESTS.glob("test_*.py")) == []
 
 
