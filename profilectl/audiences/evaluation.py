@@ -280,8 +280,9 @@ class Evaluator:
         """Make `person` and `rest`, unless the wave before was about the same people."""
         read = needs(evaluated)
         devices = bool(read.device)
-        # attributes have a column each, which the relation made before may lack
-        if not read.attributes and (touched, read.rest, devices) in self.made_for:
+        # these have a column each, which the relation made before may lack
+        own_columns = read.attributes or read.identities
+        if not own_columns and (touched, read.rest, devices) in self.made_for:
             return
         tests = [among(touched)] if touched else []
         if self.scratch.has("dormant"):
@@ -291,7 +292,7 @@ class Evaluator:
         clause = ""
         for test in tests:
             clause = both(clause, test)
-        person_relations(self.profiles, read.attributes, clause, rest=read.rest, devices=devices)
+        person_relations(self.profiles, read, clause)
         # what has more in it serves those that ask for less
         self.made_for = {
             (touched, fields, device)
