@@ -23,6 +23,7 @@ from profilectl.server.parameters import (
 from profilectl.server.service import Service, service_of
 
 BY_MPID = "/userprofile/v1/{org}/{account}/{workspace}/{mpid}"
+RESOLVE_PATH = "/userprofile/v1/resolve/{org}/{account}/{workspace}"
 PROBLEMS = problems(400, 401, 403, 429, 503)
 router = APIRouter()
 
@@ -62,7 +63,7 @@ _add_profile_by_mpid("GET")
 
 
 @router.post(
-    "/userprofile/v1/resolve/{org}/{account}/{workspace}",
+    RESOLVE_PATH,
     tags=["Profile API"],
     summary="A profile by an identity that is immutable",
     response_class=Response,
