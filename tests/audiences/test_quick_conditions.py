@@ -18,7 +18,7 @@ from profilectl.rules.text.values import Number, parse_json
 
 WORDS = ("red", "REd", "green 5", "a\\b", "x-y", "12", "1e5", "true", "stra\u00dfe", "\u212aelvin")
 VALUES = (
-    *WORDS, "", "Red", "infraRED", "kelvin", *map(Number, ("5", "-0", "1.10", "1e300", "1E999", "12.5")), True, None,
+    *WORDS, "", "Red", "infraRED", "kelvin", *map(Number, ("5", "-0", "1.10", "1e300", "1E999", "12.5", "5.0000000000000000001")), True, None,
     ["red", Number("3")], {"red": "red"},
     "12.50", " 12", "1_2", "0x1f", "nan", "inf", "+3", "9" * 40, "3e", '"red"', "re\u0001d", "r\u00e9d",
 )  # fmt: skip
@@ -94,6 +94,7 @@ nested = st.recursive(
 )
 @given(nested, st.lists(st.tuples(values, values), min_size=1, max_size=8))
 @example("a = 'kelvin'", [("\u212aelvin", None), ("Kelvin", None)])
+@example("a > 5", [(Number("5.0000000000000000001"), None), ("5.0000000000000000001", None)])
 @example("a > 5", [("12.50", None), (" 12", None), ("nan", None), ("9" * 40, None)])
 def test_the_shortcuts_say_what_python_says_of_odd_values(
     condition: str, events: list[Any]

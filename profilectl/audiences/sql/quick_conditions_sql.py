@@ -11,7 +11,7 @@ import re
 
 from profilectl.rules.event.condition import AllOf, AnyCondition, Compared, EventCondition, Node
 from profilectl.rules.event.field import caseless
-from profilectl.rules.sql.events import EventSql, number_compared, string
+from profilectl.rules.sql.events import EventSql, unchanged
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import by_double
 from profilectl.rules.text.numbers import NUMBER, quantity
@@ -19,6 +19,8 @@ from profilectl.store.statements import case, in_any, matches, or_else
 
 _PLAIN = re.compile(r"(?=.*[a-df-z])[a-z0-9 -]{3,}")
 """A text that JSON writes as it is, that is nothing special to LIKE, and that is no number."""
+_NUMBER_IN_TEXT = f'"({NUMBER})"'
+"""A text in JSON that is a number."""
 _FEW = 3
 """The most texts that are looked for in each event."""
 _ESCAPE = "\\"
@@ -54,23 +56,28 @@ class QuickEventSql(EventSql):
         """Return the SQL of how a value compares with a number.
 
         A number that is clear as a double need not be spelled out: digits are compared only where
-        the doubles are the same. A text counts if it is a number.
+        the doubles are the same. A text counts if it is a number. The shortcut is null where it
+        does not know: the longer a statement is, the longer DuckDB plans it.
         """
         part, number = self.part(node.path), quantity(node.literal.text)
 
-        def doubles(text: str, exact: str) -> str:
-            compared = number_compared(exact, node.operator, number)
-            return by_double(text, sign=node.operator, number=number, exact=compared)
+        def doubles(text: str) -> str:
+            return by_double(text, sign=node.operator, number=number, exact="null")
 
-        text = string(part)
-        in_text = case(matches(text, NUMBER), doubles(text, text))
-        # in the order of characters, these are the minus sign and the digits
-        return (
-            f"case when {part} >= '-' and {part} < ':'"
-            f" then {or_else(doubles(part, self.spelled(node.path)), 'false')}"
-            f" when starts_with({part}, '\"') then {or_else(in_text, 'false')}"
-            f" else {super()._node(node)} end"
+        text, literal = f"({part})[2:-2]", quote_text(node.literal.text)
+        # DuckDB may write a number that is equal as a double in another way: then it is not known
+        surely = (
+            f"{unchanged(part)}"
+            f" or try_cast({part} as double) is distinct from try_cast({literal} as double)"
         )
+        # in the order of characters, these are the minus sign and the digits
+        quick = (
+            f"case when {part} >= '-' and {part} < ':' then {case(surely, doubles(part))}"
+            f" when {matches(part, _NUMBER_IN_TEXT)} then {doubles(text)}"
+            f" when starts_with({part}, '\"') and not contains({part}, {quote_text(_ESCAPE)})"
+            " then false end"
+        )
+        return or_else(quick, super()._node(node))
 
 
 def may_hold(condition: EventCondition, event: str) -> str:
