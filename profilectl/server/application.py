@@ -23,7 +23,6 @@ from profilectl.server import (
 from profilectl.server.bodies import answered, bad
 from profilectl.server.gate import FAULT, Problem
 from profilectl.server.idsync.routes import add_idsync
-from profilectl.server.quick_routes import add_quick_routes
 from profilectl.server.service import Service
 from profilectl.version import __version__
 
@@ -68,7 +67,7 @@ def make_application(
     for routes in (routes_token, routes_profile, routes_own, routes_events):
         application.include_router(routes.router)
     add_idsync(application)
-    add_quick_routes(application)
+    application.router.routes[:0] = routes_profile.quick_routes()
     return application
 
 

@@ -17,10 +17,11 @@ from profilectl.rules.sql.events import taken, taking
 from profilectl.rules.text.values import Number, parse_json
 
 WORDS = ("red", "REd", "green 5", "a\\b", "x-y", "12", "1e5", "true", "stra\u00dfe", "\u212aelvin")
+NUMBERS = ("5", "-0", "1.10", "1e300", "1E999", "12.5", "5.0000000000000000001")
 VALUES = (
-    *WORDS, "", "Red", "infraRED", "kelvin", *map(Number, ("5", "-0", "1.10", "1e300", "1E999", "12.5", "5.0000000000000000001")), True, None,
-    ["red", Number("3")], {"red": "red"},
-    "12.50", " 12", "1_2", "0x1f", "nan", "inf", "+3", "9" * 40, "3e", '"red"', "re\u0001d", "r\u00e9d",
+    *WORDS, "", "Red", "infraRED", "kelvin", *map(Number, NUMBERS), True, None,
+    ["red", Number("3")], {"red": "red"}, "12.50", " 12", "1_2", "0x1f", "nan", "inf", "+3",
+    "9" * 40, "3e", '"red"', "re\u0001d", "r\u00e9d",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def check(condition: str, events: list[Any]) -> None:
     parts, same = taken("event", paths, "taken")
     quick = QuickEventSql("event").condition(read)
     shared = QuickEventSql("event", parts, same).condition(read)
-    found = (
+    answers = (
         connection()
         .execute(
             f"select {quick}, {shared}, {may_hold(read, 'event') or 'true'}"
@@ -48,10 +49,10 @@ def check(condition: str, events: list[Any]) -> None:
         )
         .fetchall()
     )
-    assert [(quick, shared) for quick, shared, _ in found] == [(each, each) for each in expected]
+    assert [(quick, shared) for quick, shared, _ in answers] == [(each, each) for each in expected]
     passed_over = [
         text
-        for text, holds, (_, _, may) in zip(texts, expected, found, strict=True)
+        for text, holds, (_, _, may) in zip(texts, expected, answers, strict=True)
         if holds and not may
     ]
     assert passed_over == []
@@ -72,9 +73,8 @@ tests = st.one_of(
     st.builds("{} = {}".format, st.sampled_from("ab"), st.sampled_from(WORDS).map(literal)),
     st.builds("{} != {}".format, st.sampled_from("ab"), st.sampled_from(WORDS).map(literal)),
     st.builds(
-        "{} {} {}".format,
-        st.sampled_from("ab"),
-        st.sampled_from(["=", "<", "<=", ">", ">="]),
+        "{} {}".format,
+        st.sampled_from(["a =", "b <", "a <=", "b >", "a >", "a >="]),
         st.sampled_from(["5", "12.5", "-0", "1.1", "1e300", "1e999", "9" * 40, "3"]),
     ),
 )
@@ -104,7 +104,8 @@ def test_the_shortcuts_say_what_python_says_of_odd_values(
 
 @pytest.mark.parametrize(("condition", "word"), [
     ("a = 'red'", "red"), ("a = 'RED' and b > 5", "red"), ("a = 'red' or b = 'green'", "green"),
-    ("a = 'red' or b > 5", ""), ("not a = 'red'", ""), ("a = 're'", ""), ("a = '100'", ""), ("a = '50%'", ""),
+    ("a = 'red' or b > 5", ""), ("not a = 'red'", ""), ("a = 're'", ""), ("a = '100'", ""),
+    ("a = '50%'", ""),
 ])  # fmt: skip
 def test_a_text_is_looked_for_where_the_condition_cannot_hold_without_it(
     condition: str, word: str

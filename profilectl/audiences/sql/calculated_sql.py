@@ -18,11 +18,12 @@ on the way to the result:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from profilectl.audiences.sql.aggregates_sql import ORDER, Aggregated, CountedValues
 from profilectl.audiences.sql.calculated_rows_sql import EventReading, ValueSource, reading_of
 from profilectl.audiences.sql.value_text_sql import (
     PLACES,
@@ -60,8 +61,6 @@ ALPHABETICAL = "$alphabetical"
 """The place in the SQL where the sort key of values x goes, once it is known what they are like."""
 IN_ORDER = "$in_order"
 """The place where the list of the values x in this order goes."""
-ORDER = "$order"
-"""The place where the order of events goes, once it is known whether it fits a number."""
 NO_LONG = "null::decimal(38, 18)"
 """An aggregate of long numbers where there are none."""
 AT_ONCE = 1000
@@ -86,17 +85,6 @@ with named as (
 select profile, name, held from named where held is not null
 """
 
-BY_PROFILE = "select profile{columns} from counted_row group by profile"
-
-# Which columns no row has a value in: a tenth of a millisecond for each thousand rows, and without
-# the aggregates of those columns the others take half the time.
-EMPTY = "select {columns} from counted_row"
-
-# Which of the values of a profile with many count: the first TRACKED that came (domain.md 11.1).
-COUNTING = """
-select profile, x, row_number() over (partition by profile order by seen) <= $tracked as tracked
-from many
-"""
 LIMITED = """
 select counted.profile, counted.x, counted.weight, coalesce(ca_many.tracked, true) as tracked
 from counted
@@ -158,112 +146,10 @@ def compute(
     return hard
 
 
-class _Rare(NamedTuple):
-    """An aggregate of columns in which few rows have a value, and often none has."""
-
-    columns: tuple[str, ...]
-    """The columns."""
-    without: str
-    """The SQL of the aggregate where no row has a value in them."""
-
-
-@dataclass(slots=True)
-class _Aggregated:
-    """A relation, and the aggregates that are wanted of it by profile."""
-
-    name: str
-    """Its name."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """The SQL of each aggregate -> its column."""
-    rare: dict[str, _Rare] = field(default_factory=dict)
-    """The SQL of those aggregates that most data have nothing for."""
-
-    @property
-    def by(self) -> str:
-        """The name of the relation of its aggregates."""
-        return f"{self.name}_by"
-
-    def column(self, sql: str) -> str:
-        """Return the column of an aggregate, and add it if it is new."""
-        return self.columns.setdefault(sql, f"{self.name}_{len(self.columns)}")
-
-    def rarely(self, sql: str, *columns: str, without: str) -> str:
-        """Return the SQL of an aggregate, and note what it is where no row has a value."""
-        self.rare[sql] = _Rare(columns, without)
-        return sql
-
-    def empty(self, scratch: Scratch) -> set[str]:
-        """Return the columns of rare aggregates in which no row has a value."""
-        columns = list(dict.fromkeys(name for each in self.rare.values() for name in each.columns))
-        if not columns:
-            return set()
-        # d<n> are numbers, the others say yes or no (calculated_rows_sql)
-        tests = [
-            f"count({name}) = 0" if name.startswith("d") else f"bool_or({name}) is not true"
-            for name in columns
-        ]
-        empty = EMPTY.format(columns=", ".join(tests))
-        row = scratch.row(reading(empty, counted_row=select("*", self.name)))
-        return {name for name, is_empty in zip(columns, row, strict=True) if is_empty}
-
-    def select(self, empty: Collection[str] = (), order: str = "") -> str:
-        """Return the SELECT of its aggregates by profile.
-
-        `empty` are columns in which no row has a value; `order` is the SQL of the order of events.
-        """
-        columns = "".join(f", {sql} as {column}" for sql, column in self.columns.items())
-        for sql, each in self.rare.items():
-            if all(name in empty for name in each.columns):
-                columns = columns.replace(sql, each.without)
-        columns = columns.replace(ORDER, order)
-        return reading(BY_PROFILE.format(columns=columns), counted_row=select("*", self.name))
-
-
-@dataclass(slots=True)
-class _CountedValues:
-    """The values of one field, counted by profile."""
-
-    counted: _Aggregated
-    """The relation of the counted values."""
-    rows: _Aggregated
-    """The rows that have them."""
-    value: str
-    """The column of the value."""
-    counts: str
-    """The condition on a row that counts."""
-    weight: str
-    """The SQL of how much a value counts: once for each row, or by the quantity."""
-    came_at: str
-    """The SQL of the order in which values came."""
-
-    @property
-    def _group(self) -> str:
-        return f"group by profile, {self.value}"
-
-    @property
-    def _counting(self) -> str:
-        return both(both("", self.counts), f"{self.value} is not null")
-
-    def select(self) -> str:
-        """Return the SELECT of profile, x, weight, tracked."""
-        columns = ["profile", f"{self.value} as x", f"{self.weight} as weight", "true as tracked"]
-        return select(columns, self.rows.name, f"{self._counting} {self._group}")
-
-    def many(self, number: str) -> str:
-        """Return the SELECT of ca_many; `number` is the column of how many values there are."""
-        having = both("", f"{number} > {TRACKED}")
-        many = both(self._counting, f"profile in ({select('profile', self.counted.by, having)})")
-        columns = ["profile", f"{self.value} as x", f"min({self.came_at}) as seen"]
-        return reading(
-            COUNTING,
-            many=select(columns, self.rows.name, f"{many} {self._group}"),
-        )
-
-
 class _Hard(NamedTuple):
-    """The column that says whether SQL cannot compute a value."""
+    """The column that is true where SQL cannot compute a value."""
 
-    rows: _Aggregated
+    rows: Aggregated
     """The relation whose aggregates have it."""
     column: str
     """Its name."""
@@ -295,7 +181,7 @@ class _ValueField(NamedTuple):
 
     source: ValueSource
     """What has it."""
-    rows: _Aggregated
+    rows: Aggregated
     """The relation of the rows."""
     path: Path
     """The path of the field in it."""
@@ -315,9 +201,9 @@ class _Plan:
     """Where the relations are made."""
     events: EventReading
     """How the events are read."""
-    rows: list[_Aggregated] = field(default_factory=lambda: [_Aggregated("ca_rows0")])
+    rows: list[Aggregated] = field(default_factory=lambda: [Aggregated("ca_rows0")])
     """The relations of rows, in the order of the sources."""
-    counted: dict[str, _CountedValues] = field(default_factory=dict)
+    counted: dict[str, CountedValues] = field(default_factory=dict)
     """The counted values, by their SELECT."""
     planned: list[_Planned] = field(default_factory=list)
     """The definitions as SQL."""
@@ -347,7 +233,7 @@ class _Plan:
         self.scratch.make("ca_person", together, keep=False)
         return [*names, "ca_person"]
 
-    def _count(self, values: _CountedValues) -> None:
+    def _count(self, values: CountedValues) -> None:
         """Make the relation of counted values, and its aggregates."""
         counted, number = values.counted, values.counted.column("count(*)")
         self.scratch.make(counted.name, values.select())
@@ -411,7 +297,7 @@ class _Plan:
         source, within = self.events.source(path)
         number = self.events.sources.index(source)
         if number == len(self.rows):
-            self.rows.append(_Aggregated(f"ca_rows{number}"))
+            self.rows.append(Aggregated(f"ca_rows{number}"))
         return _ValueField(source, self.rows[number], within)
 
     def _weighted(self, price: _ValueField, counts: str) -> _Value:
@@ -479,8 +365,8 @@ class _Plan:
         """Return the number of values, the most frequent, or a list of them."""
         value, odd = listed.column("x"), listed.column("o")
         entry = "entry" if listed.source.entries else "0"
-        values = _CountedValues(
-            counted=_Aggregated(f"ca_value{len(self.counted)}"),
+        values = CountedValues(
+            counted=Aggregated(f"ca_value{len(self.counted)}"),
             rows=listed.rows,
             value=value,
             counts=counts,

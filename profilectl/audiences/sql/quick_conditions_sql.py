@@ -46,10 +46,10 @@ class QuickEventSql(EventSql):
         A string without an escape is compared in its quotes, which saves a copy of each.
         """
         part, quoted = self.part(node.path), quote_text(f'"{folded}"')
-        other = f"contains({part}, {quote_text(_ESCAPE)}) or not starts_with({part}, '\"')"
+        unsure = f"contains({part}, {quote_text(_ESCAPE)}) or not starts_with({part}, '\"')"
         return (
             f"case when lower({part}) = {quoted} then true"
-            f" when {other} then {super()._node(node)} else false end"
+            f" when {unsure} then {super()._node(node)} else false end"
         )
 
     def _number(self, node: Compared) -> str:
@@ -98,8 +98,8 @@ def _words(node: Node) -> set[str]:
     match node:
         case AllOf(parts):
             # the longest is the rarest, as far as anybody can tell
-            found = [words for part in parts if (words := _words(part))]
-            return max(found, key=lambda words: min(map(len, words)), default=set())
+            of_parts = [words for part in parts if (words := _words(part))]
+            return max(of_parts, key=lambda words: min(map(len, words)), default=set())
         case AnyCondition(parts):
             of_parts = [_words(part) for part in parts]
             return set().union(*of_parts) if all(of_parts) else set()
