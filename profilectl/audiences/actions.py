@@ -29,6 +29,7 @@ from profilectl.audiences.sql.membership_sql import (
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience
+from profilectl.rules.criteria.tree import Reads
 from profilectl.rules.event.field import caseless
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import parse_json
@@ -232,13 +233,8 @@ def make_members(
     held = in_force(profiles, at_ms, clause, wanted=referred)
     scratch.make("member", reading(MEMBER, membership=held))
     recent = lively(profiles, at_ms)
-    person_relations(
-        profiles,
-        read.attributes,
-        both(awake, is_in("profile", recent) if recent else ""),
-        rest=read.rest,
-        devices=bool(read.device),
-    )
+    clause_of_people = both(awake, is_in("profile", recent) if recent else "")
+    person_relations(profiles, read, clause_of_people)
     chosen = members(evaluated, at_ms, PeopleRelations(event=event))
     scratch.make(into, select("profile", f"({chosen})"))
 
@@ -293,7 +289,8 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
         held = in_force(profiles, time.time_ns() // 1_000_000, clause, wanted=[audience])
         most = {"most": limit or 2**62}
         scratch.make("in_it", reading(MEMBERS_SHOWN, membership=held), most)
-        person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)
+        shown = Reads(identities=tuple(profiles.identities))
+        person_relations(profiles, shown, "where profile in (select profile from in_it)")
         columns = ", ".join(f"i_{kind}" for kind in profiles.identities)
         rows = scratch.rows(IDENTITIES_SHOWN.format(columns=columns))
     # The store is closed by now, so a slow reader of the members keeps no writer out.

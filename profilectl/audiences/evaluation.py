@@ -42,7 +42,7 @@ VALUE_COLUMNS = [("profile", "BIGINT"), ("name", "VARCHAR"), ("held", "VARCHAR")
 
 NOBODY_TOUCHED = "select 0::bigint as profile where false"
 
-# Who is in which audience, by its name.
+# Who is in which audience, by its name: everybody, or only the touched, if nobody else can move.
 MEMBER = """
 select membership.profile, audience.name as audience
 from store.membership
@@ -111,8 +111,10 @@ def decide(store: OpenStore, plan: RefreshPlan) -> None:
     scratch.make("event_kept", profiles.events(happened), keep=False)
     # a scan of all events, so it is left out where everybody is looked at
     scratch.make("touched", NOBODY_TOUCHED if plan.all_for_everybody else touched(store, plan))
-    scratch.make("member", MEMBER)
-    _bar(store, plan)
+    recent = lively(profiles, plan.now_ms)
+    looks_at_touched = not (plan.for_everybody or recent or _bars_anew(plan))
+    scratch.make("member", MEMBER + (both("", among("touched")) if looks_at_touched else ""))
+    _bar(store, plan, recent)
     evaluator = Evaluator(scratch, _computed(scratch, plan), plan.now_ms)
     for number, wave in enumerate(plan.waves()):
         # the touched first: their new memberships count for audiences that refer to these
@@ -156,22 +158,27 @@ def _compute(
     compute(scratch, [each.definition for each in definitions], now_ms, profiles=touched, into=into)
 
 
-def _bar(store: OpenStore, plan: RefreshPlan) -> None:
+def _bars_anew(plan: RefreshPlan) -> bool:
+    """Return whether all members are held against criteria that have changed since."""
+    return plan.marks.barring_ms < plan.changed_ms
+
+
+def _bar(store: OpenStore, plan: RefreshPlan, recent: str) -> None:
     """Let those leave who may not be in an audience (barred.py).
 
     Makes `moved`, `bar` and `lively`; profiles that move are touched. Standard audiences, which are
     evaluated only when somebody asks, are looked at too. Members are looked at if their values may
     have changed or their lifetime has ended. All members are, if criteria have changed since
-    members were last held against them, which older versions never did.
+    members were last held against them, which older versions never did. `recent` is the SELECT of
+    the profiles within their lifetime; "": lifetimes do not end.
     """
     scratch = store.scratch
     defined = [*plan.audiences, *plan.standard]
     scratch.drop("lively")
-    recent = lively(plan.profiles, plan.now_ms)
     if recent:
         scratch.make("lively", reading(LIVELY, recent=recent))
     clause = both("", is_in("audience", texts(audience.name for audience in defined)))
-    if not plan.all_for_everybody and plan.marks.barring_ms >= plan.changed_ms:
+    if not plan.all_for_everybody and not _bars_anew(plan):
         ended = [f"not ({among('lively')})"] if recent else []
         clause = both(clause, f"({in_any([among('touched'), *ended])})")
     people = f"({select('profile', 'member', clause)})"
@@ -280,8 +287,9 @@ class Evaluator:
         """Make `person` and `rest`, unless the wave before was about the same people."""
         read = needs(evaluated)
         devices = bool(read.device)
-        # attributes have a column each, which the relation made before may lack
-        if not read.attributes and (touched, read.rest, devices) in self.made_for:
+        # these have a column each, which the relation made before may lack
+        own_columns = read.attributes or read.identities
+        if not own_columns and (touched, read.rest, devices) in self.made_for:
             return
         tests = [among(touched)] if touched else []
         if self.scratch.has("dormant"):
@@ -291,7 +299,7 @@ class Evaluator:
         clause = ""
         for test in tests:
             clause = both(clause, test)
-        person_relations(self.profiles, read.attributes, clause, rest=read.rest, devices=devices)
+        person_relations(self.profiles, read, clause)
         # what has more in it serves those that ask for less
         self.made_for = {
             (touched, fields, device)

@@ -82,7 +82,9 @@ def standings_of(
     # Without the limit on arrivals: the tables of values and memberships have none.
     clause = profiles.where([person.profile for person in people]).partition(" and arrival")[0]
     values = _values(profiles, clause)
-    memberships = _memberships(profiles, clause)
+    # a store without audiences has no memberships: the statement would cost as much all the same
+    without_audiences = defined is not None and not defined.audiences
+    memberships = {} if without_audiences else _memberships(profiles, clause)
     if defined is None:
         needed = memberships or profiles.calculated
         defined = known_to(profiles.store) if needed else Definitions({}, {})

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from profilectl.audiences.barred import NO_REST, rest_rows
 from profilectl.profiles.ended_lifetimes import RETIRED
 from profilectl.profiles.read_model import ACCOUNT_FEEDS, Profiles, profiles_of
 from profilectl.rules.audience import Audience
+from profilectl.rules.criteria.tree import Reads
 from profilectl.rules.feed import workspaces_of
-from profilectl.rules.identity import BY_NAME, TYPES
+from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import to_json
 from profilectl.store.segments import Segment, both, of_each
-from profilectl.store.statements import among, is_in, reading, select, union_all
+from profilectl.store.statements import among, is_in, reading, select, texts, union_all
 from profilectl.store.store import OpenStore
 
 STAMP = "mp_deviceid"
@@ -91,27 +93,34 @@ def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) ->
     return profiles
 
 
-def person_relations(
-    profiles: Profiles, keys: Sequence[str], clause: str, *, rest: bool, devices: bool = False
-) -> None:
+def person_relations(profiles: Profiles, read: Reads, clause: str) -> None:
     """Make the relations `person` and `rest` of some profiles (membership_sql.PeopleRelations).
 
-    With `rest`, the other fields of batches are read; with `devices`, also the ids of devices that
-    only columns name.
+    They have what `read` says, and no more: a column of nulls for each type of identity and a row
+    for each calculated value cost as much as everything else.
     """
     scratch = profiles.store.scratch
     # criteria may ask for a type that nobody has had
     absent = [
-        f"null::varchar[] as i_{kind.name}"
-        for kind in TYPES
-        if kind.name not in profiles.identities
+        f"null::varchar[] as i_{kind}"
+        for kind in read.identities
+        if kind not in profiles.identities
     ]
-    scratch.make("person", select(["*", *absent], f"({profiles.folded(list(keys), clause)})"))
-    if not rest:
+    wanted = both("", is_in("name", texts(read.attributes)))
+    values = select("profile, name, held", f"({profiles.calculated_values})", wanted)
+    narrowed = replace(
+        profiles,
+        identities=[kind for kind in profiles.identities if kind in read.identities],
+        calculated_values=values,
+    )
+    scratch.make(
+        "person", select(["*", *absent], f"({narrowed.folded(list(read.attributes), clause)})")
+    )
+    if not read.rest:
         scratch.make("rest", NO_REST, keep=False)
         return
     parts = [rest_rows(profiles, profiles.feeds, clause), *_attributions_carried(profiles, clause)]
-    if devices:
+    if read.device:
         parts += [
             _device_rows(profiles, segment, kinds, clause=clause)
             for segment in profiles.segments

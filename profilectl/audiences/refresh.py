@@ -31,8 +31,8 @@ from profilectl.audiences.refresh_plan import (
 from profilectl.audiences.refresh_writing import Refreshed, write_stage
 from profilectl.rules.counts import ImportReport
 from profilectl.store.opening import UNREFRESHED, once_done, open_store
-from profilectl.store.scratch import Scratch, scratch_beside
-from profilectl.store.store import State
+from profilectl.store.scratch import scratch_beside
+from profilectl.store.store import OpenStore, State
 
 WRITE_WAIT_S = 10
 """How long a refresh waits at least until it may write, in seconds."""
@@ -58,12 +58,16 @@ def refresh_store(
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
             stages = stages_of(store)
+            if not stages:
+                return refreshed
+            # the first one at once: opening the store again costs as much as a small stage
+            stamp, plan = _decided(store, stages[0], request, at_ms=at_ms)
         first_seen: State | None = None
         # one after the other: each workspace rests on its own attributes and events
         for stage in stages:
-            stamp, plan = _decided(
-                scratch, path, stage, request=request, at_ms=at_ms, wait_s=wait_s
-            )
+            if stage is not stages[0]:
+                with open_store(scratch, path, wait_s=wait_s) as store:
+                    stamp, plan = _decided(store, stage, request, at_ms=at_ms)
             writing = open_store(scratch, path, write=True, wait_s=max(wait_s, WRITE_WAIT_S))
             with writing as store:
                 # somebody committed in between: once more, while nobody else can
@@ -79,19 +83,12 @@ def refresh_store(
 
 
 def _decided(
-    scratch: Scratch,
-    path: Path,
-    stage: RefreshStage,
-    *,
-    request: RefreshRequest,
-    at_ms: int,
-    wait_s: float,
+    store: OpenStore, stage: RefreshStage, request: RefreshRequest, *, at_ms: int
 ) -> tuple[Stamp, RefreshPlan]:
     """Decide a stage while others read the store; return what it rests on, and its plan."""
-    with open_store(scratch, path, wait_s=wait_s) as store:
-        plan = plan_of(store, stage, request, now_ms=at_ms)
-        stamp = stamp_of(store)
-        decide(store, plan)
+    plan = plan_of(store, stage, request, now_ms=at_ms)
+    stamp = stamp_of(store)
+    decide(store, plan)
     return stamp, plan
 
 

@@ -34,6 +34,8 @@ select * from refused
 
 REMOVED = "profile, type, hash, arrival"
 
+AGED_AT_ALL = "select count(*) from store.aged"
+
 # When retention took something of a profile, oldest first.
 AGED = """
 select aged.profile, erasure.at_ms
@@ -198,9 +200,10 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
         _read_rows(scratch, segment, clause, raw=raw)
         if placed:
             _read_blocked(scratch, segment, clause, raw=raw)
-    happened = known_events(profiles.segments, where=clause, columns=EVENT)
-    for profile, arrival, _, *event in scratch.rows(reading(IN_ORDER, happened=happened)):
-        raw.events.setdefault((profile, arrival), []).append(SeenEvent(*event))
+    if any("event" in segment.tables for segment in profiles.segments):
+        happened = known_events(profiles.segments, where=clause, columns=EVENT)
+        for profile, arrival, _, *event in scratch.rows(reading(IN_ORDER, happened=happened)):
+            raw.events.setdefault((profile, arrival), []).append(SeenEvent(*event))
     # the rows that are read already
     own = {row.arrival for rows in raw.rows.values() for row in rows}
     if profiles.removals:
@@ -282,6 +285,8 @@ def _takers(profiles: Profiles, arrivals: set[int]) -> dict[int, Taker]:
 
 def _read_lifetimes(scratch: Scratch, numbers_of: Sequence[int], raw: RawRows) -> None:
     """Read what retention took of the profiles, and since when they count anew."""
+    if not scratch.row(AGED_AT_ALL)[0]:
+        return  # most stores: three statements less, of a millisecond each
     clause = both("", is_in("profile", numbers(numbers_of)))
     aged = reading(AGED, aged=select("*", "store.aged", clause))
     for profile, at_ms in scratch.rows(aged):

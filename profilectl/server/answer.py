@@ -12,7 +12,15 @@ from profilectl.profiles.activity_json import origin_json, standing_json
 from profilectl.rules.consent import state_of
 from profilectl.rules.feed import ACCOUNT
 from profilectl.rules.identity import BY_NAME
-from profilectl.rules.text.values import Value, as_text, held_json, parse_json, to_json, whole
+from profilectl.rules.text.values import (
+    MARK,
+    Value,
+    as_text,
+    held_json,
+    parse_json,
+    to_json,
+    whole,
+)
 
 # fmt: off
 API_NAMES: dict[str, str | None] = {
@@ -47,6 +55,8 @@ def _identities(activity: Activity, *, device: bool) -> Value:
 
 def text_of(held: str) -> Value:
     """Return a held value as text or a list of texts; a tag is null."""
+    if not held.startswith(MARK):
+        return held
     return as_text(parse_json(held_json(held)))
 
 

@@ -67,6 +67,7 @@ def make_application(
     for routes in (routes_token, routes_profile, routes_own, routes_events):
         application.include_router(routes.router)
     add_idsync(application)
+    application.router.routes[:0] = routes_profile.quick_routes()
     return application
 
 

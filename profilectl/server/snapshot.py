@@ -71,6 +71,7 @@ class Still(OpenStore):
         self._meta: dict[str, str] = {}
         self._settings: Settings | None = None
         self._feeds: list[Feed] | None = None
+        self._calculated: dict[str, list[str]] | None = None
 
     def meta(self, name: str) -> str:
         """Return a value of the table meta."""
@@ -89,6 +90,12 @@ class Still(OpenStore):
         if self._feeds is None:
             self._feeds = super().feeds()
         return self._feeds
+
+    def calculated_by_workspace(self) -> dict[str, list[str]]:
+        """Return the names of the calculated attributes that are no drafts, by their workspace."""
+        if self._calculated is None:
+            self._calculated = super().calculated_by_workspace()
+        return self._calculated
 
 
 @dataclass(eq=False)
@@ -338,7 +345,9 @@ class Snapshots:
         )
         scratch = Scratch(self.folder, MEMORY_LIMIT)
         try:
-            scratch.run(f"set threads = {READERS}")
+            # Each reader has a thread of its own. Threads of DuckDB beside it wake each other for
+            # every statement, which costs a third of the processor time of a short one.
+            scratch.run("set threads = 1")
             signature = copy_for_reading(scratch, self.path, copied.file, until=until)
             snapshot = open_copy(
                 scratch,

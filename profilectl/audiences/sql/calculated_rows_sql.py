@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from profilectl.audiences.sql.quick_conditions_sql import QuickEventSql
 from profilectl.rules.calculated import Definition
 from profilectl.rules.event.field import Path, caseless
 from profilectl.rules.sql.events import (
@@ -254,7 +255,7 @@ def reading_of(
         events=events,
         profiles=profiles,
         paths=paths,
-        event=EventSql("event", _named(paths)),
+        event=QuickEventSql("event", _named(paths)),
     )
     parts, _ = taken("event", paths, "taken")
     odd = in_any(
@@ -268,7 +269,7 @@ def reading_of(
     )
     if scratch.row(reading(ODD_NUMBERS.format(columns=odd), few=few))[0]:
         plain.compares = True
-        plain.event = EventSql("event", _named(paths), "same")
+        plain.event = QuickEventSql("event", _named(paths), "same")
     return plain
 
 

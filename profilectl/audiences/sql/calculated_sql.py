@@ -11,7 +11,7 @@ on the way to the result:
     ca_many        profile, x, tracked           of profiles with more than TRACKED values: which of
                    them count
     ..._by         profile, ..._<n>              aggregates of one of these by profile
-    ca_person      all aggregates side by side
+    ca_person      all aggregates side by side, joined where they are read
     ca_reference   profile, name, held           what value_of computed
     <into>_person  profile, held                 the values side by side, which <into> takes apart
 """
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from profilectl.audiences.sql.aggregates_sql import ORDER, Aggregated, CountedValues
 from profilectl.audiences.sql.calculated_rows_sql import EventReading, ValueSource, reading_of
 from profilectl.audiences.sql.value_text_sql import (
     PLACES,
@@ -58,6 +59,10 @@ SMALL = 10**8
 """Short numbers below this fit 64 bits as whole numbers of 10^-DECIMALS."""
 ALPHABETICAL = "$alphabetical"
 """The place in the SQL where the sort key of values x goes, once it is known what they are like."""
+IN_ORDER = "$in_order"
+"""The place where the list of the values x in this order goes."""
+NO_LONG = "null::decimal(38, 18)"
+"""An aggregate of long numbers where there are none."""
 AT_ONCE = 1000
 """How many profiles value_of computes before the events of the next are read."""
 
@@ -80,13 +85,6 @@ with named as (
 select profile, name, held from named where held is not null
 """
 
-BY_PROFILE = "select profile{columns} from counted_row group by profile"
-
-# Which of the values of a profile with many count: the first TRACKED that came (domain.md 11.1).
-COUNTING = """
-select profile, x, row_number() over (partition by profile order by seen) <= $tracked as tracked
-from many
-"""
 LIMITED = """
 select counted.profile, counted.x, counted.weight, coalesce(ca_many.tracked, true) as tracked
 from counted
@@ -99,6 +97,13 @@ ALL_LOWER = """
 select coalesce(bool_and(x = lower(x) and not starts_with(x, chr(31))), true)
 from counted
 """
+
+# The list of values in the order of ALPHABETICAL: by themselves, or by their sort key.
+SORTED = "list_sort(list(x) filter (tracked))"
+SORTED_BY_KEY = (
+    f"list_transform(list_sort(list({{{ALPHABETICAL}}}) filter (tracked)),"
+    " lambda value: value.held)"
+)
 
 EXTENT = """
 select max(arrival), max(place), least(min(arrival), min(place))
@@ -141,69 +146,13 @@ def compute(
     return hard
 
 
-@dataclass(slots=True)
-class _Aggregated:
-    """A relation, and the aggregates that are wanted of it by profile."""
+class _Hard(NamedTuple):
+    """The column that is true where SQL cannot compute a value."""
 
-    name: str
+    rows: Aggregated
+    """The relation whose aggregates have it."""
+    column: str
     """Its name."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """The SQL of each aggregate -> its column."""
-
-    @property
-    def by(self) -> str:
-        """The name of the relation of its aggregates."""
-        return f"{self.name}_by"
-
-    def column(self, sql: str) -> str:
-        """Return the column of an aggregate, and add it if it is new."""
-        return self.columns.setdefault(sql, f"{self.name}_{len(self.columns)}")
-
-    def select(self) -> str:
-        """Return the SELECT of its aggregates by profile."""
-        columns = "".join(f", {sql} as {column}" for sql, column in self.columns.items())
-        return reading(BY_PROFILE.format(columns=columns), counted_row=select("*", self.name))
-
-
-@dataclass(slots=True)
-class _CountedValues:
-    """The values of one field, counted by profile."""
-
-    counted: _Aggregated
-    """The relation of the counted values."""
-    rows: _Aggregated
-    """The rows that have them."""
-    value: str
-    """The column of the value."""
-    counts: str
-    """The condition on a row that counts."""
-    weight: str
-    """The SQL of how much a value counts: once for each row, or by the quantity."""
-    came_at: str
-    """The SQL of the order in which values came."""
-
-    @property
-    def _group(self) -> str:
-        return f"group by profile, {self.value}"
-
-    @property
-    def _counting(self) -> str:
-        return both(both("", self.counts), f"{self.value} is not null")
-
-    def select(self) -> str:
-        """Return the SELECT of profile, x, weight, tracked."""
-        columns = ["profile", f"{self.value} as x", f"{self.weight} as weight", "true as tracked"]
-        return select(columns, self.rows.name, f"{self._counting} {self._group}")
-
-    def many(self, number: str) -> str:
-        """Return the SELECT of ca_many; `number` is the column of how many values there are."""
-        having = both("", f"{number} > {TRACKED}")
-        many = both(self._counting, f"profile in ({select('profile', self.counted.by, having)})")
-        columns = ["profile", f"{self.value} as x", f"min({self.came_at}) as seen"]
-        return reading(
-            COUNTING,
-            many=select(columns, self.rows.name, f"{many} {self._group}"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +163,8 @@ class _Planned:
     """The definition."""
     held: str
     """The SQL of its held value."""
-    hard: str | None
-    """The SQL of whether SQL cannot compute the value; None: it always can."""
+    hard: _Hard | None
+    """Whether SQL cannot compute the value; None: it always can."""
 
 
 class _Value(NamedTuple):
@@ -223,7 +172,7 @@ class _Value(NamedTuple):
 
     held: str
     """The value, as it is held."""
-    hard: str | None = None
+    hard: _Hard | None = None
     """Whether SQL cannot compute it; None: it always can."""
 
 
@@ -232,7 +181,7 @@ class _ValueField(NamedTuple):
 
     source: ValueSource
     """What has it."""
-    rows: _Aggregated
+    rows: Aggregated
     """The relation of the rows."""
     path: Path
     """The path of the field in it."""
@@ -252,11 +201,9 @@ class _Plan:
     """Where the relations are made."""
     events: EventReading
     """How the events are read."""
-    order: str
-    """The SQL of the order of events, if a definition needs it."""
-    rows: list[_Aggregated] = field(default_factory=lambda: [_Aggregated("ca_rows0")])
+    rows: list[Aggregated] = field(default_factory=lambda: [Aggregated("ca_rows0")])
     """The relations of rows, in the order of the sources."""
-    counted: dict[str, _CountedValues] = field(default_factory=dict)
+    counted: dict[str, CountedValues] = field(default_factory=dict)
     """The counted values, by their SELECT."""
     planned: list[_Planned] = field(default_factory=list)
     """The definitions as SQL."""
@@ -268,7 +215,11 @@ class _Plan:
             # Rows that are read again are kept: to take the texts apart a second time costs more.
             again = any(values.rows is rows for values in self.counted.values())
             self.scratch.make(rows.name, self.events.select(source), keep=again)
-            self.scratch.make(rows.by, rows.select())
+            empty = rows.empty(self.scratch) if again else set()
+            in_order = any(ORDER in sql for sql in rows.columns)
+            among_rows = rows.name if again else self.events.events
+            order = _order_of(self.scratch, among_rows) if in_order else ""
+            self.scratch.make(rows.by, rows.select(empty, order))
             names += [rows.name, rows.by]
         for values in self.counted.values():
             self._count(values)
@@ -279,16 +230,20 @@ class _Plan:
             f"left join {rows.by} on {rows.by}.profile = ca_rows0_by.profile" for rows in joined[1:]
         )
         together = select(["ca_rows0_by.profile", *columns], "ca_rows0_by", joins)
-        self.scratch.make("ca_person", together, keep=len(joined) > 1)
+        self.scratch.make("ca_person", together, keep=False)
         return [*names, "ca_person"]
 
-    def _count(self, values: _CountedValues) -> None:
+    def _count(self, values: CountedValues) -> None:
         """Make the relation of counted values, and its aggregates."""
         counted, number = values.counted, values.counted.column("count(*)")
         self.scratch.make(counted.name, values.select())
         all_lower = reading(ALL_LOWER, counted=select("x", counted.name))
-        order = "'held': x" if self.scratch.row(all_lower)[0] else alphabetical("x")
-        by_profile = counted.select().replace(ALPHABETICAL, order)
+        by_profile = counted.select()
+        if self.scratch.row(all_lower)[0]:
+            by_profile = by_profile.replace(ALPHABETICAL, "'held': x").replace(IN_ORDER, SORTED)
+        else:
+            by_profile = by_profile.replace(IN_ORDER, SORTED_BY_KEY)
+            by_profile = by_profile.replace(ALPHABETICAL, alphabetical("x"))
         self.scratch.make(counted.by, by_profile)
         if (self.scratch.row(select(f"max({number})", counted.by))[0] or 0) <= TRACKED:
             return
@@ -342,7 +297,7 @@ class _Plan:
         source, within = self.events.source(path)
         number = self.events.sources.index(source)
         if number == len(self.rows):
-            self.rows.append(_Aggregated(f"ca_rows{number}"))
+            self.rows.append(Aggregated(f"ca_rows{number}"))
         return _ValueField(source, self.rows[number], within)
 
     def _weighted(self, price: _ValueField, counts: str) -> _Value:
@@ -350,63 +305,68 @@ class _Plan:
         value, odd = price.column("v"), price.column("q")
         total = price.rows.column(f"sum({value}) filter ({counts})")
         weight = price.rows.column(f"sum(weight) filter ({counts} and {value} is not null)")
-        hard = price.rows.column(f"bool_or({odd}) filter ({counts})")
+        hard = _hard(price, counts, odd, columns=(odd,))
         return _Value(f"chr(31) || {quotient(total, 9, weight)}", hard)
 
     def _number(self, definition: Definition, number: _ValueField, counts: str) -> _Value:
         """Return a sum, an average, or the least or greatest number."""
+        rows = number.rows
         short, long, odd = (number.column(letter) for letter in "edu")
         adds_up = definition.type in ("sum", "average")
-        hard = f"{odd} or abs({long}) >= {ADDS_UP}" if adds_up else odd
         if adds_up:
             of_short = f"sum({short}) filter ({counts})"
-            of_long = f"sum({long}) filter ({counts} and abs({long}) < {ADDS_UP})"
+            of_long = rows.rarely(
+                f"sum({long}) filter ({counts} and abs({long}) < {ADDS_UP})", long, without=NO_LONG
+            )
             total = f"coalesce({of_short}, 0) + {of_long}"
         else:
             # minimum and maximum begin with the names of their aggregates
             of_short, of_long = (
                 f"{definition.type[:3]}({part}) filter ({counts})" for part in (short, long)
             )
+            rows.rarely(of_long, long, without=NO_LONG)
             total = (
                 f"{'least' if definition.type == 'minimum' else 'greatest'}({of_short}, {of_long})"
             )
         # If all numbers are short, whole millionths are added up: nine times as fast.
         easy = f"{of_long} is null and abs({of_short}) < {SMALL}"
-        exact = number.rows.column(
+        exact = rows.column(
             f"case when {of_long} is not null then {total}"
             f" when abs({of_short}) >= {SMALL} then ({of_short})::decimal(38, 18) end"
         )
         if definition.type == "average":
-            size = f"(count({short}) filter ({counts}) + count({long}) filter ({counts}))"
+            longs = rows.rarely(f"count({long}) filter ({counts})", long, without="0")
+            size = f"(count({short}) filter ({counts}) + {longs})"
             mean = divided(f"{millionths(of_short)} * {10 ** (DECIMALS - PLACES)}", size)
-            quick = digits(number.rows.column(case(easy, mean)), DECIMALS)
-            slow = quotient(exact, 18, number.rows.column(size))
+            quick = digits(rows.column(case(easy, mean)), DECIMALS)
+            slow = quotient(exact, 18, rows.column(size))
         else:
-            whole = number.rows.column(case(easy, millionths(of_short)))
+            whole = rows.column(case(easy, millionths(of_short)))
             quick, slow = digits(whole, PLACES), plain(exact)
+        hard = f"{odd} or abs({long}) >= {ADDS_UP}" if adds_up else odd
+        read = (odd, long) if adds_up else (odd,)
         return _Value(
-            f"chr(31) || coalesce({quick}, {slow})",
-            number.rows.column(f"bool_or({hard}) filter ({counts})"),
+            f"chr(31) || coalesce({quick}, {slow})", _hard(number, counts, hard, columns=read)
         )
 
     def _at_an_end(self, definition: Definition, end: _ValueField, counts: str) -> _Value:
         """Return the first or the last value."""
         value, odd = end.column("x"), end.column("o")
         # of a list the first or last entry counts, such as a product (domain.md 11.1)
-        order = f"{{'event': {self.order}, 'entry': entry}}" if end.source.entries else self.order
+        order = f"{{'event': {ORDER}, 'entry': entry}}" if end.source.entries else ORDER
         pick = "arg_min" if definition.type == "first_value" else "arg_max"
         there = f"{counts} and {value} is not null"
         return _Value(
             end.rows.column(f"{pick}({value}, {order}) filter ({there})"),
-            end.rows.column(f"bool_or({odd}) filter ({counts})"),
+            _hard(end, counts, odd, columns=(odd,)),
         )
 
     def _of_values(self, definition: Definition, listed: _ValueField, counts: str) -> _Value:
         """Return the number of values, the most frequent, or a list of them."""
         value, odd = listed.column("x"), listed.column("o")
         entry = "entry" if listed.source.entries else "0"
-        values = _CountedValues(
-            counted=_Aggregated(f"ca_value{len(self.counted)}"),
+        values = CountedValues(
+            counted=Aggregated(f"ca_value{len(self.counted)}"),
             rows=listed.rows,
             value=value,
             counts=counts,
@@ -414,17 +374,23 @@ class _Plan:
             came_at=f"{{'arrival': arrival, 'place': place, 'entry': {entry}}}",
         )
         counted = self.counted.setdefault(values.select(), values).counted
+        hard = _hard(listed, counts, odd, columns=(odd,))
         if definition.weighted:
-            odd = f"{odd} or (weight is null and {value} is not null)"
-        hard = listed.rows.column(f"bool_or({odd}) filter ({counts})")
+            test = f"bool_or({odd} or (weight is null and {value} is not null)) filter ({counts})"
+            hard = _Hard(listed.rows, listed.rows.column(test))
         if definition.type == "unique_values_count":
             return _Value(f"chr(31) || {counted.column('count(*)')}", hard)
         if definition.type == "most_frequent":
             order = f"{{'often': -weight, {ALPHABETICAL}}}"
             return _Value(counted.column(f"arg_min(x, {order}) filter (tracked)"), hard)
-        in_order = counted.column(f"list_sort(list({{{ALPHABETICAL}}}) filter (tracked))")
-        scalars = f"list_transform({in_order}, lambda value: value.held)"
-        return _Value(f"chr(31) || {json_list(scalars)}", hard)
+        return _Value(f"chr(31) || {json_list(counted.column(IN_ORDER))}", hard)
+
+
+def _hard(value_field: _ValueField, counts: str, test: str, *, columns: Sequence[str]) -> _Hard:
+    """Return the column of whether an event that counts passes a test of some columns."""
+    rows = value_field.rows
+    sql = rows.rarely(f"bool_or({test}) filter ({counts})", *columns, without="false")
+    return _Hard(rows, rows.column(sql))
 
 
 def _plan_of(
@@ -436,24 +402,22 @@ def _plan_of(
     profiles: str | None,
 ) -> _Plan:
     """Return the plan for some definitions."""
-    at_an_end = any(each.type in ("first_value", "last_value") for each in definitions)
     plan = _Plan(
         now_ms=now_ms,
         scratch=scratch,
         events=reading_of(scratch, definitions, now_ms, events=events, profiles=profiles),
-        order=_order_of(scratch, events) if at_an_end else "",
     )
     for definition in definitions:
         plan.add(definition)
     return plan
 
 
-def _order_of(scratch: Scratch, events: str) -> str:
-    """Return the SQL of the order of events.
+def _order_of(scratch: Scratch, rows: str) -> str:
+    """Return the SQL of the order of the events of a relation.
 
     It is one number where they have room in it: twice as fast as a struct.
     """
-    arrival, place, least = scratch.row(reading(EXTENT, happened=select("*", events)))
+    arrival, place, least = scratch.row(reading(EXTENT, happened=select("*", rows)))
     if arrival is not None and least >= 0 and arrival < 2**40 and place < 2**20:
         return f"at_ms::hugeint * {2**60} + arrival::hugeint * {2**20} + place"
     return "{'at': at_ms, 'arrival': arrival, 'place': place}"
@@ -467,7 +431,7 @@ def _side_by_side(planned: Sequence[_Planned]) -> str:
     held = ", ".join(
         each.held
         if each.hard is None
-        else f"case when {each.hard} is not true then {each.held} end"
+        else f"case when {each.hard.column} is not true then {each.held} end"
         for each in _by_name(planned)
     )
     return select(f"profile, [{held}]::varchar[] as held", "ca_person", "order by profile")
@@ -488,8 +452,8 @@ def _by_reference(plan: _Plan, scratch: Scratch, events: str) -> int:
     hard_ones = [
         select(
             f"profile, {number} as number",
-            "ca_person",
-            both("", or_else(each.hard, "false")),
+            each.hard.rows.by,
+            both("", or_else(each.hard.column, "false")),
         )
         for number, each in enumerate(plan.planned)
         if each.hard is not None

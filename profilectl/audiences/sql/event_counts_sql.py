@@ -8,19 +8,19 @@ in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from profilectl.audiences.sql.quick_conditions_sql import QuickEventSql, may_hold
 from profilectl.rules.criteria.tree import EventCount
-from profilectl.rules.event.condition import Compared, Node, condition_read
-from profilectl.rules.event.field import Path, caseless
-from profilectl.rules.sql.events import EventSql, json_path, number_compared
+from profilectl.rules.event.condition import EventCondition, condition_read
+from profilectl.rules.event.field import caseless
+from profilectl.rules.sql.events import json_path
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import by_double, time_passes
+from profilectl.rules.sql.values import time_passes
 from profilectl.rules.text.moments import Days
-from profilectl.rules.text.numbers import quantity
 from profilectl.store.segments import both
-from profilectl.store.statements import case, in_any, reading, select, texts
+from profilectl.store.statements import in_any, reading, select, texts
 
 Kind = tuple[EventCount, Days | None]
 """Events that are counted together, and how far back they count."""
@@ -77,18 +77,27 @@ def counted(kinds: Sequence[Kind], events: str, now_ms: int, *, once: bool = Fal
     read = ["profile", "event"]
     if paths:
         read.append(f"json_extract(event, [{texts(map(json_path, paths))}])::varchar[] as parts")
-    written = _Conditions({path: f"parts[{place}]" for place, path in enumerate(paths, start=1)})
+    written = QuickEventSql(
+        "event", {path: f"parts[{place}]" for place, path in enumerate(paths, start=1)}
+    )
     tests = [
         f"{written.condition(condition) if condition else 'true'} as k{place}"
         for place, condition in enumerate(conditions)
     ]
-    tested = f"({select(['profile', *tests], f'({select(read, events, cheap)})')})"
+    chosen = both(cheap, _may_be_any(conditions))
+    tested = f"({select(['profile', *tests], f'({select(read, events, chosen)})')})"
     if len(kinds) == 1:
         return _counted(tested, "where k0", once=once)
     places = range(len(kinds))
     counts = ", ".join(f"count(*) filter (where k{place}) as e{place}" for place in places)
     any_kind = both("", f"({in_any(f'k{place}' for place in places)})")
     return reading(COUNTS.format(columns=counts), tested=select("*", tested, any_kind))
+
+
+def _may_be_any(conditions: Sequence[EventCondition | None]) -> str:
+    """Return the SQL of whether an event can meet one of some conditions; "": any event can."""
+    tests = [may_hold(condition, "event") if condition else "" for condition in conditions]
+    return f"({in_any(tests)})" if all(tests) else ""
 
 
 def _counted(events: str, clause: str, *, once: bool) -> str:
@@ -133,25 +142,3 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     if lookback:
         tests.append(f"at_ms > {now_ms - lookback.ms}")
     return f"({' and '.join(tests) or 'true'})"
-
-
-class _Conditions(EventSql):
-    """Writes conditions on the column `event`; the parts that they need are taken out already."""
-
-    def __init__(self, parts: Mapping[Path, str]) -> None:
-        super().__init__("event")
-        self.parts = parts
-
-    def part(self, path: Path) -> str:
-        return self.parts.get(path) or super().part(path)
-
-    def _node(self, node: Node) -> str:
-        if not (isinstance(node, Compared) and node.literal.number and not node.path.walks):
-            return super()._node(node)
-        # A number that is clear as a double need not be spelled out: digits are compared only
-        # where the doubles are the same.
-        part, number = self.part(node.path), quantity(node.literal.text)
-        exact = number_compared(self.spelled(node.path), node.operator, number)
-        doubles = by_double(part, sign=node.operator, number=number, exact=exact)
-        is_number = f"regexp_matches({part}, '^[-0-9]')"
-        return case(is_number, doubles, super()._node(node))

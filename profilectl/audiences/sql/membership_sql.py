@@ -95,7 +95,7 @@ class PeopleRelations:
 
     person: str = "person"
     """profile, environment UTINYINT (0 production, 1 development), first_seen_ms, last_seen_ms,
-    i_<type> VARCHAR[] of each type, v<n> VARCHAR (held) of the n-th key of needs(audiences)."""
+    i_<type> VARCHAR[] of each type and v<n> VARCHAR (held) of the n-th key of needs(audiences)."""
     event: str = "event"
     """profile, arrival, place, type, name, at_ms, event (compact JSON of the whole event); with
     every opt-out event, however old."""
