@@ -89,6 +89,7 @@ def fetched(
 
 CHANGEABLE = (
     "preserve_insertion_order",
+    "arrow_large_buffer_size",
     "enable_geoparquet_conversion",
     "disabled_optimizers",
     "threads",
