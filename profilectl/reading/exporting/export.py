@@ -419,7 +419,10 @@ class _Pouring:
             return None
         form = TextForm(self.request.format, self.request.safe)
         texts = self.extract.texts(form, self._order, self._select)
-        return texts if texts.is_quick else None
+        if not texts.is_quick:
+            return None
+        texts.tell_others()
+        return texts
 
     @property
     def _leaving(self) -> str:

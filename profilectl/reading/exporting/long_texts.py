@@ -36,6 +36,7 @@ select profile from founded where mpid is null
 union
 select profile from store.removed
 """
+NOBODY = "select null::bigint as profile, null::bigint as mpid where false"
 IS_OTHER = "profile in (select profile from export_other)"
 
 # The origins and the feeds as the lines of a format have them.
@@ -152,21 +153,19 @@ class LongTexts:
             return sorted(names)
         return sorted(names, key=lambda name: json.dumps(name, ensure_ascii=False))
 
+    def tell_others(self) -> None:
+        """Make `export_other`: the profiles that have to go line by line."""
+        rows = of_each(self.profiles.segments, "row", columns="profile, mpid")
+        founded = reading(OTHERS, founded=union([NOBODY, *rows]))
+        self.profiles.store.scratch.make("export_other", founded)
+
     def select(self, condition: str) -> str:
-        """Return the SELECT of _profile, _mpid, text and rows: how many lines the text has."""
-        if not self.is_quick:
-            return self._of_others(condition)
-        scratch = self.profiles.store.scratch
-        if not scratch.has("export_other"):
-            founded = union(
-                [
-                    "select null::bigint as profile, null::bigint as mpid where false",
-                    *of_each(self.profiles.segments, "row", columns="profile, mpid"),
-                ]
-            )
-            scratch.make("export_other", reading(OTHERS, founded=founded))
+        """Return the SELECT of _profile, _mpid, text and rows: how many lines the text has.
+
+        tell_others must have been called before.
+        """
         quick = self._of_single_rows(both(condition, f"not ({IS_OTHER})"))
-        if not scratch.count("export_other"):
+        if not self.profiles.store.scratch.count("export_other"):
             return quick
         return union([quick, self._of_others(both(condition, IS_OTHER))])
 
