@@ -39,6 +39,7 @@ from profilectl.reading.exporting.extract import (
 )
 from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling
+from profilectl.reading.exporting.single_rows import tell_several
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.sql.held_values import held_as_cell
@@ -251,7 +252,7 @@ def _profiles_to_export(store: OpenStore, request: ExportRequest) -> Profiles:
         store, every=request.kind == "identities" and store.workspace is None and not reads_more
     )
     profiles.only_seen = True
-    profiles.tell_several()
+    tell_several(profiles)
     choose(profiles, request)
     return profiles
 
@@ -419,10 +420,7 @@ class _Pouring:
             return None
         form = TextForm(self.request.format, self.request.safe)
         texts = self.extract.texts(form, self._order, self._select)
-        if not texts.is_quick:
-            return None
-        texts.tell_others()
-        return texts
+        return texts if texts.is_quick else None
 
     @property
     def _leaving(self) -> str:

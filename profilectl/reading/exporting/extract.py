@@ -32,6 +32,7 @@ from profilectl.reading.exporting.long_form import (
 )
 from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling, tell_more
+from profilectl.reading.exporting.single_rows import apart, are_as_stored
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import BY_NAME, CODE
@@ -39,7 +40,7 @@ from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.history import history_of, import_numbered
-from profilectl.store.segments import both, known_identities
+from profilectl.store.segments import both, known_identities, known_rows
 from profilectl.store.statements import reading, union
 from profilectl.store.store import OpenStore
 
@@ -53,6 +54,7 @@ OWN = ("mpid", "environment")
 """
 
 PROFILE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from folded"
+SINGLE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from stored_row"
 PROFILE_LINES = "select profile as _profile, mpid as _mpid, line from document"
 OWN_LINES = "select profile as _profile, mpid as _mpid, {columns} as line from folded"
 # Each document, with the standing of the person (everybody.py), which is not in it.
@@ -248,16 +250,31 @@ class _Profile(NamedTuple):
     @property
     def numbered_before(self) -> str:
         """The columns before the attributes, as c0, c1 ..."""
-        return ", ".join(f"{sql} as c{place}" for place, (_, sql) in enumerate(self._before))
+        return _numbered([sql for _, sql in self._before])
 
     def rows(self, condition: str) -> str:
         """Return the SELECT of profiles with a column for each attribute."""
         self._check()
+        if not are_as_stored(self.profiles):
+            return self._folded_rows(condition)
+        return apart(condition, self._single_rows, self._folded_rows)
+
+    def _folded_rows(self, condition: str) -> str:
         cells = [held_as_cell(f"v{place}") for place in range(len(self.keys))]
-        columns = [*(sql for _, sql in self._before), *cells]
-        listed = ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
+        columns = _numbered([*(sql for _, sql in self._before), *cells])
         folded = self.profiles.folded(self.keys, condition)
-        return reading(PROFILE_ROWS.format(columns=listed), folded=folded)
+        return reading(PROFILE_ROWS.format(columns=columns), folded=folded)
+
+    def _single_rows(self, condition: str) -> str:
+        """Return the SELECT of the profiles with a single row, which has one value of a type."""
+        identities = self.profiles.identities
+        columns = [
+            *(sql for _, sql in self.own),
+            *(f"i_{kind}" for kind in identities),
+            *(held_as_cell(f"b{place}") for place in range(len(self.keys))),
+        ]
+        stored = known_rows(self.profiles.segments, identities, self.keys, where=condition)
+        return reading(SINGLE_ROWS.format(columns=_numbered(columns)), stored_row=stored)
 
     def listed(self, condition: str) -> str:
         """Return the SELECT of profiles with thousands of attributes.
@@ -308,6 +325,11 @@ class _Profile(NamedTuple):
         )
         whole = whole_members(self.profiles, condition)
         return reading(WHOLE_LINES.format(columns=line), document=document, whole=whole)
+
+
+def _numbered(columns: Sequence[str]) -> str:
+    """Return columns as c0, c1 ..."""
+    return ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
 
 
 def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:

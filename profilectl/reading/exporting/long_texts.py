@@ -18,26 +18,15 @@ from profilectl.reading.exporting.long_form import (
     IDENTITIES,
     stored_keys,
 )
+from profilectl.reading.exporting.single_rows import apart, are_as_stored
 from profilectl.rules.sql.held_values import DELETED, held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.segments import both, known_rows, of_each
-from profilectl.store.statements import reading, union
+from profilectl.store.segments import known_rows
+from profilectl.store.statements import reading
 
 MOST_CELLS = 500
 """How many cells of a row are put together in one expression: planning it takes time as well."""
-
-# The profiles that have more than the row that founded them: another row, an attribute without a
-# column, or an identity that was taken away.
-OTHERS = """
-select profile from with_several
-union
-select profile from founded where mpid is null
-union
-select profile from store.removed
-"""
-NOBODY = "select null::bigint as profile, null::bigint as mpid where false"
-IS_OTHER = "profile in (select profile from export_other)"
 
 # The origins and the feeds as the lines of a format have them.
 ORIGIN_TEXTS = "select first_arrival, shift, {columns} from export_origin"
@@ -138,8 +127,7 @@ class LongTexts:
     @property
     def is_quick(self) -> bool:
         """Whether rows can be read as they are: what counts depends on nothing else."""
-        masked = not self._is_identities and self.profiles.calculated
-        return not (self.profiles.feeds or masked) and len(self._cells) <= MOST_CELLS
+        return are_as_stored(self.profiles) and len(self._cells) <= MOST_CELLS
 
     @property
     def _is_identities(self) -> bool:
@@ -153,21 +141,9 @@ class LongTexts:
             return sorted(names)
         return sorted(names, key=lambda name: json.dumps(name, ensure_ascii=False))
 
-    def tell_others(self) -> None:
-        """Make `export_other`: the profiles that have to go line by line."""
-        rows = of_each(self.profiles.segments, "row", columns="profile, mpid")
-        founded = reading(OTHERS, founded=union([NOBODY, *rows]))
-        self.profiles.store.scratch.make("export_other", founded)
-
     def select(self, condition: str) -> str:
-        """Return the SELECT of _profile, _mpid, text and rows: how many lines the text has.
-
-        tell_others must have been called before.
-        """
-        quick = self._of_single_rows(both(condition, f"not ({IS_OTHER})"))
-        if not self.profiles.store.scratch.count("export_other"):
-            return quick
-        return union([quick, self._of_others(both(condition, IS_OTHER))])
+        """Return the SELECT of _profile, _mpid, text and rows: how many lines the text has."""
+        return apart(condition, self._of_single_rows, self._of_others)
 
     def _of_others(self, condition: str) -> str:
         columns = f"{self.form.line} || chr(10)"
