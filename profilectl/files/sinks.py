@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
+import itertools
 import os
 import queue
 import re
@@ -39,6 +41,14 @@ another way.
 """
 MOST_OPEN = 200
 """How many files are open at once: no process may have one for every value."""
+MOST_OF_NAME = 255
+"""How many bytes the name of a folder has at most, on any file system."""
+MOST_OF_KEY = 100
+"""How many of them may be of the key."""
+MOST_OF_VALUE = 200
+"""How many of them may be of the value."""
+DIGEST = 32
+"""How many digits of a digest a name that is cut ends with."""
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
 
 
@@ -56,7 +66,7 @@ class RowWriter(Protocol):
         """Write what is still waiting."""
 
 
-class _LineWriter:
+class Lines:
     """Writes lines of text, which are put together in SQL."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -65,6 +75,18 @@ class _LineWriter:
     def write(self, block: Rows) -> None:
         """Write lines."""
         self._stream.write("".join(f"{row[0]}\n" for row in block).encode())
+
+    def write_texts(self, texts: pa.Array) -> None:
+        """Write texts, each of whole lines with their ends, as they lie in memory.
+
+        Neither is a text made of them in Python, nor are they put together: that takes three times
+        as long as SQL takes to make them.
+        """
+        _, places, content = texts.buffers()
+        if content is not None:
+            ends = memoryview(places).cast("i" if str(texts.type) == "string" else "q")
+            begin, end = ends[texts.offset], ends[texts.offset + len(texts)]
+            self._stream.write(memoryview(content)[begin:end])
 
     def close(self) -> None:
         """Do nothing: no line waits."""
@@ -180,10 +202,10 @@ def writer_of(
     stream (`packed`).
     """
     if format == "jsonl":
-        return _LineWriter(stream)
+        return Lines(stream)
     if format == "csv":
         stream.write(_csv_header(columns))
-        return _LineWriter(stream)
+        return Lines(stream)
     return Parquet(stream, columns, numbers, compression=compression or "zstd")
 
 
@@ -327,7 +349,7 @@ class Parts:
 
     def _begin(self, group: str) -> _OpenFile:
         """Open the next file of a group."""
-        if len(self._open) > MOST_OPEN:
+        if len(self._open) >= MOST_OPEN:
             self._end(next(iter(self._open)))
         number = self._numbers[group] = self._numbers.get(group, 0) + 1
         within = self.new_folder / group if group else self.new_folder
@@ -399,16 +421,35 @@ def _force(stream: BinaryIO) -> None:
 
 
 def folder_of(key: str, value: str | None) -> str:
-    """Return the name of the folder of a value, as query engines read it back: key=value."""
+    """Return the name of the folder of a value, as query engines read it back: key=value.
+
+    A name that is too long is cut, and ends with a digest, so that each value has its own folder.
+    """
+    name = _cut(_escaped(key), MOST_OF_KEY)
     if value is None:
-        return f"{_escaped(key)}={NOTHING}"
-    text = _escaped(value)
-    return f"{_escaped(key)}={text.replace('_', '%5F', 1) if value == NOTHING else text}"
+        return f"{name}={NOTHING}"
+    text = _cut(_escaped(value), min(MOST_OF_VALUE, MOST_OF_NAME - len(name) - 1))
+    return f"{name}={text.replace('_', '%5F', 1) if value == NOTHING else text}"
 
 
-def _escaped(text: str) -> str:
-    escaped = _UNSAFE.sub(
-        lambda letter: "".join(f"%{byte:02X}" for byte in letter[0].encode()), text
-    )[:200]
+def _escaped(text: str) -> list[str]:
+    """Return what stands in the name of a folder for each character of a text."""
     # . and .. are no names of folders.
-    return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped
+    if set(text) == {"."}:
+        return ["%2E"] * len(text)
+    return [
+        "".join(f"%{byte:02X}" for byte in letter.encode()) if _UNSAFE.match(letter) else letter
+        for letter in text
+    ]
+
+
+def _cut(letters: Sequence[str], most: int) -> str:
+    """Return escaped characters as a text of at most so many; one is never cut in two."""
+    text = "".join(letters)
+    if len(text) <= most:
+        return text
+    # No escaped text has a tilde, so no value has the name of one that was cut.
+    end = "~" + hashlib.sha256(text.encode()).hexdigest()[:DIGEST]
+    ends = itertools.accumulate(map(len, letters))
+    whole = sum(place <= most - len(end) for place in ends)
+    return "".join(letters[:whole]) + end

@@ -114,6 +114,7 @@ def fetched(
 
 CHANGEABLE = (
     "preserve_insertion_order",
+    "arrow_large_buffer_size",
     "enable_geoparquet_conversion",
     "disabled_optimizers",
     "threads",

@@ -21,7 +21,7 @@ from typing import Any
 from profilectl.codes import InputRefused
 from profilectl.outputs.delivery.jsonl import CHUNK, not_written, open_to_add, write_block
 from profilectl.outputs.delivery.parcel import Delivered, Parcel, Result
-from profilectl.reading.exporting.extract import FORMULA, PLAIN_NUMBER
+from profilectl.reading.exporting.csv_text import FORMULA, PLAIN_NUMBER
 from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.values import Value, to_json
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from profilectl.audiences.barred import in_force
 from profilectl.codes import UsageError
 from profilectl.files.sinks import (
+    Lines,
     Parquet,
     Parts,
     RowWriter,
@@ -27,16 +28,18 @@ from profilectl.files.sinks import (
 )
 from profilectl.files.whole_file import whole_file
 from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.reading.exporting.csv_text import csv_line
 from profilectl.reading.exporting.exported_fields import filled, narrowed
 from profilectl.reading.exporting.extract import (
     OWN,
     Extract,
-    csv_line,
     extract_of,
     import_extract,
     import_rows,
 )
+from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling
+from profilectl.reading.exporting.single_rows import tell_several
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.sql.held_values import held_as_cell
@@ -58,6 +61,10 @@ WIDE_CELLS = 10_000_000
 """How many cells are folded at once at most, even if these are of fewer profiles than at least."""
 BLOCK = 50_000
 """How many rows are fetched at once."""
+TEXTS_AT_ONCE = 4_000
+"""How many texts are written at once: few enough to lie in the cache of a processor."""
+CELLS_OF_A_TEXT = 3
+"""How many cells take as much memory as one that is part of a text."""
 ANY_ARRIVAL = 2**62
 """An arrival after all others."""
 
@@ -245,7 +252,7 @@ def _profiles_to_export(store: OpenStore, request: ExportRequest) -> Profiles:
         store, every=request.kind == "identities" and store.workspace is None and not reads_more
     )
     profiles.only_seen = True
-    profiles.tell_several()
+    tell_several(profiles)
     choose(profiles, request)
     return profiles
 
@@ -389,7 +396,7 @@ class _Progress:
         self.report(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Pouring:
     """An export on its way into a writer, a stretch of profiles at a time."""
 
@@ -405,6 +412,15 @@ class _Pouring:
     @property
     def _is_lines(self) -> bool:
         return self.request.format == "jsonl"
+
+    @functools.cached_property
+    def texts(self) -> LongTexts | None:
+        """The texts of whole profiles that leave, where these are quicker than lines."""
+        if self.request.format == "parquet" or self.extract.texts is None:
+            return None
+        form = TextForm(self.request.format, self.request.safe)
+        texts = self.extract.texts(form, self._order, self._select)
+        return texts if texts.is_quick else None
 
     @property
     def _leaving(self) -> str:
@@ -441,27 +457,45 @@ class _Pouring:
         columns = f"{ORDER[self.request.kind]}, {line}"
         return reading(CSV_LINES.format(columns=columns), exported=rows)
 
+    def _stretches(self) -> Iterator[str]:
+        """Yield the conditions of the stretches that leave as `_whole` has them."""
+        cells = self.extract.cells // CELLS_OF_A_TEXT if self.texts else self.extract.cells
+        return stretches(self.profiles, cells)
+
+    def _whole(self, condition: str) -> str:
+        """Return the SELECT of a stretch for a single file: lines may come as texts of several."""
+        return self.texts.select(condition) if self.texts else self._select(condition)
+
+    def _sorted_whole(self, order: str, exported: str) -> str:
+        """Return the SELECT of what leaves in order; lines have their ends."""
+        columns = self._leaving
+        if self.texts:
+            columns = "text, rows"
+        elif self.request.format != "parquet":
+            columns = f"{columns} || chr(10) as text"
+        return _sorted(columns, order, exported)
+
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
         if self.request.in_order:
             return self._into_sorted(writer)
-        for condition in stretches(self.profiles, self.extract.cells):
-            select = _sorted(self._leaving, self._order, self._select(condition))
-            _drain(self, select, writer)
+        order = "_profile" if self.texts else self._order
+        for condition in self._stretches():
+            _drain(self, self._sorted_whole(order, self._whole(condition)), writer)
         return self.progress.rows
 
     def _into_sorted(self, writer: RowWriter) -> int:
         """Write all rows in the order of MPIDs, for which all are read before the first leaves."""
         scratch = self.profiles.store.scratch
-        for place, condition in enumerate(stretches(self.profiles, self.extract.cells)):
-            select = self._select(condition)
+        for place, condition in enumerate(self._stretches()):
+            select = self._whole(condition)
             if not place:
                 scratch.make("export_row", reading(NO_ROWS, exported=select))
             scratch.run(f"insert into export_row {select}")
         if not scratch.has("export_row"):
             return 0
-        select = _sorted(self._leaving, self._order_by_mpid, "select * from export_row")
-        _drain(self, select, writer)
+        order = "_mpid, _profile" if self.texts else self._order_by_mpid
+        _drain(self, self._sorted_whole(order, "select * from export_row"), writer)
         scratch.drop("export_row")
         return self.progress.rows
 
@@ -490,6 +524,14 @@ class _Pouring:
 def _drain(pouring: _Pouring, select: str, writer: RowWriter) -> None:
     """Write the rows of a SELECT."""
     connection = pouring.profiles.store.scratch.connection
+    if isinstance(writer, Lines):
+        # The texts of 4,000 profiles can be longer than the 2 GB that a small buffer holds.
+        pouring.profiles.store.scratch.run("set arrow_large_buffer_size = true")
+        for batch in connection.sql(select).to_arrow_reader(TEXTS_AT_ONCE):
+            writer.write_texts(batch.column(0))
+            lines = batch.column(1).sum().as_py() if batch.num_columns > 1 else batch.num_rows
+            pouring.progress.add(lines)
+        return
     if isinstance(writer, Parquet):
         relation = connection.sql(select)
         # with fewer columns than the file, the last is a list of cells: write takes it apart

@@ -6,6 +6,7 @@ _profile and _mpid as well, which order the export and do not leave.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import orjson
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
+from profilectl.reading.exporting.csv_text import csv_line
 from profilectl.reading.exporting.long_form import (
     ATTRIBUTES,
     IDENTITIES,
@@ -26,16 +28,19 @@ from profilectl.reading.exporting.long_form import (
     identities_source,
     long_lines,
     long_rows,
+    tell_origins,
 )
+from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling, tell_more
+from profilectl.reading.exporting.single_rows import apart, are_as_stored
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
-from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.history import history_of, import_numbered
-from profilectl.store.segments import both, known_identities
+from profilectl.store.segments import both, known_identities, known_rows
 from profilectl.store.statements import reading, union
 from profilectl.store.store import OpenStore
 
@@ -49,6 +54,7 @@ OWN = ("mpid", "environment")
 """
 
 PROFILE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from folded"
+SINGLE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from stored_row"
 PROFILE_LINES = "select profile as _profile, mpid as _mpid, line from document"
 OWN_LINES = "select profile as _profile, mpid as _mpid, {columns} as line from folded"
 # Each document, with the standing of the person (everybody.py), which is not in it.
@@ -122,11 +128,6 @@ IMPORT_COLUMNS = {
 IMPORT_NUMBERS = tuple(name for name, kind in IMPORT_COLUMNS.items() if kind == "BIGINT")
 IMPORT_LINES = "select {columns} from past order by place"
 
-PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
-"""A text that a spreadsheet takes for a number, and does not run."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""The beginnings of cells that a spreadsheet would run; a number with a sign is none of them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Extract:
@@ -149,6 +150,10 @@ class Extract:
     listed: bool = False
     """Whether the last column of rows is the list of the last cells, because there are too many to
     name each.
+    """
+    texts: Callable[[TextForm, str, Callable[[str], str]], LongTexts] | None = None
+    """From the format, the order and the SELECT of lines to the texts of whole profiles, if a kind
+    has these.
     """
 
     @property
@@ -174,9 +179,9 @@ def extract_of(
     if kind == "profiles":
         return _profiles(_Profile.of(profiles, own), provenance=provenance, whole=whole)
     if kind == "identities":
-        return _long(IDENTITIES, identities_source(profiles), len(profiles.identities))
+        return _long(profiles, IDENTITIES, identities_source(profiles))
     if kind == "attributes":
-        return _long(ATTRIBUTES, attributes_source(profiles), len(profiles.keys))
+        return _long(profiles, ATTRIBUTES, attributes_source(profiles))
     tell_sharing(profiles)
     # Calculated attributes are computed again where a batch arrives: it has those that were stated.
     profiles = replace(profiles, calculated=[])
@@ -188,15 +193,18 @@ def extract_of(
     )
 
 
-def _long(names: Sequence[str], source: Callable[[str], str], values: int) -> Extract:
-    """Return the extract of a long form; `values` is about how many values a profile has."""
+def _long(profiles: Profiles, names: Sequence[str], source: Callable[[str], str]) -> Extract:
+    """Return the extract of a long form."""
     columns = [*names, *ORIGIN]
+    tell_origins(profiles)
+    values = len(profiles.identities if names == IDENTITIES else profiles.keys)
     return Extract(
         columns,
         lambda condition: long_rows(columns, source(condition)),
         lambda condition: long_lines(columns, source(condition)),
         numbers=[name for name in columns if name in NUMBERS],
         cells=values * len(columns),
+        texts=functools.partial(LongTexts, profiles, names),
     )
 
 
@@ -242,16 +250,31 @@ class _Profile(NamedTuple):
     @property
     def numbered_before(self) -> str:
         """The columns before the attributes, as c0, c1 ..."""
-        return ", ".join(f"{sql} as c{place}" for place, (_, sql) in enumerate(self._before))
+        return _numbered([sql for _, sql in self._before])
 
     def rows(self, condition: str) -> str:
         """Return the SELECT of profiles with a column for each attribute."""
         self._check()
+        if not are_as_stored(self.profiles):
+            return self._folded_rows(condition)
+        return apart(condition, self._single_rows, self._folded_rows)
+
+    def _folded_rows(self, condition: str) -> str:
         cells = [held_as_cell(f"v{place}") for place in range(len(self.keys))]
-        columns = [*(sql for _, sql in self._before), *cells]
-        listed = ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
+        columns = _numbered([*(sql for _, sql in self._before), *cells])
         folded = self.profiles.folded(self.keys, condition)
-        return reading(PROFILE_ROWS.format(columns=listed), folded=folded)
+        return reading(PROFILE_ROWS.format(columns=columns), folded=folded)
+
+    def _single_rows(self, condition: str) -> str:
+        """Return the SELECT of the profiles with a single row, which has one value of a type."""
+        identities = self.profiles.identities
+        columns = [
+            *(sql for _, sql in self.own),
+            *(f"i_{kind}" for kind in identities),
+            *(held_as_cell(f"b{place}") for place in range(len(self.keys))),
+        ]
+        stored = known_rows(self.profiles.segments, identities, self.keys, where=condition)
+        return reading(SINGLE_ROWS.format(columns=_numbered(columns)), stored_row=stored)
 
     def listed(self, condition: str) -> str:
         """Return the SELECT of profiles with thousands of attributes.
@@ -302,6 +325,11 @@ class _Profile(NamedTuple):
         )
         whole = whole_members(self.profiles, condition)
         return reading(WHOLE_LINES.format(columns=line), document=document, whole=whole)
+
+
+def _numbered(columns: Sequence[str]) -> str:
+    """Return columns as c0, c1 ..."""
+    return ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
 
 
 def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:
@@ -446,41 +474,6 @@ def _batch_line(profiles: Profiles, telling: Telling, *, most: int) -> str:
 def _batch_name(kind: str) -> str:
     """Return the name that the platform's own schema has for an identity."""
     return BY_NAME[kind].field.partition(".")[2]
-
-
-def csv_line(
-    columns: Sequence[str], numbers: Sequence[str], *, safe: bool, listed: bool = False
-) -> str:
-    """Return the SQL of the CSV line of some columns.
-
-    A cell is quoted only where it must be; a null is an empty cell. `numbers` are the columns that
-    are whole numbers. With `safe`, an apostrophe comes before a cell that a spreadsheet would run;
-    with `listed`, the last column is a list of cells.
-    """
-    cells = [
-        f"ifnull({quote_identifier(name)}::varchar, '')"
-        if name in numbers
-        else csv_cell(quote_identifier(name), safe=safe)
-        for name in columns
-    ]
-    if listed:
-        cell = csv_cell("cell", safe=safe)
-        transformed = f"list_transform({columns[-1]}, lambda cell: {cell})"
-        cells[-1] = f"array_to_string({transformed}, ',')"
-    return f"concat_ws(',', {', '.join(cells)})"
-
-
-def csv_cell(cell: str, *, safe: bool) -> str:
-    """Return the SQL of a text as a CSV cell."""
-    if safe:
-        begins = " or ".join(f"starts_with({cell}, {quote_text(begin)})" for begin in FORMULA)
-        is_number = f"regexp_full_match({cell}, '{PLAIN_NUMBER}')"
-        cell = f"if(({begins}) and not {is_number}, '''' || {cell}, {cell})"
-    special = " or ".join(
-        f"contains({cell}, {text})" for text in ("','", "'\"'", "chr(10)", "chr(13)")
-    )
-    quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
-    return f"ifnull(if({special}, {quoted}, {cell}), '')"
 
 
 def import_extract() -> Extract:

@@ -20,20 +20,30 @@ NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
 TEXTS = ("mpid", "environment", "type", "attribute", "source", "feed", "file")
 """The columns that are texts of their own; the value is JSON already."""
 
+# Where rows came from: from each arrival at which a file or a run of lines begins, to the next. A
+# file without rows begins where the next one does, and is left out.
+ORIGINS = """
+select start.first_arrival, import.source, import.number as import, file.path as file, file.unit,
+       run.first_line - run.first_arrival as shift
+from (
+    select first_arrival from file_in_force where arrivals > 0
+    union
+    select first_arrival from store.line_run
+) as start
+asof join (select * from file_in_force where arrivals > 0) as file
+    on start.first_arrival >= file.first_arrival
+asof join store.line_run as run on start.first_arrival >= run.first_arrival
+join store.import as import on import.number = file.import
+order by start.first_arrival
+"""
 # The values with the places that they came from. A calculated one came from no row: it has no
 # arrival.
 PLACED = """
-select value_row.*, import.source, feed.name as feed, import.number as import, file.path as file,
-       case
-           when file.unit = 'line' then run.first_line + value_row.arrival - run.first_arrival
-       end as line,
-       case
-           when file.unit <> 'line' then run.first_line + value_row.arrival - run.first_arrival
-       end as row
+select value_row.*, origin.source, feed.name as feed, origin.import, origin.file,
+       case when origin.unit = 'line' then value_row.arrival + origin.shift end as line,
+       case when origin.unit <> 'line' then value_row.arrival + origin.shift end as row
 from (select * from value_held where arrival is not null) as value_row
-asof join file_in_force as file on value_row.arrival >= file.first_arrival
-asof join store.line_run as run on value_row.arrival >= run.first_arrival
-join store.import as import on import.number = file.import
+asof join export_origin as origin on value_row.arrival >= origin.first_arrival
 join store.feed as feed on feed.number = value_row.feed_number
 union all by name
 select value_row.*, 'calculated' as source, null::varchar as feed, null::integer as import,
@@ -58,12 +68,12 @@ join person on person._profile = identity.profile
 # The held form tells the type (values.hold): chr(31) begins all but texts.
 ATTRIBUTE_TYPE = """
 case
-    when held = chr(31) || 'null' then 'tag'
-    when starts_with(held, chr(31) || '[') then 'list'
-    when held in (chr(31) || 'true', chr(31) || 'false') then 'boolean'
-    when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number'
-    else 'text'
-end as type
+    when not starts_with({held}, chr(31)) or starts_with({held}, chr(31) || '''') then 'text'
+    when {held} = chr(31) || 'null' then 'tag'
+    when starts_with({held}, chr(31) || '[') then 'list'
+    when {held} in (chr(31) || 'true', chr(31) || 'false') then 'boolean'
+    else 'number'
+end
 """
 ATTRIBUTE_ROWS = """
 select person.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms,
@@ -90,22 +100,23 @@ def long_rows(columns: Sequence[str], source: str) -> str:
         f" as {quote_identifier(name)}"
         for name in columns
     ]
-    return reading(ROWS.format(columns=", ".join(typed)), placed=_placed(source))
+    return reading(ROWS.format(columns=", ".join(typed)), placed=reading(PLACED, value_held=source))
 
 
 def long_lines(columns: Sequence[str], source: str) -> str:
     """Return the SELECT of the lines of a long form."""
     members = " || ".join(map(_member, columns))
     line = f"'{{' || ltrim({members}, ',') || '}}'"
-    return reading(LINES.format(columns=line), placed=_placed(source))
+    return reading(LINES.format(columns=line), placed=reading(PLACED, value_held=source))
 
 
-def _placed(source: str) -> str:
-    return reading(PLACED, value_held=source, file_in_force=IMPORT_FILES)
+def tell_origins(profiles: Profiles) -> None:
+    """Make `export_origin`: where rows came from, which the statements of both forms join."""
+    profiles.store.scratch.make("export_origin", reading(ORIGINS, file_in_force=IMPORT_FILES))
 
 
 def _member(name: str) -> str:
-    """Return the SQL of a member of a line, with the comma before it."""
+    """Return the SQL of a member of a line, with the comma before it; a null is no member."""
     if name == "value":
         return "',\"value\":' || json_value"
     column = quote_identifier(name)
@@ -135,7 +146,7 @@ def attributes_source(profiles: Profiles) -> Callable[[str], str]:
     values = [
         f"{held_as_cell('cell.held')} as value",
         f"{held_as_json('cell.held')} as json_value",
-        ATTRIBUTE_TYPE,
+        f"{ATTRIBUTE_TYPE.format(held='cell.held')} as type",
     ]
     select = ATTRIBUTE_ROWS.format(columns=", ".join(values))
     return lambda condition: reading(
@@ -163,8 +174,8 @@ def cells_of(profiles: Profiles, condition: str) -> str:
     scratch = profiles.store.scratch
     # the same for every stretch of an export, and so made once
     if not scratch.has("export_key"):
-        stored = {*profiles.keys, *profiles.loose_keys} - {*profiles.calculated}
-        scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])
+        keys = [(key,) for key in stored_keys(profiles)]
+        scratch.load("export_key", [("key", "VARCHAR")], keys)
         names = [(name,) for name in profiles.calculated]
         scratch.load("export_calculated", [("name", "VARCHAR")], names)
     cells = reading(STORED_CELLS, newest=profiles.newest(condition))
@@ -172,3 +183,8 @@ def cells_of(profiles: Profiles, condition: str) -> str:
         return cells
     calculated = f"select * from ({profiles.calculated_values}) {condition}"
     return union([cells, reading(CALCULATED_CELLS, calculated_value=calculated)])
+
+
+def stored_keys(profiles: Profiles) -> list[str]:
+    """Return the attributes that no calculated one masks."""
+    return sorted({*profiles.keys, *profiles.loose_keys} - {*profiles.calculated})
