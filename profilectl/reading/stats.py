@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.reading.repeated import load_repeated, rows_of_profiles
 from profilectl.rules.calculated import NOTHING
 from profilectl.rules.feed import ENVIRONMENTS, workspaces_of
 from profilectl.rules.identity import BY_NAME, NAME, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, identity_hash
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.segments import Segment, known_identities, known_loose, known_mpids
-from profilectl.store.statements import over_each, reading, rows_of, select, union
+from profilectl.store.segments import Segment, known_loose, known_mpids
+from profilectl.store.statements import reading, rows_of, select, union
 from profilectl.store.store import OpenStore
 
 FEW = 5
@@ -24,24 +25,6 @@ PROFILES_BY_ENVIRONMENT = """
 select environment, count(*)
 from named
 group by environment
-"""
-# The identities that may be in an index several times, found by its order: equal hashes lie beside
-# each other, or in two segments. A group for each of 14 million hashes took eleven CPU seconds and
-# 2.2 GB, and this takes one.
-BESIDE_ITSELF = """
-select hash
-from (select hash, lag(hash) over () as hash_before from stored)
-where hash = hash_before
-"""
-IN_AN_EARLIER_SEGMENT = """
-select hash
-from stored
-where hash in (select hash from earlier)
-"""
-HELD_AGAIN = """
-select hash, profile, type
-from holding
-where hash in (select hash from again)
 """
 # Where no two entries of a type have the same hash, there are as many values as entries; where no
 # two have the same profile, as many holders. Only profiles of several rows have a type twice.
@@ -123,17 +106,6 @@ group by name
 order by name
 """
 
-ROWS = "select profile from stored"
-NO_ROWS = "select null::bigint as profile where false"
-ROWS_OF_PROFILES = """
-select profile, count(*) as rows
-from arrived
-group by profile
-"""
-SEVERAL_ROWS = """
-from rows_of_profile
-where rows > 1
-"""
 LARGEST = """
 select named.mpid::varchar, large.rows
 from (
@@ -187,7 +159,7 @@ def stats_of(store: OpenStore) -> dict[str, object]:
     segments = profiles.segments
     named = known_mpids(segments)
     environments = dict(scratch.rows(reading(PROFILES_BY_ENVIRONMENT, named=named)))
-    _load_repeated(store, profiles)
+    load_repeated(scratch, segments, removals=profiles.removals)
     identities = {
         NAME[kind]: {"identities": count, "values": values, "profiles": holders}
         for kind, count, values, holders in scratch.rows(IDENTITIES_BY_TYPE)
@@ -211,29 +183,6 @@ def stats_of(store: OpenStore) -> dict[str, object]:
         "rows": sum(segment.rows for segment in segments),
         "size_bytes": store.path.stat().st_size + (log.stat().st_size if log.exists() else 0),
     }
-
-
-def _load_repeated(store: OpenStore, profiles: Profiles) -> None:
-    """Make `holding`, and what is there several times: `several_rows` and `held_again`."""
-    scratch, segments = store.scratch, profiles.segments
-    arrived = over_each(ROWS, _tables_of(segments, "row"), nothing=NO_ROWS)
-    rows = reading(ROWS_OF_PROFILES, arrived=arrived)
-    scratch.make("several_rows", reading(SEVERAL_ROWS, rows_of_profile=rows))
-    holding = known_identities(segments, removals=profiles.removals)
-    scratch.make("holding", holding, keep=False)
-    # The removed ones among them are left out by `holding`.
-    indexes = _tables_of(segments, "index")
-    again = [select("hash", "holding", "where false")]
-    for place, table in enumerate(indexes):
-        again.append(reading(BESIDE_ITSELF, stored=rows_of(table)))
-        if place:
-            earlier = over_each("select hash from stored", indexes[:place])
-            again.append(reading(IN_AN_EARLIER_SEGMENT, stored=rows_of(table), earlier=earlier))
-    scratch.make("held_again", reading(HELD_AGAIN, again=union(again)))
-
-
-def _tables_of(segments: Sequence[Segment], kind: str) -> list[str]:
-    return [f"{kind}_{segment.number}" for segment in segments if kind in segment.tables]
 
 
 def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
@@ -325,8 +274,7 @@ def _largest(store: OpenStore) -> list[dict[str, object]]:
         return []
     large = select("profile, rows", "several_rows")
     if store.scratch.count("several_rows") < FEW:
-        arrived = over_each(ROWS, _tables_of(segments, "row"))
-        large = reading(ROWS_OF_PROFILES, arrived=arrived)
+        large = rows_of_profiles(segments)
     largest = reading(LARGEST, large_profile=large, named=known_mpids(segments))
     return [
         {"mpid": mpid, "rows": count} for mpid, count in store.scratch.rows(largest, {"few": FEW})
