@@ -9,6 +9,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -34,6 +35,7 @@ from profilectl.store.store import OpenStore
 if TYPE_CHECKING:
     import pyarrow
 
+    from profilectl.reading.diff import Wanted
     from profilectl.reading.exporting.export import ExportRequest
     from profilectl.reading.lookup import Lookup
     from profilectl.reading.search import Hit, SearchRequest
@@ -246,37 +248,60 @@ def read_batches(
         return store.next_import()[1] - 1, batches
 
 
+@dataclass(frozen=True, slots=True)
+class DiffRequest:
+    """Which states to compare, and which of the changes to tell."""
+
+    older: int | None = None
+    """The import whose changes they are, or the one whose state is left; None: the newest."""
+    newer: int | None = None
+    """The import whose state is reached; None: the changes are those of one import."""
+    who: tuple[str, str] | None = None
+    """An identity (type, value): only profiles that have it are compared; None: all are."""
+    changes: Sequence[str] = ()
+    """The kinds of changes; empty: all."""
+    attributes: Sequence[str] = ()
+    """The attributes, as somebody names them; empty: all, and identities too."""
+
+
 def changes_of(
-    store_path: Path,
-    older: int | None = None,
-    newer: int | None = None,
-    *,
-    who: tuple[str, str] | None = None,
-    changes: Sequence[str] = (),
-    attributes: Sequence[str] = (),
-    wait_s: float = 0,
+    store_path: Path, request: DiffRequest, *, wait_s: float = 0
 ) -> Iterator[tuple[str, ...]]:
     """Yield the changes of an import, or between the states after two, profile by profile.
 
     Each is (JSON line, mpid, change, what, before, after, import, place, the row that had brought a
-    lost identity). With `who`, only the profiles with this identity (type, value) are compared.
-    Raises NobodyFound, UsageError, InputRefused, StoreBusy, StoreUnusable.
+    lost identity). Raises NobodyFound, UsageError, InputRefused, StoreBusy, StoreUnusable.
     """
     from profilectl.reading.diff import differences, span_of
 
     with _reading(store_path, wait_s) as store:
-        profiles = profiles_of(store)
-        span = span_of(store, older, newer)
-        only = profiles.find(*who) if who else None
-        if who and not only:
-            raise NobodyFound.of(*who)
-        yield from differences(
-            profiles,
-            span,
-            only=only,
-            changes=changes,
-            attributes=[attribute_named(profiles, name) for name in attributes],
-        )
+        profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
+        yield from differences(profiles, span, _wanted(profiles, request))
+
+
+def changed_lines(
+    store_path: Path, request: DiffRequest, *, wait_s: float = 0
+) -> Iterator[memoryview]:
+    """Yield the JSON lines of all changes, many at once, each with its end.
+
+    Raises what changes_of raises.
+    """
+    from profilectl.reading.diff import json_lines, span_of
+
+    with _reading(store_path, wait_s) as store:
+        profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
+        yield from json_lines(profiles, span, _wanted(profiles, request))
+
+
+def _wanted(profiles: Profiles, request: DiffRequest) -> Wanted:
+    """Return which changes are wanted. Raises NobodyFound, UsageError."""
+    from profilectl.reading.diff import Wanted
+
+    only = profiles.find(*request.who) if request.who else None
+    if request.who and not only:
+        raise NobodyFound.of(*request.who)
+    attributes = [attribute_named(profiles, name) for name in request.attributes]
+    return Wanted(only, changes=request.changes, attributes=attributes)
 
 
 def attribute_named(profiles: Profiles, name: str) -> str:

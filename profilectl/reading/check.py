@@ -7,7 +7,7 @@ are derived from the rows of the segments. Only what is derived can be repaired.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -20,13 +20,19 @@ from profilectl.reading.index_repair import (
     repair_derived,
 )
 from profilectl.reading.recomputed import differences
+from profilectl.reading.repeated import (
+    load_everything,
+    load_repeated,
+    profiles_with_several,
+    values_of_several,
+)
 from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import plain
 from profilectl.store.compaction import ORDER, SORTED_PARTS
 from profilectl.store.history import history_of
-from profilectl.store.segments import Segment, hash_fingerprint, known_identities
+from profilectl.store.segments import Segment, hash_fingerprint
 from profilectl.store.statements import count_rows, kind_of, over_each, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
@@ -61,10 +67,11 @@ from duckdb_columns()
 where database_name = 'store' and table_name = $name
 limit 1
 """
+# A window without an order reads the rows as they lie, one after the other.
 OUT_OF_ORDER = """
 select 1
 from (
-    select row({columns}) as sort_key, lag(row({columns})) over (order by place) as key_before
+    select row({columns}) as sort_key, lag(row({columns})) over () as key_before
     from stored
 )
 where key_before is not null and key_before > sort_key
@@ -136,7 +143,7 @@ select profile
 from arrived
 group by profile
 having count(mpid) <> 1
-    or arg_max(arrival, mpid) filter (mpid is not null) <> profile
+    or count(*) filter (mpid is not null and arrival = profile) <> 1
 """
 MPIDS_OF_SEVERAL = """
 select 1
@@ -159,33 +166,14 @@ join founder using (profile)
 where stored.environment is distinct from founder.environment
 """
 
+# Two digests of a relation, whatever the order of its rows: relations that are alike need no other
+# comparison, which takes three times as long.
+DIGEST = """
+select count(*), sum(hash({columns})), bit_xor(hash('', {columns}))
+from entry
+"""
 INDEX_ENTRIES = "select hash, profile, type from stored"
 NOT_AMONG = "(from entry) except all (from compared)"
-VALUES_OF_SEVERAL = """
-select type, count(*)
-from (
-    select type, hash
-    from holding
-    where type in (select unnest($types::utinyint[]))
-    group by type, hash
-    having count(distinct profile) > 1
-)
-group by type
-order by type
-"""
-PROFILES_WITH_SEVERAL = """
-select type, count(*)
-from (
-    select type, profile
-    from holding
-    where type in (select unnest($types::utinyint[]))
-    group by type, profile
-    having count(distinct hash) > 1
-)
-group by type
-order by type
-"""
-
 CHANGES_WAITING_TWICE = """
 select 1
 from store.audience_outbox
@@ -304,6 +292,8 @@ class _Checked:
     """Its segments."""
     tables: frozenset[str]
     """The tables that are there."""
+    found: list[Breach] = field(default_factory=list)
+    """The breaches so far: without any, the indexes are right."""
 
     def has(self, segment: Segment, kind: str) -> bool:
         """Return whether a segment names a kind of table, and the table is there."""
@@ -313,6 +303,12 @@ class _Checked:
         """Return how many rows a SELECT has, over some relations."""
         statement = reading(select, **relations) if relations else select
         return count_rows(self.store.scratch, statement, bound)
+
+    def are_alike(self, columns: str, entry: str, compared: str) -> bool:
+        """Return whether two SELECTs of some columns have the same rows, each as often."""
+        digest = DIGEST.format(columns=columns)
+        rows = [self.store.scratch.row(reading(digest, entry=rows)) for rows in (entry, compared)]
+        return rows[0] == rows[1]
 
     def rows_of_segments(self, select: str, *, nothing: str | None = None) -> str:
         """Return the union of a SELECT over the rows of each segment."""
@@ -326,13 +322,16 @@ def _breaches(store: OpenStore) -> Iterator[Breach]:
     checked = _Checked(store, segments=store.segments(), tables=tables)
     history = history_of(store)
     missing = list(_missing_tables(checked))
+    checked.found.extend(missing)
     yield from missing
     damaged = list(_unreadable(checked))
     yield from damaged
     if damaged or any(not breach.repairable for breach in missing):
         return  # the other promises rest on these
     for breaches in CHECKS:
-        yield from breaches(checked)
+        for breach in breaches(checked):
+            checked.found.append(breach)
+            yield breach
     for past in history:
         if past.undone_ms is None:
             yield from _wrong_counts(checked, past)
@@ -377,9 +376,7 @@ def _out_of_order(checked: _Checked) -> Iterator[Breach]:
             if not checked.has(segment, kind):
                 continue
             select = OUT_OF_ORDER.format(columns="hash" if kind == "index" else ORDER[kind])
-            # rowid: the question is in which order the rows lie
-            in_place = f"select rowid as place, * from {segment.table(kind)}"
-            places = checked.count(select, stored=in_place)
+            places = checked.count(select, stored=rows_of(f"{kind}_{segment.number}"))
             if places >= SORTED_PARTS.get(kind, 1):
                 yield Breach(
                     "sorted",
@@ -448,6 +445,8 @@ def _wrong_founders(checked: _Checked) -> Iterator[Breach]:
         founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
         if checked.has(segment, "mpid"):
             listed = reading(MPIDS_LISTED, stored=rows_of(f"mpid_{segment.number}"))
+            if checked.are_alike("mpid, environment, profile", founded, listed):
+                continue
             differing = checked.count(MPIDS_THAT_DIFFER, founded=founded, listed=listed)
             if differing:
                 yield Breach(
@@ -489,6 +488,8 @@ def _wrong_indexes(checked: _Checked) -> Iterator[Breach]:
                 )
             continue
         listed = reading(INDEX_ENTRIES, stored=rows_of(index))
+        if checked.are_alike("hash, profile, type", rows, listed):
+            continue
         missing = checked.count(NOT_AMONG, entry=rows, compared=listed)
         if missing:
             message = f"{missing:,} identities are not in {index}"
@@ -501,17 +502,19 @@ def _wrong_indexes(checked: _Checked) -> Iterator[Breach]:
 
 def _shared_identities(checked: _Checked) -> Iterator[Breach]:
     rules, scratch = checked.store.settings().rules, checked.store.scratch
-    holding = known_identities(
+    alone = [CODE[name] for name in sorted(rules.unique | rules.immutable)]
+    if not alone:
+        return
+    load = load_everything if checked.found else load_repeated
+    load(
+        scratch,
         [segment for segment in checked.segments if checked.has(segment, "index")],
         removals=checked.store.removals(),
     )
-    alone = [CODE[name] for name in sorted(rules.unique | rules.immutable)]
-    for kind, number in scratch.rows(reading(VALUES_OF_SEVERAL, holding=holding), {"types": alone}):
+    for kind, number in values_of_several(scratch, alone):
         yield Breach("unique", f"values of {NAME[kind]} held by several profiles: {number:,}")
     immutable = [CODE[name] for name in sorted(rules.immutable)]
-    for kind, number in scratch.rows(
-        reading(PROFILES_WITH_SEVERAL, holding=holding), {"types": immutable}
-    ):
+    for kind, number in profiles_with_several(scratch, immutable):
         yield Breach("immutable", f"profiles with several values of {NAME[kind]}: {number:,}")
 
 
@@ -548,10 +551,12 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
 def _wrongly_computed(checked: _Checked) -> Iterator[Breach]:
     # the stale may be gone already: the next refresh takes away what is computed of them
     founder = union([checked.rows_of_segments(FOUNDERS, nothing=STALE)])
-    for select, kind in (
-        (STRAY_VALUES, "calculated values"),
-        (STRAY_MEMBERSHIPS, "memberships"),
+    for select, kind, table in (
+        (STRAY_VALUES, "calculated values", "calculated"),
+        (STRAY_MEMBERSHIPS, "memberships", "membership"),
     ):
+        if not checked.count(rows_of(table)):
+            continue
         stray = checked.count(select, founder=founder)
         if stray:
             yield Breach("computed", f"{stray:,} {kind} are of nobody, or of what is not defined")

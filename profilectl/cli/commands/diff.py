@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -90,20 +91,22 @@ class DiffOptions:
 @with_options(DiffOptions)
 def diff_command(context: typer.Context, options: DiffOptions) -> None:
     """Show the changes of an import, or between two imports, for each profile and attribute."""
-    from profilectl.reading.actions import changes_of
+    from profilectl.reading.actions import DiffRequest, changed_lines, changes_of
     from profilectl.render import imports, screen
 
-    changes = changes_of(
-        options_of(context).store,
+    store = options_of(context).store
+    request = DiffRequest(
         options.older,
         options.newer,
         who=typed_identity(options.identity) if options.identity else None,
         changes=[str(change.value) for change in options.change or ()],
         attributes=options.attribute or (),
-        wait_s=options.wait,
     )
-    if options.limit is not None:
-        changes = itertools.islice(changes, options.limit)
+    if options.as_json and options.limit is None:
+        for lines in changed_lines(store, request, wait_s=options.wait):
+            sys.stdout.buffer.write(lines)
+        return
+    changes = itertools.islice(changes_of(store, request, wait_s=options.wait), options.limit)
     if options.as_json:
         for line, *_ in changes:
             screen.print_text(f"{line}\n")
