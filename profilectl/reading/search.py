@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.where import ProfileCondition, condition_of
@@ -18,6 +16,7 @@ from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.casing import loose
+from profilectl.store.engine import duckdb
 from profilectl.store.segments import known_mpids
 from profilectl.store.statements import reading, union
 

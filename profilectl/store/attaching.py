@@ -16,10 +16,9 @@ import stat
 import time
 from pathlib import Path
 
-import duckdb
-
 from profilectl.codes import StoreBusy, StoreGone, StoreUnusable
 from profilectl.files.leftovers import private_files
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import check_not_made, check_opened
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.store_key import wrong_key

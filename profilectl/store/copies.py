@@ -15,12 +15,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import duckdb
-
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.files.leftovers import folder_beside, private_files, put, sync_folder
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import attach, plain
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import note_replaced
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.statements import select

@@ -15,12 +15,11 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-import duckdb
-
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.files.leftovers import folder_beside, private_files, put_new
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.catalog import remember
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import check_in_place, is_held
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.segments import hash_fingerprint

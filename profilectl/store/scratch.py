@@ -19,13 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from profilectl.codes import StoreUnusable
 from profilectl.files.ending import interruptible
 from profilectl.files.leftovers import folder_beside, linked
 from profilectl.files.whole_file import LOG
 from profilectl.rules.sql.quoting import quote_identifier, quote_path, quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.store_key import store_key
 
 Bound = Mapping[str, object]

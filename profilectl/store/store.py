@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from profilectl.codes import InputRefused, StoreUnusable, UsageError
 from profilectl.rules.feed import (
     ACCOUNT,
@@ -29,6 +27,7 @@ from profilectl.rules.feed import (
 from profilectl.rules.reimport import EarlierImport, way_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.attaching import plain, store_name
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
 from profilectl.store.settings import Settings, settings_from
