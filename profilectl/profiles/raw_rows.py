@@ -286,6 +286,8 @@ def _read_lifetimes(scratch: Scratch, numbers_of: Sequence[int], raw: RawRows) -
     aged = reading(AGED, aged=select("*", "store.aged", clause))
     for profile, at_ms in scratch.rows(aged):
         raw.aged.setdefault(profile, []).append(at_ms)
+    if not raw.aged:
+        return
     raw.forgotten = dict(scratch.rows(select("profile, before", f"({FORGOTTEN})", clause)))
     retired = select("profile, aged_ms, before", f"({RETIRED})", clause)
     raw.retired = {profile: Retirement(*each) for profile, *each in scratch.rows(retired)}

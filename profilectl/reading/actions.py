@@ -16,6 +16,7 @@ from profilectl.codes import NobodyFound
 from profilectl.files.whole_file import check_target
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.activity_json import members, standing_json
+from profilectl.profiles.document import documents
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.explain import Explained, explain_attribute, rules_in_force
@@ -76,14 +77,13 @@ def read_profiles(
     """
     with _reading(store_path, wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
-        holders = profiles.find(kind, value)
-        documents = []
-        people = _standing(profiles, holders)
-        for line, person in zip(profiles.lines(holders), people, strict=True):
-            parts = [line[:-1], to_json(standing_json(person))[1:-1]]
+        people = _standing(profiles, profiles.find(kind, value))
+        complete = []
+        for document, person in zip(documents(profiles, people), people, strict=True):
+            parts = [document[:-1], to_json(standing_json(person))[1:-1]]
             parts += [members(person, more)] if more else []
-            documents.append(",".join(filter(None, parts)) + "}")
-        return documents
+            complete.append(",".join(filter(None, parts)) + "}")
+        return complete
 
 
 def read_activities(
