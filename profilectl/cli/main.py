@@ -5,33 +5,45 @@ It loads what every command needs, and no more: Typer only where door.py does no
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-import warnings
 
-from profilectl.cli import door
-from profilectl.cli.ends import Interrupted, ReaderLeft
-from profilectl.codes import Exit, ProfilectlError
-from profilectl.files.ending import end_on_signals, ended_by, leave_signals
-from profilectl.rules.text.terminal import guard
+RARELY = (100_000, 20, 100)
+"""How seldom Python looks for garbage while modules are loaded: nearly all of it stays, and to look
+through it every 700 objects took 15 ms.
+"""
 
 
 def main() -> None:
     """Run the command line. A failure that a person can cause ends in a message and a status."""
     # All files, also those of DuckDB and of child processes, are readable for their owner only.
     os.umask(0o077)
+    usual = gc.get_threshold()
+    gc.set_threshold(*RARELY)
+    # Imported here, as everything in this module, after that.
+    from profilectl.files.ending import end_on_signals, leave_signals
+    from profilectl.rules.text.terminal import guard
+
     guard()
     end_on_signals()
     try:
-        _run()
+        _run(usual)
     finally:
         leave_signals()
+        gc.set_threshold(*usual)
 
 
-def _run() -> None:
+def _run(collecting: tuple[int, int, int]) -> None:
+    import warnings
+
+    from profilectl.cli.ends import Interrupted, ReaderLeft
+    from profilectl.codes import Exit, ProfilectlError
+    from profilectl.files.ending import ended_by
+
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        _command()
+        _command(collecting)
     except ProfilectlError as error:
         _say(error.message, error.hint)
         sys.exit(error.exit)
@@ -58,14 +70,20 @@ def _run() -> None:
         sys.exit(end_of_fault(error))
 
 
-def _command() -> None:
-    """Run the command by the fast door, or else by Typer; end the process with its status."""
+def _command(collecting: tuple[int, int, int]) -> None:
+    """Run the command by the fast door, or else by Typer; end the process with its status.
+
+    `collecting` are the thresholds at which commands that take longer look for garbage.
+    """
+    from profilectl.cli import door
+
     called = door.called(sys.argv[1:])
     if called is not None:
         called.run()
         sys.exit(0)
     from profilectl.cli.app import app
 
+    gc.set_threshold(*collecting)
     app()
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from profilectl.profiles import cells_sql, folded_sql
 from profilectl.profiles.aliases import Alias
 from profilectl.profiles.stored_rows import StoredRows
-from profilectl.rules.batch_fields import field_named
 from profilectl.rules.feed import (
     ACCOUNT,
     DEFAULT_WORKSPACE,
@@ -24,7 +23,6 @@ from profilectl.rules.feed import (
     Feed,
     workspaces_of,
 )
-from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME, TYPES, display, key_of
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.held_values import held_as_json
@@ -97,6 +95,9 @@ class Profiles(StoredRows):
         """
         if self.has(name):
             return name
+        from profilectl.rules.batch_fields import field_named
+        from profilectl.rules.fields import UnusableRow
+
         try:
             field = field_named(name)
         except UnusableRow:

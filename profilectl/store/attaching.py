@@ -9,8 +9,6 @@ opening.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import random
 import re
 import stat
 import time
@@ -30,6 +28,8 @@ VERSION = "select value from store.meta where name = 'schema_version'"
 
 def store_name(secret: str) -> str:
     """Return a name that tells a store from others, and does not give away its secret."""
+    import hashlib
+
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
@@ -109,6 +109,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                     raise _unusable(path, error) from None
                 if time.monotonic() >= until:
                     raise busy from None
+                import random
+
                 # A random pause, so that processes that wait do not all try again at once.
                 time.sleep(
                     min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.001))

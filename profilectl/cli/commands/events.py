@@ -85,7 +85,7 @@ def events_command(context: Context, options: EventsOptions) -> None:
     With --json one JSON document a line: each event as it came, oldest first, as in every history
     in JSON.
     """
-    from profilectl.reading.actions import read_events, time_of_option
+    from profilectl.reading.people import read_events, time_of_option
     from profilectl.reading.stream import EventFilter
     from profilectl.render import events, screen
 

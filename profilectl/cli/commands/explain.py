@@ -61,7 +61,7 @@ class ExplainAttributeOptions:
 @with_options(ExplainAttributeOptions)
 def attribute_command(context: Context, options: ExplainAttributeOptions) -> None:
     """Show which row decided each attribute of a person, and why every other value lost."""
-    from profilectl.reading.actions import explain_person
+    from profilectl.reading.people import explain_person
     from profilectl.render import explain, screen
 
     kind, value = who_is_meant(options.person, ATTRIBUTE)

@@ -81,7 +81,7 @@ def search_command(context: Context, options: SearchOptions) -> None:
 
     Exits with 7 if nobody is found.
     """
-    from profilectl.reading.actions import search_store
+    from profilectl.reading.people import search_store
     from profilectl.reading.search import SearchRequest
     from profilectl.render import answers, screen
 

@@ -100,7 +100,7 @@ def show_command(context: Context, options: ShowOptions) -> None:
             )
         _print_json(common.store, kind, value, options=options)
         return
-    from profilectl.reading.actions import read_activities
+    from profilectl.reading.people import read_activities
     from profilectl.render import activity, screen
     from profilectl.render.sections import View as ActivityView
 
@@ -134,7 +134,7 @@ def _print_json(store: Path, kind: str, value: str, *, options: ShowOptions) -> 
     """Print the profiles with an identity as JSON. Raises NobodyFound if there are none."""
     from json import dumps
 
-    from profilectl.reading.actions import read_profiles
+    from profilectl.reading.people import read_profiles
     from profilectl.render import screen
 
     history = ["history"] if options.history else []
