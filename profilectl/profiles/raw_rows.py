@@ -189,8 +189,10 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     `numbers_of` are the numbers of the profiles. With `placed`, the import, file and line of each
     row are read, and the cells that were refused.
     """
-    scratch, store = profiles.store.scratch, profiles.store
-    raw = RawRows(feeds={feed.number: feed for feed in store.feeds()}, secret=store.meta("secret"))
+    scratch = profiles.store.scratch
+    raw = RawRows(
+        feeds={feed.number: feed for feed in profiles.registered()}, secret=profiles.secret()
+    )
     clause = profiles.where(numbers_of)
     for segment in profiles.segments:
         if "row" not in segment.tables:

@@ -138,7 +138,7 @@ class Profiles(StoredRows):
         With `until` they are those that held it then.
         """
         scratch = self.store.scratch
-        secret = self.store.meta("secret")
+        secret = self.secret()
         removals = self.removals and self.until is None
         identities = known_identities(self.segments, removals=removals)
         keys = {kind: key_of(BY_NAME[kind], display(value)) for kind in kinds}
@@ -288,7 +288,7 @@ def profiles_of(
         until=until,
     )
     if not every:
-        _choose(profiles, store.feeds(), workspace or store.workspace)
+        _choose(profiles, profiles.registered(), workspace or store.workspace)
     # calculated values are those of now: a state that is past has none
     if until is None:
         profiles.calculated = store.calculated(profiles.workspace)
