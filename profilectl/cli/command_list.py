@@ -66,7 +66,7 @@ class Commands(typer.core.TyperGroup):
         """Return the names of all commands."""
         return list(MODULES)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
         """Return a command, which is made at its first use; None if there is none of the name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
             self.commands[cmd_name] = _command(cmd_name)

@@ -17,13 +17,15 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from profilectl.cli.common import DEFAULT_STORE, GlobalOptions, choose
 from profilectl.cli.ends import telling_ends
-from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Described
+from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Described
 
 T = TypeVar("T")
+Values = dict[str, Annotation]
+"""Values by the names of their parameters."""
 QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds"))
 """The commands that the door opens for: their modules import no Typer."""
 STORE, WORKSPACE, STORE_KEY, SUPPRESSION_KEY = (
@@ -91,10 +93,10 @@ def called(words: Sequence[str]) -> Called | None:
     """Return the command that the words of a command line call; None where Typer must read them."""
     try:
         _check_environment(words)
-        left = list(reversed(words))
-        before, quiet = _before(left)
-        command = _command(left)
-        return Called(command, _values(command, left), before=before, quiet=quiet)
+        remaining = list(reversed(words))
+        before, quiet = _before(remaining)
+        command = _command(remaining)
+        return Called(command, _values(command, remaining), before=before, quiet=quiet)
     except (Shut, OSError):
         return None
 
@@ -110,37 +112,37 @@ def _check_environment(words: Sequence[str]) -> None:
         raise Shut from None
 
 
-def _before(left: list[str]) -> tuple[dict[str, str], bool]:
-    """Take the options before the command from the words, the first of which is the last here."""
+def _before(remaining: list[str]) -> tuple[dict[str, str], bool]:
+    """Take the options before the command from the words, of which the next one is the last."""
     before: dict[str, str] = {}
     quiet = False
-    while left and left[-1].startswith("-"):
-        word = left.pop()
+    while remaining and remaining[-1].startswith("-"):
+        word = remaining.pop()
         if word in QUIET:
             quiet = True
             continue
         name, equals, value = word.partition("=")
         if name not in BEFORE or name in before:
             raise Shut
-        before[name] = _filled(value if equals else _next(left))
+        before[name] = _filled(value if equals else _next(remaining))
     for name, variable in VARIABLES.items():
         if name not in before and variable in os.environ:
             before[name] = _filled(os.environ[variable])
     return before, quiet
 
 
-def _command(left: list[str]) -> Callable[..., None]:
+def _command(remaining: list[str]) -> Callable[..., None]:
     """Take the words of the command from the words, and return its function."""
-    name = _next(left)
+    name = _next(remaining)
     if name not in QUICK:
         raise Shut
     importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
     if (name,) in COMMANDS:
         return COMMANDS[name,].run
-    if not left:
+    if not remaining:
         raise Shut
-    if (name, left[-1]) in COMMANDS:
-        return COMMANDS[name, left.pop()].run
+    if (name, remaining[-1]) in COMMANDS:
+        return COMMANDS[name, remaining.pop()].run
     default = GROUPS[name].default
     if default is None:
         raise Shut
@@ -164,7 +166,7 @@ class _Parameter:
 def _parameters(command: Callable[..., None]) -> dict[str, _Parameter]:
     """Return the parameters of a command, without the context."""
     signature = inspect.signature(command)
-    hints: Mapping[str, Any] = {
+    hints: Mapping[str, Annotation] = {
         name: parameter.annotation for name, parameter in signature.parameters.items()
     }
     if any(isinstance(annotation, str) for annotation in hints.values()):
@@ -175,7 +177,7 @@ def _parameters(command: Callable[..., None]) -> dict[str, _Parameter]:
     }
 
 
-def _parameter(annotation: Any, default: object) -> _Parameter:
+def _parameter(annotation: Annotation, default: object) -> _Parameter:
     base = annotation.__origin__
     if isinstance(base, types.UnionType):  # X | None
         (base,) = (part for part in base.__args__ if part is not types.NoneType)
@@ -185,14 +187,14 @@ def _parameter(annotation: Any, default: object) -> _Parameter:
     return _Parameter(annotation.__metadata__[0], base, many=many, default=default)
 
 
-def _values(command: Callable[..., None], left: list[str]) -> dict[str, object]:
+def _values(command: Callable[..., None], remaining: list[str]) -> dict[str, object]:
     """Take the values of a command from the words, all of which must be of it."""
     parameters = _parameters(command)
     by_option = {option: name for name, of in parameters.items() for option in of.described.names}
-    values: dict[str, Any] = {}
+    values: Values = {}
     texts: list[str] = []
-    while left:
-        word = left.pop()
+    while remaining:
+        word = remaining.pop()
         if len(word) < 2 or not word.startswith("-"):
             texts.append(word)
             continue
@@ -205,12 +207,12 @@ def _values(command: Callable[..., None], left: list[str]) -> dict[str, object]:
                 raise Shut
             values[name] = True
         else:
-            _take(values, name, parameters[name], text if equals else _next(left))
+            _take(values, name, parameters[name], text=text if equals else _next(remaining))
     _take_arguments(values, parameters, texts)
     return _with_defaults(values, parameters)
 
 
-def _take(values: dict[str, Any], name: str, parameter: _Parameter, text: str) -> None:
+def _take(values: Values, name: str, parameter: _Parameter, *, text: str) -> None:
     """Add a value. Raises Shut for a second one where there may be one."""
     value = _converted(_filled(text), parameter)
     if parameter.many:
@@ -222,16 +224,16 @@ def _take(values: dict[str, Any], name: str, parameter: _Parameter, text: str) -
 
 
 def _take_arguments(
-    values: dict[str, Any], parameters: Mapping[str, _Parameter], texts: Sequence[str]
+    values: Values, parameters: Mapping[str, _Parameter], texts: Sequence[str]
 ) -> None:
     """Add the words that are no options. Raises Shut where they are too many."""
-    left = list(reversed(texts))
+    remaining = list(reversed(texts))
     for name, parameter in parameters.items():
-        while not parameter.described.names and left:
-            _take(values, name, parameter, left.pop())
+        while not parameter.described.names and remaining:
+            _take(values, name, parameter, text=remaining.pop())
             if not parameter.many:
                 break
-    if left:
+    if remaining:
         raise Shut
 
 
@@ -258,16 +260,19 @@ def _converted(text: str, parameter: _Parameter) -> object:
         return base[text]
     if base not in (int, float) or not (WHOLE if base is int else DECIMAL).fullmatch(text):
         raise Shut
-    number, settings = base(text), parameter.described.settings
-    if not settings.get("min", number) <= number <= settings.get("max", number):
+    number: int | float = base(text)
+    least, most = (parameter.described.settings.get(name, number) for name in ("min", "max"))
+    assert isinstance(least, int | float)
+    assert isinstance(most, int | float)
+    if not least <= number <= most:
         raise Shut
     return number
 
 
-def _next(left: list[str]) -> str:
-    if not left:
+def _next(remaining: list[str]) -> str:
+    if not remaining:
         raise Shut
-    return left.pop()
+    return remaining.pop()
 
 
 def _filled(text: str) -> str:

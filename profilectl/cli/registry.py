@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 Run = Callable[..., None]
 R = TypeVar("R", bound=Run)
+Annotation = Any
+"""The annotation of a parameter: Annotated[type, Described], or with Typer's description."""
 
 
 # The module in `commands/` that registers each command.
@@ -66,7 +68,7 @@ class Described:
     """The names of an option, such as --json; none for an argument."""
     completion: str | None
     """The function of complete.py that completes its value."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     """The other settings of typer.Option or typer.Argument, by their names."""
 
 

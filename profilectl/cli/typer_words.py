@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
 from profilectl.cli import complete
 from profilectl.cli.common import Context
 from profilectl.cli.groups import GroupWithDefault
-from profilectl.cli.registry import COMMANDS, GROUPS, Described
+from profilectl.cli.registry import COMMANDS, GROUPS, Annotation, Described, Run
 
 
 def add_registered(app: typer.Typer, name: str) -> None:
@@ -44,7 +43,7 @@ def describe_all(app: typer.Typer) -> None:
             describe_all(group.typer_instance)
 
 
-def described(command: Callable[..., Any]) -> Callable[..., Any]:
+def described(command: Run) -> Run:
     """Return a command with parameters that Typer reads: itself, where it has them already."""
     signature = inspect.signature(command, eval_str=True)
     parameters = [
@@ -60,21 +59,24 @@ def described(command: Callable[..., Any]) -> Callable[..., Any]:
 
     # A function of its own: the door reads the parameters of the command as they were.
     @functools.wraps(command)
-    def read_by_typer(*arguments: Any, **values: Any) -> Any:
-        return command(*arguments, **values)
+    def read_by_typer(*arguments: object, **values: object) -> None:
+        command(*arguments, **values)
 
-    changed = cast("Any", read_by_typer)
-    changed.__signature__ = signature.replace(parameters=parameters)
-    changed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    read_by_typer.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=parameters
+    )
+    read_by_typer.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in parameters
+    }
     return read_by_typer
 
 
-def _read_by_typer(annotation: Any) -> Any:
+def _read_by_typer(annotation: Annotation) -> Annotation:
     """Return an annotation with Typer's description in the place of ours."""
     described = next(iter(getattr(annotation, "__metadata__", ())), None)
     if not isinstance(described, Described):
         return annotation
-    settings = dict(described.settings)
+    settings: dict[str, Annotation] = dict(described.settings)
     if described.completion is not None:
         settings["autocompletion"] = getattr(complete, described.completion)
     made = (

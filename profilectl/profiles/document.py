@@ -31,8 +31,8 @@ _CALCULATED_ORIGIN = '{"source":"calculated"}'
 
 def documents(profiles: Profiles, people: Sequence[Activity]) -> list[str]:
     """Return the JSON document of each person, with provenance (read_model.DOCUMENT)."""
-    held = _calculated(profiles, [person.profile for person in people])
-    return [_document(profiles, person, held.get(person.profile, {})) for person in people]
+    computed = _calculated(profiles, [person.profile for person in people])
+    return [_document(profiles, person, computed.get(person.profile, {})) for person in people]
 
 
 def _calculated(profiles: Profiles, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
@@ -43,27 +43,28 @@ def _calculated(profiles: Profiles, numbers: Sequence[int]) -> dict[int, dict[st
         rows = profiles.store.scratch.rows(
             reading(CALCULATED, valued=valued), {"profiles": list(numbers)}
         )
-        for profile, name, held in rows:
+        for profile, name, value in rows:
             if name in profiles.calculated:
-                by_profile.setdefault(profile, {})[name] = held
+                by_profile.setdefault(profile, {})[name] = value
     return by_profile
 
 
 def _document(profiles: Profiles, person: Activity, calculated: Mapping[str, str]) -> str:
     """Return the document of a person; `calculated` are the held values that mask others."""
-    stated = {
+    own = {
         key: change for key, change in person.attributes.items() if key not in profiles.calculated
     }
-    held = {**{key: change.held for key, change in stated.items()}, **calculated}
+    values = {**{key: change.held for key, change in own.items()}, **calculated}
     with_column = {*profiles.keys, *profiles.calculated}
     # those without a column of their own come after the others
-    names = sorted(held, key=lambda key: (key not in with_column, key))
+    names = sorted(values, key=lambda key: (key not in with_column, key))
     attributes = [
-        f"{_quote(key) if key in with_column else _text(key)}:{_value(held[key])}" for key in names
+        f"{_quote(key) if key in with_column else _text(key)}:{_value(values[key])}"
+        for key in names
     ]
     provenance = [
-        f"{_text(key)}:{_CALCULATED_ORIGIN if key in calculated else _origin(stated[key].origin)}"
-        for key in sorted(held)
+        f"{_text(key)}:{_CALCULATED_ORIGIN if key in calculated else _origin(own[key].origin)}"
+        for key in sorted(values)
     ]
     return (
         f'{{"mpid":"{person.mpid}","environment":"{person.environment}"'
@@ -95,9 +96,9 @@ def _origin(origin: Origin) -> str:
     )
 
 
-def _value(held: str) -> str:
+def _value(held_value: str) -> str:
     """Return the JSON text of a held value."""
-    text = held_json(held)
+    text = held_json(held_value)
     return _as_duckdb(text) if text.startswith('"') else text
 
 

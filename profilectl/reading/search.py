@@ -161,13 +161,13 @@ def _few(profiles: Profiles, request: SearchRequest, text: str) -> list[Hit] | N
     columns = ["profile", "mpid", "environment", *(f"i_{kind}" for kind in kinds)]
     arrived = profiles.rows([], profiles.where(everybody))
     people: dict[int, tuple[int, int]] = {}
-    held: set[tuple[int, str, str]] = set()
+    fitting: set[tuple[int, str, str]] = set()
     for number, mpid, environment, *values in profiles.store.scratch.rows(
         select(columns, f"({arrived})")
     ):
         if mpid is not None:  # only the founding row has it
             people[number] = (mpid, environment)
-        held |= {
+        fitting |= {
             (number, kind, value)
             for kind, value in zip(kinds, values, strict=True)
             if value is not None
@@ -182,7 +182,7 @@ def _few(profiles: Profiles, request: SearchRequest, text: str) -> list[Hit] | N
             value=value,
             values={},
         )
-        for number, kind, value in sorted(held, key=lambda hit: (loose(hit[2]), *hit[::-1]))
+        for number, kind, value in sorted(fitting, key=lambda hit: (loose(hit[2]), *hit[::-1]))
         if request.environment in (None, ENVIRONMENT_NAME[people[number][1]])
     ]
 
