@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profilectl.cli import door
@@ -53,9 +53,18 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
         for parameter in door._parameters(registered.run).values()
     ]
     options = sorted({option for one in parameters for option in one.described.names})
+    fitting = sorted(
+        (option, value)
+        for one in parameters
+        for option in one.described.names
+        for value in (
+            ("0", "3", "250") if one.base in (int, float) else getattr(one.base, "__members__", ())
+        )
+    )
     subcommands = [words[1] for words in COMMANDS if words[0] == name and len(words) > 1]
     piece = st.one_of(
         st.sampled_from(options).map(lambda option: [option]),
+        st.sampled_from(fitting).map(list),
         st.tuples(st.sampled_from(options), st.sampled_from(PLAIN)).map(list),
         st.tuples(st.sampled_from(options), st.sampled_from(PLAIN)).map(
             lambda two: ["=".join(two)]
@@ -67,6 +76,7 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
     )
 
 
+@settings(deadline=None)  # the first look at a command imports it
 @given(st.sampled_from(sorted(door.QUICK)).flatmap(words_of))
 def test_a_command_gets_what_typer_would_give_it(words: list[str]) -> None:
     called = door.called(words)
