@@ -15,6 +15,25 @@ through it every 700 objects took 15 ms.
 """
 
 
+def program() -> None:
+    """Run the command line as the whole of a process, which ends at once when all is written.
+
+    To take DuckDB and Python apart took 8 ms of processor time, after the answer was there.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        # Only after a command of the fast door: others may leave threads that have to end.
+        if end.code != 0 or "typer" in sys.modules:
+            raise
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:
+            raise end from None  # Python says so at its own end
+        os._exit(0)
+
+
 def main() -> None:
     """Run the command line. A failure that a person can cause ends in a message and a status."""
     # All files, also those of DuckDB and of child processes, are readable for their owner only.
