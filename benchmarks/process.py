@@ -141,7 +141,12 @@ def _output(path: Path | None) -> IO[str]:
 
 def environment() -> dict[str, str]:
     """Return the environment of every process: with this working copy, without a default store."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PROFILECTL_STORE"}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        # Installed programs are compiled once; without this, ours is compiled in every process.
+        if name not in ("PROFILECTL_STORE", "PYTHONDONTWRITEBYTECODE")
+    }
     path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH"))))
     return {**inherited, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 

@@ -6,7 +6,7 @@ import os
 # begins make.
 os.umask(0o077)
 
-from profilectl.cli.app import main  # noqa: E402
+from profilectl.cli.main import program  # noqa: E402
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -113,7 +113,7 @@ class Store:
         as_of: the state after an import (its number), or at a time (ISO 8601).
         """
         # Imported here, as by every call: a program loads only the modules of its calls.
-        from profilectl.reading.actions import read_activities
+        from profilectl.reading.people import read_activities
 
         kind, value = _identity(identity)
         with in_workspace(self.workspace):

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,52 +19,12 @@ import typer.main
 from typer.exceptions import TyperException
 
 from profilectl.cli.complete import inert
+from profilectl.cli.ends import telling_ends
+from profilectl.cli.registry import MODULES
+from profilectl.cli.typer_words import add_registered, describe_all
 from profilectl.codes import UsageError
 from profilectl.rules.identity import TYPES
 from profilectl.rules.text.terminal import spelled, visible
-
-# The module in `commands/` that registers each command.
-MODULES = {
-    "import": "import_",
-    "apply": "plan",
-    "diff": "diff",
-    "show": "show",
-    "browse": "browse",
-    "events": "events",
-    "stream": "events",
-    "search": "search",
-    "lookup": "search",
-    "set": "correct",
-    "modify": "correct",
-    "alias": "correct",
-    "identify": "correct",
-    "check": "upkeep",
-    "backup": "upkeep",
-    "restore": "upkeep",
-    "compact": "upkeep",
-    "stats": "upkeep",
-    "plan": "plan",
-    "imports": "imports",
-    "explain": "explain",
-    "export": "export",
-    "push": "push",
-    "calculated": "calculated",
-    "audiences": "audiences",
-    "enrich": "outputs",
-    "forward": "outputs",
-    "outbox": "outputs",
-    "usage": "outputs",
-    "uid2": "uid2",
-    "access": "privacy",
-    "forget": "privacy",
-    "privacy": "privacy",
-    "retention": "retention",
-    "serve": "serve",
-    "credentials": "serve",
-    "feeds": "feeds",
-    "config": "config",
-}
-
 
 PLAIN = (str, bool, int, float, Path)
 """The types that need no validation if a value has them already."""
@@ -92,14 +51,6 @@ PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
 """The options for how long to wait, which may be for ever: inf."""
 
 
-class Interrupted(Exception):
-    """The person at the terminal stopped a command."""
-
-
-class ReaderLeft(Exception):
-    """The reader of the output ended, such as `head`. Typer would report it as a failure."""
-
-
 class Commands(typer.core.TyperGroup):
     """The commands of profilectl: all are listed, and each is made when it is used."""
 
@@ -108,13 +59,14 @@ class Commands(typer.core.TyperGroup):
         self.params = [_spared_parameter(param) for param in self.params]
         self.shell_complete = inert(self.shell_complete)  # type: ignore[method-assign]
         self.help = _unfolded(self.help)
-        self.commands = {name: _spared(command) for name, command in self.commands.items()}
+        # Typer has made those of modules that are loaded already, without our descriptions.
+        self.commands = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
         return list(MODULES)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
         """Return a command, which is made at its first use; None if there is none of the name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
             self.commands[cmd_name] = _command(cmd_name)
@@ -137,23 +89,8 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command. A reader that ended is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
-        try:
-            with _inert_errors():
-                result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise ReaderLeft from None
-        except (KeyboardInterrupt, typer.Abort):
-            raise Interrupted from None
-        except Exception as error:
-            # DuckDB reports Ctrl-C in this way.
-            if "interrupted" in str(error).lower() and type(error).__name__ in (
-                "RuntimeError",
-                "InterruptException",
-            ):
-                raise Interrupted from None
-            raise
-        return result
+        with telling_ends(), _inert_errors():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first word names."""
@@ -196,12 +133,14 @@ def _command(name: str) -> Any:
     alone = typer.Typer(
         callback=lambda: None, rich_markup_mode=app.rich_markup_mode, pretty_exceptions_enable=False
     )
-    alone.registered_commands = [
+    add_registered(alone, name)
+    alone.registered_commands += [
         registered for registered in app.registered_commands if registered.name == name
     ]
-    alone.registered_groups = [
+    alone.registered_groups += [
         registered for registered in app.registered_groups if registered.name == name
     ]
+    describe_all(alone)
     return _spared(typer.main.get_group(alone).commands[name])
 
 

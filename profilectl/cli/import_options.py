@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from profilectl.cli import complete
 from profilectl.cli.options import EnvironmentName, check_memory_limit, names_of, value_of
+from profilectl.cli.registry import argument, option
 from profilectl.rules.feed import PROTECTIONS
 from profilectl.rules.priority import FEED_SOURCES
 
@@ -35,63 +33,59 @@ EncodingErrorsName = enum.Enum(  # type: ignore[misc]
 
 FilesArgument = Annotated[
     list[str],
-    typer.Argument(
-        metavar="FILE...", help="Files or globs, in the order given; - is standard input."
-    ),
+    argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input."),
 ]
 FeedOption = Annotated[
     str,
-    typer.Option(
+    option(
         "--feed",
         help="The feed the files belong to; registered on first use.",
-        autocompletion=complete.feeds,
+        completion="feeds",
     ),
 ]
 ProtectionOption = Annotated[
     ProtectionName | None,
-    typer.Option(
+    option(
         "--protection",
         help="The protection level for this import only, of a feed that is registered.",
     ),
 ]
 SourceOption = Annotated[
     SourceName | None,
-    typer.Option(
+    option(
         "--source",
         help="The source of a new feed (default: the source of its name, else custom-feed).",
     ),
 ]
 PartnerOption = Annotated[
-    str | None, typer.Option("--partner", help="The partner of a new feed whose source is partner.")
+    str | None, option("--partner", help="The partner of a new feed whose source is partner.")
 ]
 FormatOption = Annotated[
     FormatName | None,
-    typer.Option("--format", help="The format of files whose names do not show it."),
+    option("--format", help="The format of files whose names do not show it."),
 ]
 ManifestOption = Annotated[
     str | None,
-    typer.Option(
-        "--manifest", metavar="F", help="The platform's manifest: what each column means."
-    ),
+    option("--manifest", metavar="F", help="The platform's manifest: what each column means."),
 ]
 MapOption = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable."),
+    option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable."),
 ]
 DelimiterOption = Annotated[
     str | None,
-    typer.Option("--delimiter", help="The delimiter of a CSV file; detected unless given."),
+    option("--delimiter", help="The delimiter of a CSV file; detected unless given."),
 ]
 EncodingOption = Annotated[
     str | None,
-    typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ..."),
+    option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ..."),
 ]
 EmptyOption = Annotated[
-    EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")
+    EmptyName, option("--empty", help="What an empty cell does to its attribute.")
 ]
 NullOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--null",
         metavar="TEXT",
         help="A text that makes a cell empty, for example '\\N'; repeatable.",
@@ -99,7 +93,7 @@ NullOption = Annotated[
 ]
 QuoteOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--quote",
         metavar="CHARACTER",
         help="The character around CSV cells (default: the double quote).",
@@ -107,7 +101,7 @@ QuoteOption = Annotated[
 ]
 EscapeOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--escape",
         metavar="CHARACTER",
         help="The character before a quote in a CSV cell (default: the quote is doubled).",
@@ -115,7 +109,7 @@ EscapeOption = Annotated[
 ]
 SkipLinesOption = Annotated[
     int,
-    typer.Option(
+    option(
         "--skip-lines",
         metavar="N",
         min=0,
@@ -124,19 +118,19 @@ SkipLinesOption = Annotated[
 ]
 RaggedOption = Annotated[
     RaggedName,
-    typer.Option("--ragged", help="What happens to a CSV row with too few or too many cells."),
+    option("--ragged", help="What happens to a CSV row with too few or too many cells."),
 ]
 UnknownOption = Annotated[
     UnknownName,
-    typer.Option("--unknown", help="What to do with a dotted column that is no field of a batch."),
+    option("--unknown", help="What to do with a dotted column that is no field of a batch."),
 ]
 EncodingErrorsOption = Annotated[
     EncodingErrorsName,
-    typer.Option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows."),
+    option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows."),
 ]
 UnpackedOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--max-unpacked",
         metavar="SIZE",
         help="The size a packed file may unpack to (default: 100 times its size, at least 100 MB).",
@@ -144,35 +138,35 @@ UnpackedOption = Annotated[
 ]
 PathColumnsOption = Annotated[
     bool,
-    typer.Option("--path-columns", help="Read key=value folders in a file's path as text columns."),
+    option("--path-columns", help="Read key=value folders in a file's path as text columns."),
 ]
 BinaryOption = Annotated[
-    bool, typer.Option("--binary-as-text", help="Read BINARY columns of Parquet as UTF-8 text.")
+    bool, option("--binary-as-text", help="Read BINARY columns of Parquet as UTF-8 text.")
 ]
 SpoiledOption = Annotated[
     bool,
-    typer.Option(
+    option(
         "--allow-spoiled",
         help="Take identities that look like spoiled numbers, such as 4.47701E+11.",
     ),
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Refuse the import if there is any warning.")
+    bool, option("--strict", help="Refuse the import if there is any warning.")
 ]
 EventOption = Annotated[
     str | None,
-    typer.Option("--event", metavar="NAME", help="Add a custom event of this name to every batch."),
+    option("--event", metavar="NAME", help="Add a custom event of this name to every batch."),
 ]
 EnvironmentOption = Annotated[
     EnvironmentName | None,
-    typer.Option(
+    option(
         "--environment",
         help="The environment of rows that name none; rows that name another are rejected.",
     ),
 ]
 RejectsOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--rejects",
         metavar="FILE",
         help="The file for rejected rows (default: FILE.rejects.jsonl).",
@@ -180,7 +174,7 @@ RejectsOption = Annotated[
 ]
 AsInputOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--rejects-as-input",
         metavar="FILE",
         help="Write rejected rows in the input's own format, to mend and import.",
@@ -188,16 +182,14 @@ AsInputOption = Annotated[
 ]
 ExplainOption = Annotated[
     str | None,
-    typer.Option(
-        "--explain-rows", metavar="FILE", help="Write one JSON line for each row and code."
-    ),
+    option("--explain-rows", metavar="FILE", help="Write one JSON line for each row and code."),
 ]
 AgainOption = Annotated[
-    bool, typer.Option("--again", help="Import content that this feed has imported before.")
+    bool, option("--again", help="Import content that this feed has imported before.")
 ]
 MaxSharedOption = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--max-shared",
         metavar="N",
         min=1,
@@ -206,7 +198,7 @@ MaxSharedOption = Annotated[
 ]
 MaxRejectsOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--max-rejects",
         metavar="N|P%",
         help="Refuse if more rows are rejected: a number, or a share.",
@@ -214,14 +206,14 @@ MaxRejectsOption = Annotated[
 ]
 ImportMemoryOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--memory-limit",
         metavar="SIZE",
         help="The memory to use, for example 2GB (default: half of the memory).",
     ),
 ]
 DetailedOption = Annotated[
-    bool, typer.Option("--detailed-exitcode", help="Exit with 10 if there are changes.")
+    bool, option("--detailed-exitcode", help="Exit with 10 if there are changes.")
 ]
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
 
-import typer
-
+from profilectl.cli.common import Context
+from profilectl.cli.registry import option
 from profilectl.codes import UsageError
 from profilectl.rules.feed import ENVIRONMENTS
 
@@ -35,15 +35,15 @@ EnvironmentName = enum.Enum(  # type: ignore[misc]
     "EnvironmentName", names_of(ENVIRONMENTS), type=str
 )
 OnlyEnvironmentOption = Annotated[
-    EnvironmentName | None, typer.Option("--environment", help="Only this environment.")
+    EnvironmentName | None, option("--environment", help="Only this environment.")
 ]
 WaitOption = Annotated[
     float,
-    typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store."),
+    option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store."),
 ]
 ServersOption = Annotated[
     float,
-    typer.Option(
+    option(
         "--wait-servers",
         metavar="SECONDS",
         min=0,
@@ -53,16 +53,14 @@ ServersOption = Annotated[
         ),
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-PickOption = Annotated[
-    int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")
-]
+JsonOption = Annotated[bool, option("--json", help="Print JSON for scripts.")]
+PickOption = Annotated[int | None, option("--pick", metavar="N", help="Which of several profiles.")]
 EveryOption = Annotated[
-    bool, typer.Option("--all", help="All of several profiles that have the identity.")
+    bool, option("--all", help="All of several profiles that have the identity.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, option("--yes", "-y", help="Do not ask.")]
 MemoryOption = Annotated[
-    str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")
+    str | None, option("--memory-limit", metavar="SIZE", help="For example 2GB.")
 ]
 
 
@@ -79,24 +77,26 @@ class OptionGroup(Protocol):
 
 
 Options = TypeVar("Options")
+Given = TypeVar("Given")
+"""The context: ours, or Typer's."""
 Command = Callable[..., None]
 
 
 def with_options(
     options: type[Options],
-) -> Callable[[Callable[[typer.Context, Options], None]], Command]:
+) -> Callable[[Callable[[Given, Options], None]], Command]:
     """Give a command the options of a dataclass, which it gets as one value.
 
     Typer reads the signature of a command. This makes the signature from the fields, in their
     order, so that the code of a command is not longer because it has thirty options.
     """
 
-    def decorate(run: Callable[[typer.Context, Options], None]) -> Command:
-        def command(context: typer.Context, **values: object) -> None:
+    def decorate(run: Callable[[Given, Options], None]) -> Command:
+        def command(context: Given, **values: object) -> None:
             run(context, cast("Options", _made(options, values)))
 
         context = inspect.Parameter(
-            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Context
         )
         parameters = [context, *_parameters(options)]
         command.__name__, command.__doc__ = run.__name__, run.__doc__

@@ -11,26 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self, cast
 
-import typer
-
-from profilectl.cli import complete
 from profilectl.cli.options import parameter
+from profilectl.cli.registry import argument, option
 from profilectl.codes import UsageError
 from profilectl.rules.fields import UnusableRow, whole_number
 from profilectl.rules.identity import TYPES, IdentityType, no_type, type_named
 
 ValueArgument = Annotated[
     str | None,
-    typer.Argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False),
+    argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False),
 ]
-MpidOption = Annotated[str | None, typer.Option("--mpid", metavar="MPID", help="The mParticle ID.")]
+MpidOption = Annotated[str | None, option("--mpid", metavar="MPID", help="The mParticle ID.")]
 IdentityOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
         "--identity",
         metavar="TYPE=VALUE",
         help="Any identity.",
-        autocompletion=complete.typed,
+        completion="typed",
     ),
 ]
 
@@ -105,7 +103,7 @@ class AnyPersonFlags(PersonFlags):
 
 
 def _flag_of(kind: IdentityType) -> object:
-    flag = typer.Option(
+    flag = option(
         f"--{kind.name.replace('_', '-')}",
         metavar="VALUE",
         rich_help_panel="Device identities" if kind.device else "User identities",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +58,8 @@ def read_secrets(path: Path, form: str) -> dict[str, object]:
     Raises InputRefused for a file that others own or could read, and for a file that is neither
     TOML nor JSON.
     """
+    import tomllib
+
     content = read_private(path, form)
     # Messages of the parsers quote what they read.
     try:

@@ -7,10 +7,8 @@ So the store alone does not tell who is in the list. The file is beside the stor
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -143,6 +141,8 @@ def make_key(path: Path, store: Path) -> str:
     """
     if os.path.lexists(path):
         return read_key(path, store)
+    import secrets
+
     key = secrets.token_hex(32)
     # If this command is killed, the next one takes the folder away.
     with folder_beside(
@@ -184,6 +184,8 @@ def _put(new: Path, path: Path) -> None:
 
 def fingerprint_of(key: str) -> str:
     """Return a text that tells a key from another, and shows nothing of it."""
+    import hashlib
+
     return hashlib.sha256(f"fingerprint:{key}".encode()).hexdigest()[:32]
 
 

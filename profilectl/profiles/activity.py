@@ -11,7 +11,6 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from profilectl.rules.batch_fields import PARTNER_IDENTITY_REMOVED
 from profilectl.rules.consent import replaces, statements_of
 from profilectl.rules.device import Id, device_ids, devices_of, kind_in, names_device
 from profilectl.rules.event.event import Occurred, last_opt_out, opted_out
@@ -410,6 +409,8 @@ class Activity:
         for touch in self.touches:
             by_name = touch.rest.get("partner_identities")
             for name, value in by_name.items() if isinstance(by_name, dict) else ():
+                from profilectl.rules.batch_fields import PARTNER_IDENTITY_REMOVED
+
                 in_force.pop(name, None)
                 if value not in PARTNER_IDENTITY_REMOVED:
                     text = value if isinstance(value, str) else to_json(value)

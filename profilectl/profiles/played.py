@@ -176,14 +176,17 @@ def _play_identities(
 ) -> None:
     """Add the identities of a row to the profile; `removed` has the rows that took any away."""
     for kind, value in row.identities:
-        digest = hash_of(
-            secret=raw.secret,
-            environment=activity.environment,
-            kind=kind,
-            key=key_of(BY_NAME[kind], value),
-        )
+        removals: Sequence[int] = ()
+        if removed:
+            digest = hash_of(
+                secret=raw.secret,
+                environment=activity.environment,
+                kind=kind,
+                key=key_of(BY_NAME[kind], value),
+            )
+            removals = removed.get((kind, digest), ())
         # an identity that was taken away may come again: only later removals count
-        later = [arrival for arrival in removed.get((kind, digest), ()) if arrival > row.arrival]
+        later = [arrival for arrival in removals if arrival > row.arrival]
         identity = HeldIdentity(kind, value, touch.origin, lost=min(later, default=None))
         touch.added.append(identity)
         (activity.identities if identity.lost is None else activity.lost).append(identity)

@@ -191,8 +191,10 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
     `numbers_of` are the numbers of the profiles. With `placed`, the import, file and line of each
     row are read, and the cells that were refused.
     """
-    scratch, store = profiles.store.scratch, profiles.store
-    raw = RawRows(feeds={feed.number: feed for feed in store.feeds()}, secret=store.meta("secret"))
+    scratch = profiles.store.scratch
+    raw = RawRows(
+        feeds={feed.number: feed for feed in profiles.registered()}, secret=profiles.secret()
+    )
     clause = profiles.where(numbers_of)
     for segment in profiles.segments:
         if "row" not in segment.tables:
@@ -291,6 +293,8 @@ def _read_lifetimes(scratch: Scratch, numbers_of: Sequence[int], raw: RawRows) -
     aged = reading(AGED, aged=select("*", "store.aged", clause))
     for profile, at_ms in scratch.rows(aged):
         raw.aged.setdefault(profile, []).append(at_ms)
+    if not raw.aged:
+        return
     raw.forgotten = dict(scratch.rows(select("profile, before", f"({FORGOTTEN})", clause)))
     retired = select("profile, aged_ms, before", f"({RETIRED})", clause)
     raw.retired = {profile: Retirement(*each) for profile, *each in scratch.rows(retired)}

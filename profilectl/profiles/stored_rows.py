@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from profilectl.profiles.aliases import EVERYWHERE, Alias
 from profilectl.profiles.ended_lifetimes import FORGOTTEN
 from profilectl.rules.event.event import NAMED_FREELY
+from profilectl.rules.feed import Feed
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.identities import environment_name, identity_hash
@@ -101,6 +102,23 @@ class StoredRows:
     only_seen: bool = False
     """Whether profiles that the workspace has not seen are left out."""
 
+    _registered: list[Feed] | None = None
+    """The feeds, once they were read."""
+    _secret: str | None = None
+    """The secret, once it was read."""
+
+    def registered(self) -> list[Feed]:
+        """Return the feeds of the store, by name. They are read once."""
+        if self._registered is None:
+            self._registered = self.store.feeds()
+        return self._registered
+
+    def secret(self) -> str:
+        """Return the secret that identities are hashed with. It is read once."""
+        if self._secret is None:
+            self._secret = self.store.meta("secret")
+        return self._secret
+
     def tell_several(self) -> None:
         """Make the relation of the profiles with several rows, once for a long reading."""
         rows = union_all(
@@ -141,7 +159,7 @@ class StoredRows:
         """Return the column of an identity, null where a later row took it away."""
         key = identity_sql.key(BY_NAME[kind], f"i_{kind}")
         digest = identity_hash(
-            secret=self.store.meta("secret"), environment=environment_name(), kind=kind, key=key
+            secret=self.secret(), environment=environment_name(), kind=kind, key=key
         )
         # a row that arrived after the removal gives the identity again
         removed = (

@@ -1,13 +1,11 @@
 """Reading a store: each function opens it, does one thing and closes it.
 
-`show` is to feel instant: what it does not need is imported where it is used.
+What is asked of one person stands in people.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from profilectl.codes import NobodyFound
 from profilectl.files.whole_file import check_target
 from profilectl.profiles.activity import Activity
-from profilectl.profiles.activity_json import members, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.explain import Explained, explain_attribute, rules_in_force
+from profilectl.reading.explain import rules_in_force
 from profilectl.reading.identity_chain import Apart, Identified, Link, apart, chain, identify
+from profilectl.reading.people import attribute_named, reading_store
 from profilectl.reading.row_fate import RowFate, explain_row
-from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.feed import workspaces_of
-from profilectl.rules.text.naming import no_such
-from profilectl.rules.text.values import to_json
-from profilectl.store.history import as_of as as_of_arrival
-from profilectl.store.history import history_of, time_ms
+from profilectl.store.history import history_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.store import OpenStore
@@ -38,139 +32,22 @@ if TYPE_CHECKING:
     from profilectl.reading.diff import Wanted
     from profilectl.reading.exporting.export import ExportRequest
     from profilectl.reading.lookup import Lookup
-    from profilectl.reading.search import Hit, SearchRequest
-    from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
+    from profilectl.reading.stream import Arrived, Unowned
 
-AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-"""The units of a time that is counted from now backwards."""
 LOOK_UP_MEMORY = "500MB"
 """The memory of a look-up of many, beside the file itself. Beyond it, DuckDB spills to disk, which
 costs such a look-up little.
 """
 
 
-@contextlib.contextmanager
-def _reading(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        yield store
-
-
-# People
-
-
-def read_profiles(
-    store_path: Path,
-    kind: str,
-    value: str,
-    *,
-    as_of: str | None = None,
-    more: Sequence[str] = (),
-    wait_s: float = 0,
-) -> list[str]:
-    """Return the profiles that hold an identity, oldest first, as JSON documents with provenance.
-
-    `kind` is an identity type, "mpid" or "any"; `as_of` is an import or a time (history.as_of);
-    `more` are parts of the activity to put into each document (activity_json.members). Raises
-    UsageError, InputRefused, StoreBusy, StoreUnusable.
-    """
-    with _reading(store_path, wait_s) as store:
-        profiles = _profiles_as_of(store, as_of)
-        holders = profiles.find(kind, value)
-        documents = []
-        people = _standing(profiles, holders)
-        for line, person in zip(profiles.lines(holders), people, strict=True):
-            parts = [line[:-1], to_json(standing_json(person))[1:-1]]
-            parts += [members(person, more)] if more else []
-            documents.append(",".join(filter(None, parts)) + "}")
-        return documents
-
-
-def read_activities(
-    store_path: Path, kind: str, value: str, *, as_of: str | None = None, wait_s: float = 0
-) -> list[Activity]:
-    """Return the profiles that hold an identity, oldest first, with all that touched them.
-
-    The arguments are those of read_profiles.
-    """
-    with _reading(store_path, wait_s) as store:
-        profiles = _profiles_as_of(store, as_of)
-        return _standing(profiles, profiles.find(kind, value))
-
-
-def _profiles_as_of(store: OpenStore, as_of: str | None) -> Profiles:
-    return profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
-
-
-def _standing(profiles: Profiles, holders: Sequence[int]) -> list[Activity]:
-    """Return the activity of some profiles, with what is computed of each now."""
-    people = activities(profiles, holders)
-    if profiles.until is not None or not profiles.store.has_definitions():
-        return people
-    # Imported here: it takes a while to load.
-    from profilectl.audiences.one_person import standing_of
-
-    for person in people:
-        person.standing = standing_of(profiles, person, time.time_ns() // 1_000_000)
-    return people
-
-
-def search_store(
-    store_path: Path, request: SearchRequest, *, wait_s: float = 0
-) -> tuple[int, list[Hit]]:
-    """Return how many identities or profiles were found, and the first of them.
-
-    Raises what search.search raises.
-    """
-    from profilectl.reading.search import search
-
-    with _reading(store_path, wait_s) as store:
-        of_anybody = request.where is None and store.workspace is None
-        return search(profiles_of(store, every=of_anybody), request)
-
-
 # Why
-
-
-def explain_person(
-    store_path: Path,
-    kind: str,
-    value: str,
-    keys: Sequence[str],
-    *,
-    as_of: str | None = None,
-    wait_s: float = 0,
-) -> list[tuple[Activity, list[Explained]]]:
-    """Return each profile that holds an identity, with the explanation of some attributes.
-
-    `keys` are the attributes; empty: all. Raises InputRefused for an attribute that none of the
-    profiles ever had.
-    """
-    with _reading(store_path, wait_s) as store:
-        profiles = _profiles_as_of(store, as_of)
-        people = _standing(profiles, profiles.find(kind, value))
-        # where retention took something, explain_attribute refuses with that reason
-        for key in keys if people and not any(person.aged_ms for person in people) else ():
-            attribute_named(profiles, key)
-    explained = []
-    for person in people:
-        own = {*person.history, *person.calculated()}
-        named = [key for key in map(attribute_key, keys or sorted(own)) if key in own]
-        explained.append((person, [explain_attribute(person, key) for key in named]))
-    for key in map(attribute_key, keys):
-        had = any(key in person.history or key in person.calculated() for person in people)
-        if people and not had:
-            explain_attribute(people[0], key)  # which raises
-    return explained
 
 
 def explain_identities(
     store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0
 ) -> Apart:
     """Return why two identities are not one profile, or that they are."""
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         # Identities are the same in all workspaces.
         return apart(profiles_of(store, every=True), first, second)
 
@@ -179,7 +56,7 @@ def explain_chains(
     store_path: Path, kind: str, value: str, *, wait_s: float = 0
 ) -> list[tuple[Activity, list[Link]]]:
     """Return each profile that holds an identity, with the rows that joined its identities."""
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         profiles = profiles_of(store)
         people = activities(profiles, profiles.find(kind, value))
         return [(person, chain(profiles, person)) for person in people]
@@ -189,35 +66,24 @@ def identify_user(
     store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0
 ) -> Identified:
     """Return where identities (type -> value) lead, step by step, changing nothing."""
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         # Identities are the same in all workspaces.
         return identify(profiles_of(store, every=True), environment, identities)
 
 
 def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[RowFate]:
     """Return what became of a row in every import in force that brought its file."""
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         return explain_row(profiles_of(store), file, line)
 
 
 def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return the tables of the rules in force."""
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         return rules_in_force(profiles_of(store))
 
 
 # What came in, and what it changed
-
-
-def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> list[StreamedEvent]:
-    """Return events, newest first.
-
-    Raises NobodyFound, UsageError, StoreBusy, StoreUnusable.
-    """
-    from profilectl.reading.stream import events_of
-
-    with _reading(store_path, wait_s) as store:
-        return events_of(profiles_of(store), listed)
 
 
 def read_batches(
@@ -236,7 +102,7 @@ def read_batches(
     """
     from profilectl.reading.stream import batches_of
 
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         batches = batches_of(
             profiles_of(store),
             after=after,
@@ -274,7 +140,7 @@ def changes_of(
     """
     from profilectl.reading.diff import differences, span_of
 
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
         yield from differences(profiles, span, _wanted(profiles, request))
 
@@ -288,7 +154,7 @@ def changed_lines(
     """
     from profilectl.reading.diff import json_lines, span_of
 
-    with _reading(store_path, wait_s) as store:
+    with reading_store(store_path, wait_s) as store:
         profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
         yield from json_lines(profiles, span, _wanted(profiles, request))
 
@@ -302,32 +168,6 @@ def _wanted(profiles: Profiles, request: DiffRequest) -> Wanted:
         raise NobodyFound.of(*request.who)
     attributes = [attribute_named(profiles, name) for name in request.attributes]
     return Wanted(only, changes=request.changes, attributes=attributes)
-
-
-def attribute_named(profiles: Profiles, name: str) -> str:
-    """Return the attribute that --attribute names.
-
-    Raises UsageError where nobody ever had it.
-    """
-    attribute = profiles.meant(name)
-    if attribute is None:
-        raise no_such(
-            "attribute", name, profiles.names(), option="--attribute", lists="profilectl stats"
-        )
-    return attribute
-
-
-def time_of_option(option: str, stated: str | None) -> int | None:
-    """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds.
-
-    Raises UsageError.
-    """
-    if stated is None:
-        return None
-    ago = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
-    if ago:
-        return time.time_ns() // 1_000_000 - int(ago[1]) * AGO_MS[ago[2]]
-    return time_ms(option, stated, "a time", example="30d, 2026-11-23")
 
 
 # Many at once
@@ -406,7 +246,7 @@ def export_store(
 
     check_wanted(request)
     if not store_path.exists():
-        with _reading(store_path, wait_s):
+        with reading_store(store_path, wait_s):
             return 0
     if isinstance(output, Path):
         (check_folder if request.partition_by or request.max_rows else check_target)(output)

@@ -15,8 +15,6 @@ from profilectl.profiles.read_model import Profiles
 from profilectl.rules.feed import PROTECTIONS
 from profilectl.rules.identity import Rules
 from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, SOURCES, Owner, standing
-from profilectl.rules.text.moments import written
-from profilectl.store.settings import Settings
 
 # The reasons for which a value was let through, by how the incoming source stands to the owner.
 LET_THROUGH = {
@@ -117,6 +115,8 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
 def _never_had(activity: Activity, key: str) -> InputRefused:
     message = f"the profile {activity.mpid} has had no attribute {key}"
     if activity.aged_ms:
+        from profilectl.rules.text.moments import written
+
         day = written(activity.aged_ms[-1], day=True)
         message += f"; what it had went with retention on {day}"
     return InputRefused(message, "profilectl show names those it has")
@@ -163,7 +163,7 @@ def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
 
 def rules_in_force(profiles: Profiles) -> dict[str, object]:
     """Return the tables in force, for a person and for JSON."""
-    settings: Settings = profiles.store.settings()
+    settings = profiles.store.settings()
     return {
         "identity": _identity_rules(settings.rules),
         "attributes": {

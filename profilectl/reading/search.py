@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.where import ProfileCondition, condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql import identities as identity_sql
@@ -18,8 +16,12 @@ from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.casing import loose
+from profilectl.store.engine import duckdb
 from profilectl.store.segments import known_mpids
-from profilectl.store.statements import reading, union
+from profilectl.store.statements import reading, select, union
+
+if TYPE_CHECKING:
+    from profilectl.reading.where import ProfileCondition
 
 WAYS = ("prefix", "exact", "substring", "regex")
 """How a text is compared with identities."""
@@ -44,6 +46,8 @@ order by sort_key, found.value, found.type, found.profile
 limit $limit
 """
 NO_LIMIT = 2**62
+FEW = 100
+"""The most people whose identities are compared here, and not by a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,12 @@ def search(profiles: Profiles, request: SearchRequest) -> tuple[int, list[Hit]]:
     """
     if request.text is None and request.where is None:
         raise UsageError("say what to search for", "a text, or --where \"tier = 'gold'\"")
+    if request.way == "exact" and request.text is not None and request.where is None:
+        few = _few(profiles, request, request.text)
+        if few is not None:
+            return len(few), few[: request.limit or None]
+    from profilectl.reading.where import condition_of
+
     scratch = profiles.store.scratch
     condition = condition_of(request.where, profiles) if request.where is not None else None
     try:
@@ -134,6 +144,47 @@ def search(profiles: Profiles, request: SearchRequest) -> tuple[int, list[Hit]]:
         for _, _, mpid, code, kind, value, *texts in rows
     ]
     return rows[0][0] if rows else 0, hits
+
+
+def _few(profiles: Profiles, request: SearchRequest, text: str) -> list[Hit] | None:
+    """Return who holds a text as a whole identity, in order; None where that are many.
+
+    It does for a few people what the statements do for many, of which planning alone takes 15 ms.
+    """
+    kinds = [kind for kind in profiles.identities if not request.types or kind in request.types]
+    holders = profiles.holders(text, kinds)
+    everybody = sorted({number for numbers in holders.values() for number in numbers})
+    if len(everybody) > FEW:
+        return None
+    if not everybody:
+        return []
+    columns = ["profile", "mpid", "environment", *(f"i_{kind}" for kind in kinds)]
+    arrived = profiles.rows([], profiles.where(everybody))
+    people: dict[int, tuple[int, int]] = {}
+    fitting: set[tuple[int, str, str]] = set()
+    for number, mpid, environment, *values in profiles.store.scratch.rows(
+        select(columns, f"({arrived})")
+    ):
+        if mpid is not None:  # only the founding row has it
+            people[number] = (mpid, environment)
+        fitting |= {
+            (number, kind, value)
+            for kind, value in zip(kinds, values, strict=True)
+            if value is not None
+            and number in holders[kind]
+            and key_of(BY_NAME[kind], value) == key_of(BY_NAME[kind], display(text))
+        }
+    return [
+        Hit(
+            mpid=people[number][0],
+            environment=ENVIRONMENT_NAME[people[number][1]],
+            type=kind,
+            value=value,
+            values={},
+        )
+        for number, kind, value in sorted(fitting, key=lambda hit: (loose(hit[2]), *hit[::-1]))
+        if request.environment in (None, ENVIRONMENT_NAME[people[number][1]])
+    ]
 
 
 def _find(profiles: Profiles, request: SearchRequest, condition: ProfileCondition | None) -> None:

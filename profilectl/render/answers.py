@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from profilectl.render.screen import Document, counted, print_line
-from profilectl.render.tables import print_table
-from profilectl.render.words import shown_value
 from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ class BrokenPromise(Protocol):
 
 def print_stats(figures: Document) -> None:
     """Print the figures of a store. figures: the document of `stats --json`."""
+    from profilectl.render.tables import print_table
+
     environments = ", ".join(
         f"{number:,} {name}" for name, number in figures["environments"].items()
     )
@@ -60,6 +60,8 @@ def print_stats(figures: Document) -> None:
 
 
 def _print_identities(identities: Mapping[str, Mapping[str, int]]) -> None:
+    from profilectl.render.tables import print_table
+
     if identities:
         rows = [
             (name, f"{row['identities']:,}", f"{row['values']:,}", f"{row['profiles']:,}")
@@ -69,6 +71,8 @@ def _print_identities(identities: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def _print_attributes(attributes: Sequence[Document]) -> None:
+    from profilectl.render.tables import print_table
+
     if attributes:
         rows = [
             (
@@ -86,6 +90,9 @@ def _print_attributes(attributes: Sequence[Document]) -> None:
 
 def print_hits(hits: Sequence[Hit]) -> None:
     """Print each identity or profile found, with the values that the condition read."""
+    from profilectl.render.tables import print_table
+    from profilectl.render.words import shown_value
+
     if not hits:
         return
     keys = list(dict.fromkeys(key for hit in hits for key in hit.values))

@@ -25,8 +25,9 @@ from textual.widgets.option_list import Option
 from profilectl.codes import ProfilectlError
 from profilectl.files.ending import leaving
 from profilectl.profiles.activity import Activity
-from profilectl.reading.actions import explain_chains, names_in, read_activities, search_store
+from profilectl.reading.actions import explain_chains, names_in
 from profilectl.reading.explain import explain_attribute
+from profilectl.reading.people import read_activities, search_store
 from profilectl.reading.search import Hit, SearchRequest
 from profilectl.render.activity import without_fonts
 from profilectl.render.explain import attribute_lines, chain_lines

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
 from profilectl.profiles.activity import Activity, AttributeChange, Origin, remark_subject
 from profilectl.profiles.activity_json import entry_json, origin_json, touch_json
-from profilectl.reading.explain import Explained, Loser, Rule
-from profilectl.reading.identity_chain import NOT_KNOWN, Apart, Identified, Link, Passed, not_given
-from profilectl.reading.row_fate import Remarked, RowFate
-from profilectl.render.audiences import defined
 from profilectl.render.screen import Document, notice, print_line
-from profilectl.render.tables import print_table
 from profilectl.render.words import moment, name_of, origin_line, outcome, shown, taker_of
 from profilectl.rules.identity import BY_NAME, key_of
 from profilectl.rules.priority import SOURCES
 from profilectl.rules.text.values import DELETED, Number, Value, held_json, parse_json, to_json
+
+if TYPE_CHECKING:
+    from profilectl.reading.explain import Explained, Loser, Rule
+    from profilectl.reading.identity_chain import Apart, Identified, Link, Passed
+    from profilectl.reading.row_fate import Remarked, RowFate
 
 BEYOND_LIFETIME = "the profile is beyond its lifetime, and nothing is computed of it"
 
@@ -36,6 +37,8 @@ def _headline(activity: Activity) -> str:
 
 def attribute_lines(explained: Explained) -> Iterator[str]:
     """Yield the explanation of an attribute, in lines."""
+    from profilectl.render.audiences import defined
+
     if explained.definition is not None:
         if explained.calculated is not None:
             yield f"{explained.key} = {shown(explained.calculated)}"
@@ -316,6 +319,8 @@ def to_number(number: int) -> Value:
 
 def print_rules(rules: Document) -> None:
     """Print the rules in force, in tables."""
+    from profilectl.render.tables import print_table
+
     identity, attributes = rules["identity"], rules["attributes"]
     print_line(
         f"identity strategy: {identity['strategy']}, a unique identity that another"
@@ -342,6 +347,8 @@ def print_rules(rules: Document) -> None:
 
 
 def _print_priority(attributes: Document) -> None:
+    from profilectl.render.tables import print_table
+
     print_table(
         f"Attribute priority: {attributes['priority']}",
         ("the incoming source is ... than the owner", "then"),
@@ -359,6 +366,8 @@ def _print_priority(attributes: Document) -> None:
 
 
 def _print_feeds(rules: Document) -> None:
+    from profilectl.render.tables import print_table
+
     print_table(
         "Protection levels",
         ("level", "unknown user", "known user", "code"),
@@ -432,6 +441,8 @@ def _named(identified: Identified, profile: int) -> str:
 
 
 def _guard(identified: Identified, profile: int) -> str:
+    from profilectl.reading.identity_chain import NOT_KNOWN, not_given
+
     activity = identified.people[profile]
     for flag, kinds in (
         ("immutable", identified.rules.immutable),

@@ -26,6 +26,14 @@ def print_report(report: ImportReport) -> None:
     _print_counts(title, {**report.counts.as_json(), "audiences": report.audiences})
 
 
+def print_registered(report: ImportReport) -> None:
+    """Print on stderr that the import registered a feed (design.md R7)."""
+    if report.feed_registered:
+        registered = "would register" if report.dry_run else "registered"
+        feed = f"source {report.source}, protection {report.protection}"
+        notice(f"{registered} the feed {report.feed}: {feed}")
+
+
 def _print_counts(title: str, counts: Document) -> None:
     from rich import box
     from rich.table import Table

@@ -39,11 +39,12 @@ from profilectl.rules.feed import Feed
 from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.store.attaching import SCHEMA_VERSION, attach, version_of
-from profilectl.store.copies import copy_for_reading, signature_of
+from profilectl.store.copies import copy_for_reading
 from profilectl.store.opening import open_store
 from profilectl.store.same_store import check_same
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.settings import Settings
+from profilectl.store.signature import signature_of
 from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
 

@@ -9,17 +9,14 @@ opening.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import random
 import re
 import stat
 import time
 from pathlib import Path
 
-import duckdb
-
 from profilectl.codes import StoreBusy, StoreGone, StoreUnusable
 from profilectl.files.leftovers import private_files
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import check_not_made, check_opened
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.store_key import wrong_key
@@ -31,6 +28,8 @@ VERSION = "select value from store.meta where name = 'schema_version'"
 
 def store_name(secret: str) -> str:
     """Return a name that tells a store from others, and does not give away its secret."""
+    import hashlib
+
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
@@ -110,6 +109,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                     raise _unusable(path, error) from None
                 if time.monotonic() >= until:
                     raise busy from None
+                import random
+
                 # A random pause, so that processes that wait do not all try again at once.
                 time.sleep(
                     min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.001))

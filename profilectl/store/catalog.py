@@ -12,14 +12,13 @@ import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
 from profilectl.codes import StoreUnusable
 from profilectl.rules.identity import CODE
 from profilectl.store.attaching import SCHEMA_VERSION, no_store, version_of
-from profilectl.store.copies import signature_of
 from profilectl.store.scratch import Scratch
+from profilectl.store.signature import signature_of
 
 Steps = Mapping[int, Sequence[str]]
 
@@ -128,11 +127,11 @@ A command opens its store several times, and a server opens it again and again.
 """
 
 
-def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
+def own_version(scratch: Scratch, path: Path, steps: Steps | None = None) -> int:
     """Return the schema version of the attached store, which holds nothing but our tables.
 
-    `steps` are upgrade.STEPS. Raises StoreUnusable for a store that holds anything else, for a file
-    that is no store, and for a newer one.
+    `steps` are upgrade.STEPS, which are loaded where they are needed. Raises StoreUnusable for a
+    store that holds anything else, for a file that is no store, and for a newer one.
     """
     was = _signature(path)
     if was and path.absolute() in _vouched and _vouched[path.absolute()][0] == was:
@@ -145,7 +144,7 @@ def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
     return version
 
 
-def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
+def _looked_at(scratch: Scratch, path: Path, steps: Steps | None) -> int:
     tables = scratch.rows(TABLES)
     no_tables = [
         (str(kind).replace("_", " "), str(name))
@@ -159,7 +158,13 @@ def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
     for schema, name, _ in tables:
         if schema != "main":
             raise _foreign(path, "table", f"{schema}.{name}")
-    _check_tables(scratch, path, of_main, fixed=shapes(version, steps))
+    if version != SCHEMA_VERSION or not _is_as_made(of_main):
+        if steps is None:
+            from profilectl.store.upgrade import STEPS
+
+            steps = STEPS
+        _check_tables(path, of_main, fixed=shapes(version, steps))
+    _check_listed(scratch, path)
     return version
 
 
@@ -232,9 +237,20 @@ def _parsed(sql: str) -> list[Column] | str:
     return columns
 
 
-def _check_tables(
-    scratch: Scratch, path: Path, tables: Mapping[str, str], fixed: Mapping[str, list[Column]]
-) -> None:
+def _is_as_made(tables: Mapping[str, str]) -> bool:
+    """Return whether all tables are as this version makes them.
+
+    A store that was upgraded may differ in columns that were added late: for that the steps of the
+    upgrade are needed, which take 10 ms to load.
+    """
+    try:
+        _check_tables(Path(), tables, fixed=shapes(SCHEMA_VERSION, {}))
+    except StoreUnusable:
+        return False
+    return True
+
+
+def _check_tables(path: Path, tables: Mapping[str, str], fixed: Mapping[str, list[Column]]) -> None:
     for name in sorted(fixed.keys() - tables.keys()):
         raise StoreUnusable(f"{path} is damaged: its table {name} is gone", "restore a backup")
     # Everything else must be a table of a segment: <kind>_<number>.
@@ -246,7 +262,6 @@ def _check_tables(
         _check_fixed(path, name, _parsed(tables[name]), fixed=columns)
     for name, kind, _ in segments:
         _check_segment(path, name, _parsed(tables[name]), kind=kind)
-    _check_listed(scratch, path)
 
 
 def _odd_part(path: Path, name: str, part: str) -> StoreUnusable:
@@ -327,14 +342,15 @@ def _check_listed(scratch: Scratch, path: Path) -> None:
                     raise _foreign(path, f"segment {number} with the {noun}", str(name))
 
 
-_shapes: dict[int, dict[str, list[Column]]] = {}
+_shapes: dict[tuple[int, bool], dict[str, list[Column]]] = {}
 
 
 def shapes(version: int, steps: Steps) -> dict[str, list[Column]]:
     """Return the fixed tables of a schema version: schema.sql, less what later steps made."""
-    if version not in _shapes:
-        _shapes[version] = _taken_back(dict(_declared()), version, steps)
-    return _shapes[version]
+    made = (version, bool(steps))
+    if made not in _shapes:
+        _shapes[made] = _taken_back(dict(_declared()), version, steps)
+    return _shapes[made]
 
 
 def _taken_back(
@@ -359,7 +375,7 @@ def _taken_back(
 
 def _declared() -> Iterator[tuple[str, list[Column]]]:
     """Yield the tables of schema.sql."""
-    schema = resources.files("profilectl.store").joinpath("schema.sql").read_text()
+    schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     for statement in re.sub(r"--[^\n]*", "", schema).split(";\n"):
         if created := _CREATED.fullmatch(statement):
             parts = [_DECLARED.fullmatch(part.strip()) for part in created[2].split(",")]

@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import duckdb
-
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.files.leftovers import folder_beside, private_files, put, sync_folder
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import attach, plain
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import note_replaced
 from profilectl.store.scratch import Scratch, attaching
+from profilectl.store.signature import signature_of
 from profilectl.store.statements import select
 from profilectl.store.store import DISK_FAILED
 from profilectl.store.store_key import wrong_key
@@ -146,20 +146,6 @@ def copy_for_reading(
         # Closing the file gave up the lock; detaching only forgets it.
         scratch.run("detach store")
     return was
-
-
-def signature_of(path: Path) -> tuple[object, ...]:
-    """Return the marks that change with a store: its file, times and size, and those of its log.
-
-    Raises OSError if there is no store.
-    """
-    file = path.stat()
-    try:
-        log = path.with_name(path.name + ".wal").stat()
-        logged: tuple[object, ...] = (log.st_ino, log.st_mtime_ns, log.st_size)
-    except FileNotFoundError:
-        logged = ()
-    return (file.st_dev, file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size, *logged)
 
 
 def _copy_blocks(source: Path, target: Path) -> None:

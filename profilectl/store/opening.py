@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
-
-import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.files.leftovers import folder_beside, private_files, put_new
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
-from profilectl.store.catalog import remember
+from profilectl.store.catalog import own_version, remember
+from profilectl.store.engine import duckdb
 from profilectl.store.same_store import check_in_place, is_held
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.segments import hash_fingerprint
 from profilectl.store.store import DISK_FAILED, OpenStore
 from profilectl.store.store_key import store_key, wrong_key
-from profilectl.store.upgrade import known_version, upgrade_store
 
 UNREFRESHED = "audiences and calculated attributes could not be brought up to date"
 """The words of the warning if a refresh that follows a change fails."""
@@ -119,19 +115,21 @@ def _opened(
     # Only a store that was checked is remembered as ours at the end (catalog.remember).
     ours = False
     try:
-        if known_version(scratch, path) < SCHEMA_VERSION:
+        if own_version(scratch, path) < SCHEMA_VERSION:
             if not upgrade:
                 raise StoreUnusable(
                     f"{path} was made by an older profilectl,"
                     " and a dry run leaves a store as it is",
                     "profilectl check upgrades it, after a backup",
                 )
+            from profilectl.store.upgrade import upgrade_store
+
             scratch.run("detach store")
             with private_files():
                 upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
             # Checked again: the store was detached in between, and this may be another file.
-            known_version(scratch, path)
+            own_version(scratch, path)
         ours = True
         yield OpenStore(scratch, path)
         check_in_place(path)
@@ -243,9 +241,11 @@ def _put_new(new_store: Path, path: Path) -> bool:
 
 def make_schema(scratch: Scratch) -> None:
     """Make the fixed tables in the attached, empty store."""
+    import secrets
+
     scratch.run("begin transaction")
     try:
-        schema = resources.files("profilectl.store").joinpath("schema.sql").read_text()
+        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
         for statement in schema.split(";\n"):
             if statement.strip():
                 scratch.run(statement)

@@ -17,10 +17,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
-
 from profilectl.codes import OtherStore, StoreGone, StoreUnusable
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 from profilectl.store.statements import reading, select, union_all
 

@@ -12,20 +12,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from profilectl.codes import StoreUnusable
 from profilectl.files.ending import interruptible
 from profilectl.files.leftovers import folder_beside, linked
 from profilectl.files.whole_file import LOG
 from profilectl.rules.sql.quoting import quote_identifier, quote_path, quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.store_key import store_key
 
 Bound = Mapping[str, object]
@@ -164,7 +163,9 @@ class Scratch:
             *(os.path.realpath(file) for file in self.reads),
         ]
         # The system's folder for temporary data has files of others, so it stays closed.
-        shared = tempfile.tempdir is not None and self.folder == Path(tempfile.tempdir)
+        # ... which is known once that module was loaded and asked for it.
+        tempdir = getattr(sys.modules.get("tempfile"), "tempdir", None)
+        shared = tempdir is not None and self.folder == Path(tempdir)
         folders = [] if shared else [str(self.folder)]
         for name, values in (
             ("allowed_paths", files),
@@ -296,6 +297,13 @@ def may_write_beside(path: Path) -> bool:
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
+def _temporary() -> Path:
+    """Return the system's folder for temporary data."""
+    import tempfile  # 5 ms, and most stores lie where files can be made
+
+    return Path(tempfile.gettempdir())
+
+
 @contextlib.contextmanager
 def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
     """Make a folder for data of a store, readable by its owner only, and remove it at the end.
@@ -303,7 +311,7 @@ def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
     It lies beside the store, or in the system's folder for temporary data if the store's folder
     cannot be written.
     """
-    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
+    beside = path if may_write_beside(path) else _temporary() / path.name
     with folder_beside(beside, "scratch") as folder:
         yield folder
 
@@ -323,9 +331,7 @@ def _only_a_path(folder: Path) -> Iterator[Path]:
         yield folder
         return
     places = [
-        place
-        for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")
-        if _ONLY_A_PATH.fullmatch(place)
+        place for place in (str(_temporary()), "/tmp", "/var/tmp") if _ONLY_A_PATH.fullmatch(place)
     ]
     place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
     if place is None:

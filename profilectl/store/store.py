@@ -7,16 +7,12 @@ everybody else out, and one that reads shuts writers out. opening.py opens and m
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import InputRefused, StoreUnusable, UsageError
 from profilectl.rules.feed import (
@@ -26,12 +22,15 @@ from profilectl.rules.feed import (
     Feed,
     source_named_by,
 )
-from profilectl.rules.reimport import EarlierImport, way_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.attaching import plain, store_name
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
-from profilectl.store.settings import Settings, settings_from
+
+if TYPE_CHECKING:
+    from profilectl.rules.reimport import EarlierImport
+    from profilectl.store.settings import Settings
 
 DISK_FAILED = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
 """The errors of DuckDB if the disk does not take everything that is written."""
@@ -157,6 +156,9 @@ class OpenStore:
 
     def settings(self) -> Settings:
         """Return the settings in force. Raises StoreUnusable."""
+        # Imported here, with the rules of batches: who reads one person needs none of them.
+        from profilectl.store.settings import settings_from
+
         try:
             rows = self.scratch.rows(SETTINGS)
             return settings_from({name: json.loads(value) for name, value in rows})
@@ -263,6 +265,8 @@ class OpenStore:
 
     def brought(self, feed: Feed, sha256: str) -> list[EarlierImport]:
         """Return the imports in force that brought a content for a feed, the newest first."""
+        from profilectl.rules.reimport import EarlierImport, way_of
+
         rows = self.scratch.rows(BROUGHT, {"feed": feed.number, "sha256": sha256})
         return [
             EarlierImport(
@@ -338,6 +342,9 @@ class OpenStore:
 
 def who() -> str:
     """Return who runs this: user@machine."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without a password file

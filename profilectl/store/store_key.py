@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 from profilectl.codes import InputRefused, StoreUnusable
-from profilectl.files.secrets import read_private
 
 VARIABLE = "PROFILECTL_STORE_KEY"
 """The environment variable that names the file of the key, if --store-key does not."""
@@ -72,6 +71,8 @@ def store_key() -> str | None:
 
 
 def _read(path: Path) -> str:
+    from profilectl.files.secrets import read_private
+
     try:
         lines = read_private(path, FORM).decode().splitlines()
     except ValueError:  # bytes that are no text

@@ -13,14 +13,13 @@ import secrets
 import warnings
 from pathlib import Path
 
-import duckdb
-
 from profilectl.rules.event.event import Event, event_of_cells, unchecked_event
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import Value, parse_json, to_json
 from profilectl.store.attaching import SCHEMA_VERSION, attach
 from profilectl.store.catalog import own_version
 from profilectl.store.copies import copy_store
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, hash_fingerprint
 from profilectl.store.statements import reading, select

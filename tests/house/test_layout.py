@@ -100,6 +100,7 @@ ACTIONS = {
     "reading.backups",
     "reading.exporting.export",
     "reading.lookup",
+    "reading.people",
     "reading.search",
     "reading.stream",
     "reading.upkeep",

@@ -132,7 +132,7 @@ class AudiencePreviewOptions:
 def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> None:
     """Show how many users an audience would have, and some of them, without defining it."""
     from profilectl.audiences.actions import preview_audience
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
     from profilectl.rules.audience import audience_of
 
@@ -159,7 +159,7 @@ def refresh_command(
 ) -> None:
     """Evaluate audiences for everybody, and show how many users entered and left."""
     from profilectl.audiences.actions import refresh_audiences
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
 
     refreshed = refresh_audiences(
@@ -220,7 +220,7 @@ def diff_command(
     With --json one JSON document a line.
     """
     from profilectl.audiences.actions import changes_of
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
     from profilectl.render import audiences
 
     audiences.print_moves(

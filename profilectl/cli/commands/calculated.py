@@ -181,7 +181,7 @@ def preview_command(context: typer.Context, options: CalculatedPreviewOptions) -
     Without --type it computes the attribute of this name.
     """
     from profilectl.audiences.calculated_actions import preview_calculated
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
 
     store, now_ms = options_of(context).store, time_of_option("--now", options.as_of)
@@ -239,7 +239,7 @@ def recalculate_command(
     An import does so for the profiles it touches.
     """
     from profilectl.audiences.calculated_actions import recalculate
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
 
     attributes = recalculate(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
-from profilectl.cli.commands.import_ import print_registered
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.import_options import SourceOption
 from profilectl.cli.options import (
     EnvironmentName,
@@ -19,6 +16,7 @@ from profilectl.cli.options import (
     value_of,
     with_options,
 )
+from profilectl.cli.registry import argument, command, option
 from profilectl.cli.who import (
     IdentityFlags,
     PersonFlags,
@@ -41,15 +39,13 @@ IDENTIFY = "Example: profilectl identify --email john.smith@example.com --custom
 
 CorrectionFeedOption = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--feed",
         help="The feed of the correction (default: corrections).",
-        autocompletion=complete.feeds,
+        completion="feeds",
     ),
 ]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")
-]
+DryRunOption = Annotated[bool, option("--dry-run", help="Show what would happen; change nothing.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,28 +67,28 @@ class SetOptions:
     person: PersonFlags
     assignments: Annotated[
         list[str] | None,
-        typer.Argument(
+        argument(
             metavar="KEY=VALUE...",
             help="What to set.",
             show_default=False,
-            autocompletion=complete.assignments,
+            completion="assignments",
         ),
     ] = None
     delete: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--delete",
             metavar="KEY",
             help="Delete this attribute; may be given several times.",
-            autocompletion=complete.keys,
+            completion="keys",
         ),
     ] = None
     correction: CorrectionOptions
 
 
-@app.command("set", epilog=SET)
+@command("set", epilog=SET)
 @with_options(SetOptions)
-def set_command(context: typer.Context, options: SetOptions) -> None:
+def set_command(context: Context, options: SetOptions) -> None:
     """Set and delete attributes of one person.
 
     A correction is an import of one batch: it has the same rules and history, and can be undone.
@@ -123,10 +119,10 @@ def set_command(context: typer.Context, options: SetOptions) -> None:
         screen.print_json(report.as_json())
     elif not common.quiet:
         if correction.feed:
-            print_registered(report)
+            imports.print_registered(report)
         imports.print_correction(report)
     refused = report.counts.attributes["blocked"] or report.counts.rows["dropped"]
-    raise typer.Exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
+    sys.exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
 
 
 def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Value]:
@@ -149,28 +145,28 @@ class ModifyOptions:
     person: PersonFlags
     add: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--add",
             metavar="TYPE=VALUE",
             help="An identity to add; may be given several times.",
-            autocompletion=complete.typed,
+            completion="typed",
         ),
     ] = None
     remove: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--remove",
             metavar="TYPE=VALUE",
             help="An identity to remove; may be given several times.",
-            autocompletion=complete.typed,
+            completion="typed",
         ),
     ] = None
     correction: CorrectionOptions
 
 
-@app.command("modify", epilog=MODIFY)
+@command("modify", epilog=MODIFY)
 @with_options(ModifyOptions)
-def modify_command(context: typer.Context, options: ModifyOptions) -> None:
+def modify_command(context: Context, options: ModifyOptions) -> None:
     """Add, remove and replace identities of one person: all changes are made, or none.
 
     The change is an import, so it can be undone. An added identity replaces a removed one of the
@@ -200,7 +196,7 @@ def modify_command(context: typer.Context, options: ModifyOptions) -> None:
         screen.print_json(report.as_json())
     elif not common.quiet:
         if correction.feed:
-            print_registered(report)
+            imports.print_registered(report)
         imports.print_modification(report)
 
 
@@ -208,15 +204,13 @@ def modify_command(context: typer.Context, options: ModifyOptions) -> None:
 class AliasOptions:
     """The options of `profilectl alias`."""
 
-    source: Annotated[
-        str, typer.Option("--from", metavar="MPID", help="The earlier, anonymous profile.")
-    ]
+    source: Annotated[str, option("--from", metavar="MPID", help="The earlier, anonymous profile.")]
     destination: Annotated[
-        str, typer.Option("--to", metavar="MPID", help="The known profile that gets its past.")
+        str, option("--to", metavar="MPID", help="The known profile that gets its past.")
     ]
     start: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--start",
             metavar="TIME",
             help="Carry events over from this time on (default: 90 days before the end).",
@@ -224,28 +218,26 @@ class AliasOptions:
     ] = None
     end: Annotated[
         str | None,
-        typer.Option(
-            "--end", metavar="TIME", help="Carry events over until this time (default: now)."
-        ),
+        option("--end", metavar="TIME", help="Carry events over until this time (default: now)."),
     ] = None
-    at_once: Annotated[
-        bool, typer.Option("--now", help="Take effect at once, not after 24 hours.")
-    ] = False
+    at_once: Annotated[bool, option("--now", help="Take effect at once, not after 24 hours.")] = (
+        False
+    )
     environment: Annotated[
         EnvironmentName | None,
-        typer.Option("--environment", help="The environment of the MPIDs, if they are in both."),
+        option("--environment", help="The environment of the MPIDs, if they are in both."),
     ] = None
     feed: CorrectionFeedOption = None
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only check whether the alias is allowed.")
+        bool, option("--dry-run", help="Only check whether the alias is allowed.")
     ] = False
     wait: WaitOption = 0
     as_json: JsonOption = False
 
 
-@app.command("alias", epilog=ALIAS)
+@command("alias", epilog=ALIAS)
 @with_options(AliasOptions)
-def alias_command(context: typer.Context, options: AliasOptions) -> None:
+def alias_command(context: Context, options: AliasOptions) -> None:
     """Carry the past of a profile over to another: its first-seen date and install attribution.
 
     Profiles are never merged: identities, attributes and consent stay where they are. An alias is
@@ -280,15 +272,15 @@ class IdentifyOptions:
 
     identities: IdentityFlags
     environment: Annotated[
-        EnvironmentName, typer.Option("--environment", help="The environment to look in.")
+        EnvironmentName, option("--environment", help="The environment to look in.")
     ] = EnvironmentName["production"]
     wait: WaitOption = 0
     as_json: JsonOption = False
 
 
-@app.command("identify", epilog=IDENTIFY)
+@command("identify", epilog=IDENTIFY)
 @with_options(IdentifyOptions)
-def identify_command(context: typer.Context, options: IdentifyOptions) -> None:
+def identify_command(context: Context, options: IdentifyOptions) -> None:
     """Show step by step which profile a batch with these identities would find.
 
     Nothing changes. Exits with 7 if it would find nobody.

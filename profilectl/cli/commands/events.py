@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.options import (
     JsonOption,
     OnlyEnvironmentOption,
@@ -20,6 +17,7 @@ from profilectl.cli.options import (
     value_of,
     with_options,
 )
+from profilectl.cli.registry import command, option
 from profilectl.cli.who import AnyPersonFlags, who_is_meant
 from profilectl.codes import NobodyFound, StoreBusy, StoreUnusable
 from profilectl.rules.event.event import EVENT_TYPES
@@ -31,9 +29,7 @@ EVENTS_EXAMPLE = (
 )
 FOLLOW_S = 0.5
 """The seconds between two looks for new batches."""
-OnlyFeedOption = Annotated[
-    str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.feeds)
-]
+OnlyFeedOption = Annotated[str | None, option("--feed", help="Only this feed.", completion="feeds")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class EventsOptions:
     person: AnyPersonFlags
     types: Annotated[
         list[TypeName] | None,
-        typer.Option(
+        option(
             "--type",
             help="Only events of this type; may be given several times.",
             show_default=False,
@@ -51,7 +47,7 @@ class EventsOptions:
     ] = None
     names: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--name",
             metavar="NAME",
             help="Only events of this name; may be given several times.",
@@ -61,7 +57,7 @@ class EventsOptions:
     environment: OnlyEnvironmentOption = None
     since: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--since",
             metavar="TIME",
             help="Only events from this time on: a day, a time, or 30d, 12h ago.",
@@ -69,11 +65,11 @@ class EventsOptions:
     ] = None
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Only events before this time."),
+        option("--until", metavar="TIME", help="Only events before this time."),
     ] = None
     limit: Annotated[
         int,
-        typer.Option(
+        option(
             "--limit", min=0, metavar="N", help="Show at most the newest N events; 0 shows all."
         ),
     ] = 20
@@ -81,15 +77,15 @@ class EventsOptions:
     as_json: JsonOption = False
 
 
-@app.command("events", epilog=EVENTS_EXAMPLE)
+@command("events", epilog=EVENTS_EXAMPLE)
 @with_options(EventsOptions)
-def events_command(context: typer.Context, options: EventsOptions) -> None:
+def events_command(context: Context, options: EventsOptions) -> None:
     """List the events of one user or of everybody, newest first.
 
     With --json one JSON document a line: each event as it came, oldest first, as in every history
     in JSON.
     """
-    from profilectl.reading.actions import read_events, time_of_option
+    from profilectl.reading.people import read_events, time_of_option
     from profilectl.reading.stream import EventFilter
     from profilectl.render import events, screen
 
@@ -120,7 +116,7 @@ class StreamOptions:
     feed: OnlyFeedOption = None
     device: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--device",
             metavar="VALUE",
             help="Only batches of users that have this device identity.",
@@ -128,13 +124,13 @@ class StreamOptions:
     ] = None
     limit: Annotated[
         int,
-        typer.Option(
+        option(
             "--limit", min=0, metavar="N", help="Show at most the latest N batches; 0 shows all."
         ),
     ] = 10
     follow: Annotated[
         bool,
-        typer.Option(
+        option(
             "--follow", "-f", help="Go on and show new batches as they arrive, until you stop it."
         ),
     ] = False
@@ -142,9 +138,9 @@ class StreamOptions:
     as_json: JsonOption = False
 
 
-@app.command("stream", epilog="Example: profilectl stream --environment development --follow")
+@command("stream", epilog="Example: profilectl stream --environment development --follow")
 @with_options(StreamOptions)
-def stream_command(context: typer.Context, options: StreamOptions) -> None:
+def stream_command(context: Context, options: StreamOptions) -> None:
     """Show the latest batches with their effects, newest last; --follow shows new ones.
 
     Each batch names its user: profilectl show --mpid=MPID opens the activity view. A batch without

@@ -5,31 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
-from profilectl.cli.groups import GroupWithDefault
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.cli.registry import argument, command, group, option
 from profilectl.cli.who import AnyPersonFlags, typed_identity, who_is_meant
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 
-
-class _ExplainGroup(GroupWithDefault):
-    """`explain --email x` explains attributes; all other explanations have a name."""
-
-    default = "attribute"
-
-
-explain_app = typer.Typer(
+group(
+    "explain",
     help=(
         "Explain attributes: profilectl explain --email x [--attribute tier]; or use a command"
         " below."
     ),
-    no_args_is_help=True,
-    cls=_ExplainGroup,
+    # `explain --email x` explains attributes; all other explanations have a name
+    default="attribute",
 )
-app.add_typer(explain_app, name="explain")
 
 ATTRIBUTE = "Example: profilectl explain --email john.smith@example.com --attribute tier"
 IDENTITY = (
@@ -47,17 +37,17 @@ class ExplainAttributeOptions:
     person: AnyPersonFlags
     attribute: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--attribute",
             metavar="KEY",
             help="Explain only this attribute; may be given several times.",
             show_default=False,
-            autocompletion=complete.keys,
+            completion="keys",
         ),
     ] = None
     as_of: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--as-of",
             metavar="IMPORT|TIME",
             help="Explain the state after an import, or at a time.",
@@ -67,11 +57,11 @@ class ExplainAttributeOptions:
     as_json: JsonOption = False
 
 
-@explain_app.command("attribute", epilog=ATTRIBUTE)
+@command("explain", "attribute", epilog=ATTRIBUTE)
 @with_options(ExplainAttributeOptions)
-def attribute_command(context: typer.Context, options: ExplainAttributeOptions) -> None:
+def attribute_command(context: Context, options: ExplainAttributeOptions) -> None:
     """Show which row decided each attribute of a person, and why every other value lost."""
-    from profilectl.reading.actions import explain_person
+    from profilectl.reading.people import explain_person
     from profilectl.render import explain, screen
 
     kind, value = who_is_meant(options.person, ATTRIBUTE)
@@ -99,21 +89,21 @@ class ExplainIdentityOptions:
     person: AnyPersonFlags
     second: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--and",
             metavar="TYPE=VALUE",
             help="Explain why this identity is not of the same profile.",
             show_default=False,
-            autocompletion=complete.typed,
+            completion="typed",
         ),
     ] = None
     wait: WaitOption = 0
     as_json: JsonOption = False
 
 
-@explain_app.command("identity", epilog=IDENTITY)
+@command("explain", "identity", epilog=IDENTITY)
 @with_options(ExplainIdentityOptions)
-def identity_command(context: typer.Context, options: ExplainIdentityOptions) -> None:
+def identity_command(context: Context, options: ExplainIdentityOptions) -> None:
     """Show which rows joined the identities of a profile.
 
     With --and it shows why two identities are not of one profile.
@@ -141,12 +131,12 @@ def identity_command(context: typer.Context, options: ExplainIdentityOptions) ->
         raise NobodyFound.of(kind, value)
 
 
-@explain_app.command("row", epilog="Example: profilectl explain row legacy.csv:17")
+@command("explain", "row", epilog="Example: profilectl explain row legacy.csv:17")
 def row_command(
-    context: typer.Context,
+    context: Context,
     row: Annotated[
         str,
-        typer.Argument(
+        argument(
             metavar="FILE:LINE", help="A line, or a row of Parquet, as reports and show name it."
         ),
     ],
@@ -169,10 +159,8 @@ def row_command(
         explain.print_fates(fates)
 
 
-@explain_app.command("rules", epilog="Example: profilectl explain rules --json")
-def rules_command(
-    context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
-) -> None:
+@command("explain", "rules", epilog="Example: profilectl explain rules --json")
+def rules_command(context: Context, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
     """Show the rules in force: identity flags, priorities, protection levels, feeds, limits."""
     from profilectl.reading.actions import explain_rules
     from profilectl.render import explain, screen

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.import_options import ProtectionName, SourceName
 from profilectl.cli.options import JsonOption, WaitOption
+from profilectl.cli.registry import argument, command, group, option
 from profilectl.rules.feed import DEFAULT_PROTECTION, meaning_of, source_named_by
 
-feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
-app.add_typer(feeds_app, name="feeds")
+group("feeds", help="List, add and change feeds.")
 
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The feed.", autocompletion=complete.feeds)
-]
+NameArgument = Annotated[str, argument(metavar="NAME", help="The feed.", completion="feeds")]
 
 
-@feeds_app.command("list", epilog="Example: profilectl feeds list --json")
-def list_feeds(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+@command("feeds", "list", epilog="Example: profilectl feeds list --json")
+def list_feeds(context: Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
     """List the feeds with source, protection level and number of imports."""
     from profilectl.render import screen
     from profilectl.store.feeds import feeds_of
@@ -33,9 +28,9 @@ def list_feeds(context: typer.Context, as_json: JsonOption = False, wait: WaitOp
         _print(feeds)
 
 
-@feeds_app.command("show", epilog="Example: profilectl feeds show warehouse")
+@command("feeds", "show", epilog="Example: profilectl feeds show warehouse")
 def show_feed(
-    context: typer.Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0
+    context: Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0
 ) -> None:
     """Show one feed."""
     from profilectl.render import screen
@@ -48,15 +43,15 @@ def show_feed(
         _print([feed])
 
 
-@feeds_app.command(
-    "add", epilog="Example: profilectl feeds add punchh --source partner --partner Punchh"
+@command(
+    "feeds", "add", epilog="Example: profilectl feeds add punchh --source partner --partner Punchh"
 )
 def add_feed(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The feed.")],
+    context: Context,
+    name: Annotated[str, argument(metavar="NAME", help="The feed.")],
     source: Annotated[
         SourceName | None,
-        typer.Option(
+        option(
             "--source",
             help=(
                 "The source that ranks its attributes (default: the source that has the feed's"
@@ -65,11 +60,11 @@ def add_feed(
         ),
     ] = None,
     protection: Annotated[
-        ProtectionName, typer.Option("--protection", help="What the feed may do to profiles.")
+        ProtectionName, option("--protection", help="What the feed may do to profiles.")
     ] = ProtectionName[DEFAULT_PROTECTION],
     partner: Annotated[
         str | None,
-        typer.Option("--partner", help="The partner whose data it is; only with --source partner."),
+        option("--partner", help="The partner whose data it is; only with --source partner."),
     ] = None,
     wait: WaitOption = 0,
 ) -> None:
@@ -93,21 +88,21 @@ def add_feed(
         screen.notice(meaning_of(ranked_as))
 
 
-@feeds_app.command("set", epilog="Example: profilectl feeds set warehouse --protection update-only")
+@command("feeds", "set", epilog="Example: profilectl feeds set warehouse --protection update-only")
 def set_feed(
-    context: typer.Context,
+    context: Context,
     name: NameArgument,
     protection: Annotated[
         ProtectionName | None,
-        typer.Option("--protection", help="What the feed may do to profiles from now on."),
+        option("--protection", help="What the feed may do to profiles from now on."),
     ] = None,
     source: Annotated[
         SourceName | None,
-        typer.Option("--source", help="Refused if it differs: attributes depend on it."),
+        option("--source", help="Refused if it differs: attributes depend on it."),
     ] = None,
     partner: Annotated[
         str | None,
-        typer.Option("--partner", help="Refused if it differs: attributes depend on it."),
+        option("--partner", help="Refused if it differs: attributes depend on it."),
     ] = None,
     wait: WaitOption = 0,
 ) -> None:

@@ -119,7 +119,7 @@ def _print_notices(report: ImportReport, *, as_json: bool) -> None:
         if file.already_imported is not None:
             again = "(--again imports it once more)"
             screen.notice(f"{file.path}: already imported as {file.already_imported} {again}")
-    print_registered(report)
+    imports.print_registered(report)
     for notice in report.notices:
         screen.notice(notice)
     for shared in report.shared:
@@ -134,13 +134,3 @@ def _print_notices(report: ImportReport, *, as_json: bool) -> None:
         screen.notice(f"to mend and import: {report.rejects_as_input}")
     if report.explained_rows:
         screen.notice(f"every row with a code is in {report.explained_rows}")
-
-
-def print_registered(report: ImportReport) -> None:
-    """Print on stderr that the import registered a feed (design.md R7)."""
-    from profilectl.render import screen
-
-    if report.feed_registered:
-        registered = "would register" if report.dry_run else "registered"
-        feed = f"source {report.source}, protection {report.protection}"
-        screen.notice(f"{registered} the feed {report.feed}: {feed}")

@@ -234,7 +234,7 @@ def _check_together(options: PushOptions) -> None:
 
 def _request_of(options: PushOptions) -> PushRequest:
     from profilectl.outputs.push.run import PushRequest
-    from profilectl.reading.actions import time_of_option
+    from profilectl.reading.people import time_of_option
 
     return PushRequest(
         file=options.file,

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.import_options import DelimiterOption, EncodingOption, UnpackedOption
 from profilectl.cli.options import (
     EnvironmentName,
@@ -24,6 +21,7 @@ from profilectl.cli.options import (
     value_of,
     with_options,
 )
+from profilectl.cli.registry import argument, command, option
 from profilectl.cli.who import typed
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 
@@ -36,25 +34,25 @@ class SearchOptions:
 
     text: Annotated[
         str | None,
-        typer.Argument(metavar="TEXT", help="The beginning of an identity.", show_default=False),
+        argument(metavar="TEXT", help="The beginning of an identity.", show_default=False),
     ] = None
     kinds: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--type",
             metavar="TYPE",
             help="Find only identities of this type; may be given several times.",
-            autocompletion=complete.types,
+            completion="types",
         ),
     ] = None
-    exact: Annotated[bool, typer.Option("--exact", help="TEXT is the whole identity.")] = False
-    substring: Annotated[
-        bool, typer.Option("--substring", help="TEXT is any part of an identity.")
-    ] = False
-    regex: Annotated[bool, typer.Option("--regex", help="TEXT is a regular expression.")] = False
+    exact: Annotated[bool, option("--exact", help="TEXT is the whole identity.")] = False
+    substring: Annotated[bool, option("--substring", help="TEXT is any part of an identity.")] = (
+        False
+    )
+    regex: Annotated[bool, option("--regex", help="TEXT is a regular expression.")] = False
     condition: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--where",
             metavar="CONDITION",
             help="Find only profiles that meet it, for example \"tier = 'gold' and visits >= 3\".",
@@ -62,7 +60,7 @@ class SearchOptions:
     ] = None
     environment: OnlyEnvironmentOption = None
     limit: Annotated[
-        int, typer.Option("--limit", min=0, metavar="N", help="Show at most N; 0 shows all.")
+        int, option("--limit", min=0, metavar="N", help="Show at most N; 0 shows all.")
     ] = 20
     wait: WaitOption = 0
     as_json: JsonOption = False
@@ -76,16 +74,14 @@ class SearchOptions:
         return chosen[0] if chosen else "prefix"
 
 
-@app.command(
-    "search", epilog="Example: profilectl search john --type email --where \"tier = 'gold'\""
-)
+@command("search", epilog="Example: profilectl search john --type email --where \"tier = 'gold'\"")
 @with_options(SearchOptions)
-def search_command(context: typer.Context, options: SearchOptions) -> None:
+def search_command(context: Context, options: SearchOptions) -> None:
     """Find identities by their beginning, any part or a pattern, and profiles by a condition.
 
     Exits with 7 if nobody is found.
     """
-    from profilectl.reading.actions import search_store
+    from profilectl.reading.people import search_store
     from profilectl.reading.search import SearchRequest
     from profilectl.render import answers, screen
 
@@ -121,7 +117,7 @@ class LookupOptions:
 
     file: Annotated[
         str,
-        typer.Argument(
+        argument(
             metavar="FILE",
             help=(
                 "CSV with identity columns, JSON lines (.jsonl), or with --type one identity a"
@@ -131,31 +127,31 @@ class LookupOptions:
     ]
     kind: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--type",
             metavar="TYPE",
             help="FILE is a list of identities of this type (mpid for MPIDs, any for any).",
-            autocompletion=complete.types,
+            completion="types",
         ),
     ] = None
     fields: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--field",
             metavar="KEY",
             help="Add this attribute; may be given several times.",
-            autocompletion=complete.keys,
+            completion="keys",
         ),
     ] = None
     environment: Annotated[
-        EnvironmentName, typer.Option("--environment", help="The environment to look in.")
+        EnvironmentName, option("--environment", help="The environment to look in.")
     ] = EnvironmentName["production"]
     delimiter: DelimiterOption = None
     encoding: EncodingOption = None
     max_unpacked: UnpackedOption = None
     format: Annotated[
         LineFormat | None,
-        typer.Option(
+        option(
             "--format",
             help=(
                 "jsonl (one JSON document a line) or csv (default: by the name of the output,"
@@ -165,7 +161,7 @@ class LookupOptions:
     ] = None
     output: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--output",
             "-o",
             metavar="FILE",
@@ -175,9 +171,9 @@ class LookupOptions:
     wait: WaitOption = 0
 
 
-@app.command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
+@command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
 @with_options(LookupOptions)
-def lookup_command(context: typer.Context, options: LookupOptions) -> None:
+def lookup_command(context: Context, options: LookupOptions) -> None:
     """Look up many identities at once, and write a line for each line of FILE, in its order.
 
     Each line has the MPID, or says why there is none. Unknown identities are no failure.

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import typer
-
-from profilectl.cli.app import app, options_of
+from profilectl.cli.common import Context, options_of
 from profilectl.cli.options import JsonOption, PickOption, WaitOption, names_of, with_options
+from profilectl.cli.registry import command, option
 from profilectl.cli.who import AnyPersonFlags, who_is_meant
 from profilectl.codes import NobodyFound, UsageError, several_found
 from profilectl.render.screen import SECTIONS
@@ -34,7 +33,7 @@ class ShowOptions:
     person: AnyPersonFlags
     section: Annotated[
         list[SectionName] | None,
-        typer.Option(
+        option(
             "--section",
             help="Show only this panel; may be given several times.",
             show_default=False,
@@ -42,11 +41,11 @@ class ShowOptions:
     ] = None
     history: Annotated[
         bool,
-        typer.Option("--history", help="Show every value that each attribute has had."),
+        option("--history", help="Show every value that each attribute has had."),
     ] = False
     batches: Annotated[
         int,
-        typer.Option(
+        option(
             "--batches",
             min=0,
             metavar="N",
@@ -55,21 +54,21 @@ class ShowOptions:
     ] = 10
     as_of: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--as-of",
             metavar="IMPORT|TIME",
             help="Show the state after an import, or at a time.",
         ),
     ] = None
     pick: PickOption = None
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Show long values in full, also on a terminal.")
-    ] = False
+    raw: Annotated[bool, option("--raw", help="Show long values in full, also on a terminal.")] = (
+        False
+    )
     save_svg: Annotated[
-        Path | None, typer.Option("--save-svg", metavar="FILE", help="Save the view as a picture.")
+        Path | None, option("--save-svg", metavar="FILE", help="Save the view as a picture.")
     ] = None
     save_html: Annotated[
-        Path | None, typer.Option("--save-html", metavar="FILE", help="Save the view as a page.")
+        Path | None, option("--save-html", metavar="FILE", help="Save the view as a page.")
     ] = None
     wait: WaitOption = 0
     as_json: JsonOption = False
@@ -83,9 +82,9 @@ class ShowOptions:
         return self.save_svg is not None or self.save_html is not None
 
 
-@app.command("show", epilog=EXAMPLE)
+@command("show", epilog=EXAMPLE)
 @with_options(ShowOptions)
-def show_command(context: typer.Context, options: ShowOptions) -> None:
+def show_command(context: Context, options: ShowOptions) -> None:
     """Show a person's profile, the origin of each value, and the batches that made it.
 
     VALUE is any identity or an MPID; an option such as --email is an identity of one type. Exits
@@ -101,7 +100,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
             )
         _print_json(common.store, kind, value, options=options)
         return
-    from profilectl.reading.actions import read_activities
+    from profilectl.reading.people import read_activities
     from profilectl.render import activity, screen
     from profilectl.render.sections import View as ActivityView
 
@@ -135,7 +134,7 @@ def _print_json(store: Path, kind: str, value: str, *, options: ShowOptions) -> 
     """Print the profiles with an identity as JSON. Raises NobodyFound if there are none."""
     from json import dumps
 
-    from profilectl.reading.actions import read_profiles
+    from profilectl.reading.people import read_profiles
     from profilectl.render import screen
 
     history = ["history"] if options.history else []
@@ -168,6 +167,8 @@ def _chosen(activities: list[Activity], pick: int | None, view: View) -> Activit
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         screen.notice(f"{count} profiles: --pick N shows one of them")
         return None
+    import typer
+
     number = 0
     while not 1 <= (number := int(typer.prompt("Which", type=int, err=True))) <= count:
         screen.notice(f"there are {count} profiles")

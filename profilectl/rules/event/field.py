@@ -10,10 +10,12 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from profilectl.rules.text.values import Value
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 # fmt: off
 DATA_MEMBERS = frozenset((
@@ -137,6 +139,8 @@ def number_of(value: Value) -> Decimal | None:
 
     An exponent has at most three digits.
     """
+    from decimal import Decimal  # loaded where it is used: who only reads a person does without
+
     return Decimal(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 

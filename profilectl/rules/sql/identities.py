@@ -6,8 +6,6 @@ stores keep the hash of the key.
 
 from __future__ import annotations
 
-import hashlib
-
 from profilectl.rules.identity import (
     CODE,
     CODES_OF_NOBODY,
@@ -161,4 +159,6 @@ def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
 
 # DuckDB's md5_number takes the bytes in this order.
 def _hash(text: str) -> int:
+    import hashlib
+
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from profilectl.codes import UsageError
@@ -42,6 +41,8 @@ def advice(name: str, there: Sequence[str], lists: str = "") -> str:
 
 def nearest(name: str, there: Sequence[str]) -> list[str]:
     """Return the names most like a name, the nearest first; upper and lower case are alike."""
+    import difflib
+
     folded: dict[str, list[str]] = {}
     for candidate in there:
         folded.setdefault(candidate.casefold(), []).append(candidate)

@@ -6,6 +6,7 @@ A pipe and a file get every text as it is.
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 import sys
 from collections.abc import Iterable
@@ -25,12 +26,20 @@ UNSEEN = frozenset((
 ))
 # fmt: on
 """The characters that act on a terminal, or are not seen on it."""
-_EVER = re.compile(
-    f"[{''.join(map(re.escape, map(chr, sorted(code for code in UNSEEN if code >= 0x7F))))}]"
-)
-"""The characters that no text may have; our own lines and colours need those below 32."""
-_IN_DATA = re.compile(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f{_EVER.pattern[1:-1]}]")
-"""The characters that data may not have: it may have ends of lines and tabs."""
+
+
+# Made at the first text for a terminal: 3 ms, which a command in a pipe need not wait for.
+@functools.cache
+def _ever() -> re.Pattern[str]:
+    """Return the characters that no text may have; our lines and colours need those below 32."""
+    codes = sorted(code for code in UNSEEN if code >= 0x7F)
+    return re.compile(f"[{''.join(map(re.escape, map(chr, codes)))}]")
+
+
+@functools.cache
+def _in_data() -> re.Pattern[str]:
+    """Return the characters that data may not have: it may have ends of lines and tabs."""
+    return re.compile(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f{_ever().pattern[1:-1]}]")
 
 
 def visible(text: str) -> str:
@@ -69,7 +78,7 @@ class TerminalData:
 
     def write(self, data: Bytes) -> int:
         """Write text in UTF-8, with the characters written out that data may not have."""
-        self._stream.write(_IN_DATA.sub(_as_in_json, self._decoder.decode(bytes(data))).encode())
+        self._stream.write(_in_data().sub(_as_in_json, self._decoder.decode(bytes(data))).encode())
         return len(data)
 
     def writelines(self, lines: Iterable[Bytes]) -> None:
@@ -89,7 +98,7 @@ class Screen:
 
     def write(self, text: str) -> int:
         """Write text, with the characters written out that no text may have."""
-        self._stream.write(_EVER.sub(_as_in_json, text))
+        self._stream.write(_ever().sub(_as_in_json, text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

@@ -280,7 +280,9 @@ def _is_option(annotation: ast.expr) -> bool:
     """Return whether a field is an option of a command: its help is its sentence."""
     text = ast.unparse(annotation)
     names = ("Option", "Options", "Argument", "Flags")
-    return "typer." in text or text.endswith(names)
+    return (
+        "typer." in text or bool(re.search(r"\b(option|argument)\(", text)) or text.endswith(names)
+    )
 
 
 def bare_functions(tree: Tree) -> list[Place]:

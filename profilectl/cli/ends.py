@@ -1,0 +1,39 @@
+"""The two ends of a command that are no failure: its reader left, or it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+class Interrupted(Exception):
+    """The person at the terminal stopped a command."""
+
+
+class ReaderLeft(Exception):
+    """The reader of the output ended, such as `head`. Typer would report it as a failure."""
+
+
+@contextlib.contextmanager
+def telling_ends() -> Iterator[None]:
+    """Run a command and flush its output. Raises ReaderLeft, and Interrupted."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    except Exception as error:
+        if _is_interruption(error):
+            raise Interrupted from None
+        raise
+
+
+def _is_interruption(error: Exception) -> bool:
+    """Return whether an error is how Typer or DuckDB report Ctrl-C."""
+    name = type(error).__name__
+    return name == "Abort" or (
+        name in ("RuntimeError", "InterruptException") and "interrupted" in str(error).lower()
+    )
