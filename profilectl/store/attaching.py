@@ -100,6 +100,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                 # The lock is on the file that was opened, which may have lost its name meanwhile.
                 if path.stat().st_ino == file.st_ino:
                     check_opened(scratch, path, file)
+                    scratch.use_cores_for(file.st_size)
                     return
                 scratch.run("detach store")
                 continue

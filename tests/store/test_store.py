@@ -4,6 +4,7 @@ nothing.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,7 @@ def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(
     monkeypatch.setattr(
         profilectl.store.scratch.os, "access", lambda where, mode: Path(where) != tmp_path
     )
-    monkeypatch.setattr(
-        profilectl.store.scratch.tempfile, "gettempdir", lambda: str(tmp_path / "room")
-    )
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "room"))
     with scratch_beside(path) as scratch, open_store(scratch, path) as store:
         assert scratch.folder.parent == tmp_path / "room"
         assert store.next_import()[0] == 2
