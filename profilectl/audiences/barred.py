@@ -47,8 +47,8 @@ where false
 """
 NOBODY = "select null::bigint as profile, ''::varchar as audience, false as sure where false"
 
-# The memberships that hold: those of the store, without the barred ones. A profile that an undo took
-# back is in no audience either, although its memberships stay stored until the next refresh.
+# The memberships that hold: those of the store, without the barred ones. A profile that an undo
+# took back is in no audience either, although its memberships stay stored until the next refresh.
 HOLDING = """
 select membership.*
 from membership

@@ -29,13 +29,39 @@ from profilectl.store.store import OpenStore, who
 
 # 1. The tables of the segment.
 APPLIED_ROWS = "select count(*) from resolved where profile is not null"
+# Rows and identities are not laid down before they are written: these are views, and the rows of a
+# first load go from the staged file into the store at once. Each is in two sorted parts, the few
+# that were decided, then the many that nothing was decided about, in the order in which they lie.
 READY_ROW = """
 select * from new_segment_row
+union all
+select * from fresh_segment_row
+union all
+select * from contested_segment_row
+"""
+READY_INDEX = """
+select hash, profile, type from lone_gain
+union all
+select hash, profile, type from settled_gain
+"""
+DECIDED_SEGMENT_ROW = """
+select * from fresh_segment_row
 union all
 select * from contested_segment_row
 order by profile, arrival
 """
-READY_INDEX = "select hash, profile, type from gained_identity order by hash"
+# The parts of a table that are written one after the other: one statement for all would be written
+# by one core.
+PARTS = {
+    "row": (
+        "select * from new_segment_row",
+        DECIDED_SEGMENT_ROW,
+    ),
+    "index": (
+        "select hash, profile, type from lone_gain",
+        "select hash, profile, type from settled_gain order by hash",
+    ),
+}
 READY_MPID = """
 select mpid, environment, profile
 from ready_row
@@ -136,12 +162,14 @@ OF_CONSENT_AHEAD = "select seq, 'CONSENT_FUTURE', purpose, null, null from conse
 # No value is kept of a row that did not apply: nobody's profile has it, so nobody's erasure would
 # take it along.
 READY_REMARK = """
-select seq + $first as arrival, code, type,
-       case when seq in (select seq from resolved where profile is not null) then value
-       end as value,
-       case when seq + $first not in (select arrival from ready_dropped) then attribute
-       end as attribute
-from remark
+select arrival, code, type,
+       case when applied then value end as value,
+       case when applied then attribute end as attribute
+from (
+  select seq + $first as arrival, code, type, value, attribute,
+         seq + $first not in (select arrival from ready_dropped) as applied
+  from remark
+)
 order by arrival, code, type, attribute
 """
 READY_PASSED_CLAIM = """
@@ -204,6 +232,8 @@ class Prepared:
     """Which tables of a segment there are."""
     rows: int
     """How many rows the segment has; 0: there is none."""
+    streamed: tuple[str, ...] = ()
+    """Which of the tables are written part by part (PARTS), and not from a prepared one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,14 +288,14 @@ def prepare(
         protection=entry.report.protection,
     )
     prepare_outgoing(relations, leaving, leaves, applied=bool(applied))
-    return Prepared(kinds, int(applied))
+    return Prepared(kinds, int(applied), streamed=tuple(PARTS))
 
 
 def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
     """Make the tables of the segment; return those that have rows, and "row" always."""
     arrival, feed = {"first": entry.first_arrival}, {"feed": entry.feed.number}
-    relations.make("ready_row", READY_ROW)
-    relations.make("ready_index", READY_INDEX)
+    relations.make("ready_row", READY_ROW, keep=False)
+    relations.make("ready_index", READY_INDEX, keep=False)
     relations.make("ready_mpid", READY_MPID)
     relations.make("ready_blocked", READY_BLOCKED, arrival)
     kinds = ["row", "index", "mpid", "blocked"]
@@ -434,8 +464,9 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         keys=tuple(entry.staged.keys),
     )
     for kind in prepared.kinds:
-        select = f"select * from ready_{kind}"
-        write_table(store.scratch, table=segment.table(kind), kind=kind, rows=select)
+        parts = PARTS[kind] if kind in prepared.streamed else (f"select * from ready_{kind}",)
+        table = segment.table(kind)
+        write_table(store.scratch, table=table, kind=kind, rows=parts, size=segment.rows)
     store.put_segment(segment)
 
 

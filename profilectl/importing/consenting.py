@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from profilectl.importing.answers.trace import example_rows
 from profilectl.importing.relations import Relations
 from profilectl.importing.sift import Frame
 from profilectl.importing.stage.staged import Staged
-from profilectl.importing.trace import example_rows
 from profilectl.rules.consent import STATED_MS
 from profilectl.rules.counts import Counts
 from profilectl.rules.priority import CONSENT_SOURCES

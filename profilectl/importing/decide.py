@@ -15,7 +15,8 @@ from profilectl.importing.merge import Merging, merge
 from profilectl.importing.rejects import check_rejects, check_strict, reject_staged_rows
 from profilectl.importing.relations import only_row
 from profilectl.importing.request import ImportJob, ImportRequest, remembered
-from profilectl.importing.resolve import Resolution, resolve
+from profilectl.importing.resolve import resolve
+from profilectl.importing.settle import Resolution
 from profilectl.importing.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.importing.sift import Frame, sift
 from profilectl.importing.suppression import guard_of

@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.importing.known import Trace, left_trace
-from profilectl.importing.relations import Relations, fill
+from profilectl.importing.relations import Relations
 from profilectl.importing.stage.staged import Staged
+from profilectl.importing.tally import any_column
 from profilectl.store.segments import Segment
 
 # The profiles that a row found, or could have found.
@@ -54,10 +55,9 @@ limit 1
 """
 SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.c{n} is not null"
 TOOK_AWAY = """
-select distinct import
-from lost_before
-where profile in (select profile from examined_profile)
-   or hash in (select hash from claim)
+select import from lost_before where profile in (select profile from examined_profile)
+union
+select import from lost_before where hash in (select hash from claim)
 """
 # All staged rows, because a row that repeats a request was dropped.
 SENT_REQUEST = """
@@ -120,8 +120,6 @@ def _touched(relations: Relations, segment: Segment) -> bool:
 
 def _speaks(relations: Relations, staged: Staged, segment: Segment) -> bool:
     """Return whether an import spoke of an attribute of the same profile that a row speaks of."""
-    same = " or ".join(fill(SAME_ATTRIBUTE, n=n) for n in range(len(staged.keys)))
-    if not same:
-        return False
+    same = any_column(SAME_ATTRIBUTE, len(staged.keys))
     select = SPEAKS_OF_THE_SAME.format(columns=f", {same} as same")
     return bool(relations.rows(select, {"segment": segment.number}))

@@ -1,4 +1,4 @@
-"""Resolved rows -> cells set, deleted, blocked; and the counts of attributes and profiles.
+"""Resolved rows -> cells set, deleted, blocked; tally.py counts them.
 
 Rank is decided here, once, against the owner before the import: the feed is the same for all rows
 of an import, so what it may overwrite at the first row it may overwrite at the last. Within the
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, fill, only_row, union_of
+from profilectl.importing.relations import Relations, fill, fixed_columns, make_empty, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
+from profilectl.importing.tally import FEW_COLUMNS, any_column, count_outcomes, mark_fresh
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import Feed
 from profilectl.rules.priority import CALCULATED, OVERWRITE, SET, verdict
@@ -23,27 +23,17 @@ from profilectl.rules.sql.identities import trimmed
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import Segment
 
-DELETED = "chr(31)"
-"""The SQL of the held value of a deletion.
-
-The statements below spell it out, as they do 'SET' (a cell may be set), so that they can be pasted.
-"""
-FEW_COLUMNS = 40
-"""With at most as many attribute columns, `outcome` is a view: see OUTCOME."""
-TALLIED = 12
-"""How many columns are counted in one statement if there are more than FEW_COLUMNS."""
-
 # 1. Profiles of the store that rows belong to, and the state of the attributes before the import.
 # A profile is named by the arrival of its founder: those of this import begin at $first.
-KNOWN_PROFILE = "select distinct profile from resolved where profile < $first"
+KNOWN_PROFILE = "select distinct profile from settled where profile < $first"
 EARLIER_ROW = """
-select known_row.profile, known_row.arrival, known_row.segment, verdict.verdict{columns}
+select known_row.profile, known_row.arrival, known_row.segment, verdict.refusal{columns}
 from known_row
 join known_profile on known_profile.profile = known_row.profile
 join verdict on verdict.feed = known_row.feed
 """
 EARLIER_LOOSE_ROW = """
-select known_loose.profile, known_loose.arrival, known_loose.segment, verdict.verdict{columns}
+select known_loose.profile, known_loose.arrival, known_loose.segment, verdict.refusal{columns}
 from known_loose
 join known_profile on known_profile.profile = known_loose.profile
 join verdict on verdict.feed = known_loose.feed
@@ -64,8 +54,10 @@ where profile in (select profile from often_touched)
 group by profile
 """
 
-# 2. Rows of a profile that was known, or that several rows belong to; or that speak of a calculated
-# attribute.
+# 2. Contested are the rows of a profile that was known, and of one about which a row speaks of a
+# calculated attribute. A profile that was not known has nothing to defend, so that all cells of its
+# rows are applied. Most such profiles have one row, that of their founder (`founding_row`). The
+# others are `fresh`, as are rows that the interpreter decided.
 DELETED_KEYS = "select distinct unnest(deleted) from usable"
 CALCULATED_ROW = """
 select seq
@@ -73,18 +65,38 @@ from (select seq{columns} from usable)
 where refused is not null
 """
 CONTESTED_SEQ = """
-select seq, profile, added, mpid
-from resolved
-where profile in (select profile from contested_profile)
+select seq, profile, added, null::bigint as mpid
+from settled
+where profile < $first
 """
 CONTESTED_OR_CALCULATED_SEQ = """
-select seq, profile, added, mpid
+select resolved.seq, resolved.profile, resolved.added, founder_mpid.mpid
 from resolved
-where profile in (select profile from contested_profile)
-   or profile in (
+left join founder_mpid on founder_mpid.seq = resolved.seq
+where resolved.profile < $first
+   or resolved.profile in (
      select profile from resolved where seq in (select seq from calculated_row)
    )
 """
+FRESH_SEQ = """
+select settled.seq, settled.profile, settled.added, founder_mpid.mpid
+from settled
+left join founder_mpid on founder_mpid.seq = settled.seq
+where (
+    settled.profile in (select profile from contested_profile)
+    or settled.profile is not null and settled.seq in (select seq from decided_row)
+  )
+  and settled.seq not in (select seq from contested_seq)
+"""
+OTHER_ROW = """
+select seq from contested_seq
+union all
+select seq from fresh_seq
+union all
+select seq from settled where profile is null
+"""
+FOUNDING_ROW = "select * from usable where seq not in (select seq from other_row)"
+NO_FOUNDING_ROW = "select * from usable where false"
 CONTESTED_ROW = """
 select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_seq.mpid{columns}
 from usable
@@ -92,16 +104,13 @@ join contested_seq on contested_seq.seq = usable.seq
 left join state_before on state_before.profile = contested_seq.profile
 """
 
-# 3. The outcome for each of their profiles: what the last row sets, and which refusal there was.
-LONE_CHANGE = """
+# 3. The outcome for each of their profiles. Where the profile has one row, that is the effect of
+# its cells (EFFECT). Of several rows the last that sets a cell counts, and any refusal.
+REPEATED_PROFILE = "select profile from contested_seq group by profile having count(*) > 1"
+CHANGE = """
 select profile{columns}
 from contested_row
-where profile not in (select profile from contested_seq group by profile having count(*) > 1)
-"""
-NEWEST_CHANGE = """
-select profile{columns}
-from contested_row
-where profile in (select profile from contested_seq group by profile having count(*) > 1)
+where profile in (select profile from repeated_profile)
 group by profile
 """
 # Read twice. With few columns a view is cheaper than writing the rows down (0.2 s against 1 s for a
@@ -168,49 +177,25 @@ from loose_cell
 group by profile, key
 """
 
-# 5. The counts.
-TALLY = "select {columns}, null from outcome"
-LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
-# A deletion of what a new profile cannot have had changes nothing.
-SET_BY_NEW = """
-select {columns}
-from usable
-where seq not in (select seq from contested_seq)
-  and seq not in (select seq from resolved where profile is null)
-"""
-CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
-CHANGED_LOOSE = """
-select profile
-from loose_outcome
-where case when f is null then false
-           when f = chr(31) then v is not null
-           else v is null or f <> v
-      end
-"""
-CHANGED_IDENTITIES = "select profile from net_gain union all select profile from net_loss"
-CHANGED_PROFILE = "select distinct profile from profile_change"
-PROFILE_COUNTS = """
-select (select count(*) from resolved where created),
-       (
-         select count(*)
-         from changed_profile
-         where profile not in (select profile from resolved where created)
-       ),
-       (
-         select count(*)
-         from known_profile
-         where profile not in (select profile from changed_profile)
-       )
-"""
-
-# 6. The rows of the segment, in two parts that commit lays together.
+# 5. The rows of the segment, in two parts that commit lays together.
+# A founding row keeps all its identities but those that are nobody's.
 NEW_SEGMENT_ROW = """
 select {columns}
-from usable
-join resolved on resolved.seq = usable.seq
-where resolved.profile is not null and resolved.seq not in (select seq from contested_seq)
+from founding_row
+join founder_mpid on founder_mpid.seq = founding_row.seq
+"""
+NEW_SEGMENT_ROW_WITHOUT_NOBODY = """
+select {columns}
+from founding_row
+join founder_mpid on founder_mpid.seq = founding_row.seq
+left join nobodys_cell as nobody on nobody.seq = founding_row.seq
 """
 CONTESTED_SEGMENT_ROW = "select {columns} from contested_row"
+FRESH_SEGMENT_ROW = """
+select {columns}
+from usable
+join fresh_seq on fresh_seq.seq = usable.seq
+"""
 BLOCKED_CELL = """
 select * exclude (blocks)
 from (select profile, seq{columns} from contested_row cross join blocking_code as blocking)
@@ -218,49 +203,48 @@ where blocks
 """
 
 # Of a contested row: the cell that is set, or the code that refuses it. Of the store: the value of
-# an attribute and the verdict on it. arg_max passes over nulls: a deletion is '' until the newest
-# row is found.
-APPLIED = "case when coalesce(w{n}, 'SET') = 'SET' then c{n} end"
-REFUSED = "case when w{n} <> 'SET' and c{n} is not null then w{n} end"
+# an attribute and the number of the refusal that a cell meets, 0 for none. arg_max passes over
+# nulls: a deletion is 255 until the newest row is found.
+APPLIED = "case when o{n} < 6 then c{n} end"
+REFUSED = "case when o{n} >= 6 then o{n} end"
 LONE_VERDICT = """
-nullif(b{n}, chr(31)) as v{n}, case when b{n} <> chr(31) then verdict end as w{n}
+nullif(b{n}, chr(31)) as v{n}, case when b{n} <> chr(31) then refusal end as w{n}
 """
 NEWEST_VERDICT = """
 nullif(arg_max(b{n}, arrival), chr(31)) as v{n},
 nullif(
   arg_max(
-    case when b{n} = chr(31) then '' when b{n} is not null then verdict end, arrival
-  ), ''
+    case when b{n} = chr(31) then 255 when b{n} is not null then refusal end::utinyint, arrival
+  ), 255
 ) as w{n}
 """
 SET_OR_DELETED = """
 coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31) end)
 """
-IS_BLOCKED = "w{n} = blocking.code and c{n} is not null"
-ADDED_IDENTITY = "case when {resolved}.added & {bit} <> 0 then {value} end as i_{kind}"
+IS_BLOCKED = "o{n} = blocking.number"
+ADDED_IDENTITY = "case when {added}.added & {bit} <> 0 then {value} end as i_{kind}"
+OWN_IDENTITY = "nullif({value}, '') as i_{kind}"
+OWN_IDENTITY_OR_NOBODYS = (
+    "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
+)
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
-# What became of an attribute, by its value before (v) and its last applied cell (f).
-# fmt: off
-OUTCOMES: dict[str, str] = {
-    "set":       "{v} is null and {f} is not null and {f} <> chr(31)",
-    "changed":   "{v} is not null and {f} is not null and {f} <> chr(31) and {f} <> {v}",
-    "unchanged": "{v} is not null and {f} is not null and {f} = {v}",
-    "deleted":   "{v} is not null and {f} = chr(31)",
-    "blocked":   "{k} is not null",
-}
-# fmt: on
-OTHER_KIND = """
-{v} is not null and {f} <> chr(31)
-and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
-"""
-# Whether a cell changes an attribute; false if there is no cell.
-CHANGES = """
-case when f{n} is null then false
-     when f{n} = chr(31) then v{n} is not null
-     else v{n} is null or f{n} <> v{n}
+# What a cell of the only row of its profile does, by the value before and the refusal that it
+# meets: 0 nothing, 1 to 5 as in tally.EFFECTS, from 6 on the refusal's number (blocking_code).
+EFFECT = """
+case when {cell} is null then 0
+     when {refusal} <> 0 then {refusal}
+     when {cell} = chr(31) then case when state_before.v{n} is not null then 5 else 0 end
+     when state_before.v{n} is null then 1
+     when {cell} = state_before.v{n} then 4
+     when starts_with(state_before.v{n}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[')
+       then 3
+     else 2
 end
 """
+
+FIRST_REFUSAL = 6
+"""The number of the first code under which a cell can be refused: see EFFECT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,20 +263,15 @@ class Merging:
     """The names of calculated attributes, which nothing may set or delete (domain.md 6.3)."""
 
     @property
-    def blocking_codes(self) -> list[str]:
-        """Return the codes under which a cell can be refused."""
-        return sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
+    def blocking_codes(self) -> dict[str, int]:
+        """Return the codes under which a cell can be refused, with their numbers."""
+        codes = sorted({*OVERWRITE[self.priority].values(), CALCULATED} - {SET})
+        return {code: FIRST_REFUSAL + place for place, code in enumerate(codes)}
 
-
-class OutcomeColumns(NamedTuple):
-    """The columns of an attribute in `outcome`."""
-
-    v: str
-    """Its value before."""
-    f: str
-    """Its last applied cell."""
-    k: str
-    """The code that refused a cell."""
+    def verdict(self, owner: Feed) -> tuple[str, int]:
+        """Return what the import may do to a cell that another feed owns; the number of that."""
+        code = verdict(self.frame.feed.owner, owner.owner, self.priority)
+        return code, self.blocking_codes.get(code, 0)
 
 
 def per_column(template: str, count: int, keys: Sequence[str] = ()) -> str:
@@ -314,25 +293,29 @@ def merge(relations: Relations, staged: Staged, merging: Merging, *, counts: Cou
     relations.make("known_profile", KNOWN_PROFILE, {"first": frame.first_arrival})
     relations.load(
         "verdict",
-        [("feed", "USMALLINT"), ("verdict", "VARCHAR")],
+        fixed_columns("verdict"),
         [
-            (feed.number, verdict(frame.feed.owner, feed.owner, merging.priority))
+            (feed.number, *merging.verdict(feed))
             for feed in merging.feeds
             if frame.feed.shares_attributes(feed)
         ],
     )
-    codes = [(code,) for code in merging.blocking_codes]
-    relations.load("blocking_code", [("code", "VARCHAR")], codes)
+    codes = [(code, number) for code, number in merging.blocking_codes.items()]
+    relations.load("blocking_code", fixed_columns("blocking_code"), codes)
     segments = merging.segments if relations.count("known_profile") else ()
     _look_back(relations, staged, segments)
-    contested = _contest(relations, staged, merging.calculated)
+    contested = _contest(relations, staged, merging, calculated=merging.calculated)
     _decide_cells(relations, staged, contested=contested)
     loose = _decide_loose(relations, staged, segments, calculated=merging.calculated)
-    _count_cells(relations, staged, merging.blocking_codes, contested=contested, counts=counts)
-    if loose:
-        columns = [OutcomeColumns("v", "f", "k")]
-        _tally(relations, LOOSE_TALLY, columns, codes=merging.blocking_codes, counts=counts)
-    _count_profiles(relations, staged, loose=loose, counts=counts)
+    count_outcomes(
+        relations,
+        staged,
+        frame,
+        codes=merging.blocking_codes,
+        contested=contested,
+        loose=loose,
+        counts=counts,
+    )
     _lay_rows(relations, staged, frame)
 
 
@@ -341,11 +324,13 @@ def _look_back(relations: Relations, staged: Staged, segments: Sequence[Segment]
     size = len(staged.keys)
     relations.drop("earlier_row")
     if not segments:
-        relations.load("state_before", [("profile", "BIGINT"), *_texts("vw", size)], [])
+        refusals = [(f"w{n}", "UTINYINT") for n in range(size)]
+        columns = [("profile", "BIGINT"), *_texts("v", size), *refusals]
+        relations.load("state_before", columns, [])
         return
     has_loose = know_cells(relations, segments, staged.keys)
-    columns = per_column("known_row.b{n}", size)
-    selects, keys = [EARLIER_ROW.format(columns=columns)], staged.keys
+    cells = per_column("known_row.b{n}", size)
+    selects, keys = [EARLIER_ROW.format(columns=cells)], staged.keys
     if has_loose:
         _load_column_keys(relations, staged)
         selects.append(EARLIER_LOOSE_ROW.format(columns=per_column(OF_KEY, size, keys)))
@@ -370,19 +355,32 @@ def _texts(prefixes: str, size: int) -> list[tuple[str, str]]:
     return [(f"{prefix}{n}", "VARCHAR") for n in range(size) for prefix in prefixes]
 
 
-def _contest(relations: Relations, staged: Staged, calculated: Sequence[str]) -> bool:
-    """Make `contested_seq` and `contested_row`; return whether there is any such row."""
+def _contest(
+    relations: Relations, staged: Staged, merging: Merging, *, calculated: Sequence[str]
+) -> bool:
+    """Make `contested_seq` and `contested_row`; return whether there is any such row.
+
+    All other rows that have a profile are in the view `founding_row`.
+    """
     deleted: set[str] = set()
     if "deleted" in staged.plain:
         deleted = {key for (key,) in relations.rows(DELETED_KEYS)}
     cells = [_cell(n, key, key in deleted) for n, key in enumerate(staged.keys)]
     refused = [cell for key, cell in zip(staged.keys, cells, strict=True) if key in calculated]
+    frame, refusal = merging.frame, merging.blocking_codes[CALCULATED]
+    first = {"first": frame.first_arrival}
     if refused:
         columns = f", coalesce({', '.join(refused)}) as refused"
         relations.make("calculated_row", CALCULATED_ROW.format(columns=columns))
-        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ)
+        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ, first)
     else:
-        relations.make("contested_seq", CONTESTED_SEQ)
+        relations.make("contested_seq", CONTESTED_SEQ, first)
+    relations.make("fresh_seq", FRESH_SEQ)
+    _lay_fresh_rows(relations, staged, frame, cells=cells)
+    mark_fresh(relations, staged, cells, deleted=deleted)
+    relations.make("other_row", OTHER_ROW)
+    founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
+    relations.make("founding_row", founding, keep=False)
     if not relations.count("contested_seq"):
         relations.load("contested_row", _contested_columns(staged), [])
         return False
@@ -390,7 +388,7 @@ def _contest(relations: Relations, staged: Staged, calculated: Sequence[str]) ->
     columns = "".join(f", usable.{name}" for name in plain)
     columns += "".join(f", usable.i_{kind}" for kind in staged.identities)
     columns += "".join(
-        f", {cell} as c{n}, {_verdict_column(n, key in calculated)} as w{n}"
+        _contested_columns_of(n, cell, str(refusal) if key in calculated else f"state_before.w{n}")
         for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
     )
     relations.make("contested_row", CONTESTED_ROW.format(columns=columns))
@@ -403,12 +401,14 @@ def _contested_columns(staged: Staged) -> list[tuple[str, str]]:
     plain = {"at_ms": "BIGINT", "environment": "VARCHAR"}
     columns += [(name, type_) for name, type_ in plain.items() if name in staged.plain]
     columns += [(f"i_{kind}", "VARCHAR") for kind in staged.identities]
-    return columns + _texts("cw", len(staged.keys))
+    columns += _texts("c", len(staged.keys))
+    return columns + [(f"o{n}", "UTINYINT") for n in range(len(staged.keys))]
 
 
-def _verdict_column(n: int, is_calculated: bool) -> str:
-    """Return the SQL of what the feed may do to an attribute."""
-    return quote_text(CALCULATED) if is_calculated else f"state_before.w{n}"
+def _contested_columns_of(n: int, cell: str, refusal: str) -> str:
+    """Return the columns of an attribute in `contested_row`: its cell and the effect of that."""
+    effect = fill(EFFECT, n=n, cell=cell, refusal=refusal)
+    return f", {cell} as c{n}, ({effect})::utinyint as o{n}"
 
 
 def _cell(n: int, key: str, deletes: bool) -> str:
@@ -419,15 +419,19 @@ def _cell(n: int, key: str, deletes: bool) -> str:
 
 
 def _decide_cells(relations: Relations, staged: Staged, *, contested: bool) -> None:
-    """Make `outcome`: what becomes of each attribute of the contested profiles."""
+    """Make `outcome`: what becomes of each attribute of the profiles with several rows."""
     size = len(staged.keys)
-    if not contested:
-        relations.load("outcome", [("profile", "BIGINT"), *_texts("fkv", size)], [])
+    if contested:
+        relations.make("repeated_profile", REPEATED_PROFILE)
+    else:
+        make_empty(relations, "repeated_profile")
+    if not relations.count("repeated_profile"):
+        refusals = [(f"k{n}", "UTINYINT") for n in range(size)]
+        columns = [("profile", "BIGINT"), *_texts("fv", size), *refusals]
+        relations.load("outcome", columns, [])
         return
-    lone = per_column(f"{APPLIED} as f{{n}}, {REFUSED} as k{{n}}", size)
     newest = per_column(f"arg_max({APPLIED}, seq) as f{{n}}, max({REFUSED}) as k{{n}}", size)
-    changes = [LONE_CHANGE.format(columns=lone), NEWEST_CHANGE.format(columns=newest)]
-    relations.make("change", union_of(changes), keep=False)
+    relations.make("change", CHANGE.format(columns=newest), keep=False)
     before = per_column("state_before.v{n}", size)
     relations.make("outcome", OUTCOME.format(columns=before), keep=size > FEW_COLUMNS)
 
@@ -457,116 +461,90 @@ def _decide_loose(
     return True
 
 
-def _count_cells(
-    relations: Relations, staged: Staged, codes: Sequence[str], *, contested: bool, counts: Counts
-) -> None:
-    """Count what became of the attributes that have a column."""
-    wide = [OutcomeColumns(f"v{n}", f"f{n}", f"k{n}") for n in range(len(staged.keys))]
-    if contested:
-        # A few columns at a time if the outcome is a table: planning a sum of thousands of counts
-        # takes longer than reading.
-        step = TALLIED if len(wide) > FEW_COLUMNS else max(len(wide), 1)
-        for start in range(0, len(wide), step):
-            keys = staged.keys[start : start + step]
-            columns = wide[start : start + step]
-            _tally(relations, TALLY, columns, keys=keys, codes=codes, counts=counts)
-    if wide:
-        values = ", ".join(f"count(nullif(a{n}, {DELETED}))" for n in range(len(wide)))
-        counts.attributes["set"] += sum(only_row(relations, SET_BY_NEW.format(columns=values)))
-
-
-def _tally(
-    relations: Relations,
-    select: str,
-    columns: Sequence[OutcomeColumns],
-    *,
-    keys: Sequence[str] = (),
-    codes: Sequence[str],
-    counts: Counts,
-) -> None:
-    """Count what became of attributes.
-
-    keys: the attribute of each of the columns; none: each row of the SELECT ends with its own.
-    """
-    counted = [
-        " + ".join(_number_of(condition, names) for names in columns)
-        for condition in OUTCOMES.values()
-    ]
-    # Each column by itself: a report says of which attribute there was something to say.
-    remarked = ["UA_KIND_CHANGED", *codes]
-    for names in columns:
-        counted.append(_number_of(OTHER_KIND, names))
-        counted += [_number_of(f"{{k}} = '{code}'", names) for code in codes]
-    for *numbers, key_of_row in relations.rows(select.format(columns=", ".join(counted))):
-        for outcome, number in zip(OUTCOMES, numbers, strict=False):
-            counts.attributes[outcome] += number
-        for place, number in enumerate(numbers[len(OUTCOMES) :]):
-            nth, code = divmod(place, len(remarked))
-            if number:
-                counts.remark(remarked[code], keys[nth] if keys else key_of_row, number)
-
-
-def _number_of(condition: str, names: OutcomeColumns) -> str:
-    """Return the SQL of how many rows meet a condition on the columns of an attribute."""
-    return f"count(*) filter ({condition.format(**names._asdict())})"
-
-
-def _count_profiles(relations: Relations, staged: Staged, *, loose: bool, counts: Counts) -> None:
-    """Make `changed_profile`, and count profiles that were made, changed, or touched only."""
-    size = len(staged.keys)
-    selects = [CHANGED_IDENTITIES]
-    if size:
-        selects.append(CHANGED_CELLS.format(columns=_any_changes(CHANGES, size)))
-    if loose:
-        selects.append(CHANGED_LOOSE)
-    relations.make("profile_change", union_of(selects), keep=False)
-    relations.make("changed_profile", CHANGED_PROFILE)
-    created, updated, unchanged = only_row(relations, PROFILE_COUNTS)
-    counts.profiles["created"] += created
-    counts.profiles["updated"] += updated
-    counts.profiles["unchanged"] += unchanged
-
-
-def _any_changes(template: str, count: int) -> str:
-    """Return the column of whether any attribute is changed."""
-    return f", {' or '.join(template.format(n=n) for n in range(count))} as changes"
-
-
 def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the views of what commit writes: rows of the segment, and cells that were refused."""
     size = len(staged.keys)
-    new = _row_columns(staged, frame, rows="usable", resolved="resolved")
-    new += per_column("usable.a{n} as a{n}", size)
-    relations.make("new_segment_row", NEW_SEGMENT_ROW.format(columns=new), keep=False)
-    contested = _row_columns(staged, frame, rows="contested_row", resolved="contested_row")
+    _lay_founding_rows(relations, staged, frame)
+    contested = _row_columns(
+        staged,
+        frame,
+        rows="contested_row",
+        profile="contested_row.profile",
+        mpid="contested_row.mpid",
+    )
+    contested += _added_identities(staged, added="contested_row", rows="contested_row")
     contested += per_column(f"{APPLIED} as a{{n}}", size)
     select = CONTESTED_SEGMENT_ROW.format(columns=contested)
     relations.make("contested_segment_row", select, keep=False)
     blocked = f", {frame.feed.number}::usmallint as feed, blocking.code"
-    blocked += per_column("case when w{n} = blocking.code then c{n} end as a{n}", size)
-    blocks = " or ".join(fill(IS_BLOCKED, n=n) for n in range(size))
-    blocked += f", {blocks or 'false'} as blocks"
+    blocked += per_column("case when o{n} = blocking.number then c{n} end as a{n}", size)
+    blocked += f", {any_column(IS_BLOCKED, size)} as blocks"
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
 
 
-def _row_columns(staged: Staged, frame: Frame, *, rows: str, resolved: str) -> str:
-    """Return the columns of a segment's row before its attributes.
+def _lay_fresh_rows(
+    relations: Relations, staged: Staged, frame: Frame, *, cells: Sequence[str]
+) -> None:
+    """Make the view of the fresh rows. cells: the SQL of what a row does to each attribute."""
+    columns = _row_columns(
+        staged, frame, rows="usable", profile="fresh_seq.profile", mpid="fresh_seq.mpid"
+    )
+    columns += _added_identities(staged, added="fresh_seq", rows="usable")
+    columns += "".join(f", {cell} as a{n}" for n, cell in enumerate(cells))
+    select = FRESH_SEGMENT_ROW.format(columns=columns)
+    relations.make("fresh_segment_row", select, keep=False)
 
-    rows, resolved: the relations that have what the row states, and whose it is.
+
+def _added_identities(staged: Staged, *, added: str, rows: str) -> str:
+    """Return the columns of the identities that the profile of a row gained by it.
+
+    added: the relation that has the bits of these; rows: the one that has what the row states.
+    """
+    columns = [
+        fill(
+            ADDED_IDENTITY,
+            added=added,
+            bit=1 << place,
+            value=trimmed(f"{rows}.i_{kind}"),
+            kind=kind,
+        )
+        for place, kind in enumerate(staged.identities)
+    ]
+    return "".join(f", {column}" for column in columns)
+
+
+def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make the view of the rows that found a profile by themselves."""
+    has_nobodys = bool(staged.identities) and bool(relations.count("nobodys_cell"))
+    columns = _row_columns(
+        staged,
+        frame,
+        rows="founding_row",
+        profile=f"founding_row.seq + {frame.first_arrival} as profile",
+        mpid="founder_mpid.mpid",
+    )
+    own = OWN_IDENTITY_OR_NOBODYS if has_nobodys else OWN_IDENTITY
+    for place, kind in enumerate(staged.identities):
+        value = trimmed(f"founding_row.i_{kind}")
+        columns += ", " + fill(own, place=place, value=value, kind=kind)
+    columns += per_column("founding_row.a{n} as a{n}", len(staged.keys))
+    select = NEW_SEGMENT_ROW_WITHOUT_NOBODY if has_nobodys else NEW_SEGMENT_ROW
+    relations.make("new_segment_row", select.format(columns=columns), keep=False)
+
+
+def _row_columns(staged: Staged, frame: Frame, *, rows: str, profile: str, mpid: str) -> str:
+    """Return the columns of a segment's row before its identities.
+
+    rows: the relation that has what the row states; profile, mpid: the SQL of whose it is.
     """
     at_ms = f"coalesce({rows}.at_ms, {frame.now_ms})" if "at_ms" in staged.plain else frame.now_ms
     environment = environment_of(staged, frame)
     columns = [
-        f"{resolved}.profile",
+        profile,
         f"{rows}.seq + {frame.first_arrival} as arrival",
-        f"{resolved}.mpid",
+        mpid,
         f"case {environment} when 'production' then 0 else 1 end::utinyint as environment",
         f"{frame.feed.number}::usmallint as feed",
         f"{at_ms} as at_ms",
     ]
-    for place, kind in enumerate(staged.identities):
-        value = trimmed(f"{rows}.i_{kind}")
-        columns.append(
-            fill(ADDED_IDENTITY, resolved=resolved, bit=1 << place, value=value, kind=kind)
-        )
     return ", ".join(columns)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.files.whole_file import whole_file
+from profilectl.importing.answers.trace import first_rows, trace_rows
 from profilectl.importing.request import ImportJob, most_rejects
 from profilectl.importing.stage.mendable import Mendable
 from profilectl.importing.stage.original import reject_rows
-from profilectl.importing.trace import first_rows, trace_rows
 from profilectl.rules.counts import FileReport, names_of
 
 BLOCK_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
-from profilectl.importing.outcomes import RowOutcome
+from profilectl.importing.answers.outcomes import RowOutcome
 from profilectl.importing.relations import Relations
 from profilectl.importing.stage.mendable import Mendable
 from profilectl.importing.stage.source.files import InputFile

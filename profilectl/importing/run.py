@@ -20,6 +20,8 @@ from pathlib import Path
 from profilectl.codes import ProfilectlError
 from profilectl.files.leftovers import private_files, unwritable
 from profilectl.files.whole_file import LOG
+from profilectl.importing.answers.examples import Decided, examples_of, without_mpids
+from profilectl.importing.answers.outcomes import outcomes_of
 from profilectl.importing.commit import Prepared, prepare, warn_of_names, write
 from profilectl.importing.content import (
     FileContents,
@@ -28,9 +30,7 @@ from profilectl.importing.content import (
     report_imported,
 )
 from profilectl.importing.decide import DecidedImport, decide, feed_of, latest_of
-from profilectl.importing.examples import Decided, examples_of, without_mpids
 from profilectl.importing.leaving import leaving_from
-from profilectl.importing.outcomes import outcomes_of
 from profilectl.importing.rejects import deliver_rejects, trace_import
 from profilectl.importing.relations import ListedRelations
 from profilectl.importing.request import ImportJob, ImportRequest, check_options
@@ -322,8 +322,7 @@ def _decide_dry(job: ImportJob) -> bool:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
         decided = decide(job, store)
-        first_arrival, shared = decided.entry.first_arrival, job.report.shared
-        examined = Decided(job.staged, first_arrival, rejects=job.rejects, shared=shared)
+        examined = Decided(job.staged, rejects=job.rejects, shared=job.report.shared)
         job.report.examples = examples_of(job.relations, examined)
         if not job.store_path.exists():
             without_mpids(job.report.examples)

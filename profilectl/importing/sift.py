@@ -37,6 +37,8 @@ FAULTS = (
     "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )
 # fmt: on
+MANY_ROWS = 2_000_000
+"""From this many rows on, the memory of a relation counts more than the time to make it."""
 AFTER_EVENTS = 2_147_483_647
 """The place of a fault that is named after those of every event of its row."""
 
@@ -164,11 +166,25 @@ select seq, {code}::utinyint as type, h{place} as hash
 from usable_hash
 where h{place} is not null
 """
+# Claims lie sorted by their hash, so that equal ones are neighbours. One sort finds the values that
+# several rows claim, and the index of the segment is written in its order.
+CLAIM_IN_ORDER = "select seq, type, hash from unordered_claim order by hash"
+TWIN_VALUE = """
+select distinct hash
+from (select hash, lag(hash) over () as hash_before from claim)
+where hash = hash_before
+"""
 SHARED_VALUE = """
 select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
 from claim
+where hash in (select hash from twin_value)
 group by hash
-having count(*) > 1
+"""
+
+NOBODYS_CELL = """
+select seq, {columns}
+from usable_hash
+where coalesce({columns}, null) is not null
 """
 
 # 5. What was left out of rows that are not rejected.
@@ -227,6 +243,11 @@ class Frame:
     call: str = "identify"
     """What an application says of its user with every row (identity.CALLS)."""
 
+    @property
+    def creates(self) -> bool:
+        """Return whether a row that finds nobody may found a profile."""
+        return PROTECTIONS[self.protection].unknown_user is Effect.CREATE
+
 
 def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) -> None:
     """Make `rejected`, `dropped`, `usable`, `claim`, `shared_value`; count what was left out."""
@@ -244,6 +265,12 @@ def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) 
         counts.rows["dropped"] += number
     relations.make("usable_hash", USABLE_HASHES if rejected or dropped else ALL_HASHES, keep=False)
     _claim(relations, staged)
+    if staged.identities:
+        places = ", ".join(f"c{place}" for place in range(len(staged.identities)))
+        relations.make("nobodys_cell", NOBODYS_CELL.format(columns=places))
+    if staged.span > MANY_ROWS:
+        # Hardly anything is asked of the hashes from here on, and they take 50 bytes a row.
+        _hash_identities(relations, staged, frame, keep=False)
 
 
 def environment_of(staged: Staged, frame: Frame) -> str:
@@ -252,7 +279,9 @@ def environment_of(staged: Staged, frame: Frame) -> str:
     return f"coalesce(environment, {default})" if "environment" in staged.plain else default
 
 
-def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None:
+def _hash_identities(
+    relations: Relations, staged: Staged, frame: Frame, *, keep: bool = True
+) -> None:
     """Make `identity_hash`: h<n> is what a row is found by, c<n> why its identity is nobody's."""
     environment = environment_of(staged, frame)
     hashes, texts, folds, verdicts = ["seq"], ["seq"], ["*"], ["*"]
@@ -276,6 +305,7 @@ def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None
             folds=", ".join(folds),
             texts=", ".join(texts),
         ),
+        keep=keep,
     )
 
 
@@ -390,9 +420,11 @@ def _claim(relations: Relations, staged: Staged) -> None:
         fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
     ]
     if selects:
-        relations.make("claim", union_of(selects))
+        relations.make("unordered_claim", union_of(selects), keep=False)
+        relations.make("claim", CLAIM_IN_ORDER)
     else:
         make_empty(relations, "claim")
+    relations.make("twin_value", TWIN_VALUE, in_order=True)
     relations.make("shared_value", SHARED_VALUE)
 
 

@@ -34,7 +34,7 @@ from typing import TypeVar
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
 from profilectl.files.ending import end_with_parent
 from profilectl.files.suppression_key import choose_key, chosen_key
-from profilectl.importing.outcomes import RowOutcome
+from profilectl.importing.answers.outcomes import RowOutcome
 from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.store.same_store import hold_to
 from profilectl.store.store_key import known_store_key, take_store_key

@@ -45,22 +45,47 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that never downloads and never prints.
 
-    `memory_limit` is as DuckDB writes it ("2GB"); `spill` is the folder for what does not fit.
+    `memory_limit` is the process's, as DuckDB writes it ("2GB"); `spill` is the folder for what
+    does not fit.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
+        # DuckDB checkpoints temporary tables too, which is of no use: after each few megabytes some
+        # small statement took a second more. A store is checkpointed when it is closed.
+        "checkpoint_threshold": "100TB",
     }
     if store_key():
         config["temp_file_encryption"] = True
     if memory_limit:
-        config["memory_limit"] = memory_limit
+        config["memory_limit"] = _left_for_duckdb(memory_limit)
     if spill:
         config["temp_directory"] = str(spill / "spill")
     connection = duckdb.connect(":memory:", config=config)
     interruptible.add(connection)
     connection.execute("set enable_progress_bar = false").fetchall()
     return connection
+
+
+PYTHON_BYTES = 100_000_000
+"""What Python and its modules take of a process."""
+NOT_GIVEN_BACK = 0.18
+"""The share of a process's memory that DuckDB has freed and the system has not got back yet."""
+UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def _left_for_duckdb(memory_limit: str) -> str:
+    """Return what DuckDB may take where a process may take `memory_limit`.
+
+    All of a small one is DuckDB's.
+    """
+    size = re.fullmatch(r"([0-9.]+)\s*([KMGT])(i?)B", memory_limit.strip(), re.IGNORECASE)
+    if size is None:
+        return memory_limit
+    unit = 1024 if size[3] else 1000
+    limit = float(size[1]) * unit ** UNITS[size[2].upper()]
+    left = limit * (1 - NOT_GIVEN_BACK) - PYTHON_BYTES
+    return memory_limit if left < limit / 2 else f"{int(left) // 1000}KB"
 
 
 def fetched(
@@ -152,17 +177,36 @@ class Scratch:
         self.run("set lock_configuration = true")
 
     def make(
-        self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self,
+        name: str,
+        select: str,
+        bound: Bound | None = None,
+        *,
+        keep: bool = True,
+        in_order: bool = False,
     ) -> None:
         """Name the result of a query, so that the next one can read it.
 
         With `keep` its rows are kept (a table), else only the query (a view, which takes no bound
-        values).
+        values). `in_order`: relations are read in the order in which they lie.
         """
         kind = "table" if keep else "view"
         self.drop(name)
-        self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
+        with self.ordered() if in_order else contextlib.nullcontext():
+            self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
         self._kinds[name] = kind
+
+    @contextlib.contextmanager
+    def ordered(self) -> Iterator[None]:
+        """Have rows written in the order in which they are read."""
+        self.keep_order()
+        try:
+            yield
+        finally:
+            # A database that a failed write has shut takes no further statement: this must not
+            # hide the error of the write.
+            with contextlib.suppress(duckdb.FatalException):
+                self.forget_order()
 
     def drop(self, name: str) -> None:
         """Forget a relation, if it is there."""

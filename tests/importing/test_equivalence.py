@@ -4,11 +4,14 @@ counts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 from support.effort import at_length
 from support.equivalence import check
-from support.histories import History, histories
+from support.histories import History, Import, histories
 
 quick = settings(
     max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
@@ -43,3 +46,62 @@ def test_engine_equals_interpreter_at_length(part: int) -> None:
         check(history)
 
     compare()
+
+
+# Rows that share an identity are decided in sets where there is one answer: many rows of few
+# people, with a customer number or without one, in any order.
+LEVELS = ["create-and-update", "create-and-update", "update-only"]
+
+
+def row(customer: str, email: str, mobile: str) -> dict[str, Any]:
+    stated = {"customer_id": customer, "email": email, "mobile_number": mobile}
+    return {
+        "user_identities": {name: value for name, value in stated.items() if value},
+        "user_attributes": {"k": customer or email},
+    }
+
+
+@st.composite
+def few_people(draw: st.DrawFn) -> History:
+    """Return imports of rows of a few people; most rows share an address, many have no number."""
+    rows = st.builds(
+        row,
+        customer=st.sampled_from(["", "", "A", "B", "C"]),
+        email=st.sampled_from(["", "x@x.org", "x@x.org", "y@x.org"]),
+        mobile=st.sampled_from(["", "", "+1", "+2"]),
+    )
+    identity = draw(
+        st.sampled_from(
+            [
+                {"strategy": "default"},
+                {"strategy": "default", "unique_conflict": "keep"},
+                {"strategy": "conversion", "login": ["email"], "unique": ["email"]},
+                {"strategy": "conversion", "login": [], "unique": []},
+                {"strategy": "link"},
+                {"strategy": "isolation"},
+            ]
+        )
+    )
+    imports = [
+        Import("f", draw(st.sampled_from(LEVELS)), draw(st.lists(rows, min_size=1, max_size=9)))
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(few_people())
+def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
+    check(history)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=at_length(80, by_night=10_000),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+@given(few_people())
+def test_rows_of_few_people_are_those_of_the_rules_at_length(history: History) -> None:
+    check(history)

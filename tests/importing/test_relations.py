@@ -24,6 +24,7 @@ from profilectl.importing.relations import (
 )
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
+from profilectl.rules.resolution import mpid_for
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
@@ -46,7 +47,8 @@ FILLED = {
     "NAMED_MPID": ", 0 as environment",
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",
-    "BLOCKED_CELL": ", w0 = blocking.code as blocks",
+    "CHANGED_BY_LONE_ROW": ", true as changes",
+    "BLOCKED_CELL": ", o0 = blocking.number as blocks",
     "SPEAKS_OF_THE_SAME": ", true as same",
     "READY_PASSED": ", '' as environment, 0 as at_ms",
     "READY_OUTGOING_OF_NOBODY": ", 0 as batch_ms, '' as content",
@@ -54,6 +56,8 @@ FILLED = {
     "CLEARED_REJECT": "'' as raw",
     "CLAIMED": ", h0 as hash",
     "PASSED_BATCH": "null::varchar as i_email",
+    "NOBODYS_CELL": "c0",
+    "LONE_ROW": ", 1 as added",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
@@ -272,12 +276,14 @@ def many_imports(folder: Path) -> None:
     (folder / "people.csv").write_text("customer_id,email,tier\nA,a@x.com,iron\nD,d@x.com,gold\n")
     (folder / "more.csv").write_text("customer_id,email,tier,visits\nE,a@x.com,tin,3\n,,,\n")
     write_lines(folder / "consent.jsonl", [batch("A", "a@x.com", consent_state=consent(5))])
+    (folder / "turns.csv").write_text("customer_id,email\n,t@x.com\nT,t@x.com\n,t@x.com\n")
     succeed(folder, "config", "apply", "c.toml")
     succeed(folder, "import", "batches.jsonl", "--feed", "app", "--explain-rows", "rows.jsonl")
     for feed in ("app", "reader", "other"):
         for option in ("--dry-run", "--again"):
             succeed(folder, "import", "later.jsonl", "batches.jsonl", "--feed", feed, option)
     succeed(folder, "import", "people.csv", "more.csv", "--feed", "table", "--source", "csv")
+    succeed(folder, "import", "turns.csv", "--feed", "table")
     succeed(folder, "import", "consent.jsonl", "--feed", "table")
     update = ("--feed", "table", "--protection", "update-only", "--again")
     succeed(folder, "import", "more.csv", *update)
@@ -333,6 +339,19 @@ def passing(folder: Path) -> None:
     succeed(folder, "import", "b.jsonl", "--feed", "f")
 
 
+def clashing(folder: Path) -> None:
+    """Name the MPID that another row would get."""
+    (folder / "a.csv").write_text("email\na@x.com\n")
+    succeed(folder, "import", "a.csv", "--feed", "f")
+    scratch = Scratch(folder)
+    with open_store(scratch, folder / "profiles.duckdb") as store:
+        _, first_arrival = store.next_import()
+        taken = mpid_for(store.meta("secret"), first_arrival + 1)
+    scratch.close()
+    (folder / "b.csv").write_text(f"email,mpid\nb@x.com,{taken}\nc@x.com,\n")
+    succeed(folder, "import", "b.csv", "--feed", "f")
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
     """Record the columns of every relation that is made through the list, and of the staged."""
@@ -347,9 +366,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
     engine_make = Scratch.make
 
     def recording_make(
-        self: Any, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self: Any, name: str, select: str, bound: Bound | None = None, **how: bool
     ) -> None:
-        make(self, name, select, bound, keep=keep)
+        make(self, name, select, bound, **how)
         describe(self, name)
 
     def recording_load(self: Any, name: str, columns: Columns, rows: Any) -> None:
@@ -361,9 +380,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[dict[str, str]]]:
         describe(self, new)
 
     def recording_engine_make(
-        self: Any, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
+        self: Any, name: str, select: str, bound: Bound | None = None, **how: bool
     ) -> None:
-        engine_make(self, name, select, bound, keep=keep)
+        engine_make(self, name, select, bound, **how)
         if name in STAGED:
             describe(self, name)
 
@@ -393,7 +412,13 @@ def test_real_imports_make_what_is_listed_and_nothing_else(
     made: dict[str, list[dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("profilectl.importing.stage.staged.WIDE", 5)
-    scenarios: list[Callable[[Path], None]] = [many_imports, erased_imports, aliases, passing]
+    scenarios: list[Callable[[Path], None]] = [
+        many_imports,
+        erased_imports,
+        aliases,
+        passing,
+        clashing,
+    ]
     for scenario in scenarios:
         folder = tmp_path / scenario.__name__
         folder.mkdir()

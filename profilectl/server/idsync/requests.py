@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass, field
 
 from profilectl.codes import sentence
+from profilectl.importing.answers.outcomes import RowOutcome
 from profilectl.importing.corrections.whom import whom
-from profilectl.importing.outcomes import RowOutcome
 from profilectl.profiles.played import activities
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import shown

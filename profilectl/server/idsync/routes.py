@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response
 
-from profilectl.importing.outcomes import RowOutcome
+from profilectl.importing.answers.outcomes import RowOutcome
 from profilectl.rules.feed import PROTECTIONS, Effect
 from profilectl.rules.identity import CALLS, Rules
 from profilectl.rules.text.values import Value, to_json

@@ -38,9 +38,9 @@ join {lines} as lines on lines.seq + {offset} = place.seq
 REMARKS = "select seq, code, attribute, type, value from remark"
 DROPPED = "select seq, code, null, null, null from dropped"
 UNRESOLVED = "select seq, code, null, null, null from resolved where code is not null"
-REFUSED_CELL = "select seq{columns} from contested_row"
+REFUSED_CELL = "select seq{columns} from contested_row cross join blocking_code as blocking"
 REFUSAL = """
-, case when w{n} <> 'SET' and c{n} is not null then w{n} end as code, {key} as attribute
+, case when o{n} = blocking.number then blocking.code end as code, {key} as attribute
 """
 REFUSED_CELLS = "select seq, code, attribute, null, null from refused_cell where code is not null"
 REFUSED_LOOSE = "select seq, w, key, null, null from loose_cell where w <> 'SET'"

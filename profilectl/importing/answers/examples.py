@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from profilectl.importing.answers.trace import example_rows, make_row_codes
 from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, place_of
-from profilectl.importing.trace import example_rows, make_row_codes
 from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME
 from profilectl.rules.sql.quoting import quote_text
@@ -33,7 +33,9 @@ Kinds = dict[str, list[Example]]
 PROFILE_MPID = """
 select profile, mpid from known_mpid
 union all
-select profile, mpid from resolved where mpid is not null
+select resolved.profile, founder_mpid.mpid
+from founder_mpid
+join resolved on resolved.seq = founder_mpid.seq
 """
 FIRST_OF_EACH_CODE = """
 select seq, code, attribute
@@ -42,7 +44,7 @@ from (
 )
 where nth <= 3
 """
-CREATED = "select seq, mpid::varchar as mpid from resolved where created order by seq limit 3"
+CREATED = "select seq, mpid::varchar as mpid from founder_mpid order by seq limit 3"
 # Profiles that would change, each by its first row.
 UPDATED = """
 select min(resolved.seq) as seq, any_value(profile_mpid.mpid)::varchar as mpid
@@ -85,9 +87,8 @@ where contested_row.profile in (select profile from known_profile)
 """
 CELL = """
 , {key} as attribute, state_before.v{n} as before,
-case when coalesce(contested_row.w{n}, 'SET') = 'SET' then contested_row.c{n} end as after,
-case when contested_row.w{n} <> 'SET' and contested_row.c{n} is not null
-  then contested_row.w{n} end as code,
+case when contested_row.o{n} < 6 then contested_row.c{n} end as after,
+(select code from blocking_code where number = contested_row.o{n}) as code,
 contested_row.c{n} as refused
 """
 LOOSE_CELL = """
@@ -127,8 +128,6 @@ class Decided:
 
     staged: Staged
     """The staged rows."""
-    first_arrival: int
-    """The arrival of the first row."""
     rejects: Rejects
     """The rows that could not be used."""
     shared: list[SharedIdentity]
@@ -253,8 +252,6 @@ def _identities(relations: Relations, decided: Decided) -> Kinds:
     """Return identities that known profiles would gain, and those that move or are replaced."""
     staged = decided.staged
     added = example_rows(relations, staged, ADDED, columns=("seq", "type", "mpid"))
-    start = [(decided.first_arrival,)]
-    relations.load("import_start", [("first_arrival", "BIGINT")], start)
     relations.make("lost_example", LOST, keep=False)
     columns = ("seq", "type", "from_mpid")
     moved = example_rows(relations, staged, MOVED, columns=(*columns, "to_mpid"))

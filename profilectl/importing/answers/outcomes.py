@@ -50,9 +50,10 @@ select profile, mpid
 from known_mpid
 where profile in (select profile from answered_profile)
 union all
-select profile, mpid
-from resolved
-where created and profile in (select profile from answered_profile)
+select resolved.profile, founder_mpid.mpid
+from founder_mpid
+join resolved on resolved.seq = founder_mpid.seq
+where resolved.profile in (select profile from answered_profile)
 """
 # The identities that the profiles have in the end.
 PROFILE_IDENTITIES = """
