@@ -226,7 +226,7 @@ def test_lines_say_the_same_in_both_ways(lines: list[str]) -> None:
 
 
 @pytest.mark.slow
-@settings(quick, max_examples=at_length(1000, by_night=10_000))
+@settings(quick, max_examples=at_length(300, by_night=10_000))
 @given(files())
 def test_lines_say_the_same_in_both_ways_at_length(lines: list[str]) -> None:
     note("\n".join(lines))
@@ -280,3 +280,15 @@ def test_a_blank_in_a_string_stays(text: str) -> None:
         )
     ]
     check(lines)
+
+
+@pytest.mark.parametrize("odd", [
+    '{"customer_id":"A","tier":5  ,"a":"x"}', '{"customer_id":"A","tier":true  ,"a":"x"}',
+    '{"customer_id":"A","tier":"x","a":[]  }', '{"customer_id":"A","tier":"x","a":"x"}x',
+    '{"customer_id":"A","tier":"x","a":"x","a":"y"}', '{"customer_id":"A","tier":null,"a":"x"}',
+    '{"customer_id":"A","tier":"\\"","a":"x"}', '{"customer_id":"A","tier":"a\\/b","a":"\\u00e9"}',
+])  # fmt: skip
+def test_a_line_that_is_laid_out_nearly_so(odd: str) -> None:
+    """Its texts put together are as long as the line, and are not the line."""
+    plain = [f'{{"customer_id":"C{n}","tier":"gold","a":"x"}}' for n in range(20)]
+    check([*plain, odd])
