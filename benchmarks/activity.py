@@ -15,7 +15,7 @@ from data import EVENTS_NOW_MS
 from process import Sample, profilectl, run_sql, say
 from report import Answer, megabytes, seconds_text
 
-HEADINGS = ("work", "seconds", "peak MB", "")
+HEADINGS = ("work", "seconds", "CPU s", "peak MB", "")
 MORE_ROWS = 10_000
 LOOKS = (
     ("show", "--customer-id", "C1711"),
@@ -248,8 +248,13 @@ class Table:
         remark = ""
         if by_hand is not None:
             ratio = sample.seconds / by_hand.seconds
-            remark = f"{ratio:.2f} x by hand ({seconds_text(by_hand.seconds)} s)"
-        self.rows.append((title, seconds_text(sample.seconds), megabytes(sample.peak), remark))
+            of_cpu = sample.cpu_seconds / by_hand.cpu_seconds
+            remark = (
+                f"{ratio:.2f} x by hand ({seconds_text(by_hand.seconds)} s),"
+                f" CPU {of_cpu:.2f} x ({seconds_text(by_hand.cpu_seconds)} s)"
+            )
+        spent = seconds_text(sample.seconds), seconds_text(sample.cpu_seconds)
+        self.rows.append((title, *spent, megabytes(sample.peak), remark))
 
 
 def answer(bench: Bench) -> Answer:

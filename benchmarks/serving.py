@@ -26,6 +26,11 @@ from report import Answer, megabytes
 HEADINGS = (
     "work", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors", "the server's CPU, ms a request",
 )  # fmt: skip
+FLOORS = {
+    "constant": "floor: the HTTP library answers a constant",
+    "query": "floor: ... and DuckDB finds one profile for each request",
+}
+FLOOR = Path(__file__).with_name("serving_floor.py")
 CLIENT = Path(__file__).with_name("client.py")
 FRESH_TIMES = 5
 
@@ -64,6 +69,7 @@ def answer(bench: Bench) -> Answer:
     """Ask over one connection, over several, and over several while imports run."""
     with bench.room() as room:
         store = bench.options.store or _make_store(bench, room)
+        floors = [_floor(bench, store.absolute(), room, work) for work in FLOORS]
         with _running(store.absolute(), room) as server:
             notes = [_store_note(server)]
             many = bench.options.connections
@@ -81,7 +87,7 @@ def answer(bench: Bench) -> Answer:
                 rows.append(_asked(title, bench, server, connections=many))
             late = [f"{_seconds_until_fresh(server, number):.2f}" for number in range(FRESH_TIMES)]
             notes.append(f"New data are served after {', '.join(late)} s.")
-    return Answer(HEADINGS, rows, notes)
+    return Answer(HEADINGS, [*floors, *rows], notes)
 
 
 def _make_store(bench: Bench, room: Path) -> Path:
@@ -111,6 +117,26 @@ def _running(store: Path, room: Path) -> Iterator[Server]:
         credentials = tomllib.loads((room / "api.toml").read_text())["clients"]["benchmark"]
         token = client.token_of(address, credentials)
         yield Server(address=address, token=token, process=process.pid, store=store, folder=room)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _floor(bench: Bench, store: Path, room: Path, work: str) -> tuple[str, ...]:
+    """Ask a server that does nothing else."""
+    with (room / "floor").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, FLOOR, work, store], stdout=output, env=environment()
+        )
+    try:
+        while not (room / "floor").read_text().endswith("}\n"):
+            time.sleep(0.05)
+        address = json.loads((room / "floor").read_text())["address"]
+        server = Server(
+            address=address, token="none", process=process.pid, store=store, folder=room
+        )
+        many = bench.options.connections
+        return _asked(f"{FLOORS[work]}, {many} at a time", bench, server, connections=many)
     finally:
         process.terminate()
         process.wait()
@@ -157,7 +183,7 @@ def _asked(title: str, bench: Bench, server: Server, *, connections: int) -> tup
         f"{figures['p95']:.0f}",
         f"{figures['p99']:.0f}",
         f"{figures['errors']:.0f}",
-        f"{cpu_ms:.1f}",
+        f"{cpu_ms:.2f}",
     )
 
 

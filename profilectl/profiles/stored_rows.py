@@ -133,11 +133,11 @@ class StoredRows:
 
     def where(self, profiles: Sequence[int]) -> str:
         """Return the WHERE clause that finds the rows of some profiles."""
-        # A join finds the few blocks in which many profiles are; a list of values is compared with
-        # every row, which takes ten times as long.
+        # A join finds the few blocks in which the profiles are; a list of values is compared with
+        # every row: 10 ms instead of 2 for two of 200,000 profiles. A single value is no list.
         chosen = (
             numbers(profiles)
-            if len(profiles) < 4
+            if len(profiles) < 2
             else f"select unnest([{numbers(profiles)}]::bigint[])"
         )
         until = f"arrival < {self.until}" if self.until is not None else ""
