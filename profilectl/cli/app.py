@@ -12,7 +12,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.command_list import Commands
-from profilectl.cli.common import DEFAULT_STORE, choose, options_of, tell_unknown
+from profilectl.cli.context import DEFAULT_STORE, choose, options_of, tell_unknown
 from profilectl.cli.main import main
 from profilectl.version import __version__
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from profilectl.cli.common import DEFAULT_STORE, GlobalOptions, choose
+from profilectl.cli.context import DEFAULT_STORE, GlobalOptions, choose
 from profilectl.cli.ends import telling_ends
 from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Described
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
 
-from profilectl.cli.common import Context
+from profilectl.cli.context import Context
 from profilectl.cli.registry import option
 from profilectl.codes import UsageError
 from profilectl.rules.feed import ENVIRONMENTS

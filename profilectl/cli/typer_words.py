@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import complete
-from profilectl.cli.common import Context
+from profilectl.cli.context import Context
 from profilectl.cli.groups import GroupWithDefault
 from profilectl.cli.registry import COMMANDS, GROUPS, Annotation, Described, Run
 

@@ -187,7 +187,10 @@ join row_profile on row_profile.seq = login_gain.seq
 where not row_profile.created
   and login_gain.seq not in (select seq from decided_row)
   and login_gain.profile not in (
-    select profile from known_identity where type in (select type from login_type)
+    select profile
+    from known_identity
+    where type in (select type from login_type)
+      and profile in (select profile from settled_gain)
   )
 """
 MADE_KNOWN_BY_TURN = """
@@ -342,7 +345,8 @@ def _warn(relations: Relations, how: Resolution) -> None:
         bound["made_known"] = MADE_KNOWN
     else:
         selects = [WARNED_BY_INTERPRETER]
-    if "mpid" in how.staged.plain:
+    # To look for the logins of nobody reads the whole index all the same: half a second.
+    if "mpid" in how.staged.plain and relations.count("settled_gain"):
         selects.append(MADE_KNOWN_BY_MPID)
         bound["made_known"] = MADE_KNOWN
     types = {CODE[name] for name in how.staged.identities}

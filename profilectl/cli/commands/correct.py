@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from profilectl.cli.common import Context, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import SourceOption
 from profilectl.cli.options import (
     EnvironmentName,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from profilectl.cli.common import Context, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import (
     JsonOption,
     OnlyEnvironmentOption,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from profilectl.cli.common import Context, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.cli.registry import argument, command, group, option
 from profilectl.cli.who import AnyPersonFlags, typed_identity, who_is_meant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from profilectl.cli.common import Context, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import ProtectionName, SourceName
 from profilectl.cli.options import JsonOption, WaitOption
 from profilectl.cli.registry import argument, command, group, option

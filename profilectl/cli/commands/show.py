@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from profilectl.cli.common import Context, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import JsonOption, PickOption, WaitOption, names_of, with_options
 from profilectl.cli.registry import command, option
 from profilectl.cli.who import AnyPersonFlags, who_is_meant
