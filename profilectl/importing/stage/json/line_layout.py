@@ -149,7 +149,7 @@ def _objects(lines: Iterable[str]) -> list[dict[str, object]]:
     for line in lines:
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(document, dict):
             documents.append(document)
