@@ -20,7 +20,7 @@ from profilectl.store.scratch import Scratch
 
 @dataclass(frozen=True, slots=True)
 class StagedContent:
-    """What a file says, in whatever way it was read."""
+    """The content of a file, read in one way or the other."""
 
     rows: list[dict[str, Any]]
     """The staged rows, by seq; an attribute is named, and what is null is left out."""
@@ -51,7 +51,7 @@ def _staged(file: Path) -> StagedContent:
     scratch = Scratch(file.parent)
     opened = open_files(name_files([str(file)]), format=None, encoding=None, spill=file.parent)
     rejects = Rejects(file.parent / "rejects", [str(file)])
-    staged = stage_files(scratch, opened.files, ReadingOptions(), rejects)
+    staged = stage_files(scratch, files=opened.files, options=ReadingOptions(), rejects=rejects)
     rejects.close()
     content = StagedContent(
         rows=_rows(scratch, staged),

@@ -30,10 +30,7 @@ OWN_SPELLINGS = [
     '"\\ud83d"', '"\\u0000"', "NaN", "-Infinity", "+1", "01", "1.", "tru", "'a'",
 ]  # fmt: skip
 WORDS = st.sampled_from(STRINGS).map(lambda text: json.dumps(text, ensure_ascii=False))
-SCALARS = st.one_of(
-    WORDS, WORDS, st.sampled_from(NUMBERS), st.sampled_from(["true", "false", "null"]),
-    st.sampled_from(OWN_SPELLINGS),
-)  # fmt: skip
+SCALARS = WORDS | WORDS | st.sampled_from([*NUMBERS, "true", "false", "null", *OWN_SPELLINGS])
 # How members and entries are laid out: without blanks, as most programs do, and in any other way.
 PLAIN, REGULAR = (",", ":"), (", ", ": ")
 LAYOUTS = [PLAIN, REGULAR, (",", ": "), (", ", ":"), (",  ", ":\t"), (" ,", " : ")]

@@ -297,7 +297,7 @@ def _take_lines(
         # With their blanks, which the layout has too: to take them away takes as long again.
         lines = WHOLE_LINES(lines=f"{task.name}_lines")
     if layout is None or not take_laid_out(
-        scratch, lines, fast, layout=layout, members=members, reading=reading
+        scratch, lines, table=fast, layout=layout, members=members, reading=reading
     ):
         return take_apart(scratch, source, table=fast, members=members, reading=reading)
     if scratch.row(COUNT(rows=LINES_NOT_APART(fast=fast)))[0]:

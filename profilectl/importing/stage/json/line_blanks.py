@@ -13,8 +13,9 @@ from profilectl.store.scratch import Scratch
 
 SAMPLE = 1000
 """How many lines, spread over the file, are looked at for such blanks."""
-# A string that begins with a colon and a blank, or one that ends in a comma and a blank: its
-# neighbours tell it from a key. Other texts may look like it too; these lines keep their blanks.
+# The quote that begins a string with a colon and a blank, and the quote that ends one with a comma
+# and a blank, each known by its neighbour. Other texts may look like that: their lines keep their
+# blanks.
 _IN_STRING = r"""[{\[,: \t\r]": |, "[:,}\] \t\r]|, \{"[:,}\] \t\r]"""
 
 # How many lines of a sample there are, and how many of them have a blank after a key.

@@ -149,7 +149,7 @@ def _objects(lines: Iterable[str]) -> list[dict[str, object]]:
     for line in lines:
         try:
             document = json.loads(line)
-        except (ValueError, RecursionError):  # nested too deep
+        except (ValueError, RecursionError):
             continue
         if isinstance(document, dict):
             documents.append(document)
@@ -201,9 +201,9 @@ def take_laid_out(
     scratch: Scratch,
     lines: str,
     table: str,
-    *,
     layout: Layout,
     members: Sequence[LineMember],
+    *,
     reading: Reading,
 ) -> bool:
     """Make `table` of the lines (seq, line, cut) that are laid out so: their columns, and ok.
