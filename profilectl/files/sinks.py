@@ -66,7 +66,7 @@ class RowWriter(Protocol):
         """Write what is still waiting."""
 
 
-class Lines:
+class TextLines:
     """Writes lines of text, which are put together in SQL."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -202,10 +202,10 @@ def writer_of(
     stream (`packed`).
     """
     if format == "jsonl":
-        return Lines(stream)
+        return TextLines(stream)
     if format == "csv":
         stream.write(_csv_header(columns))
-        return Lines(stream)
+        return TextLines(stream)
     return Parquet(stream, columns, numbers, compression=compression or "zstd")
 
 
