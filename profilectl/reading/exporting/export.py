@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 from profilectl.audiences.barred import in_force
 from profilectl.codes import UsageError
 from profilectl.files.sinks import (
-    Lines,
     Parquet,
     Parts,
     RowWriter,
+    TextLines,
     folder_of,
     packed,
     parts_in,
@@ -524,7 +524,7 @@ class _Pouring:
 def _drain(pouring: _Pouring, select: str, writer: RowWriter) -> None:
     """Write the rows of a SELECT."""
     connection = pouring.profiles.store.scratch.connection
-    if isinstance(writer, Lines):
+    if isinstance(writer, TextLines):
         # The texts of 4,000 profiles can be longer than the 2 GB that a small buffer holds.
         pouring.profiles.store.scratch.run("set arrow_large_buffer_size = true")
         for batch in connection.sql(select).to_arrow_reader(TEXTS_AT_ONCE):

@@ -1,7 +1,7 @@
 """The profiles with a single row: nothing is folded for them, the row is what they are.
 
 Nearly every profile is one of these, and to read its row as it is takes half as long as to fold it.
-All others are read as ever. An export asks once which profiles these are.
+All others are folded. An export finds out once which profiles these are.
 """
 
 from __future__ import annotations
