@@ -165,7 +165,7 @@ join founder using (profile)
 where stored.environment is distinct from founder.environment
 """
 
-# Two digests of a relation, whatever the order of its rows: relations that are alike need no other
+# Two digests of a relation in any order of its rows: relations that are alike need no other
 # comparison, which takes three times as long.
 DIGEST = """
 select count(*), sum(hash({columns})), bit_xor(hash('', {columns}))

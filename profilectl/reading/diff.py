@@ -331,7 +331,7 @@ def span_of(store: OpenStore, older: int | None = None, newer: int | None = None
 class Wanted:
     """Which changes are wanted."""
 
-    only: Sequence[int] | None = None
+    people: Sequence[int] | None = None
     """The profiles that are compared; None: all."""
     changes: Sequence[str] = ()
     """The kinds of changes; empty: all."""
@@ -379,13 +379,13 @@ def _stretches(profiles: Profiles, span: Span, wanted: Wanted) -> Iterator[None]
     bound: dict[str, object] = {
         "start": span.first,
         "end": span.end,
-        "only": list(wanted.only or ()),
+        "only": list(wanted.people or ()),
         "changes": list(wanted.changes),
         "attributes": list(wanted.attributes),
     }
     reversals = [("change", "VARCHAR"), ("reversed", "VARCHAR")]
     scratch.load("reverse_change", reversals, list(REVERSE.items()))
-    _load_people(profiles, bound, among=wanted.only is not None)
+    _load_people(profiles, bound, among=wanted.people is not None)
     select = _changes(profiles, wanted.attributes)
     if span.back:
         select = reading(REVERSED, made=select)
