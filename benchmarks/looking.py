@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import floor
+import whole_store
 from bench import Bench
 from process import Sample, profilectl, run_sql, say, statement_seconds
 from report import Answer, median, megabytes, seconds_text
+from whole_store import against
 
 HEADINGS = ("work", "seconds", "peak MB", "")
 EMAIL = "person4711@example.com"
@@ -51,6 +53,7 @@ def answer(bench: Bench) -> Answer:
         rows = [
             *_quick_rows(store, bench.options.runs),
             *_lookup_rows(store, room, bench.data.addresses()),
+            *_whole_store_rows(store, room, bench.data.addresses()),
             *_export_rows(store, room),
         ]
     return Answer(HEADINGS, rows)
@@ -75,6 +78,24 @@ def _lookup_rows(store: Path, room: Path, addresses: Path) -> list[tuple[str, ..
     return [
         _row("lookup of a list of addresses", [plain]),
         _row("... with two fields", [with_fields]),
+    ]
+
+
+def _whole_store_rows(store: Path, room: Path, addresses: Path) -> list[tuple[str, ...]]:
+    """Return what commands over all of a store take, and by hand: in CPU seconds.
+
+    It is run before anything else is written to the store, which has two segments.
+    """
+    target = room / "people.jsonl"
+    listed = ("lookup", addresses, "--type", "email", "-o", target)
+    return [
+        against("stats", profilectl(store, "stats", "--json"), whole_store.stats(store)),
+        against("check", profilectl(store, "check"), whole_store.check(store)),
+        against(
+            "lookup of a list",
+            profilectl(store, *listed),
+            whole_store.lookup(store, addresses, target),
+        ),
     ]
 
 

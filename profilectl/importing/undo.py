@@ -1,4 +1,8 @@
-"""How imports are taken back: choose what goes, take it back, make again what comes after it."""
+"""How imports are taken back: choose what goes, take it back, make again what comes after it.
+
+What only a replay needs is imported where it is used: it takes half a second, and the history and
+a plain undo need none of it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from profilectl.audiences.refresh import refresh_once_done
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.files.suppression_key import key_of_store
-from profilectl.importing.corrections.alias import alias_again
-from profilectl.importing.corrections.attributes import content_again
-from profilectl.importing.corrections.identities import modify_again
-from profilectl.importing.request import ImportRequest, request_of
-from profilectl.importing.run import import_files
-from profilectl.importing.suppression import Guard, guard_of
 from profilectl.rules.counts import ImportReport, PastImport
 from profilectl.store.copies import copy_store, put_in_place
 from profilectl.store.history import history_of, import_numbered, kept_out_of
@@ -26,8 +23,9 @@ from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import Segment
 from profilectl.store.store import OpenStore, State, who
 
-BY_HAND = {"modify": modify_again, "alias": alias_again}
-"""The functions that make an import by hand again, by the key that its request has."""
+if TYPE_CHECKING:
+    from profilectl.importing.request import ImportRequest
+    from profilectl.importing.suppression import Guard
 
 REPLAY_WAIT_S = 30.0
 """How long a replay waits at least for the store at its end, so that its work is not lost."""
@@ -143,6 +141,8 @@ def undo_import(
         undo(store, pasts)
         has_definitions = store.has_definitions()
     if has_definitions:
+        from profilectl.audiences.refresh import refresh_once_done
+
         refresh_once_done(path, f"import {number} is undone", wait_s=wait_s)
     return Undone([past.number for past in pasts], [])
 
@@ -151,6 +151,9 @@ def _replay(
     path: Path, number: int, *, wait_s: float, progress: Callable[[str, int], None]
 ) -> Undone:
     """Undo and import again on a copy, which takes the store's place when all of it is done."""
+    from profilectl.audiences.refresh import refresh_once_done
+    from profilectl.importing.suppression import guard_of
+
     with scratch_beside(path) as scratch:
         copy = scratch.folder / "replayed.duckdb"
         with open_store(scratch, path, wait_s=wait_s) as store:
@@ -202,8 +205,13 @@ class _Again:
 
     def make(self, past: PastImport) -> tuple[int, int]:
         """Make an import again; return its old and its new number."""
+        from profilectl.importing.corrections.alias import alias_again
+        from profilectl.importing.corrections.identities import modify_again
+        from profilectl.importing.run import import_files
+
         assert past.request is not None
-        for kind, make in BY_HAND.items():
+        # the key that the request of an import by hand has
+        for kind, make in (("modify", modify_again), ("alias", alias_again)):
             if kind in past.request:
                 try:
                     report = make(
@@ -226,6 +234,9 @@ class _Again:
 
     def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
+        from profilectl.importing.corrections.attributes import content_again
+        from profilectl.importing.request import request_of
+
         has_files = document.get("content") is None
         if not has_files:
             try:

@@ -163,11 +163,11 @@ def _wanted(profiles: Profiles, request: DiffRequest) -> Wanted:
     """Return which changes are wanted. Raises NobodyFound, UsageError."""
     from profilectl.reading.diff import Wanted
 
-    only = profiles.find(*request.who) if request.who else None
-    if request.who and not only:
+    people = profiles.find(*request.who) if request.who else None
+    if request.who and not people:
         raise NobodyFound.of(*request.who)
     attributes = [attribute_named(profiles, name) for name in request.attributes]
-    return Wanted(only, changes=request.changes, attributes=attributes)
+    return Wanted(people, changes=request.changes, attributes=attributes)
 
 
 # Many at once

@@ -329,9 +329,9 @@ def span_of(store: OpenStore, older: int | None = None, newer: int | None = None
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which changes are wanted."""
+    """Which changes are filters."""
 
-    only: Sequence[int] | None = None
+    people: Sequence[int] | None = None
     """The profiles that are compared; None: all."""
     changes: Sequence[str] = ()
     """The kinds of changes; empty: all."""
@@ -343,25 +343,27 @@ EVERYTHING = Wanted()
 
 
 def differences(
-    profiles: Profiles, span: Span, wanted: Wanted = EVERYTHING
+    profiles: Profiles, span: Span, filters: Wanted = EVERYTHING
 ) -> Iterator[tuple[str, ...]]:
     """Yield each change, profile by profile: its JSON line, and the parts a person reads."""
     connection = profiles.store.scratch.connection
     select = _in_order(f"{LINE}, {PARTS}")
-    for _ in _stretches(profiles, span, wanted):
+    for _ in _stretches(profiles, span, filters):
         result = connection.execute(select, {"in_order": list(CHANGES)})
         while block := result.fetchmany(BLOCK):
             yield from block
 
 
-def json_lines(profiles: Profiles, span: Span, wanted: Wanted = EVERYTHING) -> Iterator[memoryview]:
+def json_lines(
+    profiles: Profiles, span: Span, filters: Wanted = EVERYTHING
+) -> Iterator[memoryview]:
     """Yield the JSON lines of all changes, profile by profile: many at once, each with its end.
 
     27 million lines take 50 CPU seconds, and 170 as tuples of `differences`.
     """
     connection = profiles.store.scratch.connection
     select = _in_order(f"{LINE} || chr(10)")
-    for _ in _stretches(profiles, span, wanted):
+    for _ in _stretches(profiles, span, filters):
         yield from text_blocks(connection, select, {"in_order": list(CHANGES)})
 
 
@@ -370,7 +372,7 @@ def _in_order(columns: str) -> str:
     return reading(IN_ORDER.format(columns=columns), placed=_placed())
 
 
-def _stretches(profiles: Profiles, span: Span, wanted: Wanted) -> Iterator[None]:
+def _stretches(profiles: Profiles, span: Span, filters: Wanted) -> Iterator[None]:
     """Make `diff_change` and `diff_place` for some of the profiles after the others.
 
     A stretch without changes is left out.
@@ -379,17 +381,17 @@ def _stretches(profiles: Profiles, span: Span, wanted: Wanted) -> Iterator[None]
     bound: dict[str, object] = {
         "start": span.first,
         "end": span.end,
-        "only": list(wanted.only or ()),
-        "changes": list(wanted.changes),
-        "attributes": list(wanted.attributes),
+        "only": list(filters.people or ()),
+        "changes": list(filters.changes),
+        "attributes": list(filters.attributes),
     }
     reversals = [("change", "VARCHAR"), ("reversed", "VARCHAR")]
     scratch.load("reverse_change", reversals, list(REVERSE.items()))
-    _load_people(profiles, bound, among=wanted.only is not None)
-    select = _changes(profiles, wanted.attributes)
+    _load_people(profiles, bound, among=filters.people is not None)
+    select = _changes(profiles, filters.attributes)
     if span.back:
         select = reading(REVERSED, made=select)
-    if wanted.changes:
+    if filters.changes:
         select = reading(OF_KINDS, made=select)
     places = reading(PLACES, file_in_force=IMPORT_FILES)
     for low, high in scratch.rows(STRETCHES, {"people": PEOPLE_AT_ONCE}):

@@ -13,11 +13,17 @@ from profilectl.reading.lookup import Lookup, LookupMatch, matches_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 
-PEOPLE = """{"user_identities":{"customer_id":"C1","email":"a@example.com"},"user_attributes":{"tier":"gold"}}
-{"user_identities":{"customer_id":"C2","email":"Shared@example.com"},"user_attributes":{"tier":"a,\\"b"}}
-{"user_identities":{"customer_id":"C3","email":"shared@example.com"}}
-{"user_identities":{"email":"dev@example.com"},"environment":"development"}
-"""
+
+def person(tier: str, **identities: str) -> dict[str, object]:
+    return {"user_identities": identities, "user_attributes": {"tier": tier}}
+
+
+PEOPLE = [
+    person("gold", customer_id="C1", email="a@example.com"),
+    person('a,"b', customer_id="C2", email="Shared@example.com"),
+    person("tin", customer_id="C3", email="shared@example.com"),
+    {**person("tin", email="dev@example.com"), "environment": "development"},
+]
 VALUES = {
     "email": ["A@example.com", "", " shared@example.com ", "nobody@example.com", "dev@example.com"],
     "customer_id": ["C1", "c1", "", "C3", "é\u2028"],
@@ -26,7 +32,7 @@ VALUES = {
 
 
 def make(folder: Path) -> None:
-    (folder / "a.jsonl").write_text(PEOPLE)
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PEOPLE))
     assert call("import", "a.jsonl", "--feed", "crm", folder=folder).exit_code == 0
 
 

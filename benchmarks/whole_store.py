@@ -1,0 +1,212 @@
+"""The hand-written statements that the commands over a whole store are compared with.
+
+Each gives the same answer as the command, by the most direct SQL on the same tables: without
+removals, workspaces, and the other cases that the command looks for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from process import Sample, run_sql, say
+from report import megabytes, seconds_text
+
+ATTACH = "attach '{store}' as store; use store"
+# Every entry of the indexes, every row and every MPID of the large store, which has two segments.
+VIEWS = """
+create temp view entry as from store.index_1 union all from store.index_2;
+create temp view arrived as from store.row_1 union all by name from store.row_2;
+create temp view named as from store.mpid_1 union all from store.mpid_2
+"""
+
+STATS = """
+select environment, count(*) from named group by environment;
+select type, count(*), count(distinct hash), count(distinct profile) from entry group by type;
+select type, hash, count(distinct profile) as profiles
+from entry
+group by type, hash
+having count(distinct profile) > 1
+order by profiles desc, min(profile)
+limit 5;
+select profile, count(*) as rows from arrived group by profile order by rows desc, profile limit 5
+"""
+STATS_OF_ATTRIBUTE = """
+select count(*), count(distinct held), list(distinct feed)
+from (
+    select profile, arg_max({column}, arrival) as held, arg_max(feed, arrival) as feed
+    from arrived
+    where {column} is not null
+    group by profile
+    having arg_max({column}, arrival) <> chr(31)
+)
+"""
+
+LOOKUP = """
+create temp table asked as
+select row_number() over () as line, address,
+       md5_number(
+           (select value from store.meta where name = 'secret') || ':2:production:'
+           || lower(address)
+       ) as hash
+from read_csv(
+    getvariable('path'), auto_detect = false, header = false, columns = {'address': 'varchar'}
+);
+copy (
+    select '{"line":' || line || ',"type":"email","value":' || to_json(address)::varchar
+           || ',"mpid":' || case when several = 1 then '"' || mpid || '"' else 'null' end
+           || ',"found":' || (coalesce(several, 0) = 1)
+           || case
+                  when several = 1 then ''
+                  when several > 1 then ',"why":"' || several || ' profiles have it"'
+                  else ',"why":"nobody has it"'
+              end || '}'
+    from asked
+    left join (
+        select hash, count(*) as several, min(profile) as profile
+        from (select distinct hash, profile from entry where hash in (select hash from asked))
+        group by hash
+    ) as holder using (hash)
+    left join named using (profile)
+    order by line
+) to (getvariable('target')) (format csv, header false, quote '', escape '', delimiter '\x01')
+"""
+
+# The promises of a segment: readable, sorted, of an import, and with the index of its rows.
+CHECK_OF_SEGMENT = """
+select sum(hash(columns(*))) from store.row_{number};
+select sum(hash(columns(*))) from store.index_{number};
+select sum(hash(columns(*))) from store.mpid_{number};
+select count(*)
+from (
+    select row(profile, arrival) as place, lag(row(profile, arrival)) over () as before
+    from store.row_{number}
+)
+where before > place;
+select count(*)
+from (select hash, lag(hash) over () as before from store.index_{number})
+where before > hash;
+select count(*)
+from store.row_{number} as stored
+asof left join store.import on stored.arrival >= import.first_arrival
+where import.number is null or stored.feed <> import.feed;
+create or replace temp view made as
+select md5_number(secret || ':1:production:' || i_customer_id) as hash, profile, 1 as type
+from store.row_{number}, secret
+where i_customer_id is not null
+union all
+select md5_number(secret || ':2:production:' || lower(i_email)), profile, 2
+from store.row_{number}, secret
+where i_email is not null
+union all
+select md5_number(secret || ':3:production:' || lower(i_mobile_number)), profile, 3
+from store.row_{number}, secret
+where i_mobile_number is not null;
+select count(*)
+from (from made except all select hash, profile, type::integer from store.index_{number});
+select count(*)
+from (select hash, profile, type::integer from store.index_{number} except all from made)
+"""
+CHECK = """
+select count(*) from (select 1 from arrived group by profile having count(mpid) <> 1);
+select count(*) from (select 1 from named group by mpid, environment having count(*) > 1);
+select count(*)
+from arrived
+join named using (profile)
+where arrived.environment <> named.environment
+"""
+SECRET = """
+create temp table secret as select value as secret from store.meta where name = 'secret'
+"""
+
+UNDO = """
+begin;
+drop table store.row_2;
+drop table store.index_2;
+drop table store.mpid_2;
+delete from store.passed_claim where arrival >= 2500000;
+delete from store.remark where arrival >= 2500000;
+delete from store.segment where number = 2;
+update store.import set undone_ms = 1 where number = 2;
+commit
+"""
+
+# Into a new file: all segments as one; and each without the people of a list.
+COMPACT = """
+create table written.row_1 as from arrived order by profile, arrival;
+create table written.index_1 as from entry order by hash;
+create table written.mpid_1 as from named order by mpid
+"""
+GONE = """
+create temp table gone as
+select distinct profile
+from entry
+where hash in (
+    select md5_number(
+        (select value from store.meta where name = 'secret') || ':2:production:' || lower(address)
+    )
+    from read_csv(
+        getvariable('path'), auto_detect = false, header = false, columns = {'address': 'varchar'}
+    )
+)
+"""
+FORGET_OF_SEGMENT = """
+create table written.row_{number} as
+from store.row_{number} where profile not in (from gone) order by profile, arrival;
+create table written.index_{number} as
+from store.index_{number} where profile not in (from gone) order by hash;
+create table written.mpid_{number} as
+from store.mpid_{number} where profile not in (from gone) order by mpid
+"""
+ATTACH_WRITTEN = "attach '{path}' as written"
+SEGMENTS = (1, 2)
+ATTRIBUTES = 8
+
+
+def against(title: str, command: Sample, by_hand: Sample) -> tuple[str, ...]:
+    """Return a row of a table: a command, and how many times the CPU seconds by hand it takes."""
+    say(f"  {title}, and by hand")
+    ratio = command.cpu_seconds / by_hand.cpu_seconds
+    remark = (
+        f"{command.cpu_seconds:.1f} CPU s, {ratio:.2f} x by hand"
+        f" ({by_hand.cpu_seconds:.1f} CPU s, {megabytes(by_hand.peak)} MB)"
+    )
+    return title, seconds_text(command.seconds), megabytes(command.peak), remark
+
+
+def stats(store: Path) -> Sample:
+    """Count what `stats` counts."""
+    attributes = (STATS_OF_ATTRIBUTE.format(column=f"a{place}") for place in range(ATTRIBUTES))
+    return _run(store, [STATS, *attributes])
+
+
+def lookup(store: Path, addresses: Path, target: Path) -> Sample:
+    """Answer a list of addresses as `lookup --type email` does."""
+    return _run(store, [LOOKUP], path=str(addresses), target=str(target))
+
+
+def check(store: Path) -> Sample:
+    """Look for what breaks the promises that cost time."""
+    segments = (CHECK_OF_SEGMENT.format(number=number) for number in SEGMENTS)
+    return _run(store, [SECRET, *segments, CHECK])
+
+
+def undo(store: Path) -> Sample:
+    """Take the second import back, in place."""
+    return _run(store, [UNDO])
+
+
+def compact(store: Path, target: Path) -> Sample:
+    """Write a store anew with its two segments as one."""
+    return _run(store, [ATTACH_WRITTEN.format(path=target), COMPACT])
+
+
+def forget(store: Path, addresses: Path, target: Path) -> Sample:
+    """Write a store anew without the people who have one of some addresses."""
+    segments = (FORGET_OF_SEGMENT.format(number=number) for number in SEGMENTS)
+    statements = [ATTACH_WRITTEN.format(path=target), GONE, *segments]
+    return _run(store, statements, path=str(addresses))
+
+
+def _run(store: Path, statements: Sequence[str], **variables: str) -> Sample:
+    return run_sql(ATTACH.format(store=store), VIEWS, *statements, **variables)
