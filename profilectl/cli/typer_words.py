@@ -79,9 +79,9 @@ def _read_by_typer(annotation: Annotation) -> Annotation:
     settings: dict[str, Annotation] = dict(described.settings)
     if described.completion is not None:
         settings["autocompletion"] = getattr(complete, described.completion)
-    made = (
+    parameter = (
         typer.Option(*described.names, **settings)
         if described.names
         else typer.Argument(**settings)
     )
-    return Annotated[annotation.__origin__, made]
+    return Annotated[annotation.__origin__, parameter]

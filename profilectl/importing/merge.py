@@ -368,13 +368,13 @@ def _contest(
     cells = [_cell(n, key, key in deleted) for n, key in enumerate(staged.keys)]
     refused = [cell for key, cell in zip(staged.keys, cells, strict=True) if key in calculated]
     frame, refusal = merging.frame, merging.blocking_codes[CALCULATED]
-    first = {"first": frame.first_arrival}
+    start = {"first": frame.first_arrival}
     if refused:
         columns = f", coalesce({', '.join(refused)}) as refused"
         relations.make("calculated_row", CALCULATED_ROW.format(columns=columns))
-        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ, first)
+        relations.make("contested_seq", CONTESTED_OR_CALCULATED_SEQ, start)
     else:
-        relations.make("contested_seq", CONTESTED_SEQ, first)
+        relations.make("contested_seq", CONTESTED_SEQ, start)
     relations.make("fresh_seq", FRESH_SEQ)
     _lay_fresh_rows(relations, staged, frame, cells=cells)
     mark_fresh(relations, staged, cells, deleted=deleted)

@@ -123,7 +123,9 @@ class Profiles(StoredRows):
         if kind == "any":
             holders = self.holders(value, self.identities)
             by_mpid = self.find("mpid", value) if _is_mpid(value) else []
-            return sorted({*by_mpid, *(number for held in holders.values() for number in held)})
+            return sorted(
+                {*by_mpid, *(number for profiles in holders.values() for number in profiles)}
+            )
         if kind == "mpid":
             mpids = known_mpids(self.segments)
             rows = self.store.scratch.rows(
@@ -157,12 +159,12 @@ class Profiles(StoredRows):
                 for environment in ENVIRONMENTS
             )
         ]
-        found: dict[str, set[int]] = {kind: set() for kind in kinds}
+        by_type: dict[str, set[int]] = {kind: set() for kind in kinds}
         for profile, place in scratch.rows(union_all(parts)) if parts else ():
-            found[kinds[place]].add(profile)
+            by_type[kinds[place]].add(profile)
         return {
             kind: self._holding_then(kind, keys[kind], sorted(profiles))
-            for kind, profiles in found.items()
+            for kind, profiles in by_type.items()
         }
 
     def _holding_then(self, kind: str, key: str, profiles: list[int]) -> list[int]:

@@ -20,7 +20,7 @@ join store.import as import on import.number = import_file.import
 """
 
 # The arrivals whose places are wanted.
-WANTED = "select unnest({numbers}::bigint[]) as arrival"
+PLACED_ARRIVAL = "select unnest({numbers}::bigint[]) as arrival"
 FEW = 50
 """The most arrivals that stand in the statement itself: to bind a list, DuckDB loads decimal, uuid
 and platform of Python, which takes 5 ms.
@@ -50,9 +50,9 @@ def origins_of(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, RowPlac
     """Return the places of rows, by arrival."""
     if not arrivals:
         return {}
-    wanted, bound = WANTED.format(numbers=f"[{numbers(arrivals)}]"), None
+    wanted, bound = PLACED_ARRIVAL.format(numbers=f"[{numbers(arrivals)}]"), None
     if len(arrivals) > FEW:
-        wanted, bound = WANTED.format(numbers="$arrivals"), {"arrivals": list(arrivals)}
+        wanted, bound = PLACED_ARRIVAL.format(numbers="$arrivals"), {"arrivals": list(arrivals)}
     rows = profiles.store.scratch.rows(
         reading(PLACES, wanted=wanted, import_file=IMPORT_FILES), bound
     )

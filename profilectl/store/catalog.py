@@ -347,10 +347,10 @@ _shapes: dict[tuple[int, bool], dict[str, list[Column]]] = {}
 
 def shapes(version: int, steps: Steps) -> dict[str, list[Column]]:
     """Return the fixed tables of a schema version: schema.sql, less what later steps made."""
-    made = (version, bool(steps))
-    if made not in _shapes:
-        _shapes[made] = _taken_back(dict(_declared()), version, steps)
-    return _shapes[made]
+    shape = (version, bool(steps))
+    if shape not in _shapes:
+        _shapes[shape] = _taken_back(dict(_declared()), version, steps)
+    return _shapes[shape]
 
 
 def _taken_back(

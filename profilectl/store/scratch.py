@@ -83,8 +83,8 @@ def _left_for_duckdb(memory_limit: str) -> str:
         return memory_limit
     unit = 1024 if size[3] else 1000
     limit = float(size[1]) * unit ** UNITS[size[2].upper()]
-    left = limit * (1 - NOT_GIVEN_BACK) - PYTHON_BYTES
-    return memory_limit if left < limit / 2 else f"{int(left) // 1000}KB"
+    share = limit * (1 - NOT_GIVEN_BACK) - PYTHON_BYTES
+    return memory_limit if share < limit / 2 else f"{int(share) // 1000}KB"
 
 
 def fetched(

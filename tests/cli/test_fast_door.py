@@ -52,17 +52,19 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
         if words[0] == name
         for parameter in door._parameters(registered.run).values()
     ]
-    options = sorted({option for one in parameters for option in one.described.names})
+    options = sorted({option for parameter in parameters for option in parameter.described.names})
     fitting = sorted(
         (option, value)
-        for one in parameters
-        for option in one.described.names
+        for parameter in parameters
+        for option in parameter.described.names
         for value in (
-            ("0", "3", "250") if one.base in (int, float) else getattr(one.base, "__members__", ())
+            ("0", "3", "250")
+            if parameter.base in (int, float)
+            else getattr(parameter.base, "__members__", ())
         )
     )
     subcommands = [words[1] for words in COMMANDS if words[0] == name and len(words) > 1]
-    piece = st.one_of(
+    pieces = [
         st.sampled_from(options).map(lambda option: [option]),
         st.sampled_from(fitting).map(list),
         st.tuples(st.sampled_from(options), st.sampled_from(PLAIN)).map(list),
@@ -70,9 +72,9 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
             lambda two: ["=".join(two)]
         ),
         st.sampled_from((*PLAIN, *SHORT, *subcommands)).map(lambda word: [word]),
-    )
-    return st.lists(piece, max_size=4).map(
-        lambda pieces: [name, *(w for one in pieces for w in one)]
+    ]
+    return st.lists(st.one_of(pieces), max_size=4).map(
+        lambda drawn: [name, *(word for words in drawn for word in words)]
     )
 
 

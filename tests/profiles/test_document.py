@@ -77,10 +77,10 @@ def test_names_and_values_are_escaped_as_duckdb_escapes_them(keys: int, tmp_path
     ]
     file = tmp_path / "odd.jsonl"
     file.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    done = run_here("import", "odd.jsonl", "--feed", "f\x1bg", "--json", folder=tmp_path)
-    assert done.returncode in (0, 3), done.stderr
-    done = run_here(
+    imported = run_here("import", "odd.jsonl", "--feed", "f\x1bg", "--json", folder=tmp_path)
+    assert imported.returncode in (0, 3), imported.stderr
+    imported = run_here(
         *("calculated", "add", "seen", "--type", "count", "--event", "x"), folder=tmp_path
     )
-    assert done.returncode == 0, done.stderr
+    assert imported.returncode == 0, imported.stderr
     assert compare_all(tmp_path / "profiles.duckdb") > 10

@@ -51,8 +51,8 @@ def a_row(chance: random.Random, number: int) -> dict[str, Any]:
         return "".join(chance.choices(AWKWARD, k=chance.randint(1, 3)))
 
     def value() -> Any:
-        made = (text(), text(), None, True, number, 1.5, [text(), text()], "")
-        return chance.choice(made)
+        values = (text(), text(), None, True, number, 1.5, [text(), text()], "")
+        return chance.choice(values)
 
     # one in ten shares its identity with others, and so has several rows
     rows = number if chance.random() < 0.9 else 0
@@ -74,7 +74,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in range(3):
         rows = [a_row(chance, 1000 * file + number) for number in range(1, 80)]
         text = "".join(json.dumps(row) + "\n" * chance.choice([1, 1, 1, 2]) for row in rows)
-        people.bring(folder, f'{file}, "{file}".jsonl', text, 3 - file, f"feed {file},")
+        people.bring(
+            folder,
+            name=f'{file}, "{file}".jsonl',
+            text=text,
+            days_ago=3 - file,
+            feed=f"feed {file},",
+        )
     return folder
 
 
@@ -93,7 +99,7 @@ def same_both_ways(folder: Path, request: ExportRequest) -> None:
         assert written(folder, request) == quick, request
 
 
-@pytest.mark.parametrize("request_", FORMS, ids=lambda one: f"{one.kind} {one.format}")
+@pytest.mark.parametrize("request_", FORMS, ids=lambda request: f"{request.kind} {request.format}")
 def test_texts_of_whole_profiles_are_their_lines(folder: Path, request_: ExportRequest) -> None:
     same_both_ways(folder, request_)
 

@@ -343,9 +343,9 @@ def _within_limit(rows: CellRows, cells: Sequence[Cell]) -> set[str]:
     """
     most = rows.reading.limits["value"]
     harmless = {cell.text for cell in cells if rows.longest.get(cell.text, most + 1) <= most}
-    others = [cell for cell in cells if cell.text not in rows.longest]
-    for start in range(0, len(others), LISTED):
-        stretch = others[start : start + LISTED]
+    looked_at = [cell for cell in cells if cell.text not in rows.longest]
+    for start in range(0, len(looked_at), LISTED):
+        stretch = looked_at[start : start + LISTED]
         columns = listed([f"max(strlen({cell.text}))" for cell in stretch])
         sizes = rows.scratch.row(LONGEST(columns=columns, cells=rows.relation))
         harmless |= {

@@ -18,7 +18,7 @@ NOBODY = "select null::bigint as profile where false"
 WITH_SEVERAL = "select distinct profile from further"
 IS_FURTHER = "arrival <> profile or mpid is null"
 # They do not have all that their row has.
-OTHERS = """
+SEVERAL_ROWS = """
 select profile from with_several
 union all
 select profile from store.removed
@@ -37,7 +37,7 @@ def tell_several(profiles: Profiles) -> None:
     ]
     scratch.make("with_several", reading(WITH_SEVERAL, further=union([NOBODY, *further])))
     profiles.several = "with_several"
-    scratch.make("export_other", OTHERS, keep=False)
+    scratch.make("export_other", SEVERAL_ROWS, keep=False)
 
 
 def are_as_stored(profiles: Profiles) -> bool:

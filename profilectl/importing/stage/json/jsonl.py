@@ -291,7 +291,7 @@ def _take_lines(
 
     layout: how most lines are laid out.
     """
-    scratch, fast, rest = task.scratch, f"{task.name}_fast", f"{task.name}_rest"
+    scratch, fast, apart = task.scratch, f"{task.name}_fast", f"{task.name}_rest"
     lines = source
     if layout is not None and layout.blank:
         # With their blanks, which the layout has too: to take them away takes as long again.
@@ -301,11 +301,11 @@ def _take_lines(
     ):
         return take_apart(scratch, source, table=fast, members=members, reading=reading)
     if scratch.row(COUNT(rows=LINES_NOT_APART(fast=fast)))[0]:
-        others = OTHER_LINES(lines=source, fast=fast)
-        if take_apart(scratch, others, table=rest, members=members, reading=reading):
+        other_lines = OTHER_LINES(lines=source, fast=fast)
+        if take_apart(scratch, other_lines, table=apart, members=members, reading=reading):
             scratch.run(DROP_OTHERS(fast=fast))
-            scratch.run(ADD_OTHERS(fast=fast, rest=rest))
-            scratch.drop(rest)
+            scratch.run(ADD_OTHERS(fast=fast, rest=apart))
+            scratch.drop(apart)
     return True
 
 

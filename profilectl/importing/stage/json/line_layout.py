@@ -78,7 +78,7 @@ NULL_OR = SqlTemplate(" and ({part} is null or {test})")
 # Not every text is a number where a line is not laid out so.
 NUMBER = SqlTemplate("try_cast({part} as bigint)")
 # The value of an attribute that is no string, of null too.
-HELD = SqlTemplate("chr(31) || {part}")
+HELD_PART = SqlTemplate("chr(31) || {part}")
 HELD_OR_NULL = SqlTemplate("coalesce({held}, chr(31) || 'null')")
 
 
@@ -137,8 +137,8 @@ def layout_of(
     groups = {
         group: tuple(_laid_out(members, group, objects)) for group, objects in of_group.items()
     }
-    known = {laid_out.member.key for laid_out in groups[_TOP]} | grouped
-    order = tuple(key for key in _order(documents) if key in known)
+    placed = {laid_out.member.key for laid_out in groups[_TOP]} | grouped
+    order = tuple(key for key in _order(documents) if key in placed)
     always = frozenset(group for group in grouped if len(of_group[group]) == len(documents))
     return Layout(order, groups, always, blank=blank)
 
@@ -224,8 +224,8 @@ def take_laid_out(
             )
         )
         try:
-            seen, laid_out = scratch.row(LAID_OUT(lines=select(lines=some)))
-            if 2 * laid_out <= seen:
+            lines_read, laid_out = scratch.row(LAID_OUT(lines=select(lines=some)))
+            if 2 * laid_out <= lines_read:
                 return False
             scratch.make(table, select(lines=lines))
         except duckdb.InvalidInputException:
@@ -325,7 +325,7 @@ def _value(laid_out: LaidOut, reading: Reading) -> str:
         for null in sorted(reading.nulls):
             value = f"nullif({value}, {quote_text(null)})"
     if member.kind == "attribute" and not laid_out.is_text:
-        value = HELD(part=value)
+        value = HELD_PART(part=value)
     # In a flat row null says nothing.
     if member.kind == "attribute" and member.group and laid_out.null:
         value = HELD_OR_NULL(held=value)
