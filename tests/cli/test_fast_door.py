@@ -163,7 +163,7 @@ import sys
 import profilectl.cli.main, profilectl.cli.commands.{MODULES[name]}
 print(sorted({{"typer", "pydantic", "rich", "duckdb", "orjson"}} & sys.modules.keys()))
 """
-    done = subprocess.run(
+    shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert done.stdout == "[]\n"
+    assert shown.stdout == "[]\n"

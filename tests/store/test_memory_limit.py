@@ -8,7 +8,7 @@ from profilectl.store.scratch import connect
 
 
 @pytest.mark.parametrize(
-    ("stated", "left"),
+    ("option", "share"),
     [
         ("2GB", "1.4 GiB"),
         ("2GiB", "1.5 GiB"),
@@ -16,8 +16,8 @@ from profilectl.store.scratch import connect
         ("200MB", "190.7 MiB"),  # too little to share
     ],
 )
-def test_duckdb_gets_what_python_leaves(stated: str, left: str) -> None:
-    connection = connect(stated)
+def test_duckdb_gets_what_python_leaves(option: str, share: str) -> None:
+    connection = connect(option)
     (limit,) = connection.execute("select current_setting('memory_limit')").fetchone() or ()
     connection.close()
-    assert limit == left
+    assert limit == share
