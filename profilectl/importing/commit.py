@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
 import orjson
 
 from profilectl.importing.known import know_event_names
@@ -24,6 +23,7 @@ from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
+from profilectl.store.engine import duckdb
 from profilectl.store.segments import Segment, write_table
 from profilectl.store.store import OpenStore, who
 

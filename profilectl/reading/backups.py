@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
-
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.files.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
 from profilectl.files.leftovers import folder_beside, sync_folder
@@ -29,6 +27,7 @@ from profilectl.importing.suppression import guard_of, is_keyed
 from profilectl.reading.check import Breach, check
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.copies import BLOCK, copy_store
+from profilectl.store.engine import duckdb
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.seal import BACKUP, holds, keyed

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
-
 from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
@@ -31,6 +29,7 @@ from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import plain
 from profilectl.store.compaction import ORDER, SORTED_PARTS
+from profilectl.store.engine import duckdb
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint
 from profilectl.store.statements import count_rows, kind_of, over_each, reading, rows_of, union

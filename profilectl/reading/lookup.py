@@ -39,6 +39,7 @@ from profilectl.rules.sql.identities import identity_hash, key, trimmed
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import whole_number
 from profilectl.rules.text.naming import no_such
+from profilectl.store.engine import relation_of
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_identities, known_mpids
 from profilectl.store.statements import reading, union
@@ -312,7 +313,7 @@ def look_up_list(profiles: Profiles, values: Sequence[str], request: Lookup) -> 
     select = reading(
         TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, request)
     )
-    return scratch.connection.sql(select).to_arrow_table()
+    return relation_of(scratch.connection, select).to_arrow_table()
 
 
 def _answered(profiles: Profiles, request: Lookup) -> str:

@@ -23,6 +23,7 @@ from profilectl.rules.batch import Reading, read_document
 from profilectl.rules.batch_fields import field_named
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, parse_json
+from profilectl.store.engine import give_arrow
 from profilectl.store.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def load_lines(scratch: Scratch, lines: Sequence[str]) -> None:
     values = lines[:-1] if lines and not lines[-1] else lines
     places = pyarrow.array(range(1, len(values) + 1))
     table = pyarrow.table({"seq": places, "c0": pyarrow.array(values, pyarrow.string())})
+    give_arrow()
     scratch.connection.register("asked_line", table)
     scratch.make("asked", LINES_OF_LIST)
     scratch.connection.unregister("asked_line")

@@ -47,6 +47,7 @@ from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.rules.text.naming import no_such
 from profilectl.store.definitions import audience_defined
+from profilectl.store.engine import relation_of
 from profilectl.store.history import as_of, import_numbered
 from profilectl.store.segments import known_mpids
 from profilectl.store.statements import over_each, reading, union
@@ -527,13 +528,13 @@ def _drain(pouring: _Pouring, select: str, writer: RowWriter) -> None:
     if isinstance(writer, TextLines):
         # The texts of 4,000 profiles can be longer than the 2 GB that a small buffer holds.
         pouring.profiles.store.scratch.run("set arrow_large_buffer_size = true")
-        for batch in connection.sql(select).to_arrow_reader(TEXTS_AT_ONCE):
+        for batch in relation_of(connection, select).to_arrow_reader(TEXTS_AT_ONCE):
             writer.write_texts(batch.column(0))
             lines = batch.column(1).sum().as_py() if batch.num_columns > 1 else batch.num_rows
             pouring.progress.add(lines)
         return
     if isinstance(writer, Parquet):
-        relation = connection.sql(select)
+        relation = relation_of(connection, select)
         # with fewer columns than the file, the last is a list of cells: write takes it apart
         if len(relation.columns) == writer.width:
             pouring.progress.add(writer.write_table(relation.to_arrow_table()))

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import duckdb
-
 from profilectl.codes import Reject
 from profilectl.importing.stage.csv.head import Header
 from profilectl.importing.stage.csv.record_reader import RecordReader, RowShape, RowTable
@@ -21,6 +19,7 @@ from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import BLOCK
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import fetched
 
 LOOKED_AT = 10

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import duckdb
-
 from profilectl.codes import InputRefused, Reject
 from profilectl.importing.stage.csv.head import Header
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import RAW_SHOWN
 from profilectl.importing.stage.template import SqlTemplate
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import fetched
 
 LONGEST_RECORD = 64 * 1024 * 1024

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import duckdb
-
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import meanings_of
 from profilectl.importing.stage.events.event_lines import stage_events
@@ -31,6 +29,7 @@ from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Reading
 from profilectl.rules.batch_fields import BatchField, Columns, is_unknown_reserved
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 SEPARATOR = "\x1d"

@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from profilectl.importing.stage.events.regular_events import MARK
 from profilectl.importing.stage.json.line_members import LineMember
 from profilectl.importing.stage.json.line_parts import (
@@ -29,6 +27,7 @@ from profilectl.importing.stage.staged import PLAIN
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Reading
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 SAMPLE = 500

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import duckdb
-
 from profilectl.importing.stage.events.regular_events import MARK
 from profilectl.importing.stage.json.line_members import LineMember
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Reading
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 # A value that DuckDB writes back letter for letter: whole numbers, literals, lists of plain

@@ -13,8 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import duckdb
-
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.parquet.footer import memory_limit
 from profilectl.importing.stage.parquet.source import MOST_DIGITS, Leaf, ParquetSource, opened
@@ -22,6 +20,7 @@ from profilectl.importing.stage.parquet.types import BEYOND, entry_of
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import MEMORY_SHARE, most_of, refusal, size_of
 from profilectl.importing.stage.template import SqlTemplate
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import duckdb
-
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import free_space, most_of, refusal, size_of, sized
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 if TYPE_CHECKING:

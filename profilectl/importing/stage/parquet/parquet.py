@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import duckdb
-
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.cells import LISTED, NO_TEXT, Cell, CellFault, CellRows
 from profilectl.importing.stage.columns import read_columns
@@ -35,6 +33,7 @@ from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch_fields import BATCH_FIELDS, IGNORED, BatchField, attribute_key
 from profilectl.rules.identity import type_named
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 # The rows of a file: the text of each column that is used, and its fault.

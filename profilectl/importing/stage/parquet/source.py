@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-import duckdb
-
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.parquet.types import ParquetColumn, entry_of
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.store.engine import duckdb
 from profilectl.store.scratch import Scratch
 
 MOST_MEMBERS = 1_000
