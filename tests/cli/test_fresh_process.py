@@ -25,7 +25,8 @@ OTHERS = [
     "explain row a.csv:2", "events 0017", "imports list", "feeds list", "audiences list",
     "calculated list", "retention show", "config export", "access --customer-id 0017",
     "set --customer-id 0017 x=1", "modify --customer-id 0017 --add email=z@x.com",
-    "import a.csv --feed other --source csv --dry-run", "plan a.csv --feed new --source csv -o one.plan",
+    "import a.csv --feed other --source csv --dry-run",
+    "plan a.csv --feed new --source csv -o one.plan",
     "audiences add golden customer_id\\ exists", "calculated add bought --type count --event buy",
     "audiences members golden", "calculated list --json", "imports undo 3 --yes", "outbox list",
     "usage", "privacy requests", "forget --customer-id 0018 --yes",
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a.csv").write_text("customer_id,email,tier\n0017,a@x.com,gold\n0018,b@x.com,\n")
     (folder / "list.txt").write_text("0017\n0018\n")
     (folder / "list.csv").write_text("customer_id\n0017\n")
-    imported = run("import", "a.csv", "--feed", "crm", "--source", "csv", folder=folder)
+    imported = run(*"import a.csv --feed crm --source csv".split(), folder=folder)
     assert imported.returncode == 0, imported.stderr
     return folder
 
