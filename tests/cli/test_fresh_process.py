@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "a.csv").write_text("customer_id,email,tier\n0017,a@x.com,gold\n0018,b@x.com,\n")
     (folder / "list.txt").write_text("0017\n0018\n")
     (folder / "list.csv").write_text("customer_id\n0017\n")
-    imported = run(*"import a.csv --feed crm --source csv".split(), folder=folder)
+    words = ("import", "a.csv", "--feed", "crm", "--source", "csv")
+    imported = run(*words, folder=folder)
     assert imported.returncode == 0, imported.stderr
     return folder
 
