@@ -30,8 +30,8 @@ from profilectl.store.store import OpenStore, who
 # 1. The tables of the segment.
 APPLIED_ROWS = "select count(*) from resolved where profile is not null"
 # Rows and identities are not laid down before they are written: these are views, and the rows of a
-# first load go from the staged file into the store at once. Each is in two sorted parts, the few
-# that were decided, then the many that nothing was decided about, in the order in which they lie.
+# first load go from the staged file into the store at once. They nearly lie in order, so that the
+# sort takes little; no join of DuckDB keeps an order, so that there must be one.
 READY_ROW = """
 select * from new_segment_row
 union all
@@ -44,24 +44,11 @@ select hash, profile, type from lone_gain
 union all
 select hash, profile, type from settled_gain
 """
-DECIDED_SEGMENT_ROW = """
-select * from fresh_segment_row
-union all
-select * from contested_segment_row
-order by profile, arrival
-"""
-# The parts of a table that are written one after the other: one statement for all would be written
-# by one core.
-PARTS = {
-    "row": (
-        "select * from new_segment_row",
-        DECIDED_SEGMENT_ROW,
-    ),
-    "index": (
-        "select hash, profile, type from lone_gain",
-        "select hash, profile, type from settled_gain order by hash",
-    ),
+IN_ORDER = {
+    "row": "select * from ready_row order by profile, arrival",
+    "index": "select * from ready_index order by hash",
 }
+"""The SELECTs of the tables that are sorted when they are written; others are prepared sorted."""
 READY_MPID = """
 select mpid, environment, profile
 from ready_row
@@ -232,8 +219,6 @@ class Prepared:
     """Which tables of a segment there are."""
     rows: int
     """How many rows the segment has; 0: there is none."""
-    streamed: tuple[str, ...] = ()
-    """Which of the tables are written part by part (PARTS), and not from a prepared one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +273,7 @@ def prepare(
         protection=entry.report.protection,
     )
     prepare_outgoing(relations, leaving, leaves, applied=bool(applied))
-    return Prepared(kinds, int(applied), streamed=tuple(PARTS))
+    return Prepared(kinds, int(applied))
 
 
 def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
@@ -464,9 +449,9 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         keys=tuple(entry.staged.keys),
     )
     for kind in prepared.kinds:
-        parts = PARTS[kind] if kind in prepared.streamed else (f"select * from ready_{kind}",)
+        rows = IN_ORDER.get(kind, f"select * from ready_{kind}")
         table = segment.table(kind)
-        write_table(store.scratch, table=table, kind=kind, rows=parts, size=segment.rows)
+        write_table(store.scratch, table=table, kind=kind, rows=rows, size=segment.rows)
     store.put_segment(segment)
 
 

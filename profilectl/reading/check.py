@@ -28,7 +28,7 @@ from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import plain
-from profilectl.store.compaction import ORDER, SORTED_PARTS
+from profilectl.store.compaction import ORDER
 from profilectl.store.engine import duckdb
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint
@@ -39,8 +39,7 @@ PROMISES = {
     "readable": "every block of every table can be read",
     "fingerprint": "identities are hashed as they were when the store was made",
     "tables": "every table that a segment names is there, and no other",
-    "sorted": "rows lie by profile and arrival and indexes by hash, each in two parts at most, and"
-    " MPIDs by number",
+    "sorted": "rows lie by profile and arrival, indexes by hash, MPIDs by number",
     "rows": "a segment has as many rows as it says",
     "imports": "every row belongs to an import in force and to a feed, and every cell to a row",
     "founders": "every profile has one founding row and one MPID, and no MPID belongs to two of"
@@ -375,7 +374,7 @@ def _out_of_order(checked: _Checked) -> Iterator[Breach]:
                 continue
             select = OUT_OF_ORDER.format(columns="hash" if kind == "index" else ORDER[kind])
             places = checked.count(select, stored=rows_of(f"{kind}_{segment.number}"))
-            if places >= SORTED_PARTS.get(kind, 1):
+            if places:
                 yield Breach(
                     "sorted",
                     f"{kind}_{segment.number} is out of order in {places:,} places",

@@ -29,11 +29,6 @@ ORDER = {
     "event": "profile, arrival, place",
 }
 """The order of the rows of each kind of table; an index is in the order of its hashes."""
-SORTED_PARTS = {"row": 2, "index": 2}
-"""How many parts of a table are sorted, each in itself, if more than one: an import writes the rows
-that share nothing as they lie, and then the others. An identity of the first part is in no other
-row of the segment, so that equal hashes lie beside each other all the same.
-"""
 
 COLUMNS = """
 select column_name
@@ -89,7 +84,7 @@ def rewrite_compact(
                 scratch,
                 f"rewritten.{kind}_{together.number}",
                 kind=kind,
-                rows=[rows],
+                rows=rows,
                 size=together.rows,
             )
         store.put_segment(together, into="rewritten")
@@ -109,7 +104,7 @@ def rewrite_compact(
 def _lay_together(store: OpenStore, neighbours: Sequence[Segment]) -> None:
     together, tables = _laid_together(store, neighbours)
     for kind, rows in tables.items():
-        write_table(store.scratch, together.table(kind), kind=kind, rows=[rows], size=together.rows)
+        write_table(store.scratch, together.table(kind), kind=kind, rows=rows, size=together.rows)
     for segment in neighbours:
         store.drop_segment(segment)
     store.put_segment(together)

@@ -92,8 +92,8 @@ class Segment:
         return f"a{self.keys.index(key)}" if key in self.keys else None
 
 
-def write_table(scratch: Scratch, table: str, kind: str, *, rows: Sequence[str], size: int) -> None:
-    """Make a segment's table from the rows of queries, one after the other, each in its order.
+def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int) -> None:
+    """Make a segment's table from the rows of a query, in the order of the query.
 
     size: how many rows the segment has. Texts of which no two are the same are packed with zstd:
     events, and the identities of a large segment. DuckDB's own choice tries every way that it
@@ -102,14 +102,12 @@ def write_table(scratch: Scratch, table: str, kind: str, *, rows: Sequence[str],
     if kind == "event" or (kind == "row" and size >= MANY_ROWS):
         columns = [
             f"{name} {type}{' using compression zstd' if _is_unlike_others(name) else ''}"
-            for name, type, *_ in scratch.rows(f"describe {rows[0]}")
+            for name, type, *_ in scratch.rows(f"describe {rows}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        scratch.run(f"insert into {table} {rows[0]}", step=f"write {kind}")
+        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
     else:
-        scratch.run(f"create table {table} as {rows[0]}", step=f"write {kind}")
-    for part in rows[1:]:
-        scratch.run(f"insert into {table} {part}", step=f"write {kind}")
+        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
 
 
 def _is_unlike_others(column: str) -> bool:
