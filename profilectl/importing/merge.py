@@ -377,7 +377,7 @@ def _contest(
         relations.make("contested_seq", CONTESTED_SEQ, start)
     relations.make("fresh_seq", FRESH_SEQ)
     _lay_fresh_rows(relations, staged, frame, cells=cells)
-    mark_fresh(relations, staged, cells, deleted=deleted)
+    mark_fresh(relations, cells)
     relations.make("other_row", OTHER_ROW)
     founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
     relations.make("founding_row", founding, keep=False)

@@ -5,7 +5,7 @@ The rows are decided (merge.py); here they are only counted. relations.py lists 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.relations import Relations, only_row, union_of
@@ -31,8 +31,7 @@ where profile not in (select profile from repeated_profile)
 """
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # A deletion of what a new profile cannot have had changes nothing.
-# Which attributes a fresh profile has in the end. A column a profile and attribute: whether any row
-# sets it, or, where rows delete it too, whether the last one does.
+# Which attributes a fresh profile has in the end: those of which the last cell is no deletion.
 FRESH_CHANGE = """
 select fresh_seq.profile{columns}
 from usable
@@ -76,8 +75,13 @@ EFFECTS: dict[str, str] = {
     "blocked":   "o{n} >= 6",
 }
 # fmt: on
-SET_BY_ANY = "bool_or({cell} is not null)"
-SET_IN_THE_END = "coalesce(arg_max({cell}, usable.seq) <> chr(31), false)"
+SET_IN_THE_END = """
+coalesce(
+  max(usable.seq) filter ({cell} is not null)
+    > coalesce(max(usable.seq) filter ({cell} = chr(31)), -1),
+  false
+)
+"""
 SET_BY_PROFILE = "s{n}"
 EFFECT_OF_OTHER_KIND = "o{n} = 3"
 EFFECT_UNDER_CODE = "o{n} = {number}"
@@ -108,19 +112,16 @@ end
 """
 
 
-def mark_fresh(
-    relations: Relations, staged: Staged, cells: Sequence[str], *, deleted: Collection[str]
-) -> None:
+def mark_fresh(relations: Relations, cells: Sequence[str]) -> None:
     """Make `fresh_change`: the attributes that the fresh profiles have.
 
-    cells: the SQL of what a row does to each attribute; deleted: the attributes that rows delete.
+    cells: the SQL of what a row does to each attribute.
     """
     columns = "".join(
-        f", {(SET_IN_THE_END if key in deleted else SET_BY_ANY).format(cell=cell)} as s{n}"
-        for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
+        f", {SET_IN_THE_END.format(cell=cell)} as s{n}" for n, cell in enumerate(cells)
     )
     select = FRESH_CHANGE.format(columns=columns)
-    relations.make("fresh_change", select, keep=len(staged.keys) > FEW_COLUMNS)
+    relations.make("fresh_change", select, keep=len(cells) > FEW_COLUMNS)
 
 
 def count_outcomes(

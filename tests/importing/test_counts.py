@@ -150,3 +150,11 @@ def test_a_deletion_of_nothing_of_somebody_new_is_not_counted(tmp_path: Path) ->
         "blocked": 0,
     }
     assert report["profiles"] == {"created": 2, "updated": 0, "unchanged": 0}
+
+
+def test_what_a_later_row_of_somebody_new_deletes_is_not_set(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,tier,city\nA,gold,Rome\nA,,\nA,,Oslo\n")
+    done = call("import", "a.csv", "--feed", "f", "--empty", "delete", "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["attributes"]["set"] == 1
+    shown = call("show", "A", "--json", folder=tmp_path)
+    assert json.loads(shown.stdout)["profiles"][0]["user_attributes"] == {"city": "Oslo"}
