@@ -399,7 +399,7 @@ DAMAGE = {
     "changed": (
         "b.age",
         ["-i", "key"],
-        lambda content: content[:9000] + b"x" + content[9001:],
+        lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
         StoreUnusable,
         "b.age is damaged",
     ),
