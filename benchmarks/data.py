@@ -83,43 +83,38 @@ copy (from read_csv(getvariable('source'), all_varchar = true))
 to (getvariable('path')) (format parquet)
 """
 
-# An empty cell is a key that is not there. No value needs an escape in JSON.
-ROWS_AS_BATCHES = """
-copy (
-    select '{"environment":"production","user_identities":{' || concat_ws(',',
-               '"customer_id":"' || customer_id || '"',
+# The cells of a row as members of JSON.
+IDENTITY_MEMBERS = """'"customer_id":"' || customer_id || '"',
                '"email":"' || email || '"',
-               '"mobile_number":"' || mobile_number || '"'
-           ) || '},"user_attributes":{' || concat_ws(',',
-               '"first_name":"' || first_name || '"',
+               '"mobile_number":"' || mobile_number || '"'"""
+ATTRIBUTE_MEMBERS = """'"first_name":"' || first_name || '"',
                '"last_name":"' || last_name || '"',
                '"city":"' || city || '"',
                '"postcode":"' || postcode || '"',
                '"tier":"' || tier || '"',
                '"points":"' || points || '"',
                '"last_order":"' || last_order || '"',
-               '"opt_in":"' || opt_in || '"'
-           ) || '}}'
+               '"opt_in":"' || opt_in || '"'"""
+
+# An empty cell is a key that is not there. No value needs an escape in JSON.
+ROWS_AS_BATCHES = f"""
+copy (
+    select '{{"environment":"production","user_identities":{{' || concat_ws(',',
+               {IDENTITY_MEMBERS}
+           ) || '}},"user_attributes":{{' || concat_ws(',',
+               {ATTRIBUTE_MEMBERS}
+           ) || '}}}}'
     from read_csv(getvariable('source'), all_varchar = true)
 ) to (getvariable('path')) (format csv, header false, quote '', escape '', delimiter '\t')
 """
 
 # The same rows with the names of their columns as keys, side by side.
-ROWS_AS_OBJECTS = """
+ROWS_AS_OBJECTS = f"""
 copy (
-    select '{' || concat_ws(',',
-               '"customer_id":"' || customer_id || '"',
-               '"email":"' || email || '"',
-               '"mobile_number":"' || mobile_number || '"',
-               '"first_name":"' || first_name || '"',
-               '"last_name":"' || last_name || '"',
-               '"city":"' || city || '"',
-               '"postcode":"' || postcode || '"',
-               '"tier":"' || tier || '"',
-               '"points":"' || points || '"',
-               '"last_order":"' || last_order || '"',
-               '"opt_in":"' || opt_in || '"'
-           ) || '}'
+    select '{{' || concat_ws(',',
+               {IDENTITY_MEMBERS},
+               {ATTRIBUTE_MEMBERS}
+           ) || '}}'
     from read_csv(getvariable('source'), all_varchar = true)
 ) to (getvariable('path')) (format csv, header false, quote '', escape '', delimiter '\t')
 """
