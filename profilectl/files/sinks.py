@@ -66,6 +66,19 @@ class RowWriter(Protocol):
         """Write what is still waiting."""
 
 
+def joined_texts(texts: pa.Array) -> memoryview:
+    """Return the texts of an Arrow array, one behind the other as UTF-8; a null is an empty text.
+
+    Arrow keeps them in one buffer, and where each begins in another, so that nothing is copied.
+    """
+    _, places, content = texts.buffers()
+    if content is None:
+        return memoryview(b"")
+    begins = memoryview(places).cast("i" if str(texts.type) == "string" else "q")
+    begin, end = begins[texts.offset], begins[texts.offset + len(texts)]
+    return memoryview(content)[begin:end]
+
+
 class TextLines:
     """Writes lines of text, which are put together in SQL."""
 
@@ -82,11 +95,7 @@ class TextLines:
         Neither is a text made of them in Python, nor are they put together: that takes three times
         as long as SQL takes to make them.
         """
-        _, places, content = texts.buffers()
-        if content is not None:
-            ends = memoryview(places).cast("i" if str(texts.type) == "string" else "q")
-            begin, end = ends[texts.offset], ends[texts.offset + len(texts)]
-            self._stream.write(memoryview(content)[begin:end])
+        self._stream.write(joined_texts(texts))
 
     def close(self) -> None:
         """Do nothing: no line waits."""

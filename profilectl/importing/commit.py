@@ -7,9 +7,8 @@ the table it becomes: ready_row becomes row_N.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -23,15 +22,14 @@ from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
-from profilectl.store.engine import duckdb
 from profilectl.store.segments import Segment, write_table
 from profilectl.store.store import OpenStore, who
 
 # 1. The tables of the segment.
 APPLIED_ROWS = "select count(*) from resolved where profile is not null"
-# Rows and identities are not laid down before they are written: these are views, and the rows of a
-# first load go from the staged file into the store at once. They nearly lie in order, so that the
-# sort takes little; no join of DuckDB keeps an order, so that there must be one.
+# Rows and identities are views, which are read when they are written: the rows of a first load go
+# from the staged file straight into the store. They are sorted on the way (IN_ORDER), because no
+# join of DuckDB keeps an order. That takes little, as they nearly lie in order.
 READY_ROW = """
 select * from new_segment_row
 union all
@@ -348,20 +346,12 @@ def prepare_history(
         make_empty(relations, "ready_line_run")
     relations.drop("ready_reject")
     if len(rejects):
-        with _in_order(store):
+        with store.scratch.ordered():
             relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
             if entry.guard is not None:
                 clear_rejects(
                     relations, entry.first_arrival, judging=entry.judging, guard=entry.guard
                 )
-
-
-@contextlib.contextmanager
-def _in_order(store: OpenStore) -> Iterator[None]:
-    """Have rows written in the order in which they are read."""
-    store.scratch.keep_order()
-    yield
-    store.scratch.forget_order()
 
 
 def _line_runs(file: StagedFile, first_arrival: int) -> str:
@@ -413,28 +403,21 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     """
     scratch = store.scratch
     # The prepared tables are sorted; they are copied as they lie.
-    scratch.keep_order()
-    try:
-        with store.transaction():
-            if entry.registers:
-                store.put_feed(entry.feed, by_import=entry.number)
-            if prepared.rows:
-                _write_segment(store, prepared, entry)
-            for table in WRITTEN_BY_NAME:
-                if scratch.has(f"ready_{table}"):
-                    scratch.run(f"insert into store.{table} by name select * from ready_{table}")
-            write_outgoing(
-                store,
-                number=entry.number,
-                feed=entry.feed.number,
-                first_arrival=entry.first_arrival,
-            )
-            _write_import(store, entry)
-    finally:
-        # A database that a failed write has shut takes no further statement: this must not hide the
-        # error of the write.
-        with contextlib.suppress(duckdb.FatalException):
-            scratch.forget_order()
+    with scratch.ordered(), store.transaction():
+        if entry.registers:
+            store.put_feed(entry.feed, by_import=entry.number)
+        if prepared.rows:
+            _write_segment(store, prepared, entry)
+        for table in WRITTEN_BY_NAME:
+            if scratch.has(f"ready_{table}"):
+                scratch.run(f"insert into store.{table} by name select * from ready_{table}")
+        write_outgoing(
+            store,
+            number=entry.number,
+            feed=entry.feed.number,
+            first_arrival=entry.first_arrival,
+        )
+        _write_import(store, entry)
 
 
 def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:

@@ -177,14 +177,9 @@ from loose_cell
 group by profile, key
 """
 
-# 5. The rows of the segment, in two parts that commit lays together.
+# 5. The rows of the segment, in three parts that commit lays together.
 # A founding row keeps all its identities but those that are nobody's.
 NEW_SEGMENT_ROW = """
-select {columns}
-from founding_row
-join founder_mpid on founder_mpid.seq = founding_row.seq
-"""
-NEW_SEGMENT_ROW_WITHOUT_NOBODY = """
 select {columns}
 from founding_row
 join founder_mpid on founder_mpid.seq = founding_row.seq
@@ -223,10 +218,7 @@ coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31
 """
 IS_BLOCKED = "o{n} = blocking.number"
 ADDED_IDENTITY = "case when {added}.added & {bit} <> 0 then {value} end as i_{kind}"
-OWN_IDENTITY = "nullif({value}, '') as i_{kind}"
-OWN_IDENTITY_OR_NOBODYS = (
-    "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
-)
+OWN_IDENTITY = "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
 # What a cell of the only row of its profile does, by the value before and the refusal that it
@@ -515,7 +507,6 @@ def _added_identities(staged: Staged, *, added: str, rows: str) -> str:
 
 def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the view of the rows that found a profile by themselves."""
-    has_nobodys = bool(staged.identities) and bool(relations.count("nobodys_cell"))
     columns = _row_columns(
         staged,
         frame,
@@ -523,13 +514,11 @@ def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> No
         profile=f"founding_row.seq + {frame.first_arrival} as profile",
         mpid="founder_mpid.mpid",
     )
-    own = OWN_IDENTITY_OR_NOBODYS if has_nobodys else OWN_IDENTITY
     for place, kind in enumerate(staged.identities):
         value = trimmed(f"founding_row.i_{kind}")
-        columns += ", " + fill(own, place=place, value=value, kind=kind)
+        columns += ", " + fill(OWN_IDENTITY, place=place, value=value, kind=kind)
     columns += per_column("founding_row.a{n} as a{n}", len(staged.keys))
-    select = NEW_SEGMENT_ROW_WITHOUT_NOBODY if has_nobodys else NEW_SEGMENT_ROW
-    relations.make("new_segment_row", select.format(columns=columns), keep=False)
+    relations.make("new_segment_row", NEW_SEGMENT_ROW.format(columns=columns), keep=False)
 
 
 def _row_columns(staged: Staged, frame: Frame, *, rows: str, profile: str, mpid: str) -> str:

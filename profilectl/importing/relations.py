@@ -291,7 +291,7 @@ RELATIONS = [
     Relation("settled_gain", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
              "An identity that a profile gained by a sharing row.", "settle", "commit"),
     Relation("lone_gain", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
-             "An identity of a profile that a lone row founded, in the order of the hashes.",
+             "An identity of a profile that a lone row founded.",
              "settle", "commit"),
     Relation("gained_identity", "seq BIGINT, type UTINYINT, hash UHUGEINT, profile BIGINT",
              "An identity that a profile gained, and the row that brought it.",

@@ -237,7 +237,6 @@ from usable_hash
 cross join import_start
 where seq not in (select seq from sharing_row)
 """
-LONE_CLAIMS = "select count(*) from lone_gain"
 MOVED_AND_REMOVED = """
 select count(distinct hash) filter (hash in (select hash from net_gain)),
        count(*) filter (hash not in (select hash from net_gain))
@@ -345,7 +344,7 @@ def _warn(relations: Relations, how: Resolution) -> None:
         bound["made_known"] = MADE_KNOWN
     else:
         selects = [WARNED_BY_INTERPRETER]
-    # To look for the logins of nobody reads the whole index all the same: half a second.
+    # Where nobody gained anything, as by `set`, this would read the whole index: half a second.
     if "mpid" in how.staged.plain and relations.count("settled_gain"):
         selects.append(MADE_KNOWN_BY_MPID)
         bound["made_known"] = MADE_KNOWN
@@ -369,8 +368,8 @@ def _finish(relations: Relations, how: Resolution) -> None:
 
 def _count(relations: Relations, frame: Frame, counts: Counts) -> None:
     """Count what became of identities (resolution.identity_counts, in sets), and the warnings."""
-    (lone,) = only_row(relations, LONE_CLAIMS)
-    gained, moved, removed = relations.count("net_gain") + lone, 0, 0
+    gained = relations.count("net_gain") + relations.count("lone_gain")
+    moved = removed = 0
     if relations.count("net_loss"):
         moved, removed = only_row(relations, MOVED_AND_REMOVED)
     counts.identities.update(added=gained - moved, moved=moved, removed=removed)

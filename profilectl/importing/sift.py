@@ -268,6 +268,8 @@ def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) 
     if staged.identities:
         places = ", ".join(f"c{place}" for place in range(len(staged.identities)))
         relations.make("nobodys_cell", NOBODYS_CELL.format(columns=places))
+    else:
+        make_empty(relations, "nobodys_cell")
     if staged.span > MANY_ROWS:
         # Hardly anything is asked of the hashes from here on, and they take 50 bytes a row.
         _hash_identities(relations, staged, frame, keep=False)

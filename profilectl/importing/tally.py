@@ -13,13 +13,10 @@ from profilectl.importing.sift import Frame
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
 
-DELETED = "chr(31)"
-"""The SQL of the held value of a deletion.
-
-The statements below spell it out, as they do 'SET' (a cell may be set), so that they can be pasted.
-"""
 FEW_COLUMNS = 40
-"""With at most as many attribute columns, `outcome` is a view: see OUTCOME."""
+"""With at most as many attribute columns, `outcome` and `fresh_change` are views: see OUTCOME in
+merge.py.
+"""
 TALLIED = 12
 """How many columns are counted in one statement if there are more than FEW_COLUMNS."""
 
@@ -30,7 +27,6 @@ from contested_row
 where profile not in (select profile from repeated_profile)
 """
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
-# A deletion of what a new profile cannot have had changes nothing.
 # Which attributes a fresh profile has in the end: those of which the last cell is no deletion.
 FRESH_CHANGE = """
 select fresh_seq.profile{columns}
@@ -39,6 +35,7 @@ join fresh_seq on fresh_seq.seq = usable.seq
 group by fresh_seq.profile
 """
 SET_BY_FRESH = "select {columns}, null from fresh_change"
+# A deletion (chr(31)) of what a new profile cannot have had changes nothing.
 SET_BY_NEW = "select {columns} from founding_row"
 CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
 CHANGED_BY_LONE_ROW = """
@@ -180,13 +177,13 @@ def _count_cells(
                 columns = [{"v": f"v{n}", "f": f"f{n}", "k": f"k{n}"} for n in places]
                 by_profile.count(relations, columns, keys=keys, codes=codes, counts=counts)
     if size:
-        values = ", ".join(f"count(nullif(a{n}, {DELETED}))" for n in range(size))
+        values = ", ".join(f"count(nullif(a{n}, chr(31)))" for n in range(size))
         counts.attributes["set"] += sum(only_row(relations, SET_BY_NEW.format(columns=values)))
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeTally:
-    """How it is counted what became of attributes."""
+    """A way to count what became of attributes."""
 
     select: str
     """The SELECT that counts; its columns are a hole."""
@@ -206,7 +203,7 @@ class OutcomeTally:
         codes: Mapping[str, int],
         counts: Counts,
     ) -> None:
-        """Count.
+        """Add what became of attributes to the counts.
 
         columns: what the conditions are filled with for each attribute; keys: its name. Without
         keys each row of the SELECT ends with its own.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from profilectl.files.suppression_key import key_of_store
 from profilectl.rules.counts import ImportReport, PastImport
 from profilectl.store.copies import copy_store, put_in_place
 from profilectl.store.history import history_of, import_numbered, kept_out_of
-from profilectl.store.opening import open_store
+from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import Segment
 from profilectl.store.store import OpenStore, State, who
@@ -83,13 +83,13 @@ class Undone:
 
 def imports_of(path: Path, *, wait_s: float = 0) -> list[PastImport]:
     """Return the history of a store, oldest first. Raises StoreBusy, StoreUnusable."""
-    with _opened(path, wait_s) as store:
+    with open_beside(path, wait_s=wait_s) as store:
         return history_of(store)
 
 
 def import_of(path: Path, number: int, *, wait_s: float = 0) -> PastImport:
     """Return one import. Raises InputRefused if there is none of that number."""
-    with _opened(path, wait_s) as store:
+    with open_beside(path, wait_s=wait_s) as store:
         past = import_numbered(store, number)
         if past.undone_ms is not None:
             return past
@@ -103,18 +103,8 @@ def going(
 
     Raises InputRefused if it would refuse.
     """
-    with _opened(path, wait_s) as store:
+    with open_beside(path, wait_s=wait_s) as store:
         return to_replay(store, number) if replay else to_undo(store, number, cascade=cascade)
-
-
-@contextlib.contextmanager
-def _opened(path: Path, wait_s: float) -> Iterator[OpenStore]:
-    """Open a store for reading."""
-    with (
-        scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, wait_s=wait_s) as store,
-    ):
-        yield store
 
 
 def undo_import(

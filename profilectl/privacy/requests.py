@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +36,7 @@ from profilectl.rules.text.moments import latest_ms, may_be
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import NotJson, Value, parse_json
 from profilectl.store.history import time_ms
-from profilectl.store.opening import open_store, shown_after
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.opening import open_beside, shown_after
 from profilectl.store.store import OpenStore
 from profilectl.store.tellers import WAIT_S, Teller, still_told_by
 
@@ -159,7 +158,7 @@ def access(
     who: an identity type (or mpid, any) and value. Raises NobodyFound, UsageError where several are
     meant, InputRefused where a device alone means somebody known.
     """
-    with _open(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles = profiles_of(store, every=True)
         name = meant_by(profiles, *who, pick=pick, every=every)
         if name.profiles:
@@ -188,15 +187,6 @@ def _now(now_ms: int | None) -> int:
     return now_ms if now_ms is not None else time.time_ns() // 1_000_000
 
 
-@contextlib.contextmanager
-def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
-    with (
-        scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, write=write, wait_s=wait_s) as store,
-    ):
-        yield store
-
-
 # Requests
 
 
@@ -218,7 +208,7 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
             f"{file}: submitted_time must lie from 1970 to a year ahead",
             "for example 2026-11-23T18:30:00Z",
         )
-    with _open(store_path, wait_s, write=True) as store:
+    with open_beside(store_path, wait_s=wait_s, write=True) as store:
         record = _record(request, text, received_ms, secret=store.meta("secret"))
         for earlier in _records(store):
             _check_new(record, earlier, file)
@@ -278,7 +268,7 @@ def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) ->
 
     group: only those of a group_id. Raises UsageError where there is none of it.
     """
-    with _open(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         every = _records(store)
         if not group:
             return every
@@ -291,7 +281,7 @@ def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) ->
 
 def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
     """Return one request. Raises UsageError where there is none of that id."""
-    with _open(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         return _record_of(store, name)
 
 
@@ -305,7 +295,7 @@ def _record_of(store: OpenStore, name: str) -> Record:
 
 def cancel(store_path: Path, name: str, *, wait_s: float = 0, now_ms: int | None = None) -> Record:
     """Cancel a request. Raises InputRefused for one that is not pending any more."""
-    with _open(store_path, wait_s, write=True) as store:
+    with open_beside(store_path, wait_s=wait_s, write=True) as store:
         record = _record_of(store, name)
         if record.status != "pending":
             raise InputRefused(
@@ -345,7 +335,7 @@ def carry_out(
     keep_opt_outs(
         store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms
     )
-    with _open(store_path, wait_s, write=True) as store:
+    with open_beside(store_path, wait_s=wait_s, write=True) as store:
         store_id = store.meta("store_id")
         due = [record for record in _records(store) if record.is_due(now_ms)]
         erasures = [record for record in due if record.type == "erasure"]
@@ -365,7 +355,7 @@ def carry_out(
         return []
     with (
         shown_after("what was due is done", "see profilectl privacy requests, once that is mended"),
-        _open(store_path, max(wait_s, 10)) as store,
+        open_beside(store_path, wait_s=max(wait_s, 10)) as store,
     ):
         finished = [_record_of(store, record.id) for record in due]
     if not erasures:

@@ -18,11 +18,11 @@ from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.explain import rules_in_force
 from profilectl.reading.identity_chain import Apart, Identified, Link, apart, chain, identify
-from profilectl.reading.people import attribute_named, reading_store
+from profilectl.reading.people import attribute_named
 from profilectl.reading.row_fate import RowFate, explain_row
 from profilectl.rules.feed import workspaces_of
 from profilectl.store.history import history_of
-from profilectl.store.opening import open_store
+from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.store import OpenStore
 
@@ -47,7 +47,7 @@ def explain_identities(
     store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0
 ) -> Apart:
     """Return why two identities are not one profile, or that they are."""
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         # Identities are the same in all workspaces.
         return apart(profiles_of(store, every=True), first, second)
 
@@ -56,7 +56,7 @@ def explain_chains(
     store_path: Path, kind: str, value: str, *, wait_s: float = 0
 ) -> list[tuple[Activity, list[Link]]]:
     """Return each profile that holds an identity, with the rows that joined its identities."""
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles = profiles_of(store)
         people = activities(profiles, profiles.find(kind, value))
         return [(person, chain(profiles, person)) for person in people]
@@ -66,20 +66,20 @@ def identify_user(
     store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0
 ) -> Identified:
     """Return where identities (type -> value) lead, step by step, changing nothing."""
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         # Identities are the same in all workspaces.
         return identify(profiles_of(store, every=True), environment, identities)
 
 
 def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[RowFate]:
     """Return what became of a row in every import in force that brought its file."""
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         return explain_row(profiles_of(store), file, line)
 
 
 def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, object]:
     """Return the tables of the rules in force."""
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         return rules_in_force(profiles_of(store))
 
 
@@ -102,7 +102,7 @@ def read_batches(
     """
     from profilectl.reading.stream import batches_of
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         batches = batches_of(
             profiles_of(store),
             after=after,
@@ -140,7 +140,7 @@ def changes_of(
     """
     from profilectl.reading.diff import differences, span_of
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
         yield from differences(profiles, span, _wanted(profiles, request))
 
@@ -154,7 +154,7 @@ def changed_lines(
     """
     from profilectl.reading.diff import json_lines, span_of
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles, span = profiles_of(store), span_of(store, request.older, request.newer)
         yield from json_lines(profiles, span, _wanted(profiles, request))
 
@@ -246,7 +246,7 @@ def export_store(
 
     check_wanted(request)
     if not store_path.exists():
-        with reading_store(store_path, wait_s):
+        with open_beside(store_path, wait_s=wait_s):
             return 0
     if isinstance(output, Path):
         (check_folder if request.partition_by or request.max_rows else check_target)(output)

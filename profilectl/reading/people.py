@@ -6,9 +6,8 @@ they all need; actions.py has the rest of what may be asked.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,7 @@ from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import to_json
-from profilectl.store.opening import open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.opening import open_beside
 from profilectl.store.store import OpenStore
 
 if TYPE_CHECKING:
@@ -30,16 +28,6 @@ if TYPE_CHECKING:
 
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 """The units of a time that is counted from now backwards."""
-
-
-@contextlib.contextmanager
-def reading_store(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
-    """Open a store for reading, with a scratch beside it."""
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        yield store
 
 
 def read_profiles(
@@ -57,7 +45,7 @@ def read_profiles(
     `more` are parts of the activity to put into each document (activity_json.members). Raises
     UsageError, InputRefused, StoreBusy, StoreUnusable.
     """
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
         people = _standing(profiles, profiles.find(kind, value))
         complete = []
@@ -75,7 +63,7 @@ def read_activities(
 
     The arguments are those of read_profiles.
     """
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
         return _standing(profiles, profiles.find(kind, value))
 
@@ -110,7 +98,7 @@ def search_store(
     """
     from profilectl.reading.search import search
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         of_anybody = request.where is None and store.workspace is None
         return search(profiles_of(store, every=of_anybody), request)
 
@@ -132,7 +120,7 @@ def explain_person(
     from profilectl.reading.explain import explain_attribute
     from profilectl.rules.batch_fields import attribute_key
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         profiles = _profiles_as_of(store, as_of)
         people = _standing(profiles, profiles.find(kind, value))
         # where retention took something, explain_attribute refuses with that reason
@@ -157,7 +145,7 @@ def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> 
     """
     from profilectl.reading.stream import events_of
 
-    with reading_store(store_path, wait_s) as store:
+    with open_beside(store_path, wait_s=wait_s) as store:
         return events_of(profiles_of(store), listed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from profilectl.files.sinks import joined_texts
 from profilectl.store.engine import relation_of
 
 if TYPE_CHECKING:
@@ -23,10 +24,4 @@ def text_blocks(
     """
     answer = relation_of(connection, select, bound).to_arrow_table(ROWS_AT_ONCE)
     for batch in answer.to_batches(ROWS_AT_ONCE):
-        texts = batch.column(0)
-        # Arrow keeps the texts of a column in one buffer, and where each begins in another.
-        _, places, content = texts.buffers()
-        if content is not None:
-            begins = memoryview(places).cast("i")
-            end = texts.offset + len(texts)
-            yield memoryview(content)[begins[texts.offset] : begins[end]]
+        yield joined_texts(batch.column(0))

@@ -10,18 +10,14 @@ from typing import Any
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
-from profilectl.store.opening import open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.opening import open_beside
 from profilectl.store.store import OpenStore, choose_feed
 
 
 @contextlib.contextmanager
 def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
     """Open a store for its feeds; with `write`, it is made if there is none."""
-    with (
-        scratch_beside(path.absolute()) as scratch,
-        open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,
-    ):
+    with open_beside(path, wait_s=wait_s, write=write, create=write) as store:
         yield store
 
 

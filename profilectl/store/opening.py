@@ -19,7 +19,7 @@ from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_
 from profilectl.store.catalog import own_version, remember
 from profilectl.store.engine import duckdb
 from profilectl.store.same_store import check_in_place, is_held
-from profilectl.store.scratch import Scratch, attaching
+from profilectl.store.scratch import Scratch, attaching, scratch_beside
 from profilectl.store.segments import hash_fingerprint
 from profilectl.store.store import DISK_FAILED, OpenStore
 from profilectl.store.store_key import store_key, wrong_key
@@ -106,6 +106,18 @@ def open_store(
             _make_store(scratch, path)
     with private_files() if write else contextlib.nullcontext():
         yield from _opened(scratch, path, until, write=write, upgrade=upgrade)
+
+
+@contextlib.contextmanager
+def open_beside(
+    path: Path, *, wait_s: float, write: bool = False, create: bool = False
+) -> Iterator[OpenStore]:
+    """Open a store with a scratch of its own beside it. Raises what open_store raises."""
+    with (
+        scratch_beside(path.absolute()) as scratch,
+        open_store(scratch, path, write=write, create=create, wait_s=wait_s) as store,
+    ):
+        yield store
 
 
 def _opened(
