@@ -459,18 +459,24 @@ def _described(touches: Sequence[Touch]) -> list[_Described]:
 
 
 def _devices(touches: Sequence[Touch]) -> list[Device]:
-    """Return the devices that batches are of (device.py), last seen first."""
+    """Return the devices that batches are of (device.py), last seen first.
+
+    Of two that were seen last at the same time, the one whose batch arrived later is first.
+    """
     described = _described(touches)
     keys: dict[Id, set[Id]] = {}
     devices: dict[Id, Device] = {}
+    last_seen: dict[Id, tuple[int, int]] = {}  # time in milliseconds, arrival
     of_batches = devices_of([batch.ids for batch in described])
     for batch, device_id in zip(described, of_batches, strict=True):
         at_ms = batch.touch.origin.at_ms
+        seen = at_ms, batch.touch.origin.arrival
+        last_seen[device_id] = max(last_seen.get(device_id, seen), seen)
         device = devices.setdefault(device_id, Device({}, at_ms, at_ms))
         keys.setdefault(device_id, set()).update(_describe(device, batch))
     for device_id, of_device in keys.items():
         _tell_earlier(devices[device_id], of_device)
-    return sorted(devices.values(), key=lambda device: -device.last_seen_ms)
+    return [devices[key] for key in sorted(devices, key=last_seen.__getitem__, reverse=True)]
 
 
 def _describe(device: Device, batch: _Described) -> list[Id]:

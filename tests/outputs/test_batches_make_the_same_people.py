@@ -401,7 +401,7 @@ def test_a_device_is_named_in_whatever_case_its_ids_are(tmp_path: Path) -> None:
     shown = json.loads(
         done(tmp_path, "show", "--customer-id", "D-1", "--json", "--section", "devices")
     )["profiles"][0]["devices"]
-    assert [one["info"] for one in shown] == [{"os_version": "17"}, {"os_version": "9"}]
+    assert [one["info"] for one in shown] == [{"os_version": "9"}, {"os_version": "17"}]
     assert whole(tmp_path)[0]["devices"] == shown
     assert [one["device_info"] for one in batches(tmp_path)][-1] == {
         "push_token": "7",
@@ -458,3 +458,27 @@ def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
         written(tmp_path / "a.jsonl", [{**person, "devices": [device]}])
         found = call("import", "a.jsonl", "--feed", "f", "--json", "--again", folder=tmp_path)
         assert json.loads(found.stdout)["reasons"] == {"IDENTITY_INVALID": 1}
+
+
+def test_the_order_of_devices_seen_at_the_same_time_leaves(tmp_path: Path) -> None:
+    """CI's random life of 30 November 2026: the stamp of the phone came after the tablet's."""
+    written(
+        tmp_path / "a.jsonl",
+        [
+            {**D1, "timestamp_unixtime_ms": T0 + 5, "device_info": {"ios_idfv": IDFV.upper()}},
+            {**D1, "timestamp_unixtime_ms": T0 + 9, "mp_deviceid": OTHER},
+            {
+                **D1,
+                "timestamp_unixtime_ms": T0 + 9,
+                "mp_deviceid": STAMP,
+                "device_info": {"ios_idfv": IDFV},
+            },
+        ],
+    )
+    done(tmp_path, "import", "a.jsonl", "--feed", "f")
+    before = whole(tmp_path)
+    assert [one["identities"]["mp_deviceid"] for one in before[0]["devices"]] == [STAMP, OTHER]
+    written(tmp_path / "b.jsonl", batches(tmp_path))
+    done(tmp_path, "--store", "again.duckdb", "import", "b.jsonl", "--feed", "f")
+    again = done(tmp_path, "--store", "again.duckdb", "export", "profiles", "--whole")
+    assert [json.loads(line)["devices"] for line in again.splitlines()] == [before[0]["devices"]]

@@ -73,7 +73,8 @@ def test_two_stamps_are_two_devices(tmp_path: Path) -> None:
         + "\n"
     )
     run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
-    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [STAMP, other]
+    # Both were seen last at the time of the import: the batch that arrived later comes first.
+    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [other, STAMP]
     both = run_here(
         "audiences",
         "preview",
@@ -91,3 +92,33 @@ def test_a_row_that_says_nothing_of_its_device_keeps_nothing_more(tmp_path: Path
     run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
     done = run_here("show", "A", "--json", "--section", "timeline", folder=tmp_path)
     assert json.loads(done.stdout)["profiles"][0]["timeline"][0]["rest"] == {}
+
+
+def test_of_devices_seen_last_at_the_same_time_the_later_batch_counts(tmp_path: Path) -> None:
+    """The phone came first and was seen again after the tablet, in the same millisecond."""
+    phone, tablet = STAMP, STAMP.replace("b", "c")
+    (tmp_path / "a.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {
+                    "user_identities": {"customer_id": "A"},
+                    "mp_deviceid": stamp,
+                    "timestamp_unixtime_ms": at_ms,
+                    "device_info": {"limit_ad_tracking": is_limited},
+                }
+            )
+            + "\n"
+            for stamp, at_ms, is_limited in (
+                (phone, 1_700_000_000_005, False),
+                (tablet, 1_700_000_000_009, False),
+                (phone, 1_700_000_000_009, True),
+                (tablet, 1_700_000_000_001, False),  # arrives last, but tells of an earlier time
+            )
+        )
+    )
+    run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [phone, tablet]
+    exported = run_here("export", "profiles", "--whole", folder=tmp_path)
+    person = json.loads(exported.stdout)
+    stamps = [one["identities"]["mp_deviceid"] for one in person["devices"]]
+    assert (stamps, person["limit_ad_tracking"]) == ([phone, tablet], True)

@@ -61,10 +61,11 @@ from statement
 left join named on named.profile = statement.profile and named.arrival = statement.arrival
 """
 
-# What a device has: the newest of each id and field, and the times it was seen.
+# What a device has: the newest of each id and field, and the times it was seen. 2^64 keeps the time
+# and the arrival of the last batch apart in one number.
 SIGHTINGS = """
 select profile, key, min(at_ms) as first_here_ms, max(at_ms) as last_here_ms,
-       min(arrival) as began_here
+       max(at_ms::hugeint * 18446744073709551616 + arrival) as last_here
 from of_device
 group by profile, key
 """
@@ -123,8 +124,7 @@ group by all
 CREDIT_COLUMNS = "profile, arrival, here, json_extract(rest, '$.attribution_info')::varchar as text"
 
 # The newest statement about ad tracking of the device seen last that has one, in any workspace. Of
-# devices seen last at the same time, the one that came first counts: 2^64 keeps time and arrival
-# apart in one number.
+# devices seen last at the same time, the one whose batch arrived later counts.
 TRACKED = """
 with of_any as (
     select statement.*, coalesce(named.key, '') as key
@@ -132,15 +132,14 @@ with of_any as (
     left join named_anywhere as named
       on named.profile = statement.profile and named.arrival = statement.arrival
 ), by_device as (
-    select profile, key, max(at_ms) as last_ms, min(arrival) as first_arrival,
+    select profile, key, max(at_ms::hugeint * 18446744073709551616 + arrival) as last_seen,
            arg_max(text, arrival)
                filter (name = 'limit_ad_tracking' and text in ('true', 'false')) as tracking
     from of_any
     group by profile, key
 )
 select profile,
-       arg_max(tracking, last_ms::hugeint * 18446744073709551616 - first_arrival)
-           filter (tracking is not null) as tracking
+       arg_max(tracking, last_seen) filter (tracking is not null) as tracking
 from by_device
 group by profile
 """
@@ -167,7 +166,7 @@ with object as (
                || ',"info":{' || coalesce(object.info, '') || '}'
                || coalesce(',"attribution":' || credit.text, '')
                || coalesce(',"earlier":{' || earlier.members || '}', '') || '}',
-               ',' order by seen.last_here_ms desc, seen.began_here
+               ',' order by seen.last_here desc
            ) || ']' as members
     from seen
     left join object on object.profile = seen.profile and object.key = seen.key

@@ -170,6 +170,8 @@ def _devices_of(profile: Mapping[str, Value], manner: RetellingManner) -> _Devic
         for document in _documents(profile.get("devices"))
         if (device := reading.device(document))
     ]
+    # A line has the device seen last first.
+    listed.reverse()
     listed.sort(key=lambda device: device.last_ms if device.last_ms is not None else -1)
     waiting: dict[str, list[Key]] = {}
     for key in texts:
@@ -178,7 +180,7 @@ def _devices_of(profile: Mapping[str, Value], manner: RetellingManner) -> _Devic
         manner=manner,
         texts=texts,
         waiting=waiting,
-        devices=listed + _unclaimed(by_type, listed),
+        devices=_unclaimed(by_type, listed) + listed,
     )
     for device in devices.in_order():
         devices.take_step(device)
@@ -257,7 +259,7 @@ class _Devices:
     waiting: dict[str, list[Key]]
     """By type, the identities that no step has brought yet, in order."""
     devices: list[_Device]
-    """The devices."""
+    """The devices, the one that was seen last at the end."""
     parts: list[RetoldBatch] = field(default_factory=list)
     """The steps of all devices, in order."""
     brought: dict[Key, int] = field(default_factory=dict)
@@ -394,7 +396,22 @@ class _Devices:
             if at_ms is not None and start is not None and end is not None:
                 at_ms = min(max(at_ms, start), end)
             part.at_ms = at_ms
+        self._see_in_order()
         return self.parts
+
+    def _see_in_order(self) -> None:
+        """Have the last steps of devices arrive in the order in which the devices were seen last.
+
+        That decides between devices that were seen last at the same time.
+        """
+        latest: dict[int | None, int] = {}
+        for device in self.devices:
+            if not device.steps:
+                continue
+            at_ms = device.steps[-1].at_ms if self.manner.times else None
+            if device.place < latest.get(at_ms, -1):
+                self._add_step(device, dict(sorted(device.ids.items()))).at_ms = at_ms
+            latest[at_ms] = device.place
 
     def name(self, parts: Sequence[RetoldBatch]) -> None:
         """Have batches without a user identity name a device, so that an import finds the person.
