@@ -470,8 +470,8 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
     of_batches = devices_of([batch.ids for batch in described])
     for batch, device_id in zip(described, of_batches, strict=True):
         at_ms = batch.touch.origin.at_ms
-        seen = at_ms, batch.touch.origin.arrival
-        last_seen[device_id] = max(last_seen.get(device_id, seen), seen)
+        sighting = at_ms, batch.touch.origin.arrival
+        last_seen[device_id] = max(last_seen.get(device_id, sighting), sighting)
         device = devices.setdefault(device_id, Device({}, at_ms, at_ms))
         keys.setdefault(device_id, set()).update(_describe(device, batch))
     for device_id, of_device in keys.items():

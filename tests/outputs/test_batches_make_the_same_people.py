@@ -477,7 +477,10 @@ def test_the_order_of_devices_seen_at_the_same_time_leaves(tmp_path: Path) -> No
     )
     done(tmp_path, "import", "a.jsonl", "--feed", "f")
     before = whole(tmp_path)
-    assert [one["identities"]["mp_deviceid"] for one in before[0]["devices"]] == [STAMP, OTHER]
+    assert [device["identities"]["mp_deviceid"] for device in before[0]["devices"]] == [
+        STAMP,
+        OTHER,
+    ]
     written(tmp_path / "b.jsonl", batches(tmp_path))
     done(tmp_path, "--store", "again.duckdb", "import", "b.jsonl", "--feed", "f")
     again = done(tmp_path, "--store", "again.duckdb", "export", "profiles", "--whole")

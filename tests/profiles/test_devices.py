@@ -40,9 +40,9 @@ def rows(form: str, system: str) -> str:
 
 
 def devices(folder: Path) -> list[dict[str, Any]]:
-    done = run_here("show", "A", "--json", "--section", "devices", folder=folder)
-    found: list[dict[str, Any]] = json.loads(done.stdout)["profiles"][0]["devices"]
-    return found
+    process = run_here("show", "A", "--json", "--section", "devices", folder=folder)
+    shown: list[dict[str, Any]] = json.loads(process.stdout)["profiles"][0]["devices"]
+    return shown
 
 
 @pytest.mark.parametrize("form", spread_now(["csv", "flat", "batch"], 3))
@@ -50,23 +50,23 @@ def test_a_device_that_comes_again_is_the_same_device(form: str, tmp_path: Path)
     for number, system in enumerate(("17", "18")):
         name = f"{number}.{'csv' if form == 'csv' else 'jsonl'}"
         (tmp_path / name).write_text(rows(form, system))
-        done = run_here("import", name, "--feed", "f", folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-    found = devices(tmp_path)
-    assert len(found) == 1
-    assert found[0]["identities"] == {"mp_deviceid": STAMP, "ios_idfv": VENDOR}
-    assert found[0]["info"] == {"platform": "iOS", "os_version": "18"}
-    assert found[0]["first_seen_ms"] < found[0]["last_seen_ms"]
+        process = run_here("import", name, "--feed", "f", folder=tmp_path)
+        assert process.returncode == 0, process.stderr
+    shown = devices(tmp_path)
+    assert len(shown) == 1
+    assert shown[0]["identities"] == {"mp_deviceid": STAMP, "ios_idfv": VENDOR}
+    assert shown[0]["info"] == {"platform": "iOS", "os_version": "18"}
+    assert shown[0]["first_seen_ms"] < shown[0]["last_seen_ms"]
 
 
 def test_two_stamps_are_two_devices(tmp_path: Path) -> None:
-    other = STAMP.replace("b", "c")
+    tablet = STAMP.replace("b", "c")
     (tmp_path / "a.jsonl").write_text(
         rows("batch", "17")
         + json.dumps(
             {
                 "user_identities": {"customer_id": "A"},
-                "mp_deviceid": other,
+                "mp_deviceid": tablet,
                 "device_info": {"platform": "iOS", "os_version": "18"},
             }
         )
@@ -74,7 +74,7 @@ def test_two_stamps_are_two_devices(tmp_path: Path) -> None:
     )
     run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     # Both were seen last at the time of the import: the batch that arrived later comes first.
-    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [other, STAMP]
+    assert [device["identities"]["mp_deviceid"] for device in devices(tmp_path)] == [tablet, STAMP]
     both = run_here(
         "audiences",
         "preview",
@@ -90,8 +90,8 @@ def test_a_row_that_says_nothing_of_its_device_keeps_nothing_more(tmp_path: Path
         f"customer_id,device_info.ios_idfv,device_info.platform\nA,{VENDOR},\n"
     )
     run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
-    done = run_here("show", "A", "--json", "--section", "timeline", folder=tmp_path)
-    assert json.loads(done.stdout)["profiles"][0]["timeline"][0]["rest"] == {}
+    process = run_here("show", "A", "--json", "--section", "timeline", folder=tmp_path)
+    assert json.loads(process.stdout)["profiles"][0]["timeline"][0]["rest"] == {}
 
 
 def test_of_devices_seen_last_at_the_same_time_the_later_batch_counts(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_of_devices_seen_last_at_the_same_time_the_later_batch_counts(tmp_path: 
         )
     )
     run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
-    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [phone, tablet]
+    assert [device["identities"]["mp_deviceid"] for device in devices(tmp_path)] == [phone, tablet]
     exported = run_here("export", "profiles", "--whole", folder=tmp_path)
     person = json.loads(exported.stdout)
-    stamps = [one["identities"]["mp_deviceid"] for one in person["devices"]]
+    stamps = [device["identities"]["mp_deviceid"] for device in person["devices"]]
     assert (stamps, person["limit_ad_tracking"]) == ([phone, tablet], True)
