@@ -22,6 +22,7 @@ from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
+from profilectl.rules.mpid import mix_of
 from profilectl.store.segments import Segment, write_table
 from profilectl.store.store import OpenStore, who
 
@@ -47,6 +48,8 @@ IN_ORDER = {
     "index": "select * from ready_index order by hash",
 }
 """The SELECTs of the tables that are sorted when they are written; others are prepared sorted."""
+ROWS_WITHOUT_MPID = "select * exclude (mpid) from ready_row order by profile, arrival"
+"""The rows of a segment whose MPIDs are mixes."""
 READY_MPID = """
 select mpid, environment, profile
 from ready_row
@@ -279,9 +282,11 @@ def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
     arrival, feed = {"first": entry.first_arrival}, {"feed": entry.feed.number}
     relations.make("ready_row", READY_ROW, keep=False)
     relations.make("ready_index", READY_INDEX, keep=False)
-    relations.make("ready_mpid", READY_MPID)
     relations.make("ready_blocked", READY_BLOCKED, arrival)
-    kinds = ["row", "index", "mpid", "blocked"]
+    kinds = ["row", "index", "blocked"]
+    if relations.has("kept_mpid"):
+        relations.make("ready_mpid", READY_MPID)
+        kinds.append("mpid")
     if relations.has("loose_cell"):
         relations.make("ready_loose", READY_LOOSE, {**arrival, **feed})
         relations.make("ready_blocked_loose", READY_BLOCKED_LOOSE, {**arrival, **feed})
@@ -430,9 +435,12 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         tables=prepared.kinds,
         identities=tuple(entry.staged.identities),
         keys=tuple(entry.staged.keys),
+        mix=mix_of(store.meta("secret")),
     )
     for kind in prepared.kinds:
         rows = IN_ORDER.get(kind, f"select * from ready_{kind}")
+        if kind == "row" and not segment.holds_mpids:
+            rows = ROWS_WITHOUT_MPID
         table = segment.table(kind)
         write_table(store.scratch, table=table, kind=kind, rows=rows, size=segment.rows)
     store.put_segment(segment)

@@ -236,6 +236,8 @@ class Frame:
     """The arrival of the first row."""
     latest_ms: int | None = None
     """The latest time a row may state; None: any."""
+    mixes_mpids: bool = True
+    """Whether the MPIDs of new profiles are mixes; an older version made those of its arrivals."""
     guard: Guard | None = None
     """The guard that keeps erased people out; None if nobody was erased."""
     again: bool = False

@@ -93,7 +93,7 @@ from newly_suppressed
 where type not in ($mpid, $digits)
 """
 ROWS_OF_ERASED = """
-select arrival, mpid is not null as founder
+select arrival, arrival = profile as founder
 from stored
 where profile in (select profile from erased_profile)
 """

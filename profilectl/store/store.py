@@ -22,6 +22,7 @@ from profilectl.rules.feed import (
     Feed,
     source_named_by,
 )
+from profilectl.rules.mpid import mix_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.attaching import plain, store_name
 from profilectl.store.engine import duckdb
@@ -286,7 +287,9 @@ class OpenStore:
 
     def segments(self) -> list[Segment]:
         """Return the segments, oldest first."""
-        return [Segment(*row[:4], *map(tuple, row[4:])) for row in self.scratch.rows(SEGMENTS)]
+        mix = mix_of(self.meta("secret"))
+        rows = self.scratch.rows(SEGMENTS)
+        return [Segment(*row[:4], *map(tuple, row[4:7]), mix) for row in rows]
 
     def removals(self) -> bool:
         """Return whether an identity was ever taken from a profile."""

@@ -180,6 +180,14 @@ STEPS: dict[int, tuple[str, ...]] = {
     ),
     # Schema 7: the id of the store, which does not give away its secret.
     6: ("insert into store.meta values ('store_id', $store_id)",),
+    # Schema 8: the MPIDs of new profiles are mixes, which no table holds. Those that are there stay
+    # as they are, also if an import of theirs is made again. A segment that founded nobody loses
+    # its column of MPIDs (_without_empty_mpids).
+    7: (
+        """insert into store.meta
+        select 'mpids_mixed_from', coalesce(max(first_arrival + arrivals), 0)::varchar
+        from store.import""",
+    ),
 }
 
 
@@ -284,6 +292,13 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
     return events
 
 
+def _without_empty_mpids(scratch: Scratch, store: OpenStore) -> None:
+    """Drop the column of MPIDs of segments that founded nobody (schema 8)."""
+    for segment in store.segments():
+        if not segment.holds_mpids:
+            scratch.run(f"alter table {segment.table('row')} drop column mpid")
+
+
 class StoreUpgraded(UserWarning):
     """The warning that a store was brought up to this version; it names the backup."""
 
@@ -343,6 +358,8 @@ def _take_step(scratch: Scratch, path: Path, number: int) -> None:
     """Take the store from one schema version to the next."""
     if number == 3:
         _events_apart(scratch, OpenStore(scratch, path))
+    if number == 7:
+        _without_empty_mpids(scratch, OpenStore(scratch, path))
     values = {"fingerprint": hash_fingerprint(scratch), "store_id": secrets.token_hex(16)}
     for statement in STEPS[number]:
         # DuckDB refuses a value that its statement does not name.
