@@ -17,11 +17,12 @@ from profilectl.rules.sql.mpids import mpid_of
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import MANY_ROWS
 
-# The MPID a row names, and a hash for it that no identity has: below 2^66.
+# The MPID a row names, and a hash for it that no identity has: above 2^96 (ABOVE_HASHES).
 NAMED_MPID = """
 select seq, mpid, environment::utinyint as environment,
        (
          mpid::hugeint + 9223372036854775808 + 18446744073709551616 * environment
+         + 79228162514264337593543950336
        )::uhugeint as hash
 from (select seq, mpid{columns} from usable where mpid is not null)
 """

@@ -287,9 +287,20 @@ class OpenStore:
 
     def segments(self) -> list[Segment]:
         """Return the segments, oldest first."""
-        mix = mix_of(self.meta("secret"))
-        rows = self.scratch.rows(SEGMENTS)
-        return [Segment(*row[:4], *map(tuple, row[4:7]), mix) for row in rows]
+        listed, mix = self.scratch.rows(SEGMENTS), mix_of(self.meta("secret"))
+        return [
+            Segment(
+                number=number,
+                first_import=first_import,
+                last_import=last_import,
+                rows=rows,
+                tables=tuple(tables),
+                identities=tuple(identities),
+                keys=tuple(keys),
+                mix=mix,
+            )
+            for number, first_import, last_import, rows, tables, identities, keys in listed
+        ]
 
     def removals(self) -> bool:
         """Return whether an identity was ever taken from a profile."""
