@@ -115,7 +115,14 @@ class Segment:
 
 
 def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int) -> None:
-    """Make a segment's table from the rows of a query, in the order of the query.
+    """Make a segment's table from the rows of a query, in the order of the query."""
+    write_parts(scratch, table, kind, parts=[rows], size=size)
+
+
+def write_parts(
+    scratch: Scratch, table: str, kind: str, *, parts: Sequence[str], size: int
+) -> None:
+    """Make a segment's table from the rows of several queries, one after the other.
 
     size: how many rows the segment has. Texts of which no two are the same are packed with zstd:
     events, and the identities of a large segment. DuckDB's own choice tries every way that it
@@ -124,12 +131,15 @@ def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int
     if kind == "event" or (kind == "row" and size >= MANY_ROWS):
         columns = [
             f"{name} {type}{' using compression zstd' if _is_unlike_others(name) else ''}"
-            for name, type, *_ in scratch.rows(f"describe {rows}")
+            for name, type, *_ in scratch.rows(f"describe {parts[0]}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
+        remaining = parts
     else:
-        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
+        scratch.run(f"create table {table} as {parts[0]}", step=f"write {kind}")
+        remaining = parts[1:]
+    for rows in remaining:
+        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
 
 
 def _is_unlike_others(column: str) -> bool:
