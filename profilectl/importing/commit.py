@@ -56,8 +56,8 @@ where profile >= {start} and profile < {end}
 order by profile, arrival
 """
 PART = 500_000
-"""How many new profiles a part of the rows has at most. A million rows in one part take 150 MB more
-memory; in four they take a tenth longer.
+"""About how many profiles a part of the rows has. A million rows in one part take 150 MB more
+memory than in two; in four they take a tenth longer.
 """
 READY_MPID = """
 select mpid, environment, profile
@@ -462,13 +462,15 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
 def _parts_of(entry: Import) -> list[tuple[int, int]]:
     """Return the spans of profiles whose rows are written together, in order: begin and end.
 
-    Rows of profiles that were known are one part.
+    The profiles that were known, if they are many, and the new ones are each cut into spans of one
+    width.
     """
-    first, end = entry.first_arrival, entry.first_arrival + entry.staged.span
-    if entry.staged.span <= PART:
-        return [(0, end)]
-    starts = [0, *range(first, end, PART)] if first else list(range(0, end, PART))
-    return list(zip(starts, [*starts[1:], end], strict=True))
+    first, span, counts = entry.first_arrival, entry.staged.span, entry.report.counts.profiles
+    known, new = counts["updated"] // PART, max(1, round(counts["created"] / PART))
+    starts = [first * place // known for place in range(known)]
+    starts += [first + span * place // new for place in range(new)]
+    starts[0] = 0
+    return list(zip(starts, [*starts[1:], first + span], strict=True))
 
 
 def _write_import(store: OpenStore, entry: Import) -> None:
