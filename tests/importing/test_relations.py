@@ -49,7 +49,6 @@ FILLED = {
     "NAMED_MPID": ", 0 as environment",
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",
-    "CHANGED_BY_LONE_ROW": ", true as changes",
     "BLOCKED_CELL": ", o0 = blocking.number as blocks",
     "SPEAKS_OF_THE_SAME": ", true as same",
     "READY_PASSED": ", '' as environment, 0 as at_ms",
@@ -78,6 +77,7 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "CELLS_OF_COLUMN": {"segment": 1, "key": "''", "column": "i_email", "table": "ready_row"},
     "LEFT_TRACE": {"table": "ready_row", "profiles": "known_profile"},
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
+    "TALLY": {"columns": "o0, o1"},
     "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on
