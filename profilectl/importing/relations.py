@@ -329,7 +329,7 @@ RELATIONS = [
              "A usable row: its profile (null: nobody), whether it founded it, which of its"
              " identities are new to it, the code of a dropped row.",
              "settle, corrections", "sharing, merge, consenting, commit, answers"),
-    Relation("crowded_value", "hash UHUGEINT", "An identity that many rows or profiles have.",
+    Relation("crowded_value", "hash UHUGEINT", "A value that many rows or profiles have.",
              "sharing", ""),
     Relation("crowded_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
              "A claim of a crowded value.", "sharing", ""),
@@ -346,8 +346,7 @@ RELATIONS = [
     Relation("calculated_key", "key VARCHAR, code VARCHAR",
              "A calculated attribute, and the code of its refusal.", "merge", ""),
     Relation("blocking_code", "code VARCHAR, number UTINYINT",
-             "A code under which a cell can be refused, and its number.",
-             "merge", ""),
+             "A code under which a cell can be refused, and its number.", "merge", ""),
     Relation("earlier_row", "profile BIGINT, arrival BIGINT, segment INTEGER, refusal UTINYINT,"
              " b<n> VARCHAR", "A row of the store of a known profile, and the verdict on its feed.",
              "merge", "dependence"),
