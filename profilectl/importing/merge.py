@@ -66,6 +66,9 @@ ALL_NEWEST_STATE = "select * from newest_state"
 # rows are applied. Most such profiles have one row, that of their founder (`founding_row`). The
 # others are `fresh`, as are rows that the interpreter decided.
 DELETED_KEYS = "select distinct unnest(deleted) from usable"
+# The MPIDs that the segment has to hold: of no row where all are mixes.
+SEGMENT_MPID = "select seq, mpid from founder_mpid"
+NO_SEGMENT_MPID = "select null::bigint as seq, null::bigint as mpid where false"
 CALCULATED_ROW = """
 select seq
 from (select seq{columns} from usable)
@@ -77,18 +80,18 @@ from settled
 where profile < $first
 """
 CONTESTED_OR_CALCULATED_SEQ = """
-select resolved.seq, resolved.profile, resolved.added, founder_mpid.mpid
+select resolved.seq, resolved.profile, resolved.added, segment_mpid.mpid
 from resolved
-left join founder_mpid on founder_mpid.seq = resolved.seq
+left join segment_mpid on segment_mpid.seq = resolved.seq
 where resolved.profile < $first
    or resolved.profile in (
      select profile from resolved where seq in (select seq from calculated_row)
    )
 """
 FRESH_SEQ = """
-select settled.seq, settled.profile, settled.added, founder_mpid.mpid
+select settled.seq, settled.profile, settled.added, segment_mpid.mpid
 from settled
-left join founder_mpid on founder_mpid.seq = settled.seq
+left join segment_mpid on segment_mpid.seq = settled.seq
 where (
     settled.profile in (select profile from contested_profile)
     or settled.profile is not null and settled.seq in (select seq from decided_row)
@@ -367,6 +370,8 @@ def _contest(
     refused = [cell for key, cell in zip(staged.keys, cells, strict=True) if key in calculated]
     frame, refusal = merging.frame, merging.blocking_codes[CALCULATED]
     start = {"first": frame.first_arrival}
+    mpids = SEGMENT_MPID if relations.has("kept_mpid") else NO_SEGMENT_MPID
+    relations.make("segment_mpid", mpids, keep=False)
     if refused:
         columns = f", coalesce({', '.join(refused)}) as refused"
         relations.make("calculated_row", CALCULATED_ROW.format(columns=columns))
