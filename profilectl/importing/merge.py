@@ -16,10 +16,13 @@ from profilectl.importing.relations import Relations, fill, fixed_columns, make_
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.importing.tally import (
+    BEFORE_BY_LONE_ROW,
+    BEFORE_BY_STATE,
     FEW_COLUMNS,
     FIRST_REFUSAL,
     any_column,
     count_outcomes,
+    effects_of,
     mark_fresh,
 )
 from profilectl.rules.counts import Counts
@@ -120,6 +123,26 @@ select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_
 from usable
 join contested_seq on contested_seq.seq = usable.seq
 left join state_before on state_before.profile = contested_seq.profile
+"""
+# The same in two parts. What the only earlier row of a profile says is read as it stands there: to
+# make the state of all of them first takes 0.13 s of 0.68 s for 470,000 rows.
+CONTESTED_LONE_ROW = """
+select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_seq.mpid{columns}
+from usable
+join contested_seq on contested_seq.seq = usable.seq
+join earlier_row on earlier_row.profile = contested_seq.profile
+where contested_seq.profile not in (select profile from often_touched)
+"""
+CONTESTED_OTHER_ROW = """
+select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_seq.mpid{columns}
+from usable
+join (
+  select *
+  from contested_seq
+  where profile in (select profile from often_touched)
+     or profile not in (select profile from earlier_row)
+) as contested_seq on contested_seq.seq = usable.seq
+left join newest_state as state_before on state_before.profile = contested_seq.profile
 """
 
 # 3. The outcome for each of their profiles, as numbers (EFFECT). Where the profile has one row, it
@@ -243,21 +266,6 @@ IS_BLOCKED = "o{n} = blocking.number"
 ADDED_IDENTITY = "case when {added}.added & {bit} <> 0 then {value} end as i_{kind}"
 OWN_IDENTITY = "case when nobody.c{place} is null then nullif({value}, '') end as i_{kind}"
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
-
-# What a cell does, by the value before and the refusal that it meets: 0 where there is none, 1 to 5
-# as in tally.EFFECTS, 6 deletes what is not there, from 7 on the refusal's number (blocking_code).
-EFFECT = """
-case when {cell} is null then 0
-     when {refusal} <> 0 then {refusal}
-     when {cell} = chr(31) then case when state_before.v{n} is not null then 5 else 6 end
-     when state_before.v{n} is null then 1
-     when {cell} = state_before.v{n} then 4
-     when starts_with(state_before.v{n}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[')
-       then 3
-     else 2
-end
-"""
-
 
 MANY_FRESH = 250_000
 """From so many on, fresh rows are written down before they are written in portions."""
@@ -399,15 +407,27 @@ def _contest(
     if not relations.count("contested_seq"):
         relations.load("contested_row", _contested_columns(staged), [])
         return False
+    refusals = [str(refusal) if key in calculated else None for key in staged.keys]
+    _make_contested_row(relations, staged, cells, refusals=refusals)
+    return True
+
+
+def _make_contested_row(
+    relations: Relations, staged: Staged, cells: Sequence[str], *, refusals: Sequence[str | None]
+) -> None:
+    """Make `contested_row`. cells, refusals: as in tally.effects_of."""
     plain = [name for name in ("at_ms", "environment") if name in staged.plain]
     columns = "".join(f", usable.{name}" for name in plain)
     columns += "".join(f", usable.i_{kind}" for kind in staged.identities)
-    columns += "".join(
-        _contested_columns_of(n, cell, str(refusal) if key in calculated else f"state_before.w{n}")
-        for n, (key, cell) in enumerate(zip(staged.keys, cells, strict=True))
-    )
-    relations.make("contested_row", CONTESTED_ROW.format(columns=columns))
-    return True
+    by_state = columns + effects_of(cells, refusals, BEFORE_BY_STATE)
+    selects = [CONTESTED_ROW.format(columns=by_state)]
+    if relations.has("earlier_row"):
+        by_row = columns + effects_of(cells, refusals, BEFORE_BY_LONE_ROW)
+        selects = [
+            CONTESTED_LONE_ROW.format(columns=by_row),
+            CONTESTED_OTHER_ROW.format(columns=by_state),
+        ]
+    relations.make("contested_row", union_of(selects))
 
 
 def _contested_columns(staged: Staged) -> list[tuple[str, str]]:
@@ -418,12 +438,6 @@ def _contested_columns(staged: Staged) -> list[tuple[str, str]]:
     columns += [(f"i_{kind}", "VARCHAR") for kind in staged.identities]
     columns += _texts("c", len(staged.keys))
     return columns + [(f"o{n}", "UTINYINT") for n in range(len(staged.keys))]
-
-
-def _contested_columns_of(n: int, cell: str, refusal: str) -> str:
-    """Return the columns of an attribute in `contested_row`: its cell and the effect of that."""
-    effect = fill(EFFECT, n=n, cell=cell, refusal=refusal)
-    return f", {cell} as c{n}, ({effect})::utinyint as o{n}"
 
 
 def _cell(n: int, key: str, deletes: bool) -> str:

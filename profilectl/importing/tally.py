@@ -1,4 +1,4 @@
-"""The outcomes of attributes -> the counts of a report, and the profiles that changed.
+"""What cells do, as numbers -> the counts of a report, and the profiles that changed.
 
 The rows are decided (merge.py); here they are only counted. relations.py lists what is made here.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from profilectl.importing.relations import Relations, only_row, union_of
+from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.sift import Frame
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
@@ -61,6 +61,31 @@ select (select count(*) from founder),
        )
 """
 
+# What a cell does, by the value before and the refusal that it meets: 0 where there is none, 1 to 5
+# as in EFFECTS, 6 deletes what is not there, from 7 on the refusal's number (blocking_code).
+EFFECT = """
+case when {cell} is null then 0
+     when {missing} then case when {cell} = chr(31) then 6 else 1 end
+     when {refusal} <> 0 then {refusal}
+     when {cell} = {before} then 4
+     when {cell} = chr(31) then 5
+     when starts_with({before}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[') then 3
+     else 2
+end
+"""
+EFFECT_ON_CALCULATED = "case when {cell} is null then 0 else {refusal} end"
+# The value of an attribute before the import, whether it is missing, and the refusal.
+BEFORE_BY_STATE = {
+    "before": "state_before.v{n}",
+    "missing": "state_before.v{n} is null",
+    "refusal": "state_before.w{n}",
+}
+BEFORE_BY_LONE_ROW = {
+    "before": "earlier_row.b{n}",
+    "missing": "(earlier_row.b{n} is null or earlier_row.b{n} = chr(31))",
+    "refusal": "earlier_row.refusal",
+}
+
 # fmt: off
 EFFECTS: dict[int, str] = {
     1: "set",
@@ -73,7 +98,7 @@ EFFECTS: dict[int, str] = {
 OTHER_KIND = 3
 """The effect that a list took the place of a text, or a text that of a list."""
 FIRST_REFUSAL = 7
-"""The number of the first code under which a cell can be refused: see EFFECT in merge.py."""
+"""The number of the first code under which a cell can be refused: see EFFECT."""
 BITS_OF_EFFECT = 4
 """The bits of the effect in the number of an attribute of `outcome`; the refusal is above them."""
 EFFECT_ON = "o{n}"
@@ -98,6 +123,25 @@ BECAME_OTHER_KIND = """
 v is not null and f <> chr(31)
 and (starts_with(v, chr(31) || '[') <> starts_with(f, chr(31) || '['))
 """
+
+
+def effects_of(
+    cells: Sequence[str], refusals: Sequence[str | None], before: Mapping[str, str]
+) -> str:
+    """Return the columns of the attributes in `contested_row`: each cell and the effect of that.
+
+    refusals: the number of what refuses every cell, of a calculated attribute; before: the SQL of
+    what was there.
+    """
+    columns = ""
+    for n, (cell, refusal) in enumerate(zip(cells, refusals, strict=True)):
+        if refusal is None:
+            values = {name: sql.format(n=n) for name, sql in before.items()}
+            effect = fill(EFFECT, cell=cell, **values)
+        else:
+            effect = fill(EFFECT_ON_CALCULATED, cell=cell, refusal=refusal)
+        columns += f", {cell} as c{n}, ({effect})::utinyint as o{n}"
+    return columns
 
 
 def mark_fresh(relations: Relations, cells: Sequence[str]) -> None:
