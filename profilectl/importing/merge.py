@@ -110,13 +110,12 @@ select seq from settled where profile is null
 """
 FOUNDING_ROW = "select * from usable where seq not in (select seq from other_row)"
 NO_FOUNDING_ROW = "select * from usable where false"
-# The same, of some rows that follow each other: DuckDB does not see from the profiles of a portion
-# which rows need not be read.
-FOUNDING_PORTION = """
+# The same, of some rows that follow each other: a part of the rows that are written.
+FOUNDING_PART = """
 select *
 from usable
-where seq >= {begin} and seq < {end}
-  and seq not in (select seq from other_row where seq >= {begin} and seq < {end})
+where seq >= {start} and seq < {end}
+  and seq not in (select seq from other_row where seq >= {start} and seq < {end})
 """
 CONTESTED_ROW = """
 select contested_seq.seq, contested_seq.profile, contested_seq.added, contested_seq.mpid{columns}
@@ -268,7 +267,7 @@ OWN_IDENTITY = "case when nobody.c{place} is null then nullif({value}, '') end a
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
 MANY_FRESH = 250_000
-"""From so many on, fresh rows are written down before they are written in portions."""
+"""From this number on, fresh rows are written down before the parts of the segment are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,7 +517,7 @@ def _lay_fresh_rows(
     columns += _added_identities(staged, added="fresh_seq", rows="usable")
     columns += "".join(f", {cell} as a{n}" for n, cell in enumerate(cells))
     select = FRESH_SEGMENT_ROW.format(columns=columns)
-    # They are read for each portion that is written. Of a file with less than some millions of rows
+    # They are read for each part that is written. Of a file with less than some millions of rows
     # that takes no longer than to write them down (0.15 s for 100,000).
     relations.make("fresh_segment_row", select, keep=relations.count("fresh_seq") >= MANY_FRESH)
 

@@ -10,7 +10,7 @@ opening.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from profilectl.rules.mpid import ARRIVALS, MpidMix
@@ -120,25 +120,27 @@ def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int
 
 
 def write_parts(
-    scratch: Scratch, table: str, kind: str, *, parts: Sequence[str], size: int
+    scratch: Scratch, table: str, kind: str, *, parts: Iterable[str], size: int
 ) -> None:
     """Make a segment's table from the rows of several queries, one after the other.
 
+    Each query is asked for when the one before it was written. There is one at least.
     size: how many rows the segment has. Texts of which no two are the same are packed with zstd:
     events, and the identities of a large segment. DuckDB's own choice tries every way that it
     knows, and leaves three times the size of events; for identities it takes a fifth longer.
     """
+    queries = iter(parts)
+    rows = next(queries)
     if kind == "event" or (kind == "row" and size >= MANY_ROWS):
         columns = [
             f"{name} {type}{' using compression zstd' if _is_unlike_others(name) else ''}"
-            for name, type, *_ in scratch.rows(f"describe {parts[0]}")
+            for name, type, *_ in scratch.rows(f"describe {rows}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        remaining = parts
+        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
     else:
-        scratch.run(f"create table {table} as {parts[0]}", step=f"write {kind}")
-        remaining = parts[1:]
-    for rows in remaining:
+        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
+    for rows in queries:
         scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
 
 

@@ -78,8 +78,8 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "LEFT_TRACE": {"table": "ready_row", "profiles": "known_profile"},
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
     "TALLY": {"columns": "o0, o1"},
-    "FOUNDING_PORTION": {"begin": 0, "end": 1},
-    "PORTION": {"rows": "select * from ready_row", "begin": 0, "end": 1},
+    "FOUNDING_PART": {"start": 0, "end": 1},
+    "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
     "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on

@@ -1,4 +1,4 @@
-"""The rows of a large import are written a portion at a time: what is written is the same."""
+"""The rows of a large import are written a part at a time: what is written is the same."""
 
 from __future__ import annotations
 
@@ -52,37 +52,37 @@ def segments(folder: Path, *files: list[Row]) -> list[list[tuple[object, ...]]]:
     derandomize=True,
 )
 @given(first=rows, second=rows, at_once=st.integers(1, 7), fresh=st.sampled_from([1, 1000]))
-def test_portions_leave_the_same_rows_in_the_same_order(
+def test_parts_leave_the_same_rows_in_the_same_order(
     first: list[Row],
     second: list[Row],
     at_once: int,
     fresh: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    folder = tmp_path_factory.mktemp("portions")
+    folder = tmp_path_factory.mktemp("parts")
     whole = segments(folder / "whole", first, second)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profilectl.importing.commit, "ROWS_AT_ONCE", at_once)
+        patch.setattr(profilectl.importing.commit, "PART", at_once)
         patch.setattr(profilectl.importing.merge, "MANY_FRESH", fresh)
-        portions = segments(folder / "portions", first, second)
-    assert portions == whole
-    for segment in portions:
+        parts = segments(folder / "parts", first, second)
+    assert parts == whole
+    for segment in parts:
         assert segment == sorted(segment, key=lambda row: row[:2])  # type: ignore[arg-type]
 
 
-def test_so_many_rows_are_written_in_portions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(profilectl.importing.commit, "ROWS_AT_ONCE", 4)
+def test_many_rows_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilectl.importing.commit, "PART", 4)
     written: list[object] = []
-    original: Callable[..., list[int]] = profilectl.importing.commit._bounds
+    original: Callable[..., object] = profilectl.importing.commit._parts_of
 
-    def bounds(*arguments: object, **named: object) -> list[int]:
-        written.append(original(*arguments, **named))
-        return original(*arguments, **named)
+    def parts_of(*arguments: object) -> object:
+        written.append(original(*arguments))
+        return written[-1]
 
-    monkeypatch.setattr(profilectl.importing.commit, "_bounds", bounds)
-    file = [(number, number, "Oslo") for number in range(1, 9)]
-    segments(tmp_path / "store", file, file, file[:2])
-    # Eight new profiles, the same eight, and a few of them.
-    assert written == [[4], [3, 8], []]
+    monkeypatch.setattr(profilectl.importing.commit, "_parts_of", parts_of)
+    first, second = (
+        [(number, number, city) for number in range(1, 9)] for city in ("Oslo", "Rome")
+    )
+    segments(tmp_path / "store", first, second, second[:2])
+    # Eight new profiles, the same eight, and two of them.
+    assert written == [[(0, 4), (4, 8)], [(0, 4), (4, 8), (8, 16)], [(0, 18)]]
