@@ -399,7 +399,7 @@ def _contest(
         relations.make("contested_seq", CONTESTED_SEQ, start)
     relations.make("fresh_seq", FRESH_SEQ)
     _lay_fresh_rows(relations, staged, frame, cells=cells)
-    mark_fresh(relations, cells)
+    mark_fresh(relations, len(cells))
     relations.make("other_row", OTHER_ROW)
     founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
     relations.make("founding_row", founding, keep=False)

@@ -398,7 +398,8 @@ RELATIONS = [
              "tally", "answers"),
     Relation("new_segment_row", SEGMENT_ROW, "The only row of a new profile, as it is written.",
              "merge", "commit"),
-    Relation("fresh_segment_row", SEGMENT_ROW, "A fresh row, as it is written.", "merge", "commit"),
+    Relation("fresh_segment_row", SEGMENT_ROW, "A fresh row, as it is written.",
+             "merge", "tally, commit"),
     Relation("contested_segment_row", SEGMENT_ROW, "A contested row, as it is written.",
              "merge", "commit"),
     Relation("blocked_cell", "profile BIGINT, seq BIGINT, feed USMALLINT, code VARCHAR,"

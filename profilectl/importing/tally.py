@@ -31,12 +31,7 @@ select profile{columns} from outcome
 TALLY = "select {columns}, count(*) from cell_effect group by grouping sets ({columns})"
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # Which attributes a fresh profile has in the end: those of which the last cell is no deletion.
-FRESH_CHANGE = """
-select fresh_seq.profile{columns}
-from usable
-join fresh_seq on fresh_seq.seq = usable.seq
-group by fresh_seq.profile
-"""
+FRESH_CHANGE = "select profile{columns} from fresh_segment_row group by profile"
 SET_BY_FRESH = "select {columns} from fresh_change"
 # A deletion (chr(31)) of what a new profile cannot have had changes nothing.
 SET_BY_NEW = "select {columns} from founding_row"
@@ -104,7 +99,7 @@ BITS_OF_EFFECT = 4
 EFFECT_ON = "o{n}"
 EFFECT_CHANGES = "o{n} & 15 in (1, 2, 3, 5)"
 # The last cell of the attribute is no deletion. (Two greatest numbers in its place: 0.10 for 0.07.)
-SET_IN_THE_END = "max(usable.seq * 2 + ({cell} <> chr(31))::bigint) & 1 = 1"
+SET_IN_THE_END = "max(arrival * 2 + (a{n} <> chr(31))::bigint) & 1 = 1"
 SET_BY_PROFILE = "s{n}"
 
 # What became of an attribute without a column, by its value before (v) and its last applied cell
@@ -144,16 +139,14 @@ def effects_of(
     return columns
 
 
-def mark_fresh(relations: Relations, cells: Sequence[str]) -> None:
-    """Make `fresh_change`: the attributes that the fresh profiles have.
+def mark_fresh(relations: Relations, size: int) -> None:
+    """Make `fresh_change`: the attributes that the fresh profiles have. size: how many there are.
 
-    cells: the SQL of what a row does to each attribute.
+    `fresh_segment_row` is made.
     """
-    columns = "".join(
-        f", {SET_IN_THE_END.format(cell=cell)} as s{n}" for n, cell in enumerate(cells)
-    )
+    columns = "".join(f", {SET_IN_THE_END.format(n=n)} as s{n}" for n in range(size))
     select = FRESH_CHANGE.format(columns=columns)
-    relations.make("fresh_change", select, keep=len(cells) > FEW_COLUMNS)
+    relations.make("fresh_change", select, keep=size > FEW_COLUMNS)
 
 
 def count_outcomes(
