@@ -79,7 +79,6 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
     "TALLY": {"columns": "o0, o1"},
     "FOUNDING_PART": {"start": 0, "end": 1},
-    "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
     "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on
