@@ -163,7 +163,6 @@ RELATIONS = [
              "An identity that a usable row states, in the order of the hashes.",
              "sift, corrections", "resolve, settle, sharing, dependence, commit"),
     Relation("unordered_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT", "A claim.", "sift", ""),
-    Relation("twin_value", "hash UHUGEINT", "An identity that several rows claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
              "An identity that several rows claim, and the first of them.",
              "sift", "resolve, sharing"),
