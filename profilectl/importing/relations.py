@@ -138,6 +138,9 @@ RELATIONS = [
              "known", "sift, suppression, corrections"),
 
     # Which rows may be used.
+    Relation("text_hash", "type UTINYINT, text VARCHAR, hash UHUGEINT, code UTINYINT",
+             "A text that many rows state: what they are found by, or why it is nobody's.",
+             "sift", ""),
     Relation("identity_hash", "seq BIGINT, h<n> UHUGEINT, c<n> UTINYINT",
              "What a staged row is found by, by type; or why its identity is nobody's.",
              "sift", "leaving, answers"),

@@ -43,7 +43,7 @@ from profilectl.store.scratch import Scratch
 KINDS = ("customer_id", "email", "ios_advertising_id", "push_token")
 """Types of each shape, two of text."""
 SECRET = "0123456789abcdef" * 2
-GREEK = judging_of(["ΝΙΚΟΣ", "νίκος*", "*σ", "*ΑΣ", "i̇d", "n/a", "a%_\\*", "longer than few*"])
+GREEK = judging_of(["ΝΙΚΟΣ", "νίκος*", "*κσ", "*ΑΣ", "i̇d", "n/a", "a%_\\*", "longer than few*"])
 """Placeholders with sigmas, with what patterns would read, of many bytes, and with stars."""
 JUDGINGS = (
     JUDGING,
@@ -143,30 +143,44 @@ def by_the_rules(row: Sequence[str | None], judging: Judging) -> list[int | None
 
 @pytest.mark.parametrize("many_rows", [0, sifting.MANY_ROWS])
 @settings(max_examples=25, deadline=None)
-@given(rows=ROWS, judging=st.sampled_from(JUDGINGS))
-@example(rows=WRITTEN, judging=JUDGING)
-@example(rows=WRITTEN, judging=GREEK)
+@given(rows=ROWS, times=st.sampled_from([1, 8]), judging=st.sampled_from(JUDGINGS))
+@example(rows=WRITTEN, times=1, judging=JUDGING)
+@example(rows=WRITTEN, times=8, judging=GREEK)
 def test_identities_are_what_the_rules_say(
     many_rows: int,
     rows: list[tuple[str | None, ...]],
+    times: int,
     judging: Judging,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sifting, "MANY_ROWS", many_rows)
-        scratch = sifted(tmp_path_factory.getbasetemp(), rows, judging)
+        scratch = sifted(tmp_path_factory.getbasetemp(), rows * times, judging)
+    columns = ", ".join(f"h{place}, c{place}" for place in range(len(KINDS)))
+    codes = ", ".join(f"c{place}" for place in range(len(KINDS)))
     try:
-        hashes = scratch.rows("select * from identity_hash order by seq")
-        assert [[*cells] for _, *cells in hashes] == [by_the_rules(row, judging) for row in rows]
-        claims = {
-            (seq, CODE[kind], cells[2 * place])
-            for seq, *cells in hashes
-            for place, kind in enumerate(KINDS)
-            if cells[2 * place] is not None
-        }
-        assert {*scratch.rows("select * from claim")} == claims
+        hashes = scratch.rows(f"select seq, {columns} from identity_hash order by seq")
+        claims = {*scratch.rows("select * from claim")}
+        nobodys = {*scratch.rows(f"select seq, {codes} from nobodys_cell")}
+        is_by_text = scratch.has("text_hash")
     finally:
         scratch.close()
+    by_rules = [by_the_rules(row, judging) for row in rows] * times
+    assert [[*cells] for _, *cells in hashes] == by_rules
+    assert claims == {
+        (seq, CODE[kind], cells[2 * place])
+        for seq, cells in enumerate(by_rules)
+        for place, kind in enumerate(KINDS)
+        if cells[2 * place] is not None
+    }
+    assert nobodys == {
+        (seq, *cells[1::2])
+        for seq, cells in enumerate(by_rules)
+        if any(code is not None for code in cells[1::2])
+        and any(digest is not None for digest in cells[::2])
+    }
+    has_texts = any(text is not None for row in rows for text in row)
+    assert is_by_text == (many_rows == 0 and times == 8 and has_texts)
 
 
 @settings(max_examples=25, deadline=None)
