@@ -139,8 +139,7 @@ RELATIONS = [
 
     # Which rows may be used.
     Relation("text_hash", "type UTINYINT, text VARCHAR, hash UHUGEINT, code UTINYINT",
-             "A text that many rows state: what they are found by, or why it is nobody's.",
-             "sift", ""),
+             "What a text of many rows is found by, or why it is nobody's.", "sift", ""),
     Relation("identity_hash", "seq BIGINT, h<n> UHUGEINT, c<n> UTINYINT",
              "What a staged row is found by, by type; or why its identity is nobody's.",
              "sift", "leaving, answers"),
@@ -167,8 +166,7 @@ RELATIONS = [
              "sift, corrections", "resolve, settle, sharing, dependence, commit"),
     Relation("unordered_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT", "A claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
-             "An identity that several rows claim, and the first of them.",
-             "sift", "resolve, sharing"),
+             "An identity that several rows claim, and the first row.", "sift", "resolve, sharing"),
     Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
              "A row with an identity that is nobody's.", "sift", "merge"),
     Relation("skip_statement", "seq BIGINT, code VARCHAR, attribute VARCHAR",

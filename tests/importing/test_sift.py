@@ -56,7 +56,17 @@ JUDGINGS = (
 # Characters that white space, case or their number of bytes make odd: the Kelvin and the Angstrom
 # sign become shorter, the I with a dot longer, and Python's strip() would take more than we do.
 ODD = "ΣσςİıiKkÅåẞßſ\0 \t\n\r\f\v\x1c\x1f\x85\xa0\u2028\u3000\u200b\ufeff\u0301!~\x7f'%_\\eE+-.,0:"
-_MARKS = [*PLACEHOLDERS, "νικος", "νικοσ", "unKnown", "undefİned", "N\0A", "b" * FEW_BYTES]
+_MARKS = [
+    *PLACEHOLDERS,
+    "νικος",
+    "νικοσ",
+    "unKnown",
+    "undefİned",
+    "σκας",
+    "μουσσ",
+    "N\0A",
+    "b" * FEW_BYTES,
+]
 _ANY_CASE = st.sampled_from(_MARKS).flatmap(
     lambda mark: st.sampled_from(
         [mark, mark.upper(), mark.title(), mark.swapcase(), mark.replace("*", "x@y"), mark[:-1]]
@@ -89,7 +99,7 @@ _TEXTS = st.builds(
 WRITTEN = [
     (text,) * len(KINDS)
     for mark in [*_MARKS, "4.47701E+11", "4E+11", "4e+11", "-17850.0", "17.00", "", " ", "\0"]
-    for text in (mark, mark.upper(), f"\t{mark}\v", f"\x1c{mark}\xa0", f"{mark}\u0301")
+    for text in (mark, mark.upper(), f"\t{mark}\v", f"{mark}\f", f"\x1c{mark}\xa0", f"{mark}\u0301")
 ]
 """Rows that have one of them in each identity."""
 ROWS = st.lists(st.tuples(*(st.one_of(st.none(), _TEXTS) for _ in KINDS)), min_size=20, max_size=40)
