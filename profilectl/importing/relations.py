@@ -142,6 +142,8 @@ RELATIONS = [
              "known", "sift, suppression, corrections"),
 
     # Which rows may be used.
+    Relation("text_hash", "type UTINYINT, text VARCHAR, hash UHUGEINT, code UTINYINT",
+             "What a text of many rows is found by, or why it is nobody's.", "sift", ""),
     Relation("identity_hash", "seq BIGINT, h<n> UHUGEINT, c<n> UTINYINT",
              "What a staged row is found by, by type; or why its identity is nobody's.",
              "sift", "leaving, answers"),
@@ -167,10 +169,8 @@ RELATIONS = [
              "An identity that a usable row states, in the order of the hashes.",
              "sift, corrections", "resolve, settle, sharing, dependence, commit"),
     Relation("unordered_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT", "A claim.", "sift", ""),
-    Relation("twin_value", "hash UHUGEINT", "An identity that several rows claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
-             "An identity that several rows claim, and the first of them.",
-             "sift", "resolve, sharing"),
+             "An identity that several rows claim, and the first row.", "sift", "resolve, sharing"),
     Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
              "A row with an identity that is nobody's.", "sift", "merge"),
     Relation("skip_statement", "seq BIGINT, code VARCHAR, attribute VARCHAR",
