@@ -368,7 +368,10 @@ def _finish(relations: Relations, how: Resolution) -> None:
 
 def _count(relations: Relations, frame: Frame, counts: Counts) -> None:
     """Count what became of identities (resolution.identity_counts, in sets), and the warnings."""
-    gained = relations.count("net_gain") + relations.count("lone_gain")
+    gained = relations.count("net_gain")
+    if frame.creates:
+        # All claims of lone rows: to count them by joining takes 0.13 s for a million rows.
+        gained += relations.count("claim") - relations.count("sharing_claim")
     moved = removed = 0
     if relations.count("net_loss"):
         moved, removed = only_row(relations, MOVED_AND_REMOVED)
