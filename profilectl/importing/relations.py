@@ -184,6 +184,16 @@ RELATIONS = [
              "An identity that is nobody's, of a row which is not rejected.", "sift", "commit"),
 
     # Whose rows they are.
+    Relation("alike_group", "founder BIGINT, rows BIGINT, h<n> UHUGEINT",
+             "Rows with the same identities: the first of them, and how many.", "alike", ""),
+    Relation("group_value", "founder BIGINT, type UTINYINT, hash UHUGEINT, rows BIGINT",
+             "An identity of such rows.", "alike", ""),
+    Relation("alike_value", "founder BIGINT, type UTINYINT, hash UHUGEINT, rows BIGINT",
+             "An identity of such rows that share none with other rows or profiles.",
+             "alike", "resolve, settle"),
+    Relation("alike_row", "seq BIGINT, founder BIGINT, added BIGINT",
+             "Such a row: the one that founds its profile, and which identities are new by it.",
+             "alike", "settle"),
     Relation("sharing_row", "seq BIGINT", "A usable row that shares an identity with another row"
              " or with a profile, or names an MPID.", "resolve", "mpids"),
     Relation("sharing_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
@@ -311,7 +321,7 @@ RELATIONS = [
     Relation("warning", "seq BIGINT, code VARCHAR", "What is worth knowing of a row.",
              "settle", "commit"),
     Relation("identity_bit", "type UTINYINT, bit BIGINT",
-             "The bit of an identity column in `added`.", "settle", ""),
+             "The bit of an identity column in `added`.", "resolve", "alike, settle"),
     Relation("added_bits", "seq BIGINT, added BIGINT",
              "Which of its identities the profile of a row gained by it.", "settle", ""),
     Relation("founder_wish", "seq BIGINT, fixed BIGINT, named BOOLEAN",

@@ -11,9 +11,10 @@ of each is.
 
 from __future__ import annotations
 
+from profilectl.importing.alike import find_alike
 from profilectl.importing.entangled import decide_entangled, load_decisions
 from profilectl.importing.mpids import name_mpids
-from profilectl.importing.relations import Relations, make_empty, only_row, union_of
+from profilectl.importing.relations import Relations, fixed_columns, make_empty, only_row, union_of
 from profilectl.importing.settle import Resolution, settle
 from profilectl.rules.counts import Counts
 from profilectl.rules.identity import CODE, Rules
@@ -28,7 +29,9 @@ where hash in (select hash from claim)
 
 # Most rows of a first load are alone. All that follows is about the others.
 SHARING_ROW = """
-select seq from claim where hash in (select hash from shared_value)
+select seq
+from claim
+where hash in (select hash from shared_value where hash not in (select hash from alike_value))
 union
 select seq from claim where hash in (select hash from identity_match)
 union
@@ -306,8 +309,13 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     The relations of known.py and sift are made. Return how many rows the interpreter decided.
     """
     _load_types(relations, how.rules)
+    bits = [(CODE[name], 1 << place) for place, name in enumerate(how.staged.identities)]
+    relations.load("identity_bit", fixed_columns("identity_bit"), bits)
     relations.make("identity_match", IDENTITY_MATCH)
     name_mpids(relations, how.staged, how.frame)
+    # A call or an MPID may lead each of alike rows elsewhere.
+    is_plain = not how.one_by_one and "mpid" not in how.staged.plain
+    find_alike(relations, how.staged.identities, creates=how.creates and is_plain)
     relations.make("sharing_row", ALL_SHARING if how.one_by_one else SHARING_ROW)
     relations.make("sharing_claim", SHARING_CLAIM)
     if how.key is not None:
