@@ -22,18 +22,23 @@ from profilectl.rules.resolution import MADE_KNOWN
 # 7. Who belongs to whom. A row with a known key belongs to its holder; one that is not the founder
 # of an unknown key goes where the founder went; an open row without a link stands alone. A new
 # profile is named by the arrival of its founder.
+KEYED_KNOWN = "select seq, known as profile, false as created from keyed where known is not null"
 KEYED_ROW = """
 select sharing.seq,
        coalesce(
-         keyed.known, decided_row.profile, founder.profile, harmless_row.profile,
-         harmless_founder.profile
+         decided_row.profile, founder.profile, harmless_row.profile, harmless_founder.profile
        ) as profile,
        decided_row.created as created,
        coalesce(
          harmless_row.founder, harmless_founder.founder, keyed.founder, sharing.seq
        ) as founder
-from sharing_row as sharing
-left join keyed on keyed.seq = sharing.seq
+from (
+  select seq
+  from sharing_row
+  where seq not in (select seq from keyed where known is not null)
+) as sharing
+left join (select seq, founder from keyed where known is null) as keyed
+  on keyed.seq = sharing.seq
 left join decided_row on decided_row.seq = sharing.seq
 left join decided_row as founder
   on founder.seq = keyed.founder and keyed.founder <> sharing.seq
@@ -100,9 +105,9 @@ union all
 select seq from lone_row
 """
 
-# 8. What profiles gained, and by which row. A profile founded by the only row that belongs to it
-# gains all that the row claims. Others gain an identity that they do not have by the first row that
-# brings it. The interpreter has counted the gains of its own rows already.
+# 8. What profiles gained, and by which row: an identity that a profile does not have, by the first
+# row that brings it. The interpreter has counted the gains of its own rows already. (As `not
+# exists` DuckDB makes of the anti join a join more: 0.4 s of a million rows, not 0.2.)
 CONTESTED_PROFILE = """
 select profile
 from row_profile
@@ -121,21 +126,14 @@ from row_profile
 where profile is not null and seq not in (select seq from decided_row)
 """
 SETTLED_GAIN = """
-select claim.seq, claim.type, claim.hash, counted_row.profile
-from sharing_claim as claim
-join counted_row on counted_row.seq = claim.seq
-where counted_row.profile not in (select profile from contested_profile)
-union all
-select min(claim.seq) as seq, claim.type, claim.hash, counted_row.profile
-from sharing_claim as claim
-join counted_row on counted_row.seq = claim.seq
-where counted_row.profile in (select profile from contested_profile)
-  and not exists (
-    select 1
-    from identity_match
-    where identity_match.hash = claim.hash and identity_match.profile = counted_row.profile
-  )
-group by claim.type, claim.hash, counted_row.profile
+select min(seq) as seq, type, hash, profile
+from (
+  select claim.seq, claim.type, claim.hash, counted_row.profile
+  from sharing_claim as claim
+  join counted_row on counted_row.seq = claim.seq
+)
+anti join identity_match using (hash, profile)
+group by type, hash, profile
 union all
 select seq, type, hash, profile from decided_gain
 union all
@@ -319,8 +317,8 @@ def _give_profiles(relations: Relations, how: Resolution) -> None:
     """
     relations.make("harmless_row", HARMLESS_ROW)
     if how.key is not None:
-        relations.make("keyed_row", KEYED_ROW)
-        select = KEYED_CREATING if how.creates else KEYED_UPDATING
+        relations.make("keyed_row", KEYED_ROW, keep=False)
+        select = union_of([KEYED_KNOWN, KEYED_CREATING if how.creates else KEYED_UPDATING])
     else:
         select = CREATING if how.creates else UPDATING
     bound = {"first": how.frame.first_arrival} if how.creates else None

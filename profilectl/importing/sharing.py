@@ -24,10 +24,15 @@ LOOKED_AT = 1_000
 CROWDED_VALUE = """
 select hash, type, seq, rows from shared_value where rows >= $half
 union
-select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
-from claim
-where hash in (select hash from identity_match group by hash having count(*) >= $half)
-group by hash
+select held.hash, held.type, coalesce(shared_value.seq, held.seq) as seq,
+       coalesce(shared_value.rows, 1) as rows
+from (
+  select hash, any_value(type) as type, any_value(seq) as seq
+  from held_value
+  group by hash
+  having count(*) >= $half
+) as held
+left join shared_value on shared_value.hash = held.hash
 """
 # A profile that has one of the rows is not shared with it.
 CROWDED_CLAIM = """
@@ -60,7 +65,7 @@ def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[
     """Return the most shared identities, those that look like a mark of nothing first.
 
     max_shared: an identity that more share is among them too, however few these are. The relations
-    shared_value, claim, identity_match and resolved are made.
+    shared_value, claim, held_value, identity_match and resolved are made.
     """
     least = SHARED_BY_MANY if max_shared is None else min(SHARED_BY_MANY, max_shared + 1)
     relations.make("crowded_value", CROWDED_VALUE, {"half": (least + 1) // 2})
