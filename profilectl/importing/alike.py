@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.rules.identity import CODE
+from profilectl.rules.sql.identities import hash_in
 
 MANY_ALIKE = 4
 """How many rows must share a value on average, so that alike rows are looked for."""
@@ -24,9 +25,9 @@ group by {columns}
 having count(*) > 1
 """
 GROUP_VALUE = """
-select founder, {code}::utinyint as type, h{place} as hash, rows
+select founder, {code}::utinyint as type, {hash} as hash, rows
 from alike_group
-where h{place} is not null
+where {hash} is not null
 """
 # A group is by itself if each of its values is in no other row, and no profile has one. That its
 # rows find the profile of the first asks for what makes a component harmless (resolve.py): a value
@@ -76,7 +77,8 @@ def find_alike(relations: Relations, identities: Sequence[str], *, creates: bool
     columns = ", ".join(f"h{place}" for place in range(len(identities)))
     relations.make("alike_group", ALIKE_GROUP.format(columns=columns))
     selects = [
-        fill(GROUP_VALUE, code=CODE[name], place=place) for place, name in enumerate(identities)
+        fill(GROUP_VALUE, code=CODE[name], hash=hash_in(f"h{place}"))
+        for place, name in enumerate(identities)
     ]
     relations.make("group_value", union_of(selects), keep=False)
     relations.make("alike_value", ALIKE_VALUE)

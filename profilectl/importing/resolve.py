@@ -224,12 +224,6 @@ ONE_COMPONENT = "select seq, 0::bigint as component from sharing_row"
 # type occurs with two values. Then every row finds the profile that the first row found or made.
 # (`contradiction` is against (c).) Where nobody in the component has a login or immutable identity
 # it is `free`: no value is protected. So the rows of one address, of a newsletter, are one person.
-GUARDED_ROW = "select distinct seq from sharing_claim where type in (select type from guard_type)"
-GUARDED_PROFILE = """
-select distinct profile
-from known_identity
-where type in (select type from guard_type) and profile in (select profile from link_match)
-"""
 COMPONENT = """
 select row_label.component, count(distinct row_label.seq) as rows,
        coalesce(any_value(stored.profiles), 0) as profiles,
@@ -246,11 +240,17 @@ select row_label.component, count(distinct row_label.seq) as rows,
        ) as contradiction
 from row_label
 join link on link.seq = row_label.seq
-left join guarded_row on guarded_row.seq = row_label.seq
 left join (
-  select component, count(*) as profiles,
-         bool_or(profile in (select profile from guarded_profile)) as guarded
+  select distinct seq from sharing_claim where type in (select type from guard_type)
+) as guarded_row on guarded_row.seq = row_label.seq
+left join (
+  select component, count(*) as profiles, bool_or(guarded_profile.profile is not null) as guarded
   from profile_label
+  left join (
+    select distinct profile
+    from known_identity
+    where type in (select type from guard_type) and profile in (select profile from link_match)
+  ) as guarded_profile on guarded_profile.profile = profile_label.profile
   group by component
 ) as stored on stored.component = row_label.component
 group by row_label.component
@@ -280,18 +280,6 @@ group by component.component
 # and without a key are one person, until a row with a key comes: it makes that person known, and
 # known people are protected. So each row with a key ends a turn. The rows of a turn belong to the
 # first of them, and those of the first turn to the profile of the store that has the value.
-TURN_COMPONENT = """
-select value.component, min(value.profile) as profile
-from component_value as value
-join (select component, count(*) as rows from row_label group by component) as whole
-  on whole.component = value.component and whole.rows = value.rows
-left join (
-  select component, count(*) as profiles from profile_label group by component
-) as stored on stored.component = value.component
-where value.type <> $key
-  and (stored.profiles is null or stored.profiles = 1 and value.profile is not null)
-group by value.component
-"""
 TURN_ROW = """
 select seq, has_key, case when keys_before = 0 then profile end as profile,
        min(seq) over (partition by component, keys_before) as founder
@@ -304,7 +292,18 @@ from (
            rows between unbounded preceding and 1 preceding
          ) as keys_before
   from row_label
-  join turn_component on turn_component.component = row_label.component
+  join (
+    select value.component, min(value.profile) as profile
+    from component_value as value
+    join (select component, count(*) as rows from row_label group by component) as whole
+      on whole.component = value.component and whole.rows = value.rows
+    left join (
+      select component, count(*) as profiles from profile_label group by component
+    ) as stored on stored.component = value.component
+    where value.type <> $key
+      and (stored.profiles is null or stored.profiles = 1 and value.profile is not null)
+    group by value.component
+  ) as turn_component on turn_component.component = row_label.component
   left join keyed on keyed.seq = row_label.seq
 )
 """
@@ -361,11 +360,8 @@ def _find_harmless(relations: Relations, how: Resolution) -> None:
     relations.make("profile_label", PROFILE_LABEL)
     relations.make("component_value", COMPONENT_VALUE)
     if how.key is not None and how.creates:
-        relations.make("turn_component", TURN_COMPONENT, {"key": how.key})
-        relations.make("turn_row", TURN_ROW)
+        relations.make("turn_row", TURN_ROW, {"key": how.key})
     else:
-        relations.make("guarded_row", GUARDED_ROW)
-        relations.make("guarded_profile", GUARDED_PROFILE)
         relations.make("component", COMPONENT)
         relations.make("harmless", HARMLESS)
 

@@ -23,7 +23,7 @@ from profilectl.rules.resolution import MADE_KNOWN
 # of an unknown key goes where the founder went; an open row without a link stands alone. A new
 # profile is named by the arrival of its founder.
 KEYED_KNOWN = "select seq, known as profile, false as created from keyed where known is not null"
-KEYED_ROW = """
+_KEYED_ROW = """
 select sharing.seq,
        coalesce(
          decided_row.profile, founder.profile, harmless_row.profile, harmless_founder.profile
@@ -46,13 +46,13 @@ left join harmless_row on harmless_row.seq = sharing.seq
 left join harmless_row as harmless_founder
   on harmless_founder.seq = keyed.founder and keyed.founder <> sharing.seq
 """
-KEYED_CREATING = """
+KEYED_CREATING = f"""
 select seq,
        case when profile is not null then profile else founder + $first end as profile,
        coalesce(created, profile is null and founder = seq) as created
-from keyed_row
+from ({_KEYED_ROW})
 """
-KEYED_UPDATING = "select seq, profile, false as created from keyed_row"
+KEYED_UPDATING = f"select seq, profile, false as created from ({_KEYED_ROW})"
 HARMLESS_ROW = """
 select row_label.seq, harmless.profile,
        min(row_label.seq) over (partition by row_label.component) as founder
@@ -221,18 +221,17 @@ where seq not in (select seq from claim where type in (select type from lookup_t
 WARNINGS_BY_CODE = "select code, count(*) from warning group by code"
 
 # 10. The outcome: each row with its profile, and which of its identities the profile gained by it.
-ADDED_BITS = """
-select settled_gain.seq, sum(identity_bit.bit)::bigint as added
-from settled_gain
-join identity_bit using (type)
-group by settled_gain.seq
-"""
 SETTLED = """
 select row_profile.seq, row_profile.profile, row_profile.created,
        coalesce(added_bits.added, 0) as added,
        case when row_profile.profile is null then $code end as code
 from row_profile
-left join added_bits on added_bits.seq = row_profile.seq
+left join (
+  select settled_gain.seq, sum(identity_bit.bit)::bigint as added
+  from settled_gain
+  join identity_bit using (type)
+  group by settled_gain.seq
+) as added_bits on added_bits.seq = row_profile.seq
 union all
 select seq, founder + first_arrival as profile, seq = founder as created, added, null as code
 from alike_row
@@ -317,7 +316,6 @@ def _give_profiles(relations: Relations, how: Resolution) -> None:
     """
     relations.make("harmless_row", HARMLESS_ROW)
     if how.key is not None:
-        relations.make("keyed_row", KEYED_ROW, keep=False)
         select = union_of([KEYED_KNOWN, KEYED_CREATING if how.creates else KEYED_UPDATING])
     else:
         select = CREATING if how.creates else UPDATING
@@ -384,7 +382,6 @@ def _warn(relations: Relations, how: Resolution) -> None:
 def _finish(relations: Relations, how: Resolution) -> None:
     """Make `resolved` of who belongs to whom and of what was gained."""
     give_mpids(relations, how.frame)
-    relations.make("added_bits", ADDED_BITS)
     code = PROTECTIONS[how.frame.protection].code
     relations.make("settled", SETTLED, {"code": code})
     select = RESOLVED_CREATING if how.creates else RESOLVED_UPDATING
