@@ -8,31 +8,30 @@ million clicks of 3,000 people. relations.py says what a row of each relation is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
-from profilectl.rules.identity import CODE
-from profilectl.rules.sql.identities import hash_in
+from profilectl.importing.relations import Relations, make_empty, only_row
+from profilectl.importing.stage.staged import Staged
 
 MANY_ALIKE = 4
 """How many rows must share a value on average, so that alike rows are looked for."""
 
 SHARED_SIZES = "select count(*), coalesce(sum(rows), 0) from shared_value"
+# By the texts, which are read where they lie: rows that spell an identity in two ways are not alike
+# here, and are decided like others.
 ALIKE_GROUP = """
-select min(seq) as founder, count(*) as rows, {columns}
-from usable_hash
+select min(seq) as founder, count(*) as rows
+from usable
 group by {columns}
 having count(*) > 1
-"""
-GROUP_VALUE = """
-select founder, {code}::utinyint as type, {hash} as hash, rows
-from alike_group
-where {hash} is not null
 """
 # A group is by itself if each of its values is in no other row, and no profile has one. That its
 # rows find the profile of the first asks for what makes a component harmless (resolve.py): a value
 # without a protection, or that nothing protects the profile.
 ALIKE_VALUE = """
+with group_value as materialized (
+  select alike_group.founder, claim.type, claim.hash, alike_group.rows
+  from claim
+  join alike_group on alike_group.founder = claim.seq
+)
 select founder, type, hash, rows
 from group_value
 where founder in (
@@ -63,23 +62,19 @@ join (
 """
 
 
-def find_alike(relations: Relations, identities: Sequence[str], *, creates: bool) -> None:
+def find_alike(relations: Relations, staged: Staged, *, creates: bool) -> None:
     """Make `alike_value` and `alike_row`. The relations of sift and of the types are made.
 
-    identities: the types that rows state; creates: whether a row that finds nobody founds a
-    profile. Without that, and where people have few rows each, there are no alike rows.
+    creates: whether a row that finds nobody founds a profile. Without that, and where people have
+    few rows each, there are no alike rows.
     """
-    values, rows = only_row(relations, SHARED_SIZES) if creates and identities else (0, 0)
+    values, rows = only_row(relations, SHARED_SIZES) if creates else (0, 0)
     if not values or rows < MANY_ALIKE * values:
         for relation in ("alike_value", "alike_row"):
             make_empty(relations, relation)
         return
-    columns = ", ".join(f"h{place}" for place in range(len(identities)))
-    relations.make("alike_group", ALIKE_GROUP.format(columns=columns))
-    selects = [
-        fill(GROUP_VALUE, code=CODE[name], hash=hash_in(f"h{place}"))
-        for place, name in enumerate(identities)
-    ]
-    relations.make("group_value", union_of(selects), keep=False)
+    columns = [f"i_{kind}" for kind in staged.identities]
+    columns += [name for name in ("environment",) if name in staged.plain]
+    relations.make("alike_group", ALIKE_GROUP.format(columns=", ".join(columns)))
     relations.make("alike_value", ALIKE_VALUE)
     relations.make("alike_row", ALIKE_ROW)

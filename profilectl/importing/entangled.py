@@ -43,7 +43,7 @@ where hash in (select hash from link where seq in (select seq from block_row))
 """
 PROFILE_IDENTITIES = """
 select profile, type, to_hex(hash)
-from holder_identity
+from known_identity
 where profile in (select profile from block_profile)
 order by profile, type
 """

@@ -107,7 +107,7 @@ RELATIONS = [
     # The store.
     Relation("known_identity", "hash UHUGEINT, profile BIGINT, type UTINYINT, segment INTEGER",
              "An identity that a profile of the store has.",
-             "known", "resolve, settle, answers"),
+             "known", "resolve, settle, entangled, answers"),
     Relation("known_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
              "The MPID of a profile of the store.", "known", "mpids, answers"),
     Relation("held_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
@@ -184,12 +184,10 @@ RELATIONS = [
              "An identity that is nobody's, of a row which is not rejected.", "sift", "commit"),
 
     # Whose rows they are.
-    Relation("alike_group", "founder BIGINT, rows BIGINT, h<n> UHUGEINT",
+    Relation("alike_group", "founder BIGINT, rows BIGINT",
              "Rows with the same identities: the first of them, and how many.", "alike", ""),
-    Relation("group_value", "founder BIGINT, type UTINYINT, hash UHUGEINT, rows BIGINT",
-             "An identity of such rows.", "alike", ""),
     Relation("alike_value", "founder BIGINT, type UTINYINT, hash UHUGEINT, rows BIGINT",
-             "The same, of rows that share nothing with others.", "alike", "resolve, settle"),
+             "An identity of such rows that share none with others.", "alike", "resolve, settle"),
     Relation("alike_row", "seq BIGINT, founder BIGINT, added BIGINT",
              "Such a row, that which founds its profile, and the bits it adds.", "alike", "settle"),
     Relation("sharing_row", "seq BIGINT", "A usable row that shares an identity with another row"
@@ -219,8 +217,6 @@ RELATIONS = [
     Relation("open_row", "seq BIGINT", "A row that its key does not decide.", "resolve", ""),
     Relation("open_match", IDENTITY_COLUMNS,
              "An identity of an open row, and a profile that has it.", "resolve", ""),
-    Relation("holder_identity", IDENTITY_COLUMNS,
-             "An identity of a profile that an open row may find.", "resolve", "entangled"),
     Relation("anonymous_match", IDENTITY_COLUMNS,
              "An open match whose profile has no login identity.", "resolve", ""),
     Relation("live_value", "hash UHUGEINT",
@@ -318,11 +314,11 @@ RELATIONS = [
              "The same, where the segment has to hold it.", "mpids", "commit"),
     Relation("clashing_mpid", "seq BIGINT", "A founder whose MPID is not free.", "mpids", ""),
     Relation("settled", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
-             "A sharing row, as in `resolved`.", "settle", "merge"),
+             "A sharing or alike row, as in `resolved`.", "settle", "sharing, merge"),
     Relation("resolved", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
              "A usable row: its profile (null: nobody), whether it founded it, which of its"
              " identities are new to it, the code of a dropped row.",
-             "settle, corrections", "sharing, merge, consenting, commit, answers"),
+             "settle, corrections", "merge, consenting, commit, answers"),
     Relation("crowded_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
              "An identity that many rows or profiles have, as in `shared_value`.", "sharing", ""),
     Relation("crowded_claim", "seq BIGINT, hash UHUGEINT",

@@ -76,17 +76,14 @@ from identity_match
 where type <> $key and type in (select type from lookup_type)
   and hash in (select hash from sharing_claim where seq in (select seq from open_row))
 """
-# All identities of these profiles: the index is asked once, for the interpreter too.
-OPEN_HOLDER = """
-select hash, type, profile
-from known_identity
-where profile in (select profile from open_match)
-"""
-ANY_HOLDER = "select hash, type, profile from known_identity"
 ANONYMOUS_MATCH = """
 select open_match.hash, open_match.type, open_match.profile
 from open_match
-anti join (select profile from holder_identity where type = $key) as login_holder using (profile)
+anti join (
+  select profile
+  from known_identity
+  where type = $key and profile in (select profile from open_match)
+) as login_holder using (profile)
 """
 
 # 3. The rows that are still open: without the key, or with a key that nobody has. Where nobody may
@@ -329,7 +326,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     name_mpids(relations, how.staged, how.frame)
     # A call or an MPID may lead each of alike rows elsewhere.
     is_plain = not how.one_by_one and "mpid" not in how.staged.plain
-    find_alike(relations, how.staged.identities, creates=how.creates and is_plain)
+    find_alike(relations, how.staged, creates=how.creates and is_plain)
     relations.make("sharing_row", ALL_SHARING if how.one_by_one else SHARING_ROW)
     relations.make("sharing_claim", SHARING_CLAIM)
     if how.key is not None:
@@ -337,33 +334,37 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     else:
         _link_all(relations, how)
     relations.make("tied_value", TIED_VALUE)
-    for relation in ("harmless", "turn_row"):
-        make_empty(relations, relation)
+    empty: tuple[str, ...] = ("harmless", "turn_row")
     if how.one_by_one:
         relations.make("row_label", ONE_COMPONENT)
-        relations.make("entangled_row", ENTANGLED)
     elif relations.count("tied_value"):
         _label_components(relations)
-        _find_harmless(relations, how)
-        relations.make("entangled_row", ENTANGLED)
+        empty = (_find_harmless(relations, how),)
     else:
-        for relation in ("row_label", "entangled_row"):
-            make_empty(relations, relation)
+        empty = (*empty, "row_label", "entangled_row")
+    for relation in empty:
+        make_empty(relations, relation)
+    if "entangled_row" not in empty:
+        relations.make("entangled_row", ENTANGLED)
     decisions = decide_entangled(relations, how.frame, how.rules, creates=how.creates)
     load_decisions(relations, decisions, gains=how.key is None)
     settle(relations, how, counts=counts)
     return len(decisions.rows)
 
 
-def _find_harmless(relations: Relations, how: Resolution) -> None:
-    """Make `harmless`, the components in which every row finds the same profile, or `turn_row`."""
+def _find_harmless(relations: Relations, how: Resolution) -> str:
+    """Make `harmless`, the components in which every row finds the same profile, or `turn_row`.
+
+    Return which of the two is not made.
+    """
     relations.make("profile_label", PROFILE_LABEL)
     relations.make("component_value", COMPONENT_VALUE)
     if how.key is not None and how.creates:
         relations.make("turn_row", TURN_ROW, {"key": how.key})
-    else:
-        relations.make("component", COMPONENT)
-        relations.make("harmless", HARMLESS)
+        return "harmless"
+    relations.make("component", COMPONENT)
+    relations.make("harmless", HARMLESS)
+    return "turn_row"
 
 
 def _load_types(relations: Relations, rules: Rules) -> None:
@@ -391,7 +392,6 @@ def _link_keyed(relations: Relations, key: int, *, creates: bool) -> None:
     relations.make("keyed", KEYED, bound)
     relations.make("open_row", OPEN_CREATING if creates else OPEN_UPDATING)
     relations.make("open_match", OPEN_MATCH, bound)
-    relations.make("holder_identity", OPEN_HOLDER)
     relations.make("anonymous_match", ANONYMOUS_MATCH, bound)
     relations.make("live_value", LIVE, bound)
     relations.make("open_link", OPEN_LINK, bound)
@@ -405,7 +405,6 @@ def _link_all(relations: Relations, how: Resolution) -> None:
     A call that leads elsewhere than to the profile of its identities (a logout) is looked up by
     devices even if it has a login identity.
     """
-    relations.make("holder_identity", ANY_HOLDER, keep=False)
     if "mpid" in how.staged.plain:
         relations.make("link", union_of([LINK_ALL, LINK_MPID]))
         relations.make("link_match", union_of([LINK_MATCH, LINK_MATCH_MPID]))

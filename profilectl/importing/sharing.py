@@ -27,10 +27,9 @@ union
 select held.hash, held.type, coalesce(shared_value.seq, held.seq) as seq,
        coalesce(shared_value.rows, 1) as rows
 from (
-  select hash, any_value(type) as type, any_value(seq) as seq
+  select distinct hash, type, seq
   from held_value
-  group by hash
-  having count(*) >= $half
+  where hash in (select hash from held_value group by hash having count(*) >= $half)
 ) as held
 left join shared_value on shared_value.hash = held.hash
 """
@@ -47,7 +46,7 @@ where hash in (select hash from crowded_value)
 except
 select hash, profile
 from crowded_claim
-join resolved on resolved.seq = crowded_claim.seq
+join settled on settled.seq = crowded_claim.seq
 """
 MOST_SHARED = """
 select type, seq, rows, coalesce(profiles, 0) as profiles
@@ -65,7 +64,7 @@ def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[
     """Return the most shared identities, those that look like a mark of nothing first.
 
     max_shared: an identity that more share is among them too, however few these are. The relations
-    shared_value, claim, held_value, identity_match and resolved are made.
+    shared_value, claim, held_value, identity_match and settled are made.
     """
     least = SHARED_BY_MANY if max_shared is None else min(SHARED_BY_MANY, max_shared + 1)
     relations.make("crowded_value", CROWDED_VALUE, {"half": (least + 1) // 2})

@@ -61,13 +61,12 @@ FILLED = {
     "PASSED_BATCH": "null::varchar as i_email",
     "NOBODYS_CELL": "c0",
     "LONE_ROW": ", 1 as added",
-    "ALIKE_GROUP": "h0",
+    "ALIKE_GROUP": "i_email",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
     "CLAIM": {"code": 1, "place": 0},
-    "GROUP_VALUE": {"code": 1, "hash": "h0"},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
         "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,
