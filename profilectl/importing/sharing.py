@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profilectl.importing.relations import Relations
+from profilectl.importing.relations import Relations, make_empty
 from profilectl.rules.counts import SharedIdentity
 from profilectl.rules.identity import NAME, looks_like_nothing
 
@@ -19,14 +19,26 @@ MOST_TOLD = 20
 LOOKED_AT = 1_000
 """How many of the most shared identities are looked at for marks of nothing."""
 
-# Of those who share a value either at least half are rows, or at least half are profiles.
+# Of those who share a value either at least half are rows, or at least half are profiles. How many
+# rows have it is counted already where several do (shared_value): a union, because both may hold.
 CROWDED_VALUE = """
-select hash from shared_value where rows >= $half
+select hash, type, seq, rows from shared_value where rows >= $half
 union
-select hash from identity_match group by hash having count(*) >= $half
+select held.hash, held.type, coalesce(shared_value.seq, held.seq) as seq,
+       coalesce(shared_value.rows, 1) as rows
+from (
+  select distinct hash, type, seq
+  from held_value
+  where hash in (select hash from held_value group by hash having count(*) >= $half)
+) as held
+left join shared_value on shared_value.hash = held.hash
 """
-CROWDED_CLAIM = "select seq, type, hash from claim where hash in (select hash from crowded_value)"
 # A profile that has one of the rows is not shared with it.
+CROWDED_CLAIM = """
+select seq, hash
+from claim
+where hash in (select hash from crowded_value) and hash in (select hash from identity_match)
+"""
 OTHER_HOLDER = """
 select hash, profile
 from identity_match
@@ -34,15 +46,11 @@ where hash in (select hash from crowded_value)
 except
 select hash, profile
 from crowded_claim
-join resolved on resolved.seq = crowded_claim.seq
+join settled on settled.seq = crowded_claim.seq
 """
 MOST_SHARED = """
 select type, seq, rows, coalesce(profiles, 0) as profiles
-from (
-  select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
-  from crowded_claim
-  group by hash
-)
+from crowded_value
 left join (select hash, count(*) as profiles from other_holder group by hash) using (hash)
 where rows + coalesce(profiles, 0) >= $least
 order by rows + coalesce(profiles, 0) desc, seq, type
@@ -56,14 +64,17 @@ def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[
     """Return the most shared identities, those that look like a mark of nothing first.
 
     max_shared: an identity that more share is among them too, however few these are. The relations
-    shared_value, claim, identity_match and resolved are made.
+    shared_value, claim, held_value, identity_match and settled are made.
     """
     least = SHARED_BY_MANY if max_shared is None else min(SHARED_BY_MANY, max_shared + 1)
     relations.make("crowded_value", CROWDED_VALUE, {"half": (least + 1) // 2})
     if not relations.count("crowded_value"):
         return ()
     relations.make("crowded_claim", CROWDED_CLAIM)
-    relations.make("other_holder", OTHER_HOLDER, keep=False)
+    if relations.count("crowded_claim"):
+        relations.make("other_holder", OTHER_HOLDER, keep=False)
+    else:
+        make_empty(relations, "other_holder")
     most_shared = relations.rows(MOST_SHARED, {"least": least, "most": LOOKED_AT})
     texts: dict[tuple[int, int], str] = {}
     for kind in {row[0] for row in most_shared}:

@@ -13,6 +13,8 @@ from support.effort import at_length
 from support.equivalence import check
 from support.histories import History, Import, histories
 
+import profilectl.importing.alike
+
 quick = settings(
     max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
@@ -61,6 +63,18 @@ def row(customer: str, email: str, mobile: str) -> dict[str, Any]:
     }
 
 
+IDENTITY = st.sampled_from(
+    [
+        {"strategy": "default"},
+        {"strategy": "default", "unique_conflict": "keep"},
+        {"strategy": "conversion", "login": ["email"], "unique": ["email"]},
+        {"strategy": "conversion", "login": [], "unique": []},
+        {"strategy": "link"},
+        {"strategy": "isolation"},
+    ]
+)
+
+
 @st.composite
 def few_people(draw: st.DrawFn) -> History:
     """Return imports of rows of a few people; most rows share an address, many have no number."""
@@ -70,18 +84,7 @@ def few_people(draw: st.DrawFn) -> History:
         email=st.sampled_from(["", "x@x.org", "x@x.org", "y@x.org"]),
         mobile=st.sampled_from(["", "", "+1", "+2"]),
     )
-    identity = draw(
-        st.sampled_from(
-            [
-                {"strategy": "default"},
-                {"strategy": "default", "unique_conflict": "keep"},
-                {"strategy": "conversion", "login": ["email"], "unique": ["email"]},
-                {"strategy": "conversion", "login": [], "unique": []},
-                {"strategy": "link"},
-                {"strategy": "isolation"},
-            ]
-        )
-    )
+    identity = draw(IDENTITY)
     imports = [
         Import("f", draw(st.sampled_from(LEVELS)), draw(st.lists(rows, min_size=1, max_size=9)))
         for _ in range(draw(st.integers(1, 3)))
@@ -89,10 +92,38 @@ def few_people(draw: st.DrawFn) -> History:
     return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@st.composite
+def alike_people(draw: st.DrawFn) -> History:
+    """Return imports in which whole rows are repeated, often of people who share nothing."""
+    rows = st.builds(
+        row,
+        customer=st.sampled_from(["", "", "A", "B", "C", "D"]),
+        email=st.sampled_from(["", "w@x.org", "x@x.org", "y@x.org", "z@x.org"]),
+        mobile=st.sampled_from(["", "", "+1", "+2", "+3"]),
+    )
+    people = st.sampled_from(draw(st.lists(rows, min_size=2, max_size=5)))
+    imports = [
+        Import("f", draw(st.sampled_from(LEVELS)), draw(st.lists(people, min_size=3, max_size=9)))
+        for _ in range(draw(st.integers(1, 2)))
+    ]
+    return History(draw(IDENTITY), "rank", {"f": ("csv", None)}, imports=imports)
+
+
+@settings(max_examples=13, deadline=None, suppress_health_check=list(HealthCheck))
 @given(few_people())
 def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
     check(history)
+
+
+def test_alike_rows_are_those_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilectl.importing.alike, "MANY_ALIKE", 0)
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(alike_people())
+    def compare(history: History) -> None:
+        check(history)
+
+    compare()
 
 
 @pytest.mark.slow
@@ -105,3 +136,20 @@ def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
 @given(few_people())
 def test_rows_of_few_people_are_those_of_the_rules_at_length(history: History) -> None:
     check(history)
+
+
+@pytest.mark.slow
+def test_alike_rows_are_those_of_the_rules_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilectl.importing.alike, "MANY_ALIKE", 0)
+
+    @settings(
+        max_examples=at_length(80, by_night=10_000),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(alike_people())
+    def compare(history: History) -> None:
+        check(history)
+
+    compare()

@@ -59,6 +59,7 @@ FILLED = {
     "PASSED_BATCH": "null::varchar as i_email",
     "NOBODYS_CELL": "c0",
     "LONE_ROW": ", 1 as added",
+    "ALIKE_GROUP": "i_email",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from support.conformance import cases_of, check_with_command_line
 from support.doors import call
@@ -52,3 +53,21 @@ def test_the_dry_run_shows_such_a_row(tmp_path: Path) -> None:
 def test_a_strict_import_may_make_people_known(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(ROWS.replace("a@example.com,C2\n", ""))
     assert call("import", "a.csv", "--feed", "crm", "--strict", folder=tmp_path).exit_code == 0
+
+
+# Rows of few people (alike.py): Ann's and Bob's rows are alike; Cid's and Dan's share a number.
+FEW = {"ann@example.com": "", "bob@example.com": "+1", "cid@example.com": "+2", "": "+2"}
+
+
+def test_alike_rows_are_apart_and_of_one_profile_each(tmp_path: Path) -> None:
+    lines = [f"{email},{mobile},{n}\n" for n in range(5) for email, mobile in FEW.items()]
+    (tmp_path / "a.csv").write_text("email,mobile_number,visit\n" + "".join(lines))
+    call("import", "a.csv", "--feed", "f", "--keep-scratch", "kept.duckdb", folder=tmp_path)
+    with duckdb.connect(str(tmp_path / "kept.duckdb")) as kept:
+        founders = kept.execute("select founder, count(*) from alike_row group by all").fetchall()
+        assert sorted(founders) == [(0, 5), (1, 5)]
+        assert kept.execute("select count(*) from sharing_row").fetchall() == [(10,)]
+    for reader in ("ann@example.com", "bob@example.com", "cid@example.com"):
+        done = call("show", reader, "--json", folder=tmp_path)
+        (profile,) = json.loads(done.stdout)["profiles"]
+        assert profile["user_attributes"] == {"visit": "4"}
