@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.context import Context, options_of
-from profilectl.cli.import_options import SourceOption
 from profilectl.cli.options import (
     EnvironmentName,
     JsonOption,
     PickOption,
+    SourceOption,
     WaitOption,
     value_of,
     with_options,

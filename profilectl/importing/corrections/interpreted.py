@@ -43,7 +43,7 @@ from profilectl.rules.interpreter import AttributeValue, InterpretedProfile, Int
 from profilectl.rules.resolution import Records
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import NotJson, parse_json
-from profilectl.store.compaction import compaction_due, lay_together
+from profilectl.store.compaction import MANY_SEGMENTS, compaction_due, lay_together
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside
 from profilectl.store.segments import ROW, known_loose, known_rows
@@ -202,7 +202,7 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     return _Corrected(
         entry.report,
         request,
-        is_compaction_due=compaction_due(store),
+        is_compaction_due=len(profiles.segments) >= MANY_SEGMENTS and compaction_due(store),
         has_definitions=store.has_definitions(),
     )
 
