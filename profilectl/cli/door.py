@@ -26,7 +26,7 @@ from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Descr
 T = TypeVar("T")
 Values = dict[str, Annotation]
 """Values by the names of their parameters."""
-QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds"))
+QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds", "imports"))
 """The commands that the door opens for: their modules import no Typer."""
 STORE, WORKSPACE, STORE_KEY, SUPPRESSION_KEY = (
     "--store",
