@@ -46,6 +46,13 @@ where {column} is not null
 """
 OF_TYPES_AND_FEEDS = "where type in ({types}) and feed in ({feeds})"
 LEFT_TRACE = "select 1 from {table} where profile in (select profile from {profiles}) limit 1"
+# The same of one whose MPIDs are mixes: a profile has the number of the row that founded it.
+FOUNDED_ONE = """
+select 1
+from {table}
+where profile = arrival and profile in (select profile from {profiles})
+limit 1
+"""
 ROWS_WITH_ARRIVALS = "select {columns} from {table} where arrival in ({arrivals})"
 SUPPRESSED_COUNT = "select count(*) from store.suppressed"
 SUPPRESSED_LIST = "select * from store.suppressed"
@@ -179,6 +186,9 @@ def left_trace(relations: Relations, segment: Segment, trace: Trace, profiles: s
 
     segment: of the import; profiles: the relation that lists them.
     """
+    if trace is Trace.FOUNDED and not segment.holds_mpids:
+        select = fill(FOUNDED_ONE, table=segment.table("row"), profiles=profiles)
+        return "row" in segment.tables and bool(relations.rows(select))
     if trace.value not in segment.tables:
         return False
     select = fill(LEFT_TRACE, table=segment.table(trace.value), profiles=profiles)
