@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from profilectl.importing.known import Trace, left_trace
+from profilectl.importing.known import Trace, left_trace, took_from
 from profilectl.importing.relations import Relations
 from profilectl.importing.stage.staged import Staged
 from profilectl.store.segments import Segment
@@ -60,7 +60,6 @@ select import from lost_before where profile in (select profile from examined_pr
 union
 select import from lost_before where hash in (select hash from claim)
 """
-TOOK_FROM_PROFILE = "select distinct import from store.removed where profile = $profile"
 # All staged rows, because a row that repeats a request was dropped.
 SENT_REQUEST = """
 select distinct import
@@ -189,7 +188,7 @@ def rests_on_rows(
         or _gave_identity(relations, profile, by_segment.get(segment.number, ()), segment=segment)
     }
     if undoable and removals:
-        needs |= {number for (number,) in relations.rows(TOOK_FROM_PROFILE, {"profile": profile})}
+        needs |= {*took_from(relations, profile)}
     return sorted(needs)
 
 

@@ -22,6 +22,7 @@ from profilectl.codes import StoreBusy, UsageError
 from profilectl.importing.commit import ONE_LINE_RUN, Import, Prepared, write
 from profilectl.importing.corrections.correction import NAME, Correction
 from profilectl.importing.dependence import ProfileRow, Speaking, rests_on_rows
+from profilectl.importing.known import keeps_out_or_hands_on
 from profilectl.importing.relations import Columns, ListedRelations, fill, fixed_columns
 from profilectl.importing.request import ImportRequest, remembered
 from profilectl.importing.stage.staged import WIDE, Staged, StagedFile
@@ -54,12 +55,6 @@ READ_AS_FLAT = (("mpid", "mpid"), ("environment", "environment"))
 """The columns that are reported of a batch that sets nothing: such a file may have flat rows."""
 OTHER_CODES = frozenset({"UA_KIND_CHANGED"})
 """The codes about an attribute that was not refused."""
-
-# How much there is that only the import of files looks at: erased people, and outputs that the
-# batch could leave to.
-LOOKED_AT_ELSEWHERE = """
-select (select count(*) from store.suppressed) + (select count(*) from store.connection)
-"""
 
 
 class MoreAsked(Exception):
@@ -168,7 +163,8 @@ def _open_if_free(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
 def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     """Decide a correction, and write it with its history. Raises MoreAsked before anything is."""
     now_ms = time.time_ns() // 1_000_000
-    if store.scratch.row(LOOKED_AT_ELSEWHERE)[0] or not correction.feed.strip():
+    # What that asks for, only the import of files looks at.
+    if keeps_out_or_hands_on(ListedRelations(store.scratch)) or not correction.feed.strip():
         raise MoreAsked
     settings, profiles = store.settings(), profiles_of(store)
     batch = _batch(correction, settings)
