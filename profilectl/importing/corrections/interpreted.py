@@ -23,7 +23,8 @@ from profilectl.importing.commit import ONE_LINE_RUN, Import, Prepared, write
 from profilectl.importing.corrections.correction import NAME, Correction
 from profilectl.importing.dependence import ProfileRow, Speaking, rests_on_rows
 from profilectl.importing.known import keeps_out_or_hands_on
-from profilectl.importing.relations import Columns, ListedRelations, fill, fixed_columns
+from profilectl.importing.listed_relations import ListedRelations
+from profilectl.importing.relations import Columns, fill, fixed_columns
 from profilectl.importing.request import ImportRequest, remembered
 from profilectl.importing.stage.staged import WIDE, Staged, StagedFile
 from profilectl.profiles.read_model import Profiles, profiles_of
