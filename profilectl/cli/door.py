@@ -26,8 +26,10 @@ from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Descr
 T = TypeVar("T")
 Values = dict[str, Annotation]
 """Values by the names of their parameters."""
-QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds"))
+QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds", "imports", "import"))
 """The commands that the door opens for: their modules import no Typer."""
+LONG = frozenset(("import", "imports"))
+"""Those of them that may take long, so that garbage is looked for meanwhile."""
 STORE, WORKSPACE, STORE_KEY, SUPPRESSION_KEY = (
     "--store",
     "--workspace",
@@ -74,6 +76,8 @@ class Called:
     """The values of the options before the command, by their names."""
     quiet: bool
     """Whether --quiet stands before the command."""
+    takes_long: bool
+    """Whether it may take long."""
 
     def run(self) -> None:
         """Run the command. Raises what the command raises, Interrupted and ReaderLeft."""
@@ -95,8 +99,10 @@ def called(words: Sequence[str]) -> Called | None:
         _check_environment(words)
         remaining = list(reversed(words))
         before, quiet = _before(remaining)
+        takes_long = bool(LONG.intersection(remaining[-1:]))
         command = _command(remaining)
-        return Called(command, _values(command, remaining), before=before, quiet=quiet)
+        values = _values(command, remaining)
+        return Called(command, values, before=before, quiet=quiet, takes_long=takes_long)
     except (Shut, OSError):
         return None
 

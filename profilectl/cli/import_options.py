@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from profilectl.cli.options import EnvironmentName, check_memory_limit, names_of, value_of
+from profilectl.cli.options import (
+    EnvironmentName,
+    SourceOption,
+    check_memory_limit,
+    names_of,
+    value_of,
+)
 from profilectl.cli.registry import argument, option
 from profilectl.rules.feed import PROTECTIONS
-from profilectl.rules.priority import FEED_SOURCES
 
 if TYPE_CHECKING:
     from profilectl.importing.request import ImportRequest
 
 ProtectionName = enum.Enum("ProtectionName", names_of(PROTECTIONS), type=str)  # type: ignore[misc]
-SourceName = enum.Enum("SourceName", names_of(FEED_SOURCES), type=str)  # type: ignore[misc]
 FormatName = enum.Enum(  # type: ignore[misc]
     "FormatName", names_of(("csv", "parquet", "jsonl", "json")), type=str
 )
@@ -48,13 +52,6 @@ ProtectionOption = Annotated[
     option(
         "--protection",
         help="The protection level for this import only, of a feed that is registered.",
-    ),
-]
-SourceOption = Annotated[
-    SourceName | None,
-    option(
-        "--source",
-        help="The source of a new feed (default: the source of its name, else custom-feed).",
     ),
 ]
 PartnerOption = Annotated[

@@ -98,6 +98,8 @@ def _command(collecting: tuple[int, int, int]) -> None:
 
     called = door.called(sys.argv[1:])
     if called is not None:
+        if called.takes_long:
+            gc.set_threshold(*collecting)
         called.run()
         sys.exit(0)
     from profilectl.cli.app import app

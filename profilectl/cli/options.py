@@ -19,6 +19,7 @@ from profilectl.cli.context import Context
 from profilectl.cli.registry import option
 from profilectl.codes import UsageError
 from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.priority import FEED_SOURCES
 
 
 def names_of(names: Iterable[str]) -> dict[str, str]:
@@ -34,8 +35,16 @@ def value_of(chosen: enum.Enum | None) -> str | None:
 EnvironmentName = enum.Enum(  # type: ignore[misc]
     "EnvironmentName", names_of(ENVIRONMENTS), type=str
 )
+SourceName = enum.Enum("SourceName", names_of(FEED_SOURCES), type=str)  # type: ignore[misc]
 OnlyEnvironmentOption = Annotated[
     EnvironmentName | None, option("--environment", help="Only this environment.")
+]
+SourceOption = Annotated[
+    SourceName | None,
+    option(
+        "--source",
+        help="The source of a new feed (default: the source of its name, else custom-feed).",
+    ),
 ]
 WaitOption = Annotated[
     float,

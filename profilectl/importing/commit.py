@@ -10,15 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
 from profilectl.importing.known import know_event_names
-from profilectl.importing.leaving import Leaves, Leaving, prepare_outgoing, write_outgoing
 from profilectl.importing.merge import FOUNDING_PART
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
-from profilectl.importing.suppression import Guard, clear_rejects
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
@@ -26,6 +25,10 @@ from profilectl.rules.identity import NO_JUDGING, Judging
 from profilectl.rules.mpid import mix_of
 from profilectl.store.segments import Segment, write_parts
 from profilectl.store.store import OpenStore, who
+
+if TYPE_CHECKING:
+    from profilectl.importing.leaving import Leaves
+    from profilectl.importing.suppression import Guard
 
 # 1. The tables of the segment.
 APPLIED_ROWS = "select count(*) from resolved where profile is not null"
@@ -272,6 +275,9 @@ def prepare(
 
     The store is open; for reading is enough. leaves: where the batches go.
     """
+    # Here, because a correction only writes, and what leaves takes 50 ms to load.
+    from profilectl.importing.leaving import Leaving, prepare_outgoing
+
     (applied,) = only_row(relations, APPLIED_ROWS)
     kinds = _prepare_segment(relations, entry) if applied else ()
     prepare_history(relations, store, entry, rejects=rejects)
@@ -370,6 +376,8 @@ def prepare_history(
         with store.scratch.ordered():
             relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
             if entry.guard is not None:
+                from profilectl.importing.suppression import clear_rejects
+
                 clear_rejects(
                     relations, entry.first_arrival, judging=entry.judging, guard=entry.guard
                 )
@@ -432,12 +440,15 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         for table in WRITTEN_BY_NAME:
             if scratch.has(f"ready_{table}"):
                 scratch.run(f"insert into store.{table} by name select * from ready_{table}")
-        write_outgoing(
-            store,
-            number=entry.number,
-            feed=entry.feed.number,
-            first_arrival=entry.first_arrival,
-        )
+        if any(scratch.has(f"ready_{table}") for table in ("passed", "outgoing")):
+            from profilectl.importing.leaving import write_outgoing
+
+            write_outgoing(
+                store,
+                number=entry.number,
+                feed=entry.feed.number,
+                first_arrival=entry.first_arrival,
+            )
         _write_import(store, entry)
 
 

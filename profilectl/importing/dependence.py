@@ -15,12 +15,13 @@ what is left is exact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from profilectl.importing.known import Trace, left_trace
+from profilectl.importing.known import Trace, left_trace, took_from
 from profilectl.importing.relations import Relations
 from profilectl.importing.stage.staged import Staged
-from profilectl.importing.tally import any_column
 from profilectl.store.segments import Segment
 
 # The profiles that a row found, or could have found.
@@ -118,6 +119,91 @@ def _touched(relations: Relations, segment: Segment) -> bool:
 
 def _speaks(relations: Relations, staged: Staged, segment: Segment) -> bool:
     """Return whether an import spoke of an attribute of the same profile that a row speaks of."""
+    from profilectl.importing.tally import any_column
+
     same = any_column(SAME_ATTRIBUTE, len(staged.keys))
     select = SPEAKS_OF_THE_SAME.format(columns=f", {same} as same")
     return bool(relations.rows(select, {"segment": segment.number}))
+
+
+class ProfileRow(NamedTuple):
+    """A row of a profile in the store."""
+
+    arrival: int
+    """Its arrival."""
+    mpid: int | None
+    """The MPID that it founded the profile with; None: it was there."""
+    environment: int
+    """The code of its environment."""
+    feed: int
+    """The number of its feed."""
+    at_ms: int
+    """Its time."""
+    segment: int
+    """The number of the segment that it is in."""
+    has_identity: bool
+    """Whether the profile gained an identity by it."""
+    cells: Mapping[str, str]
+    """The held values of some attributes, by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """What a row speaks of that has no identities."""
+
+    columns: Collection[str]
+    """The attributes with a column."""
+    feeds: Collection[int]
+    """The feeds whose attributes are the same as those of its feed, if they have one name."""
+    is_loose: bool
+    """Whether it speaks of attributes without a column."""
+
+
+def rests_on_rows(
+    relations: Relations,
+    profile: int,
+    rows: Sequence[ProfileRow],
+    *,
+    segments: Sequence[Segment],
+    speaking: Speaking,
+    removals: bool,
+) -> list[int]:
+    """Return what `rests_on` returns for an import of one row that names its profile by MPID.
+
+    rows: of the profile; removals: whether an identity was ever taken from anybody.
+    """
+    undoable = [segment for segment in segments if segment.first_import == segment.last_import]
+    by_segment: dict[int, list[ProfileRow]] = {}
+    for row in rows:
+        by_segment.setdefault(row.segment, []).append(row)
+    needs = {
+        segment.first_import
+        for segment in undoable
+        if any(
+            row.arrival == profile or _says_the_same(row, speaking)
+            for row in by_segment.get(segment.number, ())
+        )
+        or _gave_identity(relations, profile, by_segment.get(segment.number, ()), segment=segment)
+    }
+    if undoable and removals:
+        needs |= {*took_from(relations, profile)}
+    return sorted(needs)
+
+
+def _says_the_same(row: ProfileRow, speaking: Speaking) -> bool:
+    """Return whether a row speaks of what another speaks of, or may."""
+    return speaking.is_loose or (
+        row.feed in speaking.feeds and any(key in row.cells for key in speaking.columns)
+    )
+
+
+def _gave_identity(
+    relations: Relations, profile: int, rows: Sequence[ProfileRow], *, segment: Segment
+) -> bool:
+    """Return whether an import gave an identity to a profile. rows: of both.
+
+    What a row gave may have gone again within the import: only the index says what was left.
+    """
+    return any(row.has_identity for row in rows) and left_trace(
+        relations, segment, Trace.GAVE_IDENTITY, profiles=f"(select {profile} as profile)"
+    )

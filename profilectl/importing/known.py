@@ -46,7 +46,19 @@ where {column} is not null
 """
 OF_TYPES_AND_FEEDS = "where type in ({types}) and feed in ({feeds})"
 LEFT_TRACE = "select 1 from {table} where profile in (select profile from {profiles}) limit 1"
+# The same of one whose MPIDs are mixes: a profile has the number of the row that founded it.
+FOUNDED_PROFILE = """
+select 1
+from {table}
+where profile = arrival and profile in (select profile from {profiles})
+limit 1
+"""
 ROWS_WITH_ARRIVALS = "select {columns} from {table} where arrival in ({arrivals})"
+TOOK_FROM_PROFILE = "select distinct import from store.removed where profile = $profile"
+# How many erased people and connections of outputs there are.
+ERASED_AND_CONNECTED = """
+select (select count(*) from store.suppressed) + (select count(*) from store.connection)
+"""
 SUPPRESSED_COUNT = "select count(*) from store.suppressed"
 SUPPRESSED_LIST = "select * from store.suppressed"
 """The list of those who stay out, for a store that is written anew."""
@@ -169,6 +181,16 @@ def store_suppresses(relations: Relations) -> bool:
     return bool(only_row(relations, SUPPRESSED_COUNT)[0])
 
 
+def keeps_out_or_hands_on(relations: Relations) -> bool:
+    """Return whether rows may have to stay out of the attached store, or leave it for outputs."""
+    return bool(only_row(relations, ERASED_AND_CONNECTED)[0])
+
+
+def took_from(relations: Relations, profile: int) -> list[int]:
+    """Return the numbers of the imports that took an identity from a profile."""
+    return [number for (number,) in relations.rows(TOOK_FROM_PROFILE, {"profile": profile})]
+
+
 def meta_of(relations: Relations, name: str) -> str | None:
     """Return what the attached store says of itself under a name; None: nothing."""
     return next((str(value) for (value,) in relations.rows(META, {"name": name})), None)
@@ -179,6 +201,9 @@ def left_trace(relations: Relations, segment: Segment, trace: Trace, profiles: s
 
     segment: of the import; profiles: the relation that lists them.
     """
+    if trace is Trace.FOUNDED and not segment.holds_mpids:
+        select = fill(FOUNDED_PROFILE, table=segment.table("row"), profiles=profiles)
+        return "row" in segment.tables and bool(relations.rows(select))
     if trace.value not in segment.tables:
         return False
     select = fill(LEFT_TRACE, table=segment.table(trace.value), profiles=profiles)

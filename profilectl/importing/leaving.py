@@ -9,11 +9,9 @@ from profilectl.importing.relations import Relations, fill, make_empty, union_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.rules.identity import BY_NAME, CODE
-from profilectl.rules.leaving.output import WAITING
 from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import to_json
-from profilectl.store.definitions import connections, outputs
 from profilectl.store.store import OpenStore
 
 CONNECTIONS = "select count(*) from store.connection"
@@ -215,6 +213,9 @@ def leaving_from(store: OpenStore, feed: str) -> list[Leaves]:
     """Return where the batches of a feed go."""
     if not store.scratch.row(CONNECTIONS)[0]:
         return []
+    # Here, because most stores have no connection, and it takes 20 ms to load.
+    from profilectl.store.definitions import connections, outputs
+
     by_name = {output.name: output for output in outputs(store)}
     return [
         Leaves(connection.output, by_name[connection.output].accepts_eventless)
@@ -364,5 +365,7 @@ def write_outgoing(store: OpenStore, *, number: int, feed: int, first_arrival: i
     if scratch.has("ready_passed"):
         scratch.run(PUT_PASSED)
     if scratch.has("ready_outgoing"):
+        from profilectl.rules.leaving.output import WAITING
+
         bound = {"feed": feed, "number": number, "first": first_arrival, "waiting": WAITING}
         scratch.run(PUT_INTO_OUTBOX, bound, step="write outbox")

@@ -414,11 +414,11 @@ RELATIONS = [
              "An identity that a profile gained.", "commit, corrections", ""),
     Relation("ready_mpid", MPID_ROW, "A profile that was founded.", "commit", ""),
     Relation("ready_blocked", "profile BIGINT, arrival BIGINT, feed USMALLINT, code VARCHAR,"
-             " a<n> VARCHAR", "A row, and the cells that were refused under a code.", "commit", ""),
+             " a<n> VARCHAR", "A row, and its refused cells.", "commit, corrections", ""),
     Relation("ready_loose", "profile BIGINT, arrival BIGINT, feed USMALLINT, key VARCHAR,"
-             " value VARCHAR", "An applied cell without a column.", "commit", ""),
+             " value VARCHAR", "An applied cell without a column.", "commit, corrections", ""),
     Relation("ready_blocked_loose", "profile BIGINT, arrival BIGINT, feed USMALLINT, code VARCHAR,"
-             " key VARCHAR, value VARCHAR", "A refused cell without a column.", "commit", ""),
+             " key VARCHAR, value VARCHAR", "A refused such cell.", "commit, corrections", ""),
     Relation("ready_rest", "profile BIGINT, arrival BIGINT, rest VARCHAR",
              "The other fields of a batch.", "commit", ""),
     Relation("ready_event", "profile BIGINT, arrival BIGINT, place INTEGER/BIGINT,"
@@ -431,7 +431,7 @@ RELATIONS = [
     Relation("ready_request", "feed INTEGER, request VARCHAR, at_ms BIGINT, import INTEGER,"
              " arrival BIGINT", "A request of a usable row.", "commit, corrections", ""),
     Relation("ready_line_run", "first_arrival BIGINT, first_line BIGINT",
-             "Where rows begin that follow each other line by line.", "commit", ""),
+             "Where rows begin that follow each other line by line.", "commit, corrections", ""),
     Relation("ready_reject", "import INTEGER, file VARCHAR, line BIGINT, code VARCHAR,"
              " message VARCHAR, raw VARCHAR", "A row that could not be used.",
              "commit", "suppression"),

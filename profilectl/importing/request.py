@@ -7,19 +7,21 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
-from profilectl.importing.answers.outcomes import RowOutcome
-from profilectl.importing.relations import Relations
-from profilectl.importing.stage.mendable import Mendable
-from profilectl.importing.stage.source.files import InputFile
-from profilectl.importing.stage.staged import Rejects, Staged
 from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.workspace import chosen_workspace
-from profilectl.store.scratch import Scratch
-from profilectl.store.store import State
+
+if TYPE_CHECKING:
+    from profilectl.importing.answers.outcomes import RowOutcome
+    from profilectl.importing.relations import Relations
+    from profilectl.importing.stage.mendable import Mendable
+    from profilectl.importing.stage.source.files import InputFile
+    from profilectl.importing.stage.staged import Rejects, Staged
+    from profilectl.store.scratch import Scratch
+    from profilectl.store.store import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ from profilectl.rules.event.event import added_event
 from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
 from profilectl.rules.sql.quoting import quote_identifier, quote_path
 from profilectl.store.attaching import check_path
-from profilectl.store.compaction import compact, compaction_due
+from profilectl.store.compaction import compaction_due, lay_together
 from profilectl.store.history import rejects_again
 from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.store.same_store import is_held
@@ -377,7 +377,7 @@ def _commit(job: ImportJob) -> bool:
             written = _write(store, _prepare(job, store))
     job.report.locked_ms = round((time.monotonic() - began) * 1000)
     if written.compaction:
-        _lay_together(scratch, path, written.number)
+        lay_together(scratch, path, f"import {written.number}")
     return written.has_definitions
 
 
@@ -408,23 +408,6 @@ def _write(store: OpenStore, ready: _Ready) -> _Written:
     """Write an import; return what is due after it."""
     write(store, ready.prepared, ready.decided.entry)
     return _Written(ready.decided.entry.number, compaction_due(store), store.has_definitions())
-
-
-def _lay_together(scratch: Scratch, path: Path, number: int) -> None:
-    """Lay older segments together, so that later commands read fewer.
-
-    Nothing is lost if there is no time for it. number: of the import, for the message.
-    """
-    with (
-        once_done(
-            f"import {number} is done",
-            "older imports could not be laid together",
-            "profilectl compact tries again",
-            busy=True,
-        ),
-        open_store(scratch, path, write=True) as store,
-    ):
-        compact(store)
 
 
 def _caught_up(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from profilectl.rules.identity import CODE
 from profilectl.store.copies import rewrite_store
+from profilectl.store.opening import once_done, open_store
+from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, both, known_identities, known_mpids, write_table
 from profilectl.store.statements import is_in, numbers, select
 from profilectl.store.store import OpenStore
@@ -60,6 +62,23 @@ def compact(store: OpenStore) -> int:
     with store.transaction():
         _lay_together(store, neighbours)
     return len(neighbours)
+
+
+def lay_together(scratch: Scratch, path: Path, change: str) -> None:
+    """Lay older segments together after a change, so that later commands read fewer.
+
+    Nothing is lost if there is no time for it. change: what was committed, for the message.
+    """
+    with (
+        once_done(
+            f"{change} is done",
+            "older imports could not be laid together",
+            "profilectl compact tries again",
+            busy=True,
+        ),
+        open_store(scratch, path, write=True) as store,
+    ):
+        compact(store)
 
 
 def rewrite_compact(

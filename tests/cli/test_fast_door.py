@@ -102,6 +102,8 @@ def test_a_command_gets_what_typer_would_give_it(words: list[str]) -> None:
         "events --customer-id C1 --type custom_event --json",
         "set --customer-id C1 tier=gold visits:=3 --delete color",
         "feeds list --json",
+        "imports undo 3 --cascade --yes",
+        "import a.csv b.csv --feed f --source csv --null NULL --null - --again",
     ],
 )
 def test_the_door_opens_for_plain_words(line: str) -> None:
@@ -114,7 +116,10 @@ def test_the_door_opens_for_plain_words(line: str) -> None:
         ["show", "--help"],
         ["show", "-h"],
         ["--version"],
-        ["import", "a.csv", "--feed", "f"],
+        ["import", "a.csv"],
+        ["import", "a.csv", "--feed", "f", "--format", "no format"],
+        ["imports"],
+        ["imports", "undo", "0"],
         ["show", "--email", ""],
         ["show", "--nothing"],
         ["show", "--json=1"],

@@ -78,6 +78,7 @@ ACTIONS = {
     "importing.corrections.alias",
     "importing.corrections.as_import",
     "importing.corrections.attributes",
+    "importing.corrections.correction",
     "importing.corrections.identities",
     "importing.plans.plan",
     "importing.request",

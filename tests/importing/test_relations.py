@@ -77,6 +77,7 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "LINE_RUNS": {"first_arrival": 0, "lines": "staged_line"},
     "CELLS_OF_COLUMN": {"segment": 1, "key": "''", "column": "i_email", "table": "ready_row"},
     "LEFT_TRACE": {"table": "ready_row", "profiles": "known_profile"},
+    "FOUNDED_PROFILE": {"table": "ready_row", "profiles": "known_profile"},
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
     "TALLY": {"columns": "o0, o1"},
     "FOUNDING_PART": {"start": 0, "end": 1},

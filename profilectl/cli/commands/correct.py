@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.context import Context, options_of
-from profilectl.cli.import_options import SourceOption
 from profilectl.cli.options import (
     EnvironmentName,
     JsonOption,
     PickOption,
+    SourceOption,
     WaitOption,
     value_of,
     with_options,
@@ -95,8 +95,8 @@ def set_command(context: Context, options: SetOptions) -> None:
     KEY=VALUE is a text; KEY:=JSON is a number, true, false, a list or null (a tag). Exits with 3 if
     a value is refused.
     """
-    from profilectl.importing.corrections.as_import import CORRECTIONS
     from profilectl.importing.corrections.attributes import correct
+    from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.render import imports, screen
 
     sets = _assigned(options.assignments or ())
@@ -173,7 +173,7 @@ def modify_command(context: Context, options: ModifyOptions) -> None:
     same type. A unique identity is taken from the profile that has it; an immutable one never
     changes.
     """
-    from profilectl.importing.corrections.as_import import CORRECTIONS
+    from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.importing.corrections.identities import changes_of, modify_identities
     from profilectl.render import imports, screen
 
@@ -244,7 +244,7 @@ def alias_command(context: Context, options: AliasOptions) -> None:
     an import, so it can be undone.
     """
     from profilectl.importing.corrections.alias import alias_profiles
-    from profilectl.importing.corrections.as_import import CORRECTIONS
+    from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.render import imports, screen
 
     common = options_of(context)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from profilectl.cli.context import Context, options_of
-from profilectl.cli.import_options import ProtectionName, SourceName
-from profilectl.cli.options import JsonOption, WaitOption
+from profilectl.cli.import_options import ProtectionName
+from profilectl.cli.options import JsonOption, SourceName, WaitOption
 from profilectl.cli.registry import argument, command, group, option
 from profilectl.rules.feed import DEFAULT_PROTECTION, meaning_of, source_named_by
 

@@ -6,9 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from profilectl.cli.app import app, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import (
     AsInputOption,
     DetailedOption,
@@ -21,6 +19,7 @@ from profilectl.cli.import_options import (
     import_request,
 )
 from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.cli.registry import command, option
 from profilectl.codes import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -40,12 +39,12 @@ class ImportOptions:
     rejects_as_input: AsInputOption = None
     explain_rows: ExplainOption = None
     limits: LimitOptions
-    keep_scratch: Annotated[
-        str | None, typer.Option("--keep-scratch", metavar="FILE", hidden=True)
-    ] = None
+    keep_scratch: Annotated[str | None, option("--keep-scratch", metavar="FILE", hidden=True)] = (
+        None
+    )
     dry_run: Annotated[
         bool,
-        typer.Option(
+        option(
             "--dry-run", help="Show what would happen, with examples; write nothing to the store."
         ),
     ] = False
@@ -54,9 +53,9 @@ class ImportOptions:
     as_json: JsonOption = False
 
 
-@app.command("import", epilog=EXAMPLE)
+@command("import", epilog=EXAMPLE)
 @with_options(ImportOptions)
-def import_command(context: typer.Context, options: ImportOptions) -> None:
+def import_command(context: Context, options: ImportOptions) -> None:
     """Import CSV, Parquet, JSONL or JSON files as one transaction.
 
     The import resolves identities to one profile each, and applies the feed's protection level and
@@ -84,7 +83,7 @@ def import_command(context: typer.Context, options: ImportOptions) -> None:
         )
         report = import_files(common.store, request)
     print_outcome(report, as_json=options.as_json, quiet=common.quiet)
-    raise typer.Exit(exit_of(report, detailed=options.detailed_exitcode))
+    sys.exit(exit_of(report, detailed=options.detailed_exitcode))
 
 
 def exit_of(report: ImportReport, *, detailed: bool = False) -> Exit:

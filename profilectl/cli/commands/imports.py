@@ -6,35 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from profilectl.cli import complete
-from profilectl.cli.app import app, options_of
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import JsonOption, WaitOption, YesOption, is_terminal, with_options
+from profilectl.cli.registry import argument, command, group, option
 from profilectl.codes import InputRefused, UsageError
 
-imports_app = typer.Typer(help="List, show and undo imports.", no_args_is_help=True)
-app.add_typer(imports_app, name="imports")
+group("imports", help="List, show and undo imports.")
 
 NumberArgument = Annotated[
     int,
-    typer.Argument(
-        metavar="N", help="The number of the import.", min=1, autocompletion=complete.imports
-    ),
+    argument(metavar="N", help="The number of the import.", min=1, completion="imports"),
 ]
 UndoneArgument = Annotated[
     int,
-    typer.Argument(
-        metavar="N",
-        help="The number of the import.",
-        min=1,
-        autocompletion=complete.imports_in_force,
-    ),
+    argument(metavar="N", help="The number of the import.", min=1, completion="imports_in_force"),
 ]
 
 
-@imports_app.command("list", epilog="Example: profilectl imports list --json")
-def list_command(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+@command("imports", "list", epilog="Example: profilectl imports list --json")
+def list_command(context: Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
     """List all imports, also undone ones."""
     from profilectl.importing.undo import imports_of
     from profilectl.render import imports, screen
@@ -46,9 +36,9 @@ def list_command(context: typer.Context, as_json: JsonOption = False, wait: Wait
         imports.print_imports(pasts)
 
 
-@imports_app.command("show", epilog="Example: profilectl imports show 3")
+@command("imports", "show", epilog="Example: profilectl imports show 3")
 def show_command(
-    context: typer.Context,
+    context: Context,
     number: NumberArgument,
     as_json: JsonOption = False,
     wait: WaitOption = 0,
@@ -71,22 +61,20 @@ class ImportsUndoOptions:
     number: UndoneArgument
     cascade: Annotated[
         bool,
-        typer.Option(
-            "--cascade", help="Also undo the later imports that depend on it, newest first."
-        ),
+        option("--cascade", help="Also undo the later imports that depend on it, newest first."),
     ] = False
     replay: Annotated[
         bool,
-        typer.Option("--replay", help="Import the files of all later imports again, without it."),
+        option("--replay", help="Import the files of all later imports again, without it."),
     ] = False
     yes: YesOption = False
     wait: WaitOption = 0
     as_json: JsonOption = False
 
 
-@imports_app.command("undo", epilog="Example: profilectl imports undo 3 --yes")
+@command("imports", "undo", epilog="Example: profilectl imports undo 3 --yes")
 @with_options(ImportsUndoOptions)
-def undo_command(context: typer.Context, options: ImportsUndoOptions) -> None:
+def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     """Undo an import.
 
     It stays in the history as undone, and its files may be imported again.
@@ -127,6 +115,8 @@ def undo_command(context: typer.Context, options: ImportsUndoOptions) -> None:
 
 def _ask(store: Path, options: ImportsUndoOptions) -> None:
     """Show the imports that would be undone, and ask. Raises InputRefused if the answer is no."""
+    import typer  # only where a person is asked
+
     from profilectl.importing.undo import going
     from profilectl.render import screen
 

@@ -24,11 +24,11 @@ from profilectl.cli.import_options import (
     MapOption,
     PartnerOption,
     ProtectionOption,
-    SourceOption,
     UnpackedOption,
 )
 from profilectl.cli.options import (
     JsonOption,
+    SourceOption,
     WaitOption,
     YesOption,
     is_terminal,

@@ -17,7 +17,8 @@ from typing import Any
 from profilectl.audiences.refresh import refresh_after_change
 from profilectl.codes import InputRefused, UsageError
 from profilectl.importing.commit import Prepared
-from profilectl.importing.corrections.as_import import CORRECTIONS, ByHand, HandMade, begin
+from profilectl.importing.corrections.as_import import ByHand, HandMade, begin
+from profilectl.importing.corrections.correction import CORRECTIONS
 from profilectl.importing.relations import fixed_columns
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.aliases import EVERYWHERE

@@ -20,9 +20,6 @@ from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.feed import PROTECTIONS, Effect, Feed
 from profilectl.store.store import OpenStore, choose_feed
 
-CORRECTIONS = "corrections"
-"""The feed of imports by hand, if none is named."""
-
 
 @dataclass(frozen=True, slots=True)
 class LostIdentity:

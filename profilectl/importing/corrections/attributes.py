@@ -10,21 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.codes import InputRefused, UsageError, sentence
-from profilectl.importing.corrections.as_import import CORRECTIONS
-from profilectl.importing.request import ImportRequest
-from profilectl.importing.run import import_files
-from profilectl.profiles.played import meant_again, one_meant
+from profilectl.importing.corrections.correction import CORRECTIONS, Correction, attribute_named
+from profilectl.importing.corrections.interpreted import correct_at_once
 from profilectl.profiles.read_model import profiles_of
-from profilectl.rules.batch_fields import field_named
 from profilectl.rules.batch_limits import over_limit
 from profilectl.rules.counts import ImportReport
-from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Number, Value, parse_json, to_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-
-NAME = "(set)"
-"""What the history shows in the place of a correction's file."""
 
 
 def assignment(text: str) -> tuple[str, Value]:
@@ -50,24 +43,6 @@ def assignment(text: str) -> tuple[str, Value]:
         ) from None
 
 
-def attribute_named(name: str) -> str:
-    """Return the attribute that a column of some name would have.
-
-    A name user_attributes.NAME always has one. Raises UsageError for the name of an identity or of
-    another field of a batch.
-    """
-    hint = f"for an attribute of that name: user_attributes.{name}=..."
-    try:
-        batch_field = field_named(name)
-    except UnusableRow as error:
-        raise UsageError(error.detail, hint) from None
-    if batch_field.kind == "attribute":
-        return batch_field.name
-    if batch_field.kind.endswith("identity"):
-        raise UsageError(f"{name} is an identity", f"profilectl modify changes identities; {hint}")
-    raise UsageError(f"{name} is a field of a batch, no attribute", hint)
-
-
 def correct(
     store_path: Path,
     identity: tuple[str, str],
@@ -86,35 +61,33 @@ def correct(
 
     Raises NobodyFound, UsageError if several are meant, InputRefused if the batch breaks a limit.
     """
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
-    ):
-        person = one_meant(profiles_of(store), identity, pick)
-    # By MPID, so that the batch finds nobody but this person.
-    batch: dict[str, Value] = {
-        "mpid": Number(str(person.mpid)),
-        "environment": person.environment,
-        "user_attributes": dict(sets),
-    }
-    if deletes:
-        batch["deleted_user_attributes"] = [attribute_named(key) for key in deletes]
-    for key, value in sets.items():
-        if code := over_limit(key, value):
-            raise InputRefused(f"{key}: {sentence(code)}")
-    # The same correction may be made any number of times, and a part of it is not enough.
-    request = ImportRequest(
-        [NAME],
-        feed,
+    correction = Correction(
+        identity=identity,
+        pick=pick,
+        sets=sets,
+        deletes=deletes,
+        feed=feed,
         source=source,
-        format="jsonl",
-        content=to_json(batch) + "\n",
-        who=identity,
-        again=True,
-        max_rejects="0",
         dry_run=dry_run,
         wait_s=wait_s,
     )
+    return correct_at_once(store_path, correction) or _import(store_path, correction)
+
+
+def _import(store_path: Path, correction: Correction) -> ImportReport:
+    """Make a correction as all imports are made: with a file of its batch."""
+    from profilectl.importing.run import import_files
+    from profilectl.profiles.played import one_meant
+
+    with (
+        scratch_beside(store_path.absolute()) as scratch,
+        open_store(scratch, store_path, wait_s=correction.wait_s) as store,
+    ):
+        person = one_meant(profiles_of(store), correction.identity, correction.pick)
+    request = correction.request(person.mpid, person.environment)
+    for key, value in correction.sets.items():
+        if code := over_limit(key, value):
+            raise InputRefused(f"{key}: {sentence(code)}")
     return import_files(store_path, request)
 
 
@@ -130,6 +103,8 @@ def content_again(store_path: Path, request: Mapping[str, Any]) -> str:
         return str(request["content"])
     batch = cast(dict[str, Value], parse_json(request["content"]))
     mpid, environment = str(batch["mpid"]), str(batch["environment"])
+    from profilectl.profiles.played import meant_again
+
     kind, value = request["who"]
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
         person = meant_again(profiles_of(store), (kind, value), mpid=mpid, environment=environment)

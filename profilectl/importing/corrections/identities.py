@@ -15,12 +15,12 @@ from profilectl.audiences.refresh import refresh_after_change
 from profilectl.codes import ChangeRefused, UsageError, sentence
 from profilectl.importing.commit import Prepared
 from profilectl.importing.corrections.as_import import (
-    CORRECTIONS,
     ByHand,
     HandMade,
     LostIdentity,
     begin,
 )
+from profilectl.importing.corrections.correction import CORRECTIONS
 from profilectl.importing.dependence import rests_on
 from profilectl.importing.entangled import halves
 from profilectl.importing.known import know_erased, know_store, know_suppressed

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from profilectl.importing.stage.columns import flat_columns
 from profilectl.importing.stage.csv.csv_file import file_event_type, header_of, stage_csv
 from profilectl.importing.stage.csv.dialect import dialect_of
-from profilectl.importing.stage.json.jsonl import read_document_file, read_lines
-from profilectl.importing.stage.json.profile_lines import holds_profiles, read_profiles
 from profilectl.importing.stage.maps import Maps, check_names, maps_of
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.importing.stage.path_columns import key_values, path_columns, unread
@@ -225,6 +223,10 @@ def _stage_file(task: StageTask, options: ReadingOptions) -> StagedFile:
         from profilectl.importing.stage.parquet.parquet import read_parquet
 
         return read_parquet(task, options)
+    # Here, because a table needs none of it, and it takes 10 ms to load.
+    from profilectl.importing.stage.json.jsonl import read_document_file, read_lines
+    from profilectl.importing.stage.json.profile_lines import holds_profiles, read_profiles
+
     mapped = flat_columns(options.manifest, options.mapped)
     reading = options.reading
     if options.path_columns:
