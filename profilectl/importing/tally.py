@@ -30,7 +30,7 @@ LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # Which attributes a fresh profile has in the end: those of which the last cell is no deletion.
 FRESH_CHANGE = """
 select fresh_seq.profile{columns}
-from usable
+from staged as usable
 join fresh_seq on fresh_seq.seq = usable.seq
 group by fresh_seq.profile
 """

@@ -17,6 +17,7 @@ from profilectl.importing.stage.csv.head import Header
 from profilectl.importing.stage.csv.record_reader import RecordReader, RowShape, RowTable
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import BLOCK
+from profilectl.importing.stage.staged import LineTexts
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.engine import duckdb
@@ -125,6 +126,11 @@ from (
 )
 """)
 
+# The physical line of a row in which no cell is quoted.
+LINE_OF_CELLS = SqlTemplate("concat_ws({delimiter}, {cells})")
+# A cell as it stands in such a line.
+TEXT_OF_CELL = SqlTemplate("coalesce({cell}, '')")
+
 # Rows that are no person's.
 IS_HEADER_CELL = SqlTemplate("({cell} in ({written}, {name}) or trim({cell}, ' \ufeff') = {name})")
 # A cell that may be the name of its column.
@@ -205,6 +211,8 @@ class CsvRows:
     """Whether a row may be the header again."""
     may_have_total: bool = True
     """Whether a row may be a total of a report."""
+    texts: LineTexts | None = None
+    """The physical lines of the rows, where their cells say what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +367,20 @@ def _accounted(
         longest=sums.longest,
         may_have_header=sums.headers > 0,
         may_have_total=sums.totals > 0,
+        texts=None if counts.quotes else _texts_of_cells(table, columns, header),
     )
+
+
+def _texts_of_cells(table: str, columns: list[str], header: Header) -> LineTexts | None:
+    """Return the lines of rows without a quote.
+
+    None where a mark of the encoding may stand before the first.
+    """
+    if not header.lines:
+        return None
+    cells = ", ".join(TEXT_OF_CELL(cell=column) for column in columns)
+    text = LINE_OF_CELLS(delimiter=quote_text(header.dialect.delimiter), cells=cells)
+    return LineTexts(table, text, shift=header.lines + 1)
 
 
 def _sums(

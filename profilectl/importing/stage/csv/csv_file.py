@@ -157,6 +157,7 @@ def _staged_file(
         ),
         first_line=header.lines + 1,
         lines=None if table.by_place else f"{task.name}_line",
+        texts=table.texts,
         dialect=header.dialect,
     )
 
