@@ -22,7 +22,8 @@ from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
-from profilectl.store.segments import Segment, write_table
+from profilectl.rules.mpid import mix_of
+from profilectl.store.segments import Segment, write_parts
 from profilectl.store.store import OpenStore, who
 
 # 1. The tables of the segment.
@@ -43,10 +44,21 @@ union all
 select hash, profile, type from settled_gain
 """
 IN_ORDER = {
-    "row": "select * from ready_row order by profile, arrival",
     "index": "select * from ready_index order by hash",
 }
 """The SELECTs of the tables that are sorted when they are written; others are prepared sorted."""
+# Rows are sorted and written in parts, so that a part of them is held at once. Without the MPIDs
+# where they are mixes.
+PART_OF_ROWS = """
+select {columns}
+from ready_row
+where profile >= {start} and profile < {end}
+order by profile, arrival
+"""
+PART = 500_000
+"""About how many profiles a part of the rows has. A million rows in one part take 150 MB more
+memory than in two; in four they take a tenth longer.
+"""
 READY_MPID = """
 select mpid, environment, profile
 from ready_row
@@ -284,9 +296,11 @@ def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
     arrival, feed = {"first": entry.first_arrival}, {"feed": entry.feed.number}
     relations.make("ready_row", READY_ROW, keep=False)
     relations.make("ready_index", READY_INDEX, keep=False)
-    relations.make("ready_mpid", READY_MPID)
     relations.make("ready_blocked", READY_BLOCKED, arrival)
-    kinds = ["row", "index", "mpid", "blocked"]
+    kinds = ["row", "index", "blocked"]
+    if relations.has("kept_mpid"):
+        relations.make("ready_mpid", READY_MPID)
+        kinds.append("mpid")
     if relations.has("loose_cell"):
         relations.make("ready_loose", READY_LOOSE, {**arrival, **feed})
         relations.make("ready_blocked_loose", READY_BLOCKED_LOOSE, {**arrival, **feed})
@@ -438,12 +452,33 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         tables=prepared.kinds,
         identities=tuple(entry.staged.identities),
         keys=tuple(entry.staged.keys),
+        mix=mix_of(store.meta("secret")),
     )
     for kind in prepared.kinds:
-        rows = IN_ORDER.get(kind, f"select * from ready_{kind}")
+        parts = [IN_ORDER.get(kind, f"select * from ready_{kind}")]
+        if kind == "row":
+            columns = "*" if segment.holds_mpids else "* exclude (mpid)"
+            parts = [
+                fill(PART_OF_ROWS, columns=columns, start=start, end=end)
+                for start, end in _parts_of(entry)
+            ]
         table = segment.table(kind)
-        write_table(store.scratch, table=table, kind=kind, rows=rows, size=segment.rows)
+        write_parts(store.scratch, table=table, kind=kind, parts=parts, size=segment.rows)
     store.put_segment(segment)
+
+
+def _parts_of(entry: Import) -> list[tuple[int, int]]:
+    """Return the spans of profiles whose rows are written together, in order: begin and end.
+
+    The profiles that were known, if they are many, and the new ones are each cut into spans of one
+    width.
+    """
+    first, span, counts = entry.first_arrival, entry.staged.span, entry.report.counts.profiles
+    known, new = counts["updated"] // PART, max(1, round(counts["created"] / PART))
+    starts = [first * place // known for place in range(known)]
+    starts += [first + span * place // new for place in range(new)]
+    starts[0] = 0
+    return list(zip(starts, [*starts[1:], first + span], strict=True))
 
 
 def _write_import(store: OpenStore, entry: Import) -> None:

@@ -10,7 +10,7 @@ from profilectl.importing.commit import Import
 from profilectl.importing.consenting import look_at_consent
 from profilectl.importing.content import check_overtaken
 from profilectl.importing.dependence import rests_on
-from profilectl.importing.known import know_store
+from profilectl.importing.known import know_holders, know_store
 from profilectl.importing.merge import Merging, merge
 from profilectl.importing.rejects import check_rejects, check_strict, reject_staged_rows
 from profilectl.importing.relations import only_row
@@ -121,6 +121,7 @@ def _frame(job: ImportJob, store: OpenStore, feed: Feed, *, first_arrival: int) 
         now_ms=job.now_ms,
         first_arrival=first_arrival,
         latest_ms=latest_of(job.request, job.now_ms),
+        mixes_mpids=first_arrival >= int(store.meta("mpids_mixed_from")),
         guard=guard_of(store),
         again=job.request.first_arrival is not None,
         call=job.request.call,
@@ -135,6 +136,8 @@ def _run_steps(
     segments = store.segments()
     know_store(relations, store)
     sift(relations, staged, frame, counts=counts)
+    if "mpid" in staged.plain:
+        know_holders(relations, segments)
     how = Resolution.of(staged, frame, settings.rules)
     job.report.slow_path_rows = resolve(relations, how, counts=counts)
     _check_shared(job)

@@ -14,6 +14,8 @@ from profilectl.importing.relations import Relations, fill, make_empty, only_row
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import (
     Segment,
+    held_mpids,
+    holders_of,
     known_events,
     known_identities,
     known_loose,
@@ -49,6 +51,7 @@ SUPPRESSED_COUNT = "select count(*) from store.suppressed"
 SUPPRESSED_LIST = "select * from store.suppressed"
 """The list of those who stay out, for a store that is written anew."""
 SUPPRESSED_TYPES = "select distinct type from suppressed_hash order by type"
+NAMED = "(select distinct mpid from usable where mpid is not null)"
 META = "select value from store.meta where name = $name"
 
 
@@ -72,6 +75,10 @@ def know_store(relations: Relations, store: OpenStore) -> None:
     identities = known_identities(segments, removals=store.removals())
     relations.make("known_identity", identities, keep=False)
     relations.make("known_mpid", known_mpids(segments), keep=False)
+    if any(segment.holds_mpids for segment in segments):
+        relations.make("held_mpid", held_mpids(segments), keep=False)
+    else:
+        relations.drop("held_mpid")
     if segments:
         touches = [f"select profile, arrival from {segment.table('row')}" for segment in segments]
         relations.make("known_touch", union_of(touches), keep=False)
@@ -79,6 +86,11 @@ def know_store(relations: Relations, store: OpenStore) -> None:
         make_empty(relations, "known_touch")
     relations.make("seen_request", SEEN_REQUEST, keep=False)
     relations.make("lost_before", LOST_BEFORE, keep=False)
+
+
+def know_holders(relations: Relations, segments: Sequence[Segment]) -> None:
+    """Make `named_holder`: the profiles whose MPIDs rows name."""
+    relations.make("named_holder", holders_of(segments, NAMED), keep=False)
 
 
 def know_erased(relations: Relations) -> None:

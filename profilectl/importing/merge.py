@@ -184,6 +184,11 @@ group by profile, key
 NEW_SEGMENT_ROW = """
 select {columns}
 from founding_row
+left join nobodys_cell as nobody on nobody.seq = founding_row.seq
+"""
+NEW_SEGMENT_ROW_WITH_MPID = """
+select {columns}
+from founding_row
 join founder_mpid on founder_mpid.seq = founding_row.seq
 left join nobodys_cell as nobody on nobody.seq = founding_row.seq
 """
@@ -509,18 +514,20 @@ def _added_identities(staged: Staged, *, added: str, rows: str) -> str:
 
 def _lay_founding_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     """Make the view of the rows that found a profile by themselves."""
+    keeps_mpids = relations.has("kept_mpid")
     columns = _row_columns(
         staged,
         frame,
         rows="founding_row",
         profile=f"founding_row.seq + {frame.first_arrival} as profile",
-        mpid="founder_mpid.mpid",
+        mpid="founder_mpid.mpid" if keeps_mpids else "null::bigint as mpid",
     )
     for place, kind in enumerate(staged.identities):
         value = trimmed(f"founding_row.i_{kind}")
         columns += ", " + fill(OWN_IDENTITY, place=place, value=value, kind=kind)
     columns += per_column("founding_row.a{n} as a{n}", len(staged.keys))
-    relations.make("new_segment_row", NEW_SEGMENT_ROW.format(columns=columns), keep=False)
+    statement = NEW_SEGMENT_ROW_WITH_MPID if keeps_mpids else NEW_SEGMENT_ROW
+    relations.make("new_segment_row", statement.format(columns=columns), keep=False)
 
 
 def _row_columns(staged: Staged, frame: Frame, *, rows: str, profile: str, mpid: str) -> str:

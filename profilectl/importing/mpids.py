@@ -1,29 +1,50 @@
-"""The MPIDs of new profiles: what a row names, else a number of our making that is free."""
+"""The MPIDs of new profiles: what a row names, else a number of our making that is free.
+
+A number of our making is a mix of the arrival (rules/mpid.py), and the store need not hold it. A
+segment holds the MPIDs of all its profiles where a row names any, where a number is taken, and
+where the arrivals are of an import that an older version made first.
+"""
 
 from __future__ import annotations
 
-from profilectl.importing.relations import Relations, make_empty
+from profilectl.importing.relations import Relations, make_empty, only_row
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.mpid import mix_of
 from profilectl.rules.sql.identities import MPID_TYPE, mpid_hash
+from profilectl.rules.sql.mpids import mpid_of
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.segments import MANY_ROWS
 
-# The MPID a row names, and a hash for it that no identity has: below 2^66.
+# The MPID a row names, and a hash for it that no identity has: above 2^96 (ABOVE_HASHES).
 NAMED_MPID = """
 select seq, mpid, environment::utinyint as environment,
        (
          mpid::hugeint + 9223372036854775808 + 18446744073709551616 * environment
+         + 79228162514264337593543950336
        )::uhugeint as hash
 from (select seq, mpid{columns} from usable where mpid is not null)
 """
-# Each founder, with the MPID that it names.
+# The MPIDs of founders where none is named and none is taken.
+MIXED_MPID = """
+select seq, mpid, false as named
+from (select seq{columns} from founder)
+"""
+# Numbers of our making that are taken: somebody named them before.
+TAKEN_MIX = "select count(*) from held_mpid where mpid in (select mpid from founder_mpid)"
+ERASED_MIX = """
+select count(*)
+from (select seq{columns} from founder_mpid)
+where hash in (select hash from suppressed where type = $mpid_type)
+"""
+# Each founder, with the MPID that it names, else with the first number of our making.
 FOUNDER_WISH = """
-select founder.seq, named_mpid.mpid as fixed, named_mpid.mpid is not null as named
-from founder
+select founder.seq, coalesce(named_mpid.mpid, founder.mpid) as fixed,
+       named_mpid.mpid is not null as named
+from (select seq{columns} from founder) as founder
 left join named_mpid on named_mpid.seq = founder.seq
 """
-FOUNDER_WITHOUT_WISH = "select seq, null::bigint as fixed, false as named from founder"
 # Those that clash wish for the next number of our making; the others keep theirs.
 NEXT_FOUNDER_WISH = """
 select founder_mpid.seq,
@@ -32,8 +53,9 @@ select founder_mpid.seq,
 from founder_mpid
 left join clashing_mpid on clashing_mpid.seq = founder_mpid.seq
 """
-# A number of our making (mpid_for): the bits of an MD5, read as a signed number; 0 is no MPID
-# (domain.md 2.3). Its second half is taken by hand: md5_number_lower takes four times as long.
+# A number in the place of a mix that is taken (mpid.digested): the bits of an MD5, read as a signed
+# number; 0 is no MPID (domain.md 2.3). Its second half is taken by hand: md5_number_lower takes
+# four times as long.
 FOUNDER_MPID = """
 select seq,
        case when fixed is not null then fixed
@@ -51,6 +73,8 @@ from (
   from founder_wish
 )
 """
+NO_NUMBER = ", null::bigint as mpid"
+KEPT_MPID = "select * from founder_mpid"
 # Two profiles with one MPID. Two numbers of our making hardly ever meet, but rows may name any.
 CLASHING_MPID = """
 select seq
@@ -82,10 +106,17 @@ def name_mpids(relations: Relations, staged: Staged, frame: Frame) -> None:
 
 
 def give_mpids(relations: Relations, frame: Frame) -> None:
-    """Make `founder_mpid`: the MPID of each row that founds a profile."""
+    """Make `founder_mpid`: the MPID of each row that founds a profile.
+
+    `kept_mpid` has the same where the segment has to hold them.
+    """
+    # An import that is decided again finds the relations of the first time.
+    relations.drop("kept_mpid")
+    if frame.mixes_mpids and not relations.count("named_mpid") and _mix(relations, frame):
+        return
     bound = {"secret": frame.secret, "first": frame.first_arrival}
-    wish = FOUNDER_WISH if relations.count("named_mpid") else FOUNDER_WITHOUT_WISH
-    relations.make("founder_wish", wish, keep=False)
+    number = _mixed(frame) if frame.mixes_mpids else NO_NUMBER
+    relations.make("founder_wish", FOUNDER_WISH.format(columns=number), keep=False)
     relations.make("founder_mpid", FOUNDER_MPID, {**bound, "attempt": "0"})
     attempt = 0
     while _has_clash(relations, frame):
@@ -93,15 +124,45 @@ def give_mpids(relations: Relations, frame: Frame) -> None:
         relations.make("founder_wish", NEXT_FOUNDER_WISH, keep=False)
         relations.make("next_founder_mpid", FOUNDER_MPID, {**bound, "attempt": str(attempt)})
         relations.rename("next_founder_mpid", "founder_mpid")
+    relations.make("kept_mpid", KEPT_MPID, keep=False)
+
+
+def _mix(relations: Relations, frame: Frame) -> bool:
+    """Make `founder_mpid` of mixes alone; return whether all of them are free."""
+    founders = relations.count("founder")
+    select = MIXED_MPID.format(columns=_mixed(frame))
+    # To plan a mix takes two milliseconds each time, so a few MPIDs are made once; many are not.
+    relations.make("founder_mpid", select, keep=founders <= MANY_ROWS)
+    if not founders:
+        return True
+    if relations.has("held_mpid") and only_row(relations, TAKEN_MIX)[0]:
+        return False
+    return not any(
+        only_row(relations, select, {"mpid_type": MPID_TYPE})[0]
+        for select in _erased(ERASED_MIX, frame)
+    )
+
+
+def _mixed(frame: Frame) -> str:
+    """Return the column of the mix of a founder's arrival."""
+    return f", {mpid_of(mix_of(frame.secret), f'(seq + {frame.first_arrival})')} as mpid"
+
+
+def _erased(statement: str, frame: Frame) -> list[str]:
+    """Return a statement for each environment in which somebody erased may have had an MPID."""
+    if frame.guard is None:
+        return []
+    digests = (
+        mpid_hash(frame.secret, quote_text(environment), "mpid::varchar")
+        for environment in ENVIRONMENTS
+    )
+    return [statement.format(columns=f", {frame.guard.sql(digest)} as hash") for digest in digests]
 
 
 def _has_clash(relations: Relations, frame: Frame) -> bool:
     """Make `clashing_mpid`, and return whether any number of our making is not free."""
-    selects, bound = [CLASHING_MPID, TWICE_MADE_MPID], {}
-    if frame.guard is not None:
-        bound["mpid_type"] = MPID_TYPE
-        for environment in ENVIRONMENTS:
-            digest = mpid_hash(frame.secret, quote_text(environment), "mpid::varchar")
-            selects.append(ERASED_MPID.format(columns=f", {frame.guard.sql(digest)} as hash"))
+    erased = _erased(ERASED_MPID, frame)
+    bound = {"mpid_type": MPID_TYPE} if erased else {}
+    selects = [CLASHING_MPID, TWICE_MADE_MPID, *erased]
     relations.make("clashing_mpid", " union ".join(selects), bound)
     return bool(relations.count("clashing_mpid"))

@@ -136,10 +136,10 @@ LINK_MATCH = "select hash, type, profile from identity_match where hash in (sele
 # then every value links.
 LINK_MPID = "select seq, 0::utinyint as type, hash from named_mpid"
 LINK_MATCH_MPID = """
-select distinct named_mpid.hash, 0::utinyint as type, known_mpid.profile
+select distinct named_mpid.hash, 0::utinyint as type, named_holder.profile
 from named_mpid
-join known_mpid
-  on known_mpid.mpid = named_mpid.mpid and known_mpid.environment = named_mpid.environment
+join named_holder
+  on named_holder.mpid = named_mpid.mpid and named_holder.environment = named_mpid.environment
 """
 
 # A link counts when a second row or a profile is at its other end. The nodes are values, not rows:

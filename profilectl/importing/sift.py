@@ -22,7 +22,8 @@ from profilectl.rules.sql.consent import STATE, statements
 from profilectl.rules.sql.identities import (
     code_named,
     folded,
-    identity_hash,
+    hash_in,
+    identity_digest,
     judged,
     mpid_hash,
     trimmed,
@@ -162,7 +163,7 @@ from identity_hash
 where seq not in (select seq from rejected) and seq not in (select seq from dropped)
 """
 CLAIM = """
-select seq, {code}::utinyint as type, h{place} as hash
+select seq, {code}::utinyint as type, {hash} as hash
 from usable_hash
 where h{place} is not null
 """
@@ -236,6 +237,8 @@ class Frame:
     """The arrival of the first row."""
     latest_ms: int | None = None
     """The latest time a row may state; None: any."""
+    mixes_mpids: bool = True
+    """Whether the MPIDs of new profiles are mixes; an older version made those of its arrivals."""
     guard: Guard | None = None
     """The guard that keeps erased people out; None if nobody was erased."""
     again: bool = False
@@ -284,7 +287,7 @@ def environment_of(staged: Staged, frame: Frame) -> str:
 def _hash_identities(
     relations: Relations, staged: Staged, frame: Frame, *, keep: bool = True
 ) -> None:
-    """Make `identity_hash`: h<n> is what a row is found by, c<n> why its identity is nobody's."""
+    """Make `identity_hash`: h<n> is the digest of an identity, c<n> why it is nobody's."""
     environment = environment_of(staged, frame)
     hashes, texts, folds, verdicts = ["seq"], ["seq"], ["*"], ["*"]
     if "environment" in staged.plain:
@@ -296,7 +299,7 @@ def _hash_identities(
         verdicts.append(f"{judged(kind, text, low=fold, judging=frame.judging)} as {code}")
         # Only e-mails and GUIDs are looked up without regard to case (identity.key_of).
         key = text if kind.shape == "text" else fold
-        digest = identity_hash(frame.secret, environment, kind=name, key=key)
+        digest = identity_digest(frame.secret, environment, kind=name, key=key)
         hashes += [f"case when {code} is null and {text} <> '' then {digest} end as h{place}", code]
     relations.make(
         "identity_hash",
@@ -419,7 +422,8 @@ def _keep_out(relations: Relations, staged: Staged, frame: Frame) -> None:
 def _claim(relations: Relations, staged: Staged) -> None:
     """Make `claim`, and `shared_value` of the identities that several rows claim."""
     selects = [
-        fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
+        fill(CLAIM, code=CODE[name], hash=hash_in(f"h{place}"), place=place)
+        for place, name in enumerate(staged.identities)
     ]
     if selects:
         relations.make("unordered_claim", union_of(selects), keep=False)

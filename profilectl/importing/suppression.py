@@ -36,7 +36,7 @@ from profilectl.rules.identity import BY_NAME, CODE, NAME, Judging
 from profilectl.rules.sql.identities import (
     MPID_TYPE,
     folded,
-    identity_hash,
+    identity_digest,
     key,
     mpid_hash,
     placeholder,
@@ -281,7 +281,7 @@ class _Search:
         if code == DIGITS_TYPE:
             return [digits_hash(self.secret, environment, "word")]
         text = key(BY_NAME[NAME[code]], "word")
-        return [identity_hash(self.secret, environment, kind=NAME[code], key=text)]
+        return [identity_digest(self.secret, environment, kind=NAME[code], key=text)]
 
 
 def digits_hash(secret: str, environment: str, digits: str) -> str:

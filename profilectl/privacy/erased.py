@@ -24,7 +24,15 @@ from profilectl.privacy.outcome import Erasure
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
-from profilectl.rules.sql.identities import ENVIRONMENT_NAME, MPID_TYPE, hash_of, mpid_hash_of
+from profilectl.rules.sql.identities import (
+    DIGEST_BITS,
+    ENVIRONMENT_NAME,
+    HASH_BITS,
+    MPID_TYPE,
+    digest_of,
+    hash_of,
+    mpid_hash_of,
+)
 from profilectl.rules.text.spelling import ANY, MPID, SoughtValues, phone_in
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import IMPORT_FILES, Segment
@@ -79,7 +87,6 @@ order by profile
 NEWLY_SUPPRESSED = """
 select distinct hash, type, profile as person, $number::integer as erasure, $until::bigint as until
 from suppressed_identity
-where hash not in (select hash from shared_identity)
 union all
 select hash, type, profile, $number::integer, null
 from suppressed_mpid
@@ -93,7 +100,7 @@ from newly_suppressed
 where type not in ($mpid, $digits)
 """
 ROWS_OF_ERASED = """
-select arrival, mpid is not null as founder
+select arrival, arrival = profile as founder
 from stored
 where profile in (select profile from erased_profile)
 """
@@ -130,6 +137,13 @@ class HashedIdentity(NamedTuple):
     """The code of its type."""
     hash: int
     """Its hash, in its environment."""
+    digest: int
+    """Its digest, by which the list of those who stay out has it."""
+
+
+def _hashed(profile: int, kind: int, digest: int) -> HashedIdentity:
+    """Return an identity with a digest; kind: the code of its type."""
+    return HashedIdentity(profile, kind, digest >> DIGEST_BITS - HASH_BITS, digest)
 
 
 @dataclass(slots=True)
@@ -202,6 +216,8 @@ class _Identities:
     """The identities they were named by, and whether a profile has each."""
     placeholders: set[int] = field(default_factory=set)
     """Hashes of values that were theirs before they became placeholders, which are nobody's."""
+    alone: set[int] = field(default_factory=set)
+    """Hashes that nobody who stays has."""
     texts: dict[tuple[str, str], None] = field(default_factory=dict)
     """Type and value of the identities that texts are searched for."""
 
@@ -272,10 +288,11 @@ def _collect_owned(erased: Erased, identities: _Identities) -> None:
                 if value is None:
                     continue
                 key = key_of(BY_NAME[kind], value)
-                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key=key)
-                identities.owned[HashedIdentity(profile, CODE[kind], digest)] = value
+                digest = digest_of(secret, ENVIRONMENT_NAME[code], kind, key=key)
+                identity = _hashed(profile, CODE[kind], digest)
+                identities.owned[identity] = value
                 if judging.is_placeholder(value):
-                    identities.placeholders.add(digest)
+                    identities.placeholders.add(identity.hash)
                 else:
                     identities.texts[kind, value] = None
 
@@ -297,9 +314,9 @@ def _collect_named(erased: Erased, identities: _Identities, named_by: Sequence[M
             key = key_of(BY_NAME[name.kind], value)
             identities.texts[name.kind, value] = None
             for environment in ENVIRONMENTS:
-                digest = hash_of(secret, environment, name.kind, key=key)
-                hashed = HashedIdentity(-1 - erased.number, CODE[name.kind], digest)
-                identities.named[hashed] = bool(name.profiles)
+                digest = digest_of(secret, environment, name.kind, key=key)
+                identity = _hashed(-1 - erased.number, CODE[name.kind], digest)
+                identities.named[identity] = bool(name.profiles)
         elif name.kind == ANY and name.value:
             identities.texts[ANY, value] = None
 
@@ -307,10 +324,12 @@ def _collect_named(erased: Erased, identities: _Identities, named_by: Sequence[M
 def _make_identities(erased: Erased, identities: _Identities) -> None:
     """Make `erased_identity`, `shared_identity` and `erased_name`."""
     scratch = erased.scratch
-    load_hashes(scratch, "erased_identity", [*identities.owned, *identities.named])
+    identities_of_all = [*identities.owned, *identities.named]
+    hashes = [(identity.profile, identity.type, identity.hash) for identity in identities_of_all]
+    load_hashes(scratch, "erased_identity", hashes)
     scratch.make("shared_identity", SHARED_IDENTITY)
-    alone = {int(digest, 16) for (digest,) in scratch.rows(HASHES_ALONE)}
-    erased.hashes = alone - identities.placeholders
+    identities.alone = {int(digest, 16) for (digest,) in scratch.rows(HASHES_ALONE)}
+    erased.hashes = identities.alone - identities.placeholders
     if erased.people:
         erased.outcome.shared = _named_of(scratch, SHARING_PROFILES)
     name_mpids(scratch, erased.mpids)
@@ -321,20 +340,26 @@ def _make_suppressed(erased: Erased, identities: _Identities, *, allow_return: b
     scratch, secret = erased.scratch, erased.secret
     # An identity that only the command named keeps somebody out if no profile had it: rejected rows
     # may be all that the store has of them.
+    # One that somebody who stays has too keeps nobody out.
     keeping_out = [
-        *(hashed for hashed in identities.owned if hashed.hash not in identities.placeholders),
-        *(hashed for hashed, is_held in identities.named.items() if not is_held),
+        *(identity for identity in identities.owned if identity.hash in erased.hashes),
+        *(
+            identity
+            for identity, is_held in identities.named.items()
+            if not is_held and identity.hash in identities.alone
+        ),
     ]
-    load_hashes(scratch, "suppressed_identity", keeping_out)
+    digests = [(identity.profile, identity.type, identity.digest) for identity in keeping_out]
+    load_hashes(scratch, "suppressed_identity", digests)
     mpids = [
-        HashedIdentity(profile, MPID_TYPE, mpid_hash_of(secret, ENVIRONMENT_NAME[code], mpid))
+        (profile, MPID_TYPE, mpid_hash_of(secret, ENVIRONMENT_NAME[code], mpid))
         for profile, mpid, code in erased.people
     ]
     load_hashes(scratch, "suppressed_mpid", mpids)
     digits = [
-        HashedIdentity(profile, DIGITS_TYPE, digits_hash_of(secret, environment, phone))
-        for (profile, code, digest), value in identities.owned.items()
-        if digest in erased.hashes and (phone := phone_in(NAME[code], value))
+        (identity.profile, DIGITS_TYPE, digits_hash_of(secret, environment, phone))
+        for identity, value in identities.owned.items()
+        if identity.hash in erased.hashes and (phone := phone_in(NAME[identity.type], value))
         for environment in ENVIRONMENTS
     ]
     load_hashes(scratch, "suppressed_digits", list(dict.fromkeys(digits)))

@@ -30,7 +30,7 @@ from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.identity_chain import identify
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
-from profilectl.rules.sql.identities import hash_of
+from profilectl.rules.sql.identities import digest_of
 from profilectl.rules.subject_request import KEPT_MS, VERSION, SubjectRequest, read_request
 from profilectl.rules.text.moments import latest_ms, may_be
 from profilectl.rules.text.naming import no_such
@@ -222,7 +222,7 @@ def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str
     """Return the record of a new request. text: the document that it was read from."""
     # An MPID is of no identity type, so it is hashed apart.
     hashes = sorted(
-        f"{hash_of(secret, '', kind, key=key_of(BY_NAME[kind], value)):032x}"
+        f"{digest_of(secret, '', kind, key=key_of(BY_NAME[kind], value)):032x}"
         if kind in BY_NAME
         else hashlib.md5(f"{secret}:{value}".encode(), usedforsecurity=False).hexdigest()
         for kind, value in request.identities

@@ -11,7 +11,7 @@ from profilectl.privacy.rewriting import write_anew
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
-from profilectl.rules.sql.identities import MPID_TYPE, hash_of, mpid_hash_of
+from profilectl.rules.sql.identities import MPID_TYPE, digest_of, mpid_hash_of
 from profilectl.store.store import OpenStore, who
 
 LIFTED = "lifted"
@@ -135,7 +135,7 @@ def _hashes_of(secret: str, kind: str, value: str) -> set[int]:
     """Return the hashes of an identity or an MPID ("any": of each type) in every environment."""
     kinds: Iterable[str] = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
     hashes = {
-        hash_of(secret, environment, name, key=key_of(BY_NAME[name], display(value)))
+        digest_of(secret, environment, name, key=key_of(BY_NAME[name], display(value)))
         for environment in ENVIRONMENTS
         for name in kinds
     }

@@ -29,7 +29,7 @@ from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import environment_name, identity_hash
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.workspace import no_workspace, several_workspaces
-from profilectl.store.segments import both, known_identities, known_loose, known_mpids
+from profilectl.store.segments import both, holders_of_numbers, known_identities, known_loose
 from profilectl.store.statements import is_in, numbers, reading, select, union_all
 from profilectl.store.store import OpenStore
 
@@ -54,7 +54,7 @@ JOIN_LOOSE = "left join loose on loose.profile = folded.profile"
 JOIN_PROVENANCE = "left join provenance on provenance.profile = folded.profile"
 
 # The profiles with an MPID, and those that hold an identity, in any environment, oldest first.
-WITH_MPID = "select profile from known_mpid where mpid = $mpid order by profile"
+WITH_MPID = "select profile from holder order by profile"
 HOLDING = """
 select distinct profile
 from known_identity
@@ -127,10 +127,8 @@ class Profiles(StoredRows):
                 {*by_mpid, *(number for profiles in holders.values() for number in profiles)}
             )
         if kind == "mpid":
-            mpids = known_mpids(self.segments)
-            rows = self.store.scratch.rows(
-                reading(WITH_MPID, known_mpid=mpids), {"mpid": int(value)}
-            )
+            holder = holders_of_numbers(self.segments, [int(value)])
+            rows = self.store.scratch.rows(reading(WITH_MPID, holder=holder))
             return [profile for (profile,) in rows]
         return self.holders(value, [kind])[kind]
 

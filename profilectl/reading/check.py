@@ -13,6 +13,7 @@ from typing import Any
 from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
+    has_mpids,
     index_select,
     is_of_segment,
     repair_derived,
@@ -32,7 +33,7 @@ from profilectl.store.compaction import ORDER
 from profilectl.store.engine import duckdb
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint
-from profilectl.store.statements import count_rows, kind_of, over_each, reading, rows_of, union
+from profilectl.store.statements import count_rows, kind_of, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
 PROMISES = {
@@ -309,8 +310,8 @@ class _Checked:
 
     def rows_of_segments(self, select: str, *, nothing: str | None = None) -> str:
         """Return the union of a SELECT over the rows of each segment."""
-        tables = [f"row_{segment.number}" for segment in self.segments]
-        return over_each(select, tables, nothing=nothing)
+        parts = [reading(select, stored=segment.stored_rows) for segment in self.segments]
+        return union([*parts, nothing] if nothing else parts)
 
 
 def _breaches(store: OpenStore) -> Iterator[Breach]:
@@ -439,6 +440,8 @@ def _wrong_founders(checked: _Checked) -> Iterator[Breach]:
     if shared:
         yield Breach("founders", f"{shared:,} MPIDs belong to several profiles")
     for segment in checked.segments:
+        if not has_mpids(checked.store.scratch, segment):
+            continue
         founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
         if checked.has(segment, "mpid"):
             listed = reading(MPIDS_LISTED, stored=rows_of(f"mpid_{segment.number}"))
@@ -520,14 +523,14 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
     scratch, number = checked.store.scratch, {"number": past.number}
     start, end = scratch.row(SPAN_OF_IMPORT, number)
     span = {"start": start, "end": end}
-    tables = [
-        f"row_{segment.number}"
+    parts = [
+        reading(APPLIED_ROWS, stored=segment.stored_rows)
         for segment in checked.segments
         if segment.first_import <= past.number <= segment.last_import
     ]
     # an alias has no row, and is counted as one
-    applied = over_each(APPLIED_ROWS, tables, nothing=APPLIED_ALIASES)
-    bound = {**number, **span} if tables else number
+    applied = union([*parts, APPLIED_ALIASES])
+    bound = {**number, **span} if parts else number
     rows, created = scratch.row(reading(APPLIED, applied=applied), bound)
     erased, founders = scratch.row(ERASED, number)
     counted = {

@@ -6,7 +6,7 @@ from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.sql.identities import environment_name, identity_hash
 from profilectl.rules.sql.quoting import quote_identifier
-from profilectl.store.compaction import ORDER
+from profilectl.store.compaction import COLUMNS, ORDER
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, hash_fingerprint
 from profilectl.store.statements import count_rows, kind_of, reading, rows_of, union
@@ -65,6 +65,12 @@ def index_select(store: OpenStore, segment: Segment) -> str:
     return reading(INDEX_OF_SEVERAL_IMPORTS if holds_several else INDEX, entry=union(parts))
 
 
+def has_mpids(scratch: Scratch, segment: Segment) -> bool:
+    """Return whether the rows of a segment have a column of MPIDs."""
+    columns = scratch.rows(COLUMNS, {"table": f"row_{segment.number}"})
+    return ("mpid",) in columns
+
+
 def is_of_segment(table: str) -> bool:
     """Return whether the name of a table is one that a table of a segment has."""
     return kind_of(table) != table and kind_of(table) in {*ORDER, "index"}
@@ -100,11 +106,10 @@ def _sort(scratch: Scratch, segment: Segment) -> None:
 def _derive(store: OpenStore, segment: Segment) -> None:
     scratch = store.scratch
     tables = [kind for kind in segment.tables if kind not in ("index", "mpid")]
-    founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
-    derived = {
-        "index": reading(SORTED.format(columns="hash"), stored=index_select(store, segment)),
-        "mpid": reading(SORTED.format(columns="mpid"), stored=founded),
-    }
+    derived = {"index": reading(SORTED.format(columns="hash"), stored=index_select(store, segment))}
+    if has_mpids(scratch, segment):
+        founded = reading(FOUNDING_ROWS, stored=rows_of(f"row_{segment.number}"))
+        derived["mpid"] = reading(SORTED.format(columns="mpid"), stored=founded)
     for kind, select in derived.items():
         table = f"{kind}_{segment.number}"
         _drop(scratch, table)

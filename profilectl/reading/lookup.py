@@ -35,7 +35,7 @@ from profilectl.reading.text_blocks import text_blocks
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.held_values import held_as_json
-from profilectl.rules.sql.identities import identity_hash, key, trimmed
+from profilectl.rules.sql.identities import ABOVE_HASHES, identity_hash, key, trimmed
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import whole_number
 from profilectl.rules.text.naming import no_such
@@ -54,7 +54,7 @@ ASKED_VALUE = "select seq, {columns} from asked"
 SOUGHT = "select seq, {columns} from asked_value"
 NOT_EMPTY = "select * from cell where value <> ''"
 # The holders of a value are sought once for the value, not once for each line: many lines and many
-# profiles may have the same one. An MPID has a small number for a hash (_sought).
+# profiles may have the same one. An MPID has a number above all hashes for one (_sought).
 HOLDERS = """
 select distinct holding.hash, holding.profile
 from holding
@@ -63,7 +63,7 @@ where holding.hash in (select hash from sought)
 WITH_MPIDS = """
 from holders
 union all
-select (named.mpid::hugeint + 9223372036854775808)::uhugeint as hash, named.profile
+select (named.mpid::hugeint + 79228162523487709630398726144)::uhugeint as hash, named.profile
 from named
 where named.environment = $environment
   and named.mpid in (select number from sought)
@@ -413,8 +413,9 @@ def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
             if kind == "mpid":
                 rank = -1  # the strongest: it names one profile alone
                 number = whole_number(value)
-                # At most 64 bits, so that it is none of the far larger hashes of identities.
-                digest = f"({number}::hugeint + 9223372036854775808)::uhugeint"
+                # Above the hashes of identities (ABOVE_HASHES): the same as WITH_MPIDS has.
+                above = ABOVE_HASHES + (1 << 63)
+                digest = f"({number}::hugeint + {above})::uhugeint"
             else:
                 rank = hierarchy.index(kind) if kind in hierarchy else len(hierarchy)
                 number = "null::bigint"

@@ -16,6 +16,7 @@ from profilectl.rules.event.event import Event
 from profilectl.rules.feed import ACCOUNT, PROTECTIONS, Effect, Feed
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import Rules, UsableIdentity
+from profilectl.rules.mpid import mpid_for
 from profilectl.rules.priority import CONSENT_SOURCES, SET, verdict
 from profilectl.rules.resolution import (
     Claim,
@@ -26,7 +27,6 @@ from profilectl.rules.resolution import (
     decide,
     identity_counts,
     modify,
-    mpid_for,
 )
 from profilectl.rules.retention import Clocks, Stage
 from profilectl.rules.text.values import DELETED, is_list

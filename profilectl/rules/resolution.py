@@ -9,7 +9,6 @@ identity moves), R15 (ties go by arrival).
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -508,17 +507,3 @@ def identity_counts(before: set[ProfileIdentity], after: set[ProfileIdentity]) -
     moved = len(values_gained & {holding[1:] for holding in lost})
     removed = sum(holding[1:] not in values_gained for holding in lost)
     return {"added": len(gained) - moved, "moved": moved, "removed": removed}
-
-
-def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:
-    """Return the MPID of the profile that a row founded (domain.md 2.3).
-
-    It has 64 bits with a sign, is never 0, and cannot be guessed without the store's secret.
-    attempt: 0, and one more each time that the MPID is taken.
-
-    A pure function, so that an import that runs again makes the same MPIDs, and the engine can make
-    a million of them in one statement (importing/mpids.py).
-    """
-    digest = hashlib.md5(f"{secret}:{arrival}:{attempt}".encode(), usedforsecurity=False).digest()
-    number = int.from_bytes(digest[8:], "little", signed=True)
-    return number or 1

@@ -25,7 +25,7 @@ from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.retention import Stage
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.server.snapshot import READERS, Reader, Snapshots
-from profilectl.store.segments import known_identities, known_mpids
+from profilectl.store.segments import holders_of_numbers, known_identities
 
 TOGETHER = 64
 """The most questions that are answered together, so that none waits for long."""
@@ -306,9 +306,8 @@ def _with_hashes(profiles: Profiles, hashes: Collection[int]) -> Iterator[tuple[
 def _with_mpids(profiles: Profiles, mpids: Collection[tuple[int, str]]) -> Iterator[MpidHolder]:
     """Yield the profiles that have the MPIDs, perhaps in another environment."""
     if mpids:
-        bound = {"mpids": [number for number, _ in mpids]}
-        statement = WITH_MPIDS.format(mpids=known_mpids(profiles.segments))
-        for number, environment, profile in profiles.store.scratch.rows(statement, bound):
+        holders = holders_of_numbers(profiles.segments, {number for number, _ in mpids})
+        for number, environment, profile in profiles.store.scratch.rows(holders):
             yield MpidHolder(number, ENVIRONMENT_NAME[environment], profile)
 
 

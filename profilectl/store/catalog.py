@@ -46,6 +46,8 @@ IDENTITIES = frozenset({"row"})
 """The kinds whose tables have columns of identity types, too ..."""
 ATTRIBUTES = frozenset({"row", "blocked"})
 """... and those with columns of attributes."""
+NOT_IN_ALL = frozenset({("row", "mpid")})
+"""The columns that some tables of a kind have: rows hold the MPIDs that are no mix."""
 WHOLE = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
@@ -303,6 +305,8 @@ def _check_segment(path: Path, name: str, columns: list[Column] | str, kind: str
         if not _as_wide(column.type, expected) or column.filled or column.late:
             raise _odd_column(path, name, column)
     for column_name in SEGMENT_TABLES[kind].keys() - types.keys():
+        if (kind, column_name) in NOT_IN_ALL:
+            continue
         raise StoreUnusable(
             f"{path} is damaged: the column {column_name} of its table {name} is gone",
             "restore a backup",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from profilectl.rules.identity import CODE
 from profilectl.store.copies import rewrite_store
-from profilectl.store.segments import Segment, both, known_identities, write_table
+from profilectl.store.segments import Segment, both, known_identities, known_mpids, write_table
 from profilectl.store.statements import is_in, numbers, select
 from profilectl.store.store import OpenStore
 
@@ -124,10 +124,13 @@ def _laid_together(
         # In the order of the types, as in the segment of an import.
         identities=tuple(kind for kind in CODE if kind in kinds),
         keys=tuple(dict.fromkeys(key for segment in neighbours for key in segment.keys)),
+        mix=neighbours[0].mix,
     )
     tables = {}
     for kind, order in ORDER.items():
-        if kind in together.tables:
+        if kind == "mpid" and together.holds_mpids:
+            tables[kind] = select("*", f"({known_mpids(neighbours)})", f"order by {order}")
+        elif kind in together.tables:
             parts = [
                 f"({_renamed(store, segment, kind, together=together)})"
                 for segment in neighbours
@@ -148,6 +151,9 @@ def _renamed(store: OpenStore, segment: Segment, kind: str, together: Segment) -
     """Return the SELECT of a segment's table with its attribute columns under the new names."""
     if kind not in ("row", "blocked"):
         return select("*", segment.table(kind))
+    source = segment.table(kind)
+    if kind == "row" and together.holds_mpids:
+        source = f"({segment.stored_rows})"
     # A `blocked` table that was laid together has columns only for those segments in which cells
     # were refused.
     rows = store.scratch.rows(COLUMNS, {"table": f"{kind}_{segment.number}"})
@@ -158,6 +164,6 @@ def _renamed(store: OpenStore, segment: Segment, kind: str, together: Segment) -
         if f"a{place}" in columns
     }
     if not places:
-        return select("*", segment.table(kind))
+        return select("*", source)
     renamed = [f"{old} as {new}" for old, new in places.items()]
-    return select([f"* exclude ({', '.join(places)})", *renamed], segment.table(kind))
+    return select([f"* exclude ({', '.join(places)})", *renamed], source)

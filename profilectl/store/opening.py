@@ -267,6 +267,7 @@ def make_schema(scratch: Scratch) -> None:
             ("store_id", secrets.token_hex(16)),
             ("created_ms", str(time.time_ns() // 1_000_000)),
             ("hash_fingerprint", hash_fingerprint(scratch)),
+            ("mpids_mixed_from", "0"),
         ):
             scratch.run(PUT_META, {"name": name, "value": value})
         scratch.run("commit")

@@ -1,11 +1,12 @@
 -- The fixed tables of a store. Most data lies in segments, a few tables for each import
 -- (store/segments.py):
---   row_N      a row of a file that touched a profile: profile, arrival, mpid (if it founded the
---              profile), environment, feed, at_ms, i_<type> (identities that it added), a<n>
---              (attributes that it set, in the form of rules/text/values.py; chr(31) alone:
---              deleted)
+--   row_N      a row of a file that touched a profile: profile, arrival, environment, feed, at_ms,
+--              i_<type> (identities that it added), a<n> (attributes that it set, in the form of
+--              rules/text/values.py; chr(31) alone: deleted); mpid (if it founded the profile)
+--              only in a segment that has a table mpid_N
 --   index_N    hash, profile, type of each identity that was added, sorted by hash
---   mpid_N     mpid, environment, profile of each profile that was founded, sorted by mpid
+--   mpid_N     mpid, environment, profile of each profile that was founded, sorted by mpid. Most
+--              segments have none: each MPID is the mix of the profile's number (rules/mpid.py)
 --   loose_N    attributes without a column of their own: profile, arrival, feed, key, value
 --   blocked_N  cells that priority refused: profile, arrival, feed, code, a<n>; blocked_loose_N
 --              likewise, with key and value
@@ -16,7 +17,8 @@
 -- arrival of the row that founded it.
 
 create table store.meta (
-    name  varchar not null,  -- schema_version, secret, store_id, created_ms, hash_fingerprint
+    name  varchar not null,  -- schema_version, secret, store_id, created_ms, hash_fingerprint,
+                             -- mpids_mixed_from (the MPIDs of earlier arrivals are no mixes)
     value varchar not null
 );
 

@@ -10,15 +10,17 @@ opening.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from profilectl.rules.mpid import ARRIVALS, MpidMix
 from profilectl.rules.sql.identities import identity_hash
+from profilectl.rules.sql.mpids import arrival_of, mpid_of
 from profilectl.store.scratch import Scratch
-from profilectl.store.statements import reading, select, union_all
+from profilectl.store.statements import numbers, reading, select, union_all
 
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
-"""The columns that every table of rows has."""
+"""The columns that the rows of every segment have (Segment.stored_rows)."""
 
 # The files of the imports in force, without those that were undone: a replayed import has the
 # arrivals of the one that it replaces.
@@ -82,6 +84,26 @@ class Segment:
     """The identity types that its rows have a column for."""
     keys: tuple[str, ...]
     """The attributes that its rows have a column for, in the order of the columns."""
+    mix: MpidMix
+    """How the store makes MPIDs."""
+
+    @property
+    def holds_mpids(self) -> bool:
+        """Whether its tables hold the MPIDs of the profiles that it founded.
+
+        If not, each is the mix of the profile's number, and its rows have no column of it.
+        """
+        return "mpid" in self.tables
+
+    @property
+    def stored_rows(self) -> str:
+        """The SELECT of its rows, with the MPID of those that founded a profile."""
+        columns = list(ROW)
+        if not self.holds_mpids:
+            columns[ROW.index("mpid")] = f"{_founders_mpid(self.mix)} as mpid"
+        columns += [f"i_{kind}" for kind in self.identities]
+        columns += [f"a{place}" for place in range(len(self.keys))]
+        return select(columns, self.table("row"))
 
     def table(self, kind: str) -> str:
         """Return the name of one of its tables."""
@@ -93,7 +115,14 @@ class Segment:
 
 
 def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int) -> None:
-    """Make a segment's table from the rows of a query, in the order of the query.
+    """Make a segment's table from the rows of a query, in the order of the query."""
+    write_parts(scratch, table, kind, parts=[rows], size=size)
+
+
+def write_parts(
+    scratch: Scratch, table: str, kind: str, *, parts: Sequence[str], size: int
+) -> None:
+    """Make a segment's table from the rows of several queries, one after the other.
 
     size: how many rows the segment has. Texts of which no two are the same are packed with zstd:
     events, and the identities of a large segment. DuckDB's own choice tries every way that it
@@ -102,12 +131,15 @@ def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int
     if kind == "event" or (kind == "row" and size >= MANY_ROWS):
         columns = [
             f"{name} {type}{' using compression zstd' if _is_unlike_others(name) else ''}"
-            for name, type, *_ in scratch.rows(f"describe {rows}")
+            for name, type, *_ in scratch.rows(f"describe {parts[0]}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
+        remaining = parts
     else:
-        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
+        scratch.run(f"create table {table} as {parts[0]}", step=f"write {kind}")
+        remaining = parts[1:]
+    for rows in remaining:
+        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
 
 
 def _is_unlike_others(column: str) -> bool:
@@ -158,7 +190,82 @@ def known_identities(
 
 def known_mpids(segments: Sequence[Segment]) -> str:
     """Return the SELECT of every profile: mpid, environment, profile."""
+    parts = of_each(segments, "mpid", "mpid, environment, profile")
+    if founding_rows := _founding_rows(segments):
+        mpid = mpid_of(segments[0].mix, "profile")
+        founded = f"({' union all '.join(founding_rows)})"
+        parts.append(select([f"{mpid} as mpid", "environment", "profile"], founded))
+    return union_all(parts, NO_MPID)
+
+
+def held_mpids(segments: Sequence[Segment]) -> str:
+    """Return the SELECT of the profiles whose MPIDs a table holds: mpid, environment, profile."""
     return union_all(of_each(segments, "mpid", "mpid, environment, profile"), NO_MPID)
+
+
+def holders_of(segments: Sequence[Segment], wanted: str) -> str:
+    """Return the SELECT of the profiles that some MPIDs name: mpid, environment, profile.
+
+    wanted: the relation, or the SELECT in parentheses, that has the MPIDs as mpid, each once. A mix
+    is inverted, so that only the blocks of those profiles are read.
+    """
+    clause = f"where mpid in (select mpid from {wanted})"
+    parts = of_each(segments, "mpid", "mpid, environment, profile", clause)
+    if founding_rows := _founding_rows(segments):
+        arrival = arrival_of(segments[0].mix, "mpid")
+        named = f"(select mpid, {arrival} as arrival from {wanted}) as named"
+        founded = f"({' union all '.join(founding_rows)}) as founded"
+        parts.append(
+            select(
+                "named.mpid, founded.environment, founded.profile",
+                f"{named} join {founded} on founded.profile = named.arrival",
+            )
+        )
+    return union_all(parts, NO_MPID)
+
+
+def holders_of_numbers(segments: Sequence[Segment], mpids: Collection[int]) -> str:
+    """Return the SELECT of the profiles that some MPIDs name, as holders_of.
+
+    mpids: each once, of 64 bits with a sign. Python inverts the mixes: SQL is planned for longer
+    than all the rest takes.
+    """
+    parts = of_each(
+        segments, "mpid", "mpid, environment, profile", f"where mpid in ({numbers(mpids)})"
+    )
+    founding_rows = _founding_rows(segments)
+    pairs = [
+        f"({mpid}, {arrival})"
+        for mpid in (mpids if founding_rows else ())
+        if (arrival := segments[0].mix.arrival(mpid)) < ARRIVALS
+    ]
+    if pairs:
+        founded = f"({' union all '.join(founding_rows)}) as founded"
+        named = f"(values {', '.join(pairs)}) as named(mpid, arrival)"
+        parts.append(
+            select(
+                "named.mpid::bigint as mpid, founded.environment, founded.profile",
+                f"{named} join {founded} on founded.profile = named.arrival",
+            )
+        )
+    return union_all(parts, NO_MPID)
+
+
+def _founding_rows(segments: Sequence[Segment]) -> list[str]:
+    """Return the SELECTs of the rows that founded the profiles whose MPIDs are mixes."""
+    return [
+        select("environment, profile", segment.table("row"), "where arrival = profile")
+        for segment in segments
+        if not segment.holds_mpids
+    ]
+
+
+def _founders_mpid(mix: MpidMix) -> str:
+    """Return the SQL of the MPID of a row that founded a profile: the mix of its number, or null.
+
+    Planning the mix takes two milliseconds, so that it stands once in a statement.
+    """
+    return f"case when arrival = profile then {mpid_of(mix, 'profile')} end"
 
 
 def known_rows(
@@ -176,7 +283,11 @@ def known_rows(
     """
     parts = []
     for segment in segments:
-        columns = [*ROW, f"{segment.number} as segment"]
+        columns = [
+            "null::bigint as mpid" if name == "mpid" and not segment.holds_mpids else name
+            for name in ROW
+        ]
+        columns.append(f"{segment.number} as segment")
         columns += [
             f"i_{kind}" if kind in segment.identities else f"null::varchar as i_{kind}"
             for kind in identities
@@ -186,7 +297,11 @@ def known_rows(
             cell = f"case when {feeds} then {column} end" if feeds and column else column
             columns.append(f"{cell or 'null::varchar'} as b{place}")
         parts.append(select(columns, segment.table("row"), where))
-    return union_all(parts, nothing(identities, keys))
+    rows = union_all(parts, nothing(identities, keys))
+    if all(segment.holds_mpids for segment in segments):
+        return rows
+    mpid = f"coalesce(mpid, {_founders_mpid(segments[0].mix)}) as mpid"
+    return select(f"* replace ({mpid})", f"({rows})")
 
 
 def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from profilectl.rules.feed import (
     Feed,
     source_named_by,
 )
+from profilectl.rules.mpid import mix_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.attaching import plain, store_name
 from profilectl.store.engine import duckdb
@@ -286,7 +287,20 @@ class OpenStore:
 
     def segments(self) -> list[Segment]:
         """Return the segments, oldest first."""
-        return [Segment(*row[:4], *map(tuple, row[4:])) for row in self.scratch.rows(SEGMENTS)]
+        listed, mix = self.scratch.rows(SEGMENTS), mix_of(self.meta("secret"))
+        return [
+            Segment(
+                number=number,
+                first_import=first_import,
+                last_import=last_import,
+                rows=rows,
+                tables=tuple(tables),
+                identities=tuple(identities),
+                keys=tuple(keys),
+                mix=mix,
+            )
+            for number, first_import, last_import, rows, tables, identities, keys in listed
+        ]
 
     def removals(self) -> bool:
         """Return whether an identity was ever taken from a profile."""

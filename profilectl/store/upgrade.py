@@ -180,6 +180,18 @@ STEPS: dict[int, tuple[str, ...]] = {
     ),
     # Schema 7: the id of the store, which does not give away its secret.
     6: ("insert into store.meta values ('store_id', $store_id)",),
+    # Schema 8: the MPIDs of new profiles are mixes, which no table holds. Those that are there stay
+    # as they are, also if an import of theirs is made again. A segment that founded nobody loses
+    # its column of MPIDs (_without_empty_mpids). The hash of an identity is the first 88 bits of
+    # what it was (_with_narrow_indexes).
+    7: (
+        "update store.meta set value = $fingerprint where name = 'hash_fingerprint'",
+        "update store.removed set hash = hash >> 40",
+        "update store.passed_claim set hash = hash >> 40",
+        """insert into store.meta
+        select 'mpids_mixed_from', coalesce(max(first_arrival + arrivals), 0)::varchar
+        from store.import""",
+    ),
 }
 
 
@@ -214,6 +226,7 @@ left join remaining on remaining.profile = rest.profile and remaining.arrival = 
 where remaining.arrival is null or remaining.rest is not null
 order by rest.profile, rest.arrival
 """
+NARROW_INDEX = "select hash >> 40 as hash, profile, type from {table}"
 PUT_TABLES = "update store.segment set tables = $tables where number = $number"
 PUT_VERSION = "update store.meta set value = $version where name = 'schema_version'"
 SUPPRESSED = "select count(*) from store.suppressed"
@@ -284,6 +297,24 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
     return events
 
 
+def _without_empty_mpids(scratch: Scratch, store: OpenStore) -> None:
+    """Drop the column of MPIDs of segments that founded nobody (schema 8)."""
+    for segment in store.segments():
+        if not segment.holds_mpids:
+            scratch.run(f"alter table {segment.table('row')} drop column mpid")
+
+
+def _with_narrow_indexes(scratch: Scratch, store: OpenStore) -> None:
+    """Give the indexes the hash of 88 bits (schema 8). They stay sorted by it."""
+    for segment in store.segments():
+        if "index" in segment.tables:
+            table = segment.table("index")
+            with scratch.ordered():
+                _make_table(scratch, "store.narrow", NARROW_INDEX.format(table=table))
+            scratch.run(f"drop table {table}")
+            scratch.run(f"alter table store.narrow rename to index_{segment.number}")
+
+
 class StoreUpgraded(UserWarning):
     """The warning that a store was brought up to this version; it names the backup."""
 
@@ -343,6 +374,9 @@ def _take_step(scratch: Scratch, path: Path, number: int) -> None:
     """Take the store from one schema version to the next."""
     if number == 3:
         _events_apart(scratch, OpenStore(scratch, path))
+    if number == 7:
+        _without_empty_mpids(scratch, OpenStore(scratch, path))
+        _with_narrow_indexes(scratch, OpenStore(scratch, path))
     values = {"fingerprint": hash_fingerprint(scratch), "store_id": secrets.token_hex(16)}
     for statement in STEPS[number]:
         # DuckDB refuses a value that its statement does not name.

@@ -24,7 +24,7 @@ from profilectl.importing.relations import (
 )
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.rules.resolution import mpid_for
+from profilectl.rules.mpid import mpid_for
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
@@ -44,6 +44,9 @@ FILLED = {
     "SUPPRESSED_MPID": ", null::uhugeint as hash",
     "SUPPRESSED_IDENTITY": ", null::uhugeint as hash",
     "ERASED_MPID": ", null::uhugeint as hash",
+    "ERASED_MIX": ", null::uhugeint as hash",
+    "MIXED_MPID": ", 1::bigint as mpid",
+    "FOUNDER_WISH": ", 1::bigint as mpid",
     "NAMED_MPID": ", 0 as environment",
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",

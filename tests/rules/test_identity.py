@@ -7,6 +7,8 @@ import contextlib
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from profilectl.codes import ChangeRefused
 from profilectl.rules.identity import (
@@ -23,6 +25,7 @@ from profilectl.rules.identity import (
     type_named,
     usable,
 )
+from profilectl.rules.mpid import digested, mix_of, mpid_for
 from profilectl.rules.resolution import (
     Claim,
     Decision,
@@ -33,7 +36,6 @@ from profilectl.rules.resolution import (
     identity_counts,
     look_up,
     modify,
-    mpid_for,
     reached,
 )
 
@@ -141,11 +143,14 @@ def test_what_became_of_identities_is_counted_between_two_states() -> None:
 
 
 def test_an_mpid_follows_from_the_secret_the_arrival_and_the_attempt() -> None:
-    # Once made, an MPID is in files and other systems: these two never change.
-    assert (mpid_for("secret", 0), mpid_for("secret", 7, 1)) == (
-        -4375327914203481036,
+    # Once made, an MPID is in files and other systems: these never change.
+    assert (mpid_for("secret", 0), mpid_for("secret", 7), mpid_for("secret", 7, 1)) == (
+        -2362758409003493103,
+        -6258873364233023498,
         -6154063895821009954,
     )
+    # The number that schema 7 and before made first: an import of then that is made again keeps it.
+    assert digested("secret", 0, 0) == -4375327914203481036
     made = {
         mpid_for(secret, arrival, attempt)
         for secret in ("a", "b")
@@ -157,6 +162,22 @@ def test_an_mpid_follows_from_the_secret_the_arrival_and_the_attempt() -> None:
     assert all(-(2**63) <= mpid < 2**63 for mpid in made)
     assert any(mpid < 0 for mpid in made)
     assert any(mpid > 0 for mpid in made)
+
+
+@given(st.text(max_size=5), st.integers(0, 2**48 - 1))
+def test_an_mpid_leads_back_to_its_arrival(secret: str, arrival: int) -> None:
+    mix = mix_of(secret)
+    mpid = mix.mpid(arrival)
+    assert -(2**63) <= mpid < 2**63
+    assert mpid != 0
+    assert mix.arrival(mpid) == arrival
+
+
+@given(st.text(max_size=5), st.integers(-(2**63), 2**63 - 1))
+def test_every_number_of_64_bits_is_the_mix_of_one(secret: str, mpid: int) -> None:
+    arrival = mix_of(secret).arrival(mpid)
+    assert 0 <= arrival < 2**64
+    assert mix_of(secret).mpid(arrival) == mpid
 
 
 def test_flags_are_those_of_the_strategy_unless_they_are_stated() -> None:

@@ -18,8 +18,9 @@ from profilectl.rules.feed import (
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import Rules, UsableIdentity
 from profilectl.rules.interpreter import Interpreter
+from profilectl.rules.mpid import mpid_for
 from profilectl.rules.priority import Owner
-from profilectl.rules.resolution import IdentityChange, mpid_for
+from profilectl.rules.resolution import IdentityChange
 from profilectl.rules.retention import Clocks
 from profilectl.rules.text.values import Number, hold
 

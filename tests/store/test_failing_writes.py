@@ -86,6 +86,16 @@ def two_imports(folder: Path) -> None:
     did(folder, "import", "b.csv", "--feed", "f", status=3)
 
 
+def two_imports_with_mpids(folder: Path) -> None:
+    """Two imports of people whose MPIDs are named, so that each leaves a table of them."""
+    file_alone(folder)
+    did(folder, "import", "a.csv", "--feed", "f", status=3)
+    for name, first in (("c.csv", 100), ("d.csv", 200)):
+        named = "".join(f"{first + n},C{first + n}\n" for n in range(5))
+        (folder / name).write_text(f"mpid,customer_id\n{named}")
+        did(folder, "import", name, "--feed", "f")
+
+
 def planned(folder: Path) -> None:
     one_import(folder)
     did(folder, "plan", "b.csv", "--feed", "f", "-o", "load.plan", status=3)
@@ -460,7 +470,10 @@ def test_a_command_whose_store_can_no_longer_be_read_does_not_say_that_it_is_don
     """A block of the catalog is written by half where it lies: neither is left. The command ended
     with 0, and "import 2 is undone".
     """
-    ground = ground_of(next(one for one in OPERATIONS if one.name == "undo"), tmp_path)
+    undo = Operation(
+        "undo", two_imports_with_mpids, "imports undo 3 --yes", again=(4,), true_words=IS_DONE
+    )
+    ground = ground_of(undo, tmp_path)
     work, unread = tmp_path / "work", 0
     for at, call in enumerate(ground.calls, start=1):
         if call == ("pwrite", "/profiles.duckdb"):

@@ -14,6 +14,7 @@ from profilectl.importing.known import rows_with_arrivals
 from profilectl.importing.relations import Relations
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.identity import CODE, NAME
+from profilectl.rules.sql.identities import hash_in
 from profilectl.store.segments import Segment
 
 # Every row with its profile.
@@ -194,7 +195,7 @@ def _claims(relations: Relations, staged: Staged) -> Mapping[int, Identities]:
     """Return the identities that each row states, a row that is kept out too."""
     claims: dict[int, Identities] = {}
     for place, name in enumerate(staged.identities):
-        select = CLAIMED.format(columns=f", h{place} as hash")
+        select = CLAIMED.format(columns=f", {hash_in(f'h{place}')} as hash")
         for seq, digest in relations.rows(select):
             claims.setdefault(seq, set()).add((CODE[name], digest))
     return claims

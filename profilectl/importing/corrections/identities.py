@@ -40,7 +40,7 @@ from profilectl.rules.resolution import (
     identity_counts,
     modify,
 )
-from profilectl.rules.sql.identities import ENVIRONMENT_CODE, hash_of
+from profilectl.rules.sql.identities import ENVIRONMENT_CODE, digest_of, hash_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
@@ -266,7 +266,7 @@ def _check_erased(
     secret = store.meta("secret")
     for change in changes:
         if change.new:
-            digest = guard.of(hash_of(secret, environment, kind=change.type, key=change.new.key))
+            digest = guard.of(digest_of(secret, environment, kind=change.type, key=change.new.key))
             if store.scratch.rows(IS_SUPPRESSED, _bound_hash(digest)):
                 raise ChangeRefused(
                     "SUPPRESSED",
