@@ -143,12 +143,6 @@ from read_ndjson(
   maximum_object_size = 134217728
 )
 """
-# The same where all of them are in a relation already: to read them again takes four times as long.
-READY_REJECT_FROM = """
-select $number::integer as import, file, line, code, message, raw
-from rejected_text
-"""
-
 # 3. What is remembered of rows: what was left out of them, and what is worth knowing.
 OF_WARNINGS = """
 select seq, code, null::varchar as attribute, null::utinyint as type, null::varchar as value
@@ -366,8 +360,8 @@ def prepare_history(
     relations.drop("ready_reject")
     if len(rejects):
         with store.scratch.ordered():
-            if rejects.in_relation:
-                relations.make("ready_reject", READY_REJECT_FROM, number)
+            if rejects.select:
+                relations.make("ready_reject", rejects.select, number)
             else:
                 relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
             if entry.guard is not None:

@@ -34,6 +34,8 @@ from staged as usable
 join fresh_seq on fresh_seq.seq = usable.seq
 group by fresh_seq.profile
 """
+# Without a fresh row: to find that it is empty takes as long as to read all staged rows.
+NO_FRESH_CHANGE = "select null::bigint as profile{columns} where false"
 SET_BY_FRESH = "select {columns}, null from fresh_change"
 # A deletion (chr(31)) of what a new profile cannot have had changes nothing.
 SET_BY_NEW = "select {columns} from founding_row"
@@ -118,6 +120,9 @@ def mark_fresh(relations: Relations, cells: Sequence[str]) -> None:
         f", {SET_IN_THE_END.format(cell=cell)} as s{n}" for n, cell in enumerate(cells)
     )
     select = FRESH_CHANGE.format(columns=columns)
+    if not relations.count("fresh_seq"):
+        columns = "".join(f", false as s{n}" for n, _ in enumerate(cells))
+        select = NO_FRESH_CHANGE.format(columns=columns)
     relations.make("fresh_change", select, keep=len(cells) > FEW_COLUMNS)
 
 

@@ -33,8 +33,8 @@ LINE_OF_FILE = "line_of_file"
 """The lines of the file: (line; rowid, from 1)."""
 REJECTED_LINE = "rejected_line"
 """The rows with their texts, in order: (line, code, detail, raw)."""
-REJECTED_TEXT = "rejected_text"
-"""The same as they are kept in the store: (file, line, code, message, raw)."""
+LONGEST_LINE = 4_000_000
+"""How many bytes a line may have, as in LINES."""
 MANY = 1_000
 """With fewer rows, statements take longer than to write them one by one."""
 
@@ -95,7 +95,7 @@ BY_CODE = SqlTemplate("case code {cases} end")
 CASE = SqlTemplate("when {code} then {value}")
 # What is kept of the rejects in the store.
 TEXTS = SqlTemplate("""
-select {file} as file, line, code,
+select $number::integer as import, {file} as file, line, code,
        concat({sentence}, case when detail <> '' then ': ' || detail end) as message, raw
 from rejected_line
 """)
@@ -141,8 +141,8 @@ def write_rejected_lines(
         _write(scratch, file, rejects, counts=counts)
     except duckdb.PermissionException:
         raise  # no file can cause this: see csv.csv
-    except duckdb.Error:
-        return False
+    except (duckdb.Error, OSError):
+        return False  # one by one they may work, or say what is wrong
     return True
 
 
@@ -156,7 +156,7 @@ def _is_one_line_each(file: StagedFile) -> bool:
 def _lines_of(scratch: Scratch, file: StagedFile) -> LineTexts | None:
     """Return the lines of a file where they have all its bytes, else None."""
     with file.path.open("rb") as content:
-        line_end = b"\r\n" if content.readline().endswith(b"\r\n") else b"\n"
+        line_end = b"\r\n" if content.readline(LONGEST_LINE).endswith(b"\r\n") else b"\n"
         size = content.seek(0, 2)
         content.seek(max(size - len(line_end), 0))
         if content.read() != line_end:
@@ -189,13 +189,13 @@ def _write(scratch: Scratch, file: StagedFile, rejects: Rejects, *, counts: dict
         scratch.run(WRITE(document=document, path=quote_path(path)), step="rejects")
     lines: Sequence[int] = ()
     sizes: Iterable[int] = ()
-    if rejects.is_alone:
-        sentences = _by_code({code: sentence(code) for code in counts})
-        texts = TEXTS(file=quote_text(file.name), sentence=sentences)
-        scratch.make(REJECTED_TEXT, texts, keep=False)
-    else:
+    if not rejects.is_alone:
         lines, sizes = scratch.row(PLACES(document=document))
-    rejects.add_lines(RejectedLines(file.name, path, counts, lines=lines, sizes=sizes))
+    sentences = _by_code({code: sentence(code) for code in counts})
+    select = TEXTS(file=quote_text(file.name), sentence=sentences)
+    rejects.add_lines(
+        RejectedLines(file.name, path, counts, select=select, lines=lines, sizes=sizes)
+    )
 
 
 def _document(file: str, codes: Iterable[str]) -> str:

@@ -250,6 +250,10 @@ class RejectedLines(NamedTuple):
     """Where they are written; it is taken from there."""
     counts: Mapping[str, int]
     """How many there are of each code."""
+    select: str
+    """The SELECT (import, file, line, code, message, raw) of them, in order, for an import $number:
+    to read them again takes four times as long.
+    """
     lines: Sequence[int] = ()
     """The line of each; none is needed where nothing else is rejected."""
     sizes: Iterable[int] = ()
@@ -267,8 +271,8 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
-        # Whether all of them are in the relation `rejected_text` as well, in order.
-        self.in_relation = False
+        # All of them in order, as the store has them (RejectedLines); None: the file has to be read.
+        self.select: str | None = None
         self._has_one_file = len(files) == 1
         # Of a file that is named twice the first place counts.
         self._places = {name: place for place, name in reversed(list(enumerate(files)))}
@@ -311,7 +315,7 @@ class Rejects:
         """
         with self._on_disk():
             if self.is_alone:
-                self.in_relation = True
+                self.select = written.select
                 written.path.replace(self.path)
             else:
                 self._append(written)
