@@ -271,7 +271,7 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
-        # All of them in order, as the store has them (RejectedLines); None: the file has to be read.
+        # All of them in order, as the store has them (RejectedLines); None: the file has them.
         self.select: str | None = None
         self._has_one_file = len(files) == 1
         # Of a file that is named twice the first place counts.

@@ -20,6 +20,7 @@ from profilectl.importing.stage.source.unpacking import BLOCK
 from profilectl.importing.stage.staged import LineTexts
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.rules.text.values import MARK
 from profilectl.store.engine import duckdb
 from profilectl.store.scratch import fetched
 
@@ -43,6 +44,7 @@ TOTAL_BEGINS = sorted(
     {ord(letter) for word in TOTALS for letter in word[0] + word[0].upper() + " :"}
 )
 """The codes of the characters that such a cell may begin with."""
+_MARK = MARK.encode()
 FIGURE = r"[^\p{L}]*"
 """A text of the other cells of such a row: no letters."""
 
@@ -183,6 +185,8 @@ class ByteCounts:
     r"""The \r\n."""
     nuls: int = 0
     """The blocks with a NUL byte."""
+    marks: int = 0
+    """The blocks with the mark of values that are no strings."""
     ends: bool = False
     r"""Whether the last byte is \n."""
 
@@ -211,6 +215,8 @@ class CsvRows:
     """Whether a row may be the header again."""
     may_have_total: bool = True
     """Whether a row may be a total of a report."""
+    may_have_mark: bool = True
+    """Whether a cell may have the mark of values that are no strings (values.MARK)."""
     texts: LineTexts | None = None
     """The physical lines of the rows, where their cells say what they are."""
 
@@ -321,6 +327,7 @@ def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
             if escape and escape in block:
                 counts.escapes += block.count(escape)
             counts.nuls += b"\0" in block
+            counts.marks += _MARK in block
             if b"\r" in block:
                 counts.returns += block.count(b"\r")
                 counts.pairs += block.count(b"\r\n")
@@ -367,6 +374,7 @@ def _accounted(
         longest=sums.longest,
         may_have_header=sums.headers > 0,
         may_have_total=sums.totals > 0,
+        may_have_mark=counts.marks > 0,
         texts=None if counts.quotes else _texts_of_cells(table, columns, header),
     )
 

@@ -75,6 +75,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         empty=options.empty,
         event_type=file_event_type(file.place),
         longest=table.longest,
+        unmarked=set() if table.may_have_mark else {f"c{place}" for place in range(len(fields))},
     )
     if options.reading.nulls:
         rows = replace(rows, relation=f"{name}_cells", seq="seq", longest={})
