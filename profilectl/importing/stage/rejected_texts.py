@@ -130,13 +130,13 @@ def write_rejected_lines(
     if not _is_one_line_each(file):
         return False
     scratch.make(OF_FILE, rejected, keep=False)
-    wanted = scratch.count(OF_FILE)
-    if wanted < MANY:
+    size = scratch.count(OF_FILE)
+    if size < MANY:
         return False
     try:
         texts = file.texts or _lines_of(scratch, file)
         counts = _take_lines(scratch, file, texts) if texts else {}
-        if sum(counts.values()) != wanted:
+        if sum(counts.values()) != size:
             return False
         _write(scratch, file, rejects, counts=counts)
     except duckdb.PermissionException:

@@ -63,13 +63,11 @@ REBUILT = SqlTemplate("coalesce(not contains(line, '\\') and line = {text}{tests
 # them. What is null is left out: each text is written once, which takes two thirds of the time of
 # members that are put together first.
 WRITTEN = SqlTemplate("concat({pieces})")
-# A piece that is there under a condition, or one of two.
+# A piece that is there under a condition.
 PIECE_IF = SqlTemplate("case when {condition} then {piece} end")
-EITHER_PIECE = SqlTemplate("case when {condition} then {piece} else {other} end")
 IS_THERE = SqlTemplate("{part} is not null")
-# A string that may be null.
-QUOTED_OR_NULL = SqlTemplate("""coalesce('"' || {part} || '"', 'null')""")
-VALUE_OR_NULL = SqlTemplate("coalesce({part}, 'null')")
+# A value in quotes, if any, or null.
+VALUE_OR_NULL = SqlTemplate("coalesce({quote} || {part} || {quote}, 'null')")
 # A string that is neither empty nor very long, and a value that is not too long.
 IS_TEXT = SqlTemplate("strlen({part}) between 1 and 4094")
 IS_SHORT = SqlTemplate("({part} is null or strlen({part}) < {longest})")
@@ -113,7 +111,7 @@ class _Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _MemberText:
     """A member as it stands in a line."""
 
     there: str | None
@@ -300,7 +298,7 @@ def _rebuilt(layout: Layout, reading: Reading) -> str:
     return REBUILT(text=_object(members, layout.blank), tests="".join(tests))
 
 
-def _object(members: Sequence[_Written], blank: str) -> str:
+def _object(members: Sequence[_MemberText], blank: str) -> str:
     """Return the SQL of an object with its braces."""
     pieces = [_Piece("{", is_text=True), *_pieces(members, blank), _Piece("}", is_text=True)]
     return _concatenated(pieces)
@@ -317,63 +315,54 @@ def _concatenated(pieces: Iterable[_Piece]) -> str:
     return WRITTEN(pieces=", ".join(texts))
 
 
-def _pieces(members: Sequence[_Written], blank: str) -> Iterator[_Piece]:
+def _pieces(members: Sequence[_MemberText], blank: str) -> Iterator[_Piece]:
     """Yield the pieces of the members of an object."""
     # The conditions under which a member is there already; None: one is for sure.
     before: list[str] | None = []
+    comma = f",{blank}"
     for member in members:
-        yield _begin(member, before, blank)
+        if before:
+            behind = f"({' or '.join(before)})" + (f" and {member.there}" if member.there else "")
+            yield _Piece(PIECE_IF(condition=behind, piece=quote_text(comma)))
+        begin = comma + member.begin if before is None else member.begin
+        yield _text_if(member.there, begin)
         yield from member.value
+        yield _text_if(member.there, member.end)
         if member.there is None:
-            yield _Piece(member.end, is_text=True)
             before = None
-            continue
-        if member.end:
-            yield _Piece(PIECE_IF(condition=member.there, piece=quote_text(member.end)))
-        if before is not None:
+        elif before is not None:
             before.append(member.there)
 
 
-def _begin(member: _Written, before: list[str] | None, blank: str) -> _Piece:
-    """Return what stands before the value of a member, with a comma behind another one."""
-    after_comma = f",{blank}{member.begin}"
-    if before and member.there is None:
-        return _Piece(_after_any(before, after_comma, member.begin))
-    begin = after_comma if before is None else member.begin
-    if member.there is None:
-        return _Piece(begin, is_text=True)
-    piece = _after_any(before, after_comma, member.begin) if before else quote_text(begin)
-    return _Piece(PIECE_IF(condition=member.there, piece=piece))
+def _text_if(condition: str | None, text: str) -> _Piece:
+    """Return a text that is there under a condition; None: always."""
+    if condition is None or not text:
+        return _Piece(text, is_text=True)
+    return _Piece(PIECE_IF(condition=condition, piece=quote_text(text)))
 
 
-def _after_any(before: list[str], after_comma: str, begin: str) -> str:
-    """Return the SQL of one text behind any of some members, else of another."""
-    condition = " or ".join(before)
-    return EITHER_PIECE(condition=condition, piece=quote_text(after_comma), other=quote_text(begin))
-
-
-def _group(layout: Layout, group: str) -> _Written:
+def _group(layout: Layout, group: str) -> _MemberText:
     """Return an object in a line."""
     members = [_member(laid_out, layout.blank) for laid_out in layout.groups[group]]
     begin = f"{json.dumps(group)}:{layout.blank}{{"
     pieces = tuple(_pieces(members, layout.blank))
     if group in layout.always:
-        return _Written(None, begin, pieces, end="}")
+        return _MemberText(None, begin, pieces, end="}")
     parts = [laid_out.part for laid_out in layout.groups[group]]
     there = " or ".join(IS_THERE(part=part) for part in parts) or "false"
     value = PIECE_IF(condition=there, piece=_concatenated(pieces) if pieces else "''")
-    return _Written(f"({there})", begin, (_Piece(value),), end="}")
+    return _MemberText(f"({there})", begin, (_Piece(value),), end="}")
 
 
-def _member(laid_out: LaidOut, blank: str) -> _Written:
+def _member(laid_out: LaidOut, blank: str) -> _MemberText:
     """Return a member of a line."""
     begin, part = f"{json.dumps(laid_out.member.key)}:{blank}", laid_out.part
-    if laid_out.null:
-        or_null = QUOTED_OR_NULL if laid_out.is_text else VALUE_OR_NULL
-        return _Written(None, begin, (_Piece(or_null(part=part)),), end="")
     quote = '"' if laid_out.is_text else ""
+    if laid_out.null:
+        or_null = VALUE_OR_NULL(quote=quote_text(quote), part=part)
+        return _MemberText(None, begin, (_Piece(or_null),), end="")
     there = None if laid_out.always else IS_THERE(part=part)
-    return _Written(there, begin + quote, (_Piece(part),), end=quote)
+    return _MemberText(there, begin + quote, (_Piece(part),), end=quote)
 
 
 def _is_simple(laid_out: LaidOut, reading: Reading) -> str:

@@ -52,7 +52,6 @@ select coalesce(bool_or(contains(texts, chr(0))), false),
        coalesce(bool_or(contains(texts, chr(31))), false), {sizes}
 from (select *, concat({texts}) as texts from {table})
 """)
-SIZE = SqlTemplate("coalesce(max(strlen({text})), 0)")
 # Reads every text of a column, and fails where one is not UTF-8.
 ALL_TEXTS = SqlTemplate("select max({text}) from {rows}")
 # A NUL character in a text, or in the JSON of a list.
@@ -270,11 +269,11 @@ def _looked_at(scratch: Scratch, table: str, parts: Sequence[LeafPart]) -> ReadC
     for start in range(0, len(strings), LISTED):
         stretch = strings[start : start + LISTED]
         texts = [parts[place].cell.text for place in stretch]
-        sizes = ", ".join(SIZE(text=text) for text in texts)
-        has_nul, has_mark, *found = scratch.row(
+        sizes = ", ".join(f"max(strlen({text}))" for text in texts)
+        has_nul, has_mark, *lengths = scratch.row(
             LOOK(texts=", ".join(texts), sizes=sizes, table=table)
         )
-        longest.update(zip(texts, found, strict=True))
+        longest.update(zip(texts, (length or 0 for length in lengths), strict=True))
         unmarked |= set() if has_mark else set(texts)
         if has_nul:
             conditions |= {place: HAS_NUL(text=parts[place].cell.text) for place in stretch}
