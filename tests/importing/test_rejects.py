@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow
+import pyarrow.parquet
 import pytest
 from support.doors import call, run_here
 
@@ -474,6 +476,24 @@ def test_batches_of_nobody(tmp_path: Path, at_once: list[bool]) -> None:
     (tmp_path / "a.jsonl").write_text("".join(lines))
     check_equal(tmp_path, ["a.jsonl"])
     assert at_once == [True, False]
+
+
+def test_rows_of_parquet(tmp_path: Path, at_once: list[bool]) -> None:
+    texts = [*TEXTS, *ODD[:5]] * 3
+    table = pyarrow.table(
+        {
+            "customer_id": [f"C{n}" if n % 3 == 1 else None for n, _ in enumerate(texts)],
+            "line": texts,
+            "code": list(range(len(texts))),
+            "raw": [[text, None] for text in texts],
+            "seq": [n / 7 for n, _ in enumerate(texts)],
+        }
+    )
+    for name, rows in (("a.parquet", table), ("b.parquet", table.slice(2, 5))):
+        pyarrow.parquet.write_table(rows, tmp_path / name, row_group_size=7)
+    check_equal(tmp_path, ["a.parquet"])
+    check_equal(tmp_path, ["b.parquet", "a.parquet"])
+    assert at_once == [True, False, True, True, False, False]
 
 
 @pytest.mark.parametrize("seed", range(6))

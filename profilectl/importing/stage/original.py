@@ -19,8 +19,8 @@ from profilectl.importing.stage.staged import (
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
-BLOCK = 1000
-"""How many rows of Parquet are read again at once."""
+BLOCK = 20_000
+"""How many rows of Parquet are read again at once: the file is read anew for each block."""
 _ENDLESS = 1 << 62
 
 # The rejected rows of a file, and the lines at which they begin.

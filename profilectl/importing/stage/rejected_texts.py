@@ -1,9 +1,10 @@
 """The rejected rows of a file in which each of them is one line: written by SQL, all at once.
 
-original.py writes down any row, one after another. This writes the same bytes in a third of the
-time where that is sure: the file is UTF-8 whose lines end in \\n or \\r\\n and nowhere else, each
-rejected row is one whole line of it, and no text has a character that JSON writers spell in two
-ways. Otherwise nothing is written, and the rows go the other way.
+original.py writes down any row, one after another. This writes the same bytes in half the time
+where that is sure: all lines of the file end alike, each rejected row is one whole line of it, and
+no text has a character that JSON writers spell in two ways. Otherwise nothing is written, and the
+rows go the other way. Rows of Parquet are their JSON: one by one, 135,000 of them took 20 s, because
+the file was read anew for each thousand.
 """
 
 from __future__ import annotations
@@ -68,6 +69,13 @@ select reject.line as line, reject.code as code, reject.detail as detail,
 from reject_of_file as reject
 join {lines} as text on text.rowid + $shift = reject.line
 order by reject.line
+""")
+# The rejected rows of Parquet, each as the JSON of what was read.
+ROWS_OF_PARQUET = SqlTemplate("""
+(
+  select row as rowid, raw as line
+  from ({rows} where file_row_number + 1 in (select line from reject_of_file))
+)
 """)
 # How many rows there are of each code; how many have a character in them for which JSON has \\u00..
 # and no letter, because some write its digits in upper case (few texts pass the first condition,
@@ -134,8 +142,11 @@ def write_rejected_lines(
     if size < MANY:
         return False
     try:
-        texts = file.texts or _lines_of(scratch, file)
-        counts = _take_lines(scratch, file, texts) if texts else {}
+        if file.raw:
+            counts = _take_rows(scratch, file, file.raw)
+        else:
+            texts = file.texts or _lines_of(scratch, file)
+            counts = _take_lines(scratch, file, texts) if texts else {}
         if sum(counts.values()) != size:
             return False
         _write(scratch, file, rejects, counts=counts)
@@ -148,7 +159,7 @@ def write_rejected_lines(
 
 def _is_one_line_each(file: StagedFile) -> bool:
     """Return whether each row of a file may be one line of it."""
-    if file.raw or file.elements or file.unit != "line":
+    if file.elements:
         return False
     return file.lines is None or (file.format == "csv" and not file.dialect.escape)
 
@@ -168,6 +179,18 @@ def _lines_of(scratch: Scratch, file: StagedFile) -> LineTexts | None:
     return LineTexts(LINE_OF_FILE, "text.line", shift=0) if is_whole else None
 
 
+def _take_rows(scratch: Scratch, file: StagedFile, rows: str) -> dict[str, int]:
+    """Make REJECTED_LINE of rows of Parquet, as _take_lines does.
+
+    rows: the SELECT (row, raw) of all rows.
+    """
+    from profilectl.importing.stage.parquet.source import by_values
+
+    texts = LineTexts(ROWS_OF_PARQUET(rows=rows), "text.line", shift=0)
+    with by_values(scratch):
+        return _take_lines(scratch, file, texts)
+
+
 def _take_lines(scratch: Scratch, file: StagedFile, texts: LineTexts) -> dict[str, int]:
     """Make REJECTED_LINE and return how many rows there are of each code.
 
@@ -182,7 +205,7 @@ def _take_lines(scratch: Scratch, file: StagedFile, texts: LineTexts) -> dict[st
 
 
 def _write(scratch: Scratch, file: StagedFile, rejects: Rejects, *, counts: dict[str, int]) -> None:
-    document = _document(file.name, counts)
+    document = _document(file, counts)
     path = rejects.path.with_name(f"{rejects.path.name}.part")
     path.touch(mode=0o600)
     with scratch.ordered():
@@ -198,9 +221,9 @@ def _write(scratch: Scratch, file: StagedFile, rejects: Rejects, *, counts: dict
     )
 
 
-def _document(file: str, codes: Iterable[str]) -> str:
+def _document(file: StagedFile, codes: Iterable[str]) -> str:
     """Return the SQL of a reject as JSON, with the members and in the order of Rejects."""
-    head = orjson.dumps({"file": file})[:-1].decode() + ',"line":'
+    head = orjson.dumps({"file": file.name})[:-1].decode() + f',"{file.unit}":'
     reasons = {}
     for code in codes:
         # With neither the brace that begins it nor the quote that ends the sentence.
