@@ -2,7 +2,7 @@
 
 The steps of an import are SELECTs whose results get names. This is the contract between them: a
 step makes relations only through `Relations`, and making one that is not listed here fails
-(ListedRelations). tests/importing/test_relations.py binds every named SELECT against empty
+(listed_relations.py). tests/importing/test_relations.py binds every named SELECT against empty
 relations made from this list, and checks that an import makes just these.
 
 Of what stage makes of the files only the three relations that it hands on are listed.
@@ -86,13 +86,15 @@ SEGMENT_ROW = (
     "profile BIGINT, arrival BIGINT, mpid BIGINT, environment UTINYINT, feed USMALLINT,"
     " at_ms BIGINT, i_<type> VARCHAR, a<n> VARCHAR"
 )
+MPID_ROW = "mpid BIGINT, environment UTINYINT, profile BIGINT"
+FOUNDER_MPID = "seq BIGINT, mpid BIGINT, named BOOLEAN"
 REMARK_COLUMNS = "seq BIGINT, code VARCHAR, attribute VARCHAR, type UTINYINT, value VARCHAR"
 CELL_EXAMPLE = (
     "seq BIGINT, profile BIGINT, attribute VARCHAR, before VARCHAR, after VARCHAR, code VARCHAR,"
     " refused VARCHAR"
 )
 
-# Each step reads what it makes itself too. An identity is named by its hash: 128 bits of type,
+# Each step reads what it makes itself too. An identity is named by its hash: 88 bits of type,
 # environment and value. A profile is named by the arrival of the row that founded it.
 RELATIONS = [
     # The files.
@@ -108,12 +110,10 @@ RELATIONS = [
     Relation("known_identity", "hash UHUGEINT, profile BIGINT, type UTINYINT, segment INTEGER",
              "An identity that a profile of the store has.",
              "known", "resolve, entangled, answers"),
-    Relation("known_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "The MPID of a profile of the store.", "known", "mpids, answers"),
-    Relation("held_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "An MPID of the store that is no mix.", "known", "mpids"),
-    Relation("named_holder", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "A profile of the store whose MPID a row names.", "known", "resolve"),
+    Relation("known_mpid", MPID_ROW, "The MPID of a profile of the store.",
+             "known", "mpids, answers"),
+    Relation("held_mpid", MPID_ROW, "An MPID of the store that is no mix.", "known", "mpids"),
+    Relation("named_holder", MPID_ROW, "A profile whose MPID a row names.", "known", "resolve"),
     Relation("known_touch", "profile BIGINT, arrival BIGINT",
              "A row of an earlier import that belongs to a profile.", "known", "entangled"),
     Relation("known_row", "profile BIGINT, arrival BIGINT, mpid BIGINT, environment UTINYINT,"
@@ -316,12 +316,12 @@ RELATIONS = [
              "Which of its identities the profile of a row gained by it.", "settle", ""),
     Relation("founder_wish", "seq BIGINT, fixed BIGINT, named BOOLEAN",
              "A founder, its MPID if that is fixed, and whether the row names it.", "mpids", ""),
-    Relation("founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "A founder, its MPID, and whether the row names it.", "mpids", "merge, answers"),
-    Relation("next_founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "The same, after the MPIDs that are not free were made anew.", "mpids", ""),
-    Relation("kept_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "The same, where the segment has to hold it.", "mpids", "commit"),
+    Relation("founder_mpid", FOUNDER_MPID, "A founder, its MPID, and whether the row names it.",
+             "mpids", "merge, answers"),
+    Relation("next_founder_mpid", FOUNDER_MPID, "The same, once more than one was not free.",
+             "mpids", ""),
+    Relation("kept_mpid", FOUNDER_MPID, "The same, where the segment has to hold it.",
+             "mpids", "merge, commit"),
     Relation("clashing_mpid", "seq BIGINT", "A founder whose MPID is not free.", "mpids", ""),
     Relation("settled", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
              "A sharing row, as in `resolved`.", "settle", "merge"),
@@ -420,8 +420,7 @@ RELATIONS = [
     Relation("ready_row", SEGMENT_ROW, "A row of the segment.", "commit, corrections", "leaving"),
     Relation("ready_index", "hash UHUGEINT, profile BIGINT, type UTINYINT",
              "An identity that a profile gained.", "commit, corrections", ""),
-    Relation("ready_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "A profile that was founded.", "commit", ""),
+    Relation("ready_mpid", MPID_ROW, "A profile that was founded.", "commit", ""),
     Relation("ready_blocked", "profile BIGINT, arrival BIGINT, feed USMALLINT, code VARCHAR,"
              " a<n> VARCHAR", "A row, and the cells that were refused under a code.", "commit", ""),
     Relation("ready_loose", "profile BIGINT, arrival BIGINT, feed USMALLINT, key VARCHAR,"
@@ -519,61 +518,6 @@ RELATIONS = [
 ]
 # fmt: on
 BY_NAME = {relation.name: relation for relation in RELATIONS}
-
-
-class NotListed(Exception):
-    """A step makes a relation that is not in the list."""
-
-
-class ListedRelations:
-    """Relations of which a step can make only those that are listed."""
-
-    def __init__(self, engine: Relations) -> None:
-        self._engine = engine
-
-    def make(
-        self,
-        name: str,
-        select: str,
-        bound: Bound | None = None,
-        *,
-        keep: bool = True,
-        in_order: bool = False,
-    ) -> None:
-        """Name the result of a SELECT. Raises NotListed for a name that is not in the list."""
-        _check(name)
-        self._engine.make(name, select, bound, keep=keep, in_order=in_order)
-
-    def load(self, name: str, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
-        """Name a relation of Python rows. Raises NotListed for a name that is not in the list."""
-        _check(name)
-        self._engine.load(name, columns, rows)
-
-    def rows(self, select: str, bound: Bound | None = None) -> list[tuple[Any, ...]]:
-        """Return all rows of a SELECT."""
-        return self._engine.rows(select, bound)
-
-    def count(self, name: str) -> int:
-        """Return the number of rows of a relation."""
-        return self._engine.count(name)
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a relation the name of another. Raises NotListed for a name not in the list."""
-        _check(new)
-        self._engine.rename(name, new)
-
-    def drop(self, name: str) -> None:
-        """Forget a relation, if it is there."""
-        self._engine.drop(name)
-
-    def has(self, name: str) -> bool:
-        """Return whether there is a relation of that name."""
-        return self._engine.has(name)
-
-
-def _check(name: str) -> None:
-    if name not in BY_NAME:
-        raise NotListed(f"{name} is not among importing.relations.RELATIONS")
 
 
 def fixed_columns(name: str) -> list[tuple[str, str]]:

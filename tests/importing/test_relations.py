@@ -14,12 +14,11 @@ import pytest
 from support.doors import call
 
 import profilectl.importing
+from profilectl.importing.listed_relations import ListedRelations, NotListed
 from profilectl.importing.relations import (
     RELATIONS,
     Bound,
     Columns,
-    ListedRelations,
-    NotListed,
     make_empty,
 )
 from profilectl.importing.request import ImportRequest
@@ -65,7 +64,8 @@ FILLED = {
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
-    "CLAIM": {"code": 1, "place": 0},
+    "CLAIM": {"code": 1, "place": 0, "hash": "h0"},
+    "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
         "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,
