@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby, repeat
+from operator import itemgetter
 from typing import TextIO
 
 from profilectl.codes import Reject
@@ -36,9 +37,6 @@ select seq - {offset} + {first_line} as line, code, detail, seq
 from rejected
 where seq between {offset} and {offset} + {span} - 1
 """)
-
-# The rows in their order.
-IN_ORDER = SqlTemplate("select line, code, detail from ({rejected}) order by seq")
 
 # The rejected elements of a JSON document, with their texts.
 REJECTED_ELEMENTS = SqlTemplate("""
@@ -76,7 +74,8 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         rejected = _rejected_lines(file, offset)
         if write_rejected_lines(scratch, file, rejects, rejected=rejected):
             continue
-        rows = list(map(RejectedRow._make, scratch.rows(IN_ORDER(rejected=rejected))))
+        in_order = sorted(scratch.rows(rejected), key=itemgetter(3))
+        rows = [RejectedRow(line, code, detail) for line, code, detail, _ in in_order]
         texts = _texts(scratch, file, [row.place for row in rows])
         shown = (text[:RAW_SHOWN] for text in texts)
         rejects.add_staged(file.name, rows, shown, unit=file.unit)

@@ -256,8 +256,6 @@ class RejectedLines(NamedTuple):
     """
     lines: Sequence[int] = ()
     """The line of each; none is needed where nothing else is rejected."""
-    sizes: Iterable[int] = ()
-    """The bytes of each."""
 
 
 class Rejects:
@@ -325,10 +323,11 @@ class Rejects:
     def _append(self, written: RejectedLines) -> None:
         place, size = self._place_of(written.file), written.path.stat().st_size
         self._keys.extend([place | line for line in written.lines])
-        begins = accumulate(written.sizes, initial=self._end)
-        self._begins.extend(islice(begins, len(written.lines)))
-        self._end += size
         with written.path.open("rb") as source:
+            begins = accumulate(map(len, source), initial=self._end)
+            self._begins.extend(islice(begins, len(written.lines)))
+            source.seek(0)
+            self._end += size
             copied(source, self._opened(), size)
         written.path.unlink()
 
