@@ -214,13 +214,13 @@ def _of_rows(bench: Bench) -> dict[str, Shape]:
 def _of_columns(bench: Bench) -> dict[str, Shape]:
     """Return the shapes of files that are wide, or have long texts."""
     rows = bench.sizes.rows
-    wide = _wide(bench, rows // 50, columns=500, filled=100, letters=10)
-    sparse = _wide(bench, rows // 10, columns=500, filled=3, letters=10)
-    long = _wide(bench, rows // 20, columns=3, filled=100, letters=1200)
+    wide = _wide(bench, rows // 50, columns=200, filled=100, letters=10)
+    sparse = _wide(bench, rows // 10, columns=200, filled=5, letters=10)
+    long = _wide(bench, rows // 50, columns=3, filled=100, letters=2000)
     return {
-        "wide": Shape(f"{rows // 50:,} rows of 500 columns", wide, base="floor"),
-        "sparse": Shape(f"{rows // 10:,} rows, 500 columns, 3 % filled", sparse, base="floor"),
-        "long": Shape(f"{rows // 20:,} rows, three texts of 1,200", long, base="floor"),
+        "wide": Shape(f"{rows // 50:,} rows of 200 columns", wide, base="floor"),
+        "sparse": Shape(f"{rows // 10:,} rows, 200 columns, 5 % filled", sparse, base="floor"),
+        "long": Shape(f"{rows // 50:,} rows, three texts of 2,000", long, base="floor"),
     }
 
 

@@ -147,7 +147,6 @@ from read_ndjson(
   maximum_object_size = 134217728
 )
 """
-
 # 3. What is remembered of rows: what was left out of them, and what is worth knowing.
 OF_WARNINGS = """
 select seq, code, null::varchar as attribute, null::utinyint as type, null::varchar as value
@@ -374,7 +373,10 @@ def prepare_history(
     relations.drop("ready_reject")
     if len(rejects):
         with store.scratch.ordered():
-            relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
+            if rejects.select:
+                relations.make("ready_reject", rejects.select, number)
+            else:
+                relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
             if entry.guard is not None:
                 from profilectl.importing.suppression import clear_rejects
 

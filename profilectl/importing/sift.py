@@ -217,8 +217,7 @@ where seq not in (select seq from rejected)
 """
 SKIPPED_BY_ATTRIBUTE = """
 select code, attribute, count(*)
-from skip_statement
-where seq not in (select seq from rejected)
+from skipped
 group by code, attribute
 """
 SKIPPED_COUNTS = "select {columns} from identity_hash"
@@ -516,11 +515,9 @@ def _count_skips(relations: Relations, staged: Staged, counts: Counts) -> None:
     if not selects:
         return
     relations.make("skip_statement", union_of(selects), keep=False)
-    by_attribute = relations.rows(SKIPPED_BY_ATTRIBUTE)
-    for code, attribute, number in by_attribute:
+    relations.make("skipped", SKIPPED)
+    for code, attribute, number in relations.rows(SKIPPED_BY_ATTRIBUTE):
         counts.remark(code, attribute, number)
-    if by_attribute:
-        relations.make("skipped", SKIPPED)
 
 
 def _count_skipped_identities(relations: Relations, staged: Staged, counts: Counts) -> None:

@@ -289,3 +289,32 @@ def test_a_line_that_is_laid_out_nearly_so(odd: str) -> None:
     """Its texts put together are as long as the line, and are not the line."""
     plain = [f'{{"customer_id":"C{n}","tier":"gold","a":"x"}}' for n in range(20)]
     check([*plain, odd])
+
+
+@pytest.mark.parametrize("separators", [PLAIN, REGULAR])
+@pytest.mark.parametrize("last", [{}, {"z": "always"}, {"z": None}])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_lines_without_some_members_are_put_together_all_the_same(
+    separators: tuple[str, str],
+    last: dict[str, str | None],
+    grouped: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> bool:
+        raise AssertionError("a line is not laid out as the others are")
+
+    monkeypatch.setattr("profilectl.importing.stage.json.jsonl.take_apart", refused)
+    documents: list[dict[str, Any]] = []
+    # Lines with all members say in which order they are.
+    for number in [*range(64), *[63] * 20]:
+        row = {key: f"{key}{number}" for place, key in enumerate("abc") if number >> place & 1}
+        identities = {"customer_id": f"C{number}"} | ({"email": "e@x.com"} if number & 8 else {})
+        if not grouped:
+            documents.append({**(identities if number & 16 else {}), **row, **last})
+            continue
+        attributes = {"user_attributes": {**row, **last}} if row or last else {}
+        documents.append({"user_identities": identities, **attributes})
+    lines = [json.dumps(document, separators=separators) for document in documents if document]
+    assert staged_lines(lines).fast == len(lines)
+    monkeypatch.undo()
+    check(lines)

@@ -126,6 +126,19 @@ def test_the_mark_of_held_values_in_a_cell_or_only_in_the_path(value: str, tmp_p
         assert profile["user_attributes"] == {"first": cell, "run": value}
 
 
+def test_a_text_of_parquet_comes_back_byte_for_byte(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = list(filter(None, HARD))
+    ids = [f"C{place}" for place, _ in enumerate(texts)]
+    table = pyarrow.table({"customer_id": ids, "first": texts, "second": ["plain"] * len(ids)})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    import_files(tmp_path / "store.duckdb", ImportRequest([str(tmp_path / "a.parquet")], "f"))
+    found = exported(tmp_path / "store.duckdb", tmp_path)
+    assert [profile["user_attributes"]["first"] for profile in found] == texts
+
+
 json_values = st.recursive(
     st.one_of(
         text,

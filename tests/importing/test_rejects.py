@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow
+import pyarrow.parquet
 import pytest
 from support.doors import call, run_here
 
 from profilectl.codes import Reject
+from profilectl.importing.stage import rejected_texts
 from profilectl.importing.stage.staged import Rejects
 
 
@@ -347,3 +350,178 @@ def test_a_reject_of_parquet_names_its_row(tmp_path: Path) -> None:
         False,
         {"customer_id": None, "n": "x"},
     )
+
+
+# Written by SQL, all at once, they are byte for byte those written one by one.
+
+TEXTS = [
+    "",
+    "plain",
+    "M\u00fcller, \u732b \U0001f408 e\u0301",
+    'a "quoted" word',
+    "back\\slash \\u0041 \\",
+    "tab\there",
+    "\x7f \u2028",
+    "x" * 70_000 + "\u00e9",
+]
+"""Texts that every way of writing writes in the same manner."""
+ODD = ["\x01", "\x1f\x08", "\x0b", "a\rb", "two\nlines", "\x00"]
+"""Texts that are written one by one."""
+
+
+def rejects_and_report(folder: Path, files: list[str], *, many: int) -> tuple[bytes, list[object]]:
+    """Import files; return the rejects as they were written, and as they are in the store."""
+    folder.joinpath("profiles.duckdb").unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rejected_texts, "MANY", many)
+        done = call("import", *files, "--feed", "f", "--rejects", "r.jsonl", folder=folder)
+    assert done.exit_code == 3, done.output
+    with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as store:
+        rows = store.execute("from reject").fetchall()
+    assert folder.joinpath("r.jsonl").stat().st_mode & 0o777 == 0o600
+    return folder.joinpath("r.jsonl").read_bytes(), [done.stdout, *rows]
+
+
+def check_equal(folder: Path, files: list[str]) -> None:
+    assert rejects_and_report(folder, files, many=1) == rejects_and_report(
+        folder, files, many=1 << 40
+    )
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list that gets whether each file was written all at once."""
+    answers: list[bool] = []
+    write = rejected_texts.write_rejected_lines
+
+    def noted(*arguments: object, **named: object) -> bool:
+        answers.append(write(*arguments, **named))  # type: ignore[arg-type]
+        return answers[-1]
+
+    monkeypatch.setattr("profilectl.importing.stage.original.write_rejected_lines", noted)
+    return answers
+
+
+def cell(text: str, chance: random.Random) -> str:
+    """Return a text as a cell, in quotes where it must be and at times where it need not be."""
+    if any(letter in text for letter in ',"\r\n') or chance.random() < 0.2:
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def csv_file(path: Path, texts: list[str], chance: random.Random, *, quoted: bool = True) -> None:
+    """Write rows, some with an e-mail, some without any identity, some null."""
+    end = chance.choice(["\n", "\r\n"])
+    lines = ["email,note,n"]
+    for number in range(chance.randrange(3, 60)):
+        email = chance.choice(["", "", "null", f"p{number}@example.com"])
+        note = chance.choice(texts)
+        shown = cell(note, chance) if quoted else note.replace(",", "").replace('"', "")
+        lines.append(f"{email},{shown},{number}")
+    text = end.join([*lines, ",last,1"]) + chance.choice(["", end])
+    path.write_bytes(text.encode())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_csv(seed: int, tmp_path: Path, at_once: list[bool]) -> None:
+    chance = random.Random(seed)
+    csv_file(tmp_path / "a.csv", TEXTS, chance, quoted=seed % 2 == 0)
+    check_equal(tmp_path, ["a.csv"])
+    assert at_once == [True, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_csv_with_odd_texts_and_lines(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    csv_file(tmp_path / "a.csv", [*TEXTS, *ODD[: 1 + seed % len(ODD)]], chance)
+    check_equal(tmp_path, ["a.csv"])
+
+
+def test_a_line_end_in_a_cell_keeps_no_other_row_from_it(
+    tmp_path: Path, at_once: list[bool]
+) -> None:
+    text = 'email,note\na@example.com,"two\nlines"\n,"one, line"\nb@example.com,"\n\n"\n,2\n'
+    (tmp_path / "a.csv").write_text(text)
+    check_equal(tmp_path, ["a.csv"])
+    assert at_once == [True, False]
+
+
+def test_a_reject_over_several_lines_is_written_one_by_one(
+    tmp_path: Path, at_once: list[bool]
+) -> None:
+    (tmp_path / "a.csv").write_text('email,note\n,"two\nlines"\n,"one, line"\nb@example.com,2\n')
+    check_equal(tmp_path, ["a.csv"])
+    assert at_once == [False, False]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_json_lines_among_which_some_are_broken(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    lines = []
+    for number in range(chance.randrange(5, 60)):
+        row = {"note": chance.choice(TEXTS), "n": number}
+        if chance.random() < 0.4:
+            row["email"] = f"p{number}@example.com"
+        lines.append(json.dumps(row, ensure_ascii=chance.random() < 0.5))
+        if chance.random() < 0.1:
+            lines.append(chance.choice(["{broken", "[]", "", '{"n": 1.}']))
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines, '{"n":1}', ""]))
+    check_equal(tmp_path, ["a.jsonl"])
+
+
+def test_batches_of_nobody(tmp_path: Path, at_once: list[bool]) -> None:
+    line = '{"user_identities":{"email":"%s"},"user_attributes":{"a":"M\u00fc"}}\n'
+    lines = [line % (f"a{n}@example.com" if n % 3 else "null") for n in range(100)]
+    lines.insert(7, "{broken\n")
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    check_equal(tmp_path, ["a.jsonl"])
+    assert at_once == [True, False]
+
+
+def test_rows_of_parquet(tmp_path: Path, at_once: list[bool]) -> None:
+    texts = [*TEXTS, *ODD[:5]] * 3
+    table = pyarrow.table(
+        {
+            "customer_id": [f"C{n}" if n % 3 == 1 else None for n, _ in enumerate(texts)],
+            "line": texts,
+            "code": list(range(len(texts))),
+            "raw": [[text, None] for text in texts],
+            "seq": [n / 7 for n, _ in enumerate(texts)],
+        }
+    )
+    for name, rows in (("a.parquet", table), ("b.parquet", table.slice(2, 5))):
+        pyarrow.parquet.write_table(rows, tmp_path / name, row_group_size=7)
+    check_equal(tmp_path, ["a.parquet"])
+    check_equal(tmp_path, ["b.parquet", "a.parquet"])
+    assert at_once == [True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_several_files_are_in_their_order(seed: int, tmp_path: Path, at_once: list[bool]) -> None:
+    chance = random.Random(seed)
+    for name in ("b", "a", "c"):
+        csv_file(tmp_path / f"{name}.csv", TEXTS, chance, quoted=name != "a")
+    (tmp_path / "d.csv").write_text("email,note\n,1\nx\n,2\n,3,4\na@example.com,5\n")
+    check_equal(tmp_path, ["b.csv", "d.csv", "a.csv", "c.csv", "b.csv"])
+    assert at_once == [True] * 5 + [False] * 5
+
+
+def test_a_mark_of_the_encoding_and_lines_above_the_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfemail,note\n,1\na@example.com,2\n,3\n")
+    check_equal(tmp_path, ["a.csv"])
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"n":1}\n{"n":2}\n{"email":"a@example.com"}\n')
+    check_equal(tmp_path, ["a.jsonl"])
+
+
+def test_many_rejects_are_in_order(tmp_path: Path, at_once: list[bool]) -> None:
+    # More than one vector, and more than one block of a reader.
+    lines = (f"{'' if n % 3 else f'p{n}@example.com'},{'x' * 40},{n}" for n in range(60_000))
+    text = "email,note,n\n" + "\n".join(lines) + "\n"
+    for name, last in (("plain.csv", ""), ("quoted.csv", ',"x",1\n')):
+        (tmp_path / name).write_text(text + last)
+        rejects, (_, *rows) = rejects_and_report(tmp_path, [name], many=1)
+        places = [json.loads(line)["line"] for line in rejects.splitlines()]
+        assert places == sorted(places)
+        assert len(places) == 40_000 + bool(last)
+        assert [row[2] for row in rows] == places  # type: ignore[index]
+    assert at_once == [True, True]

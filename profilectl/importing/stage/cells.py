@@ -5,7 +5,7 @@ The readers of CSV, of Parquet and of paths make cells; `table_columns` stages t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.codes import InputRefused
@@ -107,8 +107,10 @@ class CellRows:
     """The event type that the name of the file says."""
     longest: Mapping[str, int] = field(default_factory=dict)
     """The bytes of the longest of some texts, where a pass over the file has said it."""
-    may_have_mark: bool = True
-    """Whether a text may begin with the mark of held values."""
+    unmarked: Collection[str] = ()
+    """Texts none of which has the mark of other types, for sure: strings of them are held as they
+    are. To look at every cell again takes 0.15 s of a million rows.
+    """
 
     def rejected(self, code: str, condition: str, detail: str) -> str:
         """Return the SELECT that rejects the rows that meet a condition. detail: SQL."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby, repeat
+from operator import itemgetter
 from typing import TextIO
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.json.elements import of_element
+from profilectl.importing.stage.rejected_texts import write_rejected_lines
 from profilectl.importing.stage.staged import (
     RAW_SHOWN,
     RejectedRow,
@@ -18,24 +20,22 @@ from profilectl.importing.stage.staged import (
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
-BLOCK = 1000
-"""How many rows of Parquet are read again at once."""
+BLOCK = 20_000
+"""How many rows of Parquet are read again at once: the file is read anew for each block."""
 _ENDLESS = 1 << 62
 
 # The rejected rows of a file, and the lines at which they begin.
 REJECTED_LINES = SqlTemplate("""
-select place.line, rejected.code, rejected.detail
+select place.line, rejected.code, rejected.detail, rejected.seq
 from rejected
 join {places} as place on place.seq + {offset} = rejected.seq
-order by rejected.seq
 """)
 
 # The same of a file in which the line of a row follows from its place.
 REJECTED_PLACES = SqlTemplate("""
-select seq - {offset} + {first_line} as line, code, detail
+select seq - {offset} + {first_line} as line, code, detail, seq
 from rejected
 where seq between {offset} and {offset} + {span} - 1
-order by seq
 """)
 
 # The rejected elements of a JSON document, with their texts.
@@ -71,14 +71,18 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         if file.elements:
             _reject_elements(scratch, file, offset, rejects=rejects)
             continue
-        rows = list(map(RejectedRow._make, scratch.rows(_rejected_lines(file, offset))))
+        rejected = _rejected_lines(file, offset)
+        if write_rejected_lines(scratch, file, rejects, rejected=rejected):
+            continue
+        in_order = sorted(scratch.rows(rejected), key=itemgetter(3))
+        rows = [RejectedRow(line, code, detail) for line, code, detail, _ in in_order]
         texts = _texts(scratch, file, [row.place for row in rows])
         shown = (text[:RAW_SHOWN] for text in texts)
         rejects.add_staged(file.name, rows, shown, unit=file.unit)
 
 
 def _rejected_lines(file: StagedFile, offset: int) -> str:
-    """Return the SELECT of the rejected rows of a file: the line, the code and the detail."""
+    """Return the SELECT of the rejected rows of a file: line, code, detail and seq."""
     if file.lines is None:
         return REJECTED_PLACES(offset=offset, first_line=file.first_line, span=file.span)
     return REJECTED_LINES(places=file.lines, offset=offset)

@@ -21,7 +21,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypedDict, cast
 
@@ -101,6 +101,19 @@ class AttributeColumns:
         return f"a{self._places[key]}"
 
 
+class LineTexts(NamedTuple):
+    """The physical lines of rows, in SQL."""
+
+    relation: str
+    """A relation of the rows, or of the lines."""
+    text: str
+    """The line as an expression of its columns: it is put together of few rows, of those that are
+    rejected.
+    """
+    shift: int
+    """What its rowid lacks to the number of the line."""
+
+
 @dataclass(frozen=True, slots=True)
 class StagedFile:
     """One file's rows: the SELECT that reads them, and the columns it has."""
@@ -155,6 +168,8 @@ class StagedFile:
     """Notices for a person of how the file was read."""
     raw: str | None = None
     """Of Parquet, the SELECT (row, raw) of the original rows."""
+    texts: LineTexts | None = None
+    """Of CSV without a quote, its lines put together from cells."""
     more: bool = False
     """Whether it is a further part of the file before it: a file of rejects is staged in parts, one
     for each file that its rows come from.
@@ -226,6 +241,23 @@ class RejectedRow(NamedTuple):
     """The particulars, if there are any."""
 
 
+class RejectedLines(NamedTuple):
+    """Rejects of a file that are written already, in its order."""
+
+    file: str
+    """The file that they are of."""
+    path: Path
+    """Where they are written; it is taken from there."""
+    counts: Mapping[str, int]
+    """How many there are of each code."""
+    select: str
+    """The SELECT (import, file, line, code, message, raw) of them, in order, for an import $number:
+    to read them again takes four times as long.
+    """
+    lines: Sequence[int] = ()
+    """The line of each; none is needed where nothing else is rejected."""
+
+
 class Rejects:
     """The rows that cannot be used, written down as they come.
 
@@ -237,6 +269,9 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
+        # All of them in order, as the store has them (RejectedLines); None: the file has them.
+        self.select: str | None = None
+        self._has_one_file = len(files) == 1
         # Of a file that is named twice the first place counts.
         self._places = {name: place for place, name in reversed(list(enumerate(files)))}
         # What a million rejects are sorted by takes 16 MB: file and line in one number, and where
@@ -266,16 +301,55 @@ class Rejects:
         if rows:
             self._write(file, rows, texts, unit=unit)
 
+    @property
+    def is_alone(self) -> bool:
+        """Return whether there is one file, and nothing of it was written down yet."""
+        return self._has_one_file and not self.counts
+
+    def add_lines(self, written: RejectedLines) -> None:
+        """Take over what is written already.
+
+        Raises StoreUnusable where the disk does not take it.
+        """
+        with self._on_disk():
+            if self.is_alone:
+                self.select = written.select
+                written.path.replace(self.path)
+            else:
+                self._append(written)
+        self.counts.update(written.counts)
+        self.by_file[written.file] += sum(written.counts.values())
+
+    def _append(self, written: RejectedLines) -> None:
+        place, size = self._place_of(written.file), written.path.stat().st_size
+        self._keys.extend([place | line for line in written.lines])
+        with written.path.open("rb") as source:
+            begins = accumulate(map(len, source), initial=self._end)
+            self._begins.extend(islice(begins, len(written.lines)))
+            source.seek(0)
+            self._end += size
+            copied(source, self._opened(), size)
+        written.path.unlink()
+
+    def _opened(self) -> BinaryIO:
+        """Return the file of the rejects, open, readable by its owner only."""
+        if self._file is None:
+            self._file = self.path.open("wb")
+            self.path.chmod(0o600)
+        return self._file
+
+    def _place_of(self, file: str) -> int:
+        """Return what the rejects of a file are sorted by, before their lines."""
+        return self._places.setdefault(file, len(self._places)) << LINE_BITS
+
     def _write(
         self, file: str, rows: Sequence[RejectedRow], texts: Iterable[str], *, unit: str
     ) -> None:
-        if self._file is None:
-            with self._on_disk():
-                self._file = self.path.open("wb")
-                self.path.chmod(0o600)
+        with self._on_disk():
+            out = self._opened()
         self.counts.update([row.code for row in rows])
         self.by_file[file] += len(rows)
-        place = self._places.setdefault(file, len(self._places)) << LINE_BITS
+        place = self._place_of(file)
         try:
             # All in one loop: 135,000 rejects take 0.3 s, with a call for each they took 0.7.
             for (line, code, detail), text in zip(rows, texts, strict=True):
@@ -283,7 +357,7 @@ class Rejects:
                 document = {"file": file, unit: line, "code": code, "message": message, "raw": text}
                 self._keys.append(place | line)
                 self._begins.append(self._end)
-                self._end += self._file.write(orjson.dumps(document, option=_LINE))
+                self._end += out.write(orjson.dumps(document, option=_LINE))
         except OSError as error:
             raise self._unwritten(error) from None
 

@@ -17,6 +17,7 @@ from profilectl.importing.stage.csv.head import Header
 from profilectl.importing.stage.csv.record_reader import RecordReader, RowShape, RowTable
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import BLOCK
+from profilectl.importing.stage.staged import LineTexts
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import MARK
@@ -43,6 +44,7 @@ TOTAL_BEGINS = sorted(
     {ord(letter) for word in TOTALS for letter in word[0] + word[0].upper() + " :"}
 )
 """The codes of the characters that such a cell may begin with."""
+_MARK = MARK.encode()
 FIGURE = r"[^\p{L}]*"
 """A text of the other cells of such a row: no letters."""
 
@@ -126,6 +128,11 @@ from (
 )
 """)
 
+# The physical line of a row in which no cell is quoted.
+LINE_OF_CELLS = SqlTemplate("concat_ws({delimiter}, {cells})")
+# A cell as it stands in such a line.
+TEXT_OF_CELL = SqlTemplate("coalesce({cell}, '')")
+
 # Rows that are no person's.
 IS_HEADER_CELL = SqlTemplate("({cell} in ({written}, {name}) or trim({cell}, ' \ufeff') = {name})")
 # A cell that may be the name of its column.
@@ -179,7 +186,7 @@ class ByteCounts:
     nuls: int = 0
     """The blocks with a NUL byte."""
     marks: int = 0
-    """The blocks with the mark of held values."""
+    """The blocks with the mark of values that are no strings."""
     ends: bool = False
     r"""Whether the last byte is \n."""
 
@@ -209,7 +216,9 @@ class CsvRows:
     may_have_total: bool = True
     """Whether a row may be a total of a report."""
     may_have_mark: bool = True
-    """Whether a cell may begin with the mark of held values."""
+    """Whether a cell may have the mark of values that are no strings (values.MARK)."""
+    texts: LineTexts | None = None
+    """The physical lines of the rows, where their cells say what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +327,7 @@ def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
             if escape and escape in block:
                 counts.escapes += block.count(escape)
             counts.nuls += b"\0" in block
-            counts.marks += MARK.encode() in block
+            counts.marks += _MARK in block
             if b"\r" in block:
                 counts.returns += block.count(b"\r")
                 counts.pairs += block.count(b"\r\n")
@@ -366,7 +375,20 @@ def _accounted(
         may_have_header=sums.headers > 0,
         may_have_total=sums.totals > 0,
         may_have_mark=counts.marks > 0,
+        texts=None if counts.quotes else _texts_of_cells(table, columns, header),
     )
+
+
+def _texts_of_cells(table: str, columns: list[str], header: Header) -> LineTexts | None:
+    """Return the lines of rows without a quote.
+
+    None where a mark of the encoding may stand before the first.
+    """
+    if not header.lines:
+        return None
+    cells = ", ".join(TEXT_OF_CELL(cell=column) for column in columns)
+    text = LINE_OF_CELLS(delimiter=quote_text(header.dialect.delimiter), cells=cells)
+    return LineTexts(table, text, shift=header.lines + 1)
 
 
 def _sums(

@@ -75,7 +75,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         empty=options.empty,
         event_type=file_event_type(file.place),
         longest=table.longest,
-        may_have_mark=table.may_have_mark,
+        unmarked=set() if table.may_have_mark else {f"c{place}" for place in range(len(fields))},
     )
     if options.reading.nulls:
         rows = replace(rows, relation=f"{name}_cells", seq="seq", longest={})
@@ -158,6 +158,7 @@ def _staged_file(
         ),
         first_line=header.lines + 1,
         lines=None if table.by_place else f"{task.name}_line",
+        texts=table.texts,
         dialect=header.dialect,
     )
 

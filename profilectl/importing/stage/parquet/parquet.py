@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.cells import LISTED, NO_TEXT, Cell, CellFault, CellRows
@@ -44,12 +45,30 @@ RAW_ROWS = SqlTemplate("select file_row_number + 1 as row, {raw} as raw from {ro
 FIRST_VALUE = SqlTemplate("select min(seq) from {table} where {text} is not null")
 # Whether any row meets each of some conditions.
 ANY_ROW = SqlTemplate("select {columns} from {table}")
+# Whether any of some texts has a NUL character, or the mark of values that are no strings, and the
+# bytes of the longest of each: in one pass it takes two thirds of the time.
+LOOK = SqlTemplate("""
+select coalesce(bool_or(contains(texts, chr(0))), false),
+       coalesce(bool_or(contains(texts, chr(31))), false), {sizes}
+from (select *, concat({texts}) as texts from {table})
+""")
 # Reads every text of a column, and fails where one is not UTF-8.
 ALL_TEXTS = SqlTemplate("select max({text}) from {rows}")
 # A NUL character in a text, or in the JSON of a list.
 HAS_NUL = SqlTemplate("contains({text}, chr(0))")
 # The same in the JSON of a list, where a backslash before it would be another text.
 LIST_HAS_NUL = SqlTemplate(r"contains(replace({text}, '\\', ''), '\u0000')")
+
+
+class ReadCells(NamedTuple):
+    """The columns of a file whose rows are in a relation."""
+
+    cells: list[Cell]
+    """The columns."""
+    longest: Mapping[str, int]
+    """The bytes of the longest of some of their texts."""
+    unmarked: set[str]
+    """The texts none of which has the mark of values that are no strings."""
 
 
 def read_parquet(task: StageTask, options: ReadingOptions) -> StagedFile:
@@ -92,6 +111,8 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         keys=task.keys,
         reading=options.reading,
         empty=options.empty,
+        longest=cells.longest,
+        unmarked=cells.unmarked,
     )
     staged = _staged_file(task, source, leaves, fields=fields, options=options)
     staged = replace(
@@ -99,7 +120,7 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         meaning=(*staged.meaning, *of_path.meaning),
         notices=[*of_path.notices, *_notices(leaves, fields, options)],
     )
-    return stage_table(rows, [*cells, *of_path.cells], staged)
+    return stage_table(rows, [*cells.cells, *of_path.cells], staged)
 
 
 def _staged_file(
@@ -169,7 +190,7 @@ def _make_readable(
     *,
     fields: Sequence[BatchField],
     options: ReadingOptions,
-) -> tuple[ParquetSource, list[Cell]]:
+) -> tuple[ParquetSource, ReadCells]:
     """Make the relation of a file's rows, from the file or, where it must be, from one of our own.
 
     source: the file as DuckDB reads it; None: it cannot. Raises InputRefused.
@@ -198,7 +219,7 @@ def _make(
     *,
     fields: Sequence[BatchField],
     options: ReadingOptions,
-) -> list[Cell]:
+) -> ReadCells:
     """Make the relation of a file's rows: seq, the text of each column that is used, its fault."""
     parts = [
         part_of(f"c{place}", leaf, fields[place], options=options)
@@ -208,11 +229,7 @@ def _make(
     with by_values(task.scratch):
         task.scratch.make(task.name, ROWS(columns=selected, rows=source.select))
     parts = [_with_possible_values(task, part) for part in parts]
-    nul_faults = _nul_faults(task.scratch, task.name, parts)
-    return [
-        replace(part.cell, faults=(*part.cell.faults, *nul_faults.get(place, ())))
-        for place, part in enumerate(parts)
-    ]
+    return _looked_at(task.scratch, task.name, parts)
 
 
 def _with_possible_values(task: StageTask, part: LeafPart) -> LeafPart:
@@ -231,22 +248,52 @@ def _with_possible_values(task: StageTask, part: LeafPart) -> LeafPart:
     return replace(part, cell=replace(part.cell, text=NO_TEXT, held=NO_TEXT))
 
 
-def _nul_faults(
-    scratch: Scratch, table: str, parts: Sequence[LeafPart]
-) -> dict[int, tuple[CellFault]]:
-    """Return the fault of the columns with a NUL character in a text, by their places.
+def _looked_at(scratch: Scratch, table: str, parts: Sequence[LeafPart]) -> ReadCells:
+    """Return the cells with the fault of a NUL character in a text, and the longest texts.
 
-    Its rows are rejected, as in CSV and JSON: no other program would carry it safely.
+    Rows with a NUL are rejected, as in CSV and JSON: no other program would carry it safely.
     """
     conditions: dict[int, str] = {}
+    strings: list[int] = []
     for place, part in enumerate(parts):
         entry = entry_of(part.leaf.kind)
         has_texts = (entry or part.leaf.kind) in ("VARCHAR", "JSON", BINARY.name)
-        if has_texts and part.cell.text != NO_TEXT:
-            has_nul = HAS_NUL if entry is None else LIST_HAS_NUL
-            conditions[place] = has_nul(text=part.cell.text)
+        if not has_texts or part.cell.text == NO_TEXT:
+            continue
+        if entry is None:
+            strings.append(place)
+        else:
+            conditions[place] = LIST_HAS_NUL(text=part.cell.text)
+    longest: dict[str, int] = {}
+    unmarked: set[str] = set()
+    for start in range(0, len(strings), LISTED):
+        stretch = strings[start : start + LISTED]
+        texts = [parts[place].cell.text for place in stretch]
+        sizes = ", ".join(f"max(strlen({text}))" for text in texts)
+        has_nul, has_mark, *lengths = scratch.row(
+            LOOK(texts=", ".join(texts), sizes=sizes, table=table)
+        )
+        longest.update(zip(texts, (length or 0 for length in lengths), strict=True))
+        unmarked |= set() if has_mark else set(texts)
+        if has_nul:
+            conditions |= {place: HAS_NUL(text=parts[place].cell.text) for place in stretch}
+    faults = _nul_faults(scratch, table, parts, conditions=conditions)
+    cells = [
+        replace(part.cell, faults=(*part.cell.faults, *faults.get(place, ())))
+        for place, part in enumerate(parts)
+    ]
+    return ReadCells(cells, longest, unmarked)
+
+
+def _nul_faults(
+    scratch: Scratch, table: str, parts: Sequence[LeafPart], *, conditions: Mapping[int, str]
+) -> dict[int, tuple[CellFault]]:
+    """Return the fault of the columns with a NUL character in a text, by their places.
+
+    conditions: the SQL of whether a text has one.
+    """
     faults: dict[int, tuple[CellFault]] = {}
-    places = list(conditions)
+    places = sorted(conditions)
     for start in range(0, len(places), LISTED):
         stretch = places[start : start + LISTED]
         columns = ", ".join(f"bool_or({conditions[place]})" for place in stretch)
