@@ -119,6 +119,68 @@ SECRET = """
 create temp table secret as select value as secret from store.meta where name = 'secret'
 """
 
+# The changes of the second import, as JSON, profile by profile: who was created, which identities
+# and values came, and what those values replaced. These data hold texts, and lose nothing.
+STATED_IDENTITIES = """
+create temp macro stated_identities(arrived) as table
+unpivot (
+    select profile, arrival, i_customer_id as customer_id, i_email as email,
+           i_mobile_number as mobile_number
+    from query_table(arrived)
+)
+on customer_id, email, mobile_number into name what value text
+"""
+CELLS = """
+create temp macro cells(arrived) as table
+select profile, what, max(arrival) as arrival, arg_max(text, arrival) as text
+from (
+    unpivot (
+        select profile, arrival, a0 as first_name, a1 as last_name, a2 as city, a3 as postcode,
+               a4 as tier, a5 as points, a6 as last_order, a7 as opt_in
+        from query_table(arrived)
+    )
+    on first_name, last_name, city, postcode, tier, points, last_order, opt_in
+    into name what value text
+)
+group by profile, what
+"""
+DIFF = """
+create temp view later as from store.row_2;
+create temp table earlier as from store.row_1 where profile in (select profile from later);
+create temp table place as
+select later.profile, later.arrival,
+       '{"mpid":"' || named.mpid || '","environment":"production","change":"' as head,
+       ',"import":' || file.import || ',"file":' || to_json(file.path)::varchar || ',"line":'
+           || line_run.first_line + later.arrival - line_run.first_arrival || '}' as tail
+from later
+join named using (profile)
+asof join store.import_file as file on later.arrival >= file.first_arrival
+asof join store.line_run as line_run on later.arrival >= line_run.first_arrival;
+create temp table change as
+select profile, arrival, 1 as turn, '' as what, '' as text, 'created"' as words
+from later
+where profile = arrival
+union all
+select profile, arrival, 2, what, text,
+       'identity-added","type":"' || what || '","value":' || to_json(text)::varchar
+from stated_identities('later') as arrived
+anti join stated_identities('earlier') as known using (profile, what, text)
+union all
+select arrived.profile, arrived.arrival, case when known.text is null then 3 else 4 end, what, '',
+       case when known.text is null then 'set' else 'changed' end || '","attribute":"' || what
+           || '"' || coalesce(',"before":' || to_json(known.text)::varchar, '')
+           || ',"after":' || to_json(arrived.text)::varchar
+from cells('later') as arrived
+left join cells('earlier') as known using (profile, what)
+where arrived.text is distinct from known.text;
+copy (
+    select head || words || tail
+    from change
+    join place using (profile, arrival)
+    order by profile, turn, what, text, arrival
+) to (getvariable('target')) (format csv, header false, quote '', escape '', delimiter '\x01')
+"""
+
 UNDO = """
 begin;
 drop table store.row_2;
@@ -183,6 +245,11 @@ def stats(store: Path) -> Sample:
 def lookup(store: Path, addresses: Path, target: Path) -> Sample:
     """Answer a list of addresses as `lookup --type email` does."""
     return _run(store, [LOOKUP], path=str(addresses), target=str(target))
+
+
+def diff(store: Path, target: Path) -> Sample:
+    """Write the changes of the second import as `diff --json` does."""
+    return _run(store, [STATED_IDENTITIES, CELLS, DIFF], target=str(target))
 
 
 def check(store: Path) -> Sample:
