@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import floor
 import whole_store
 from bench import Bench
-from process import Sample, profilectl, run_sql, say, statement_seconds
+from process import Failed, Sample, profilectl, run_sql, say, statement_seconds
 from report import Answer, median, megabytes, seconds_text
 from whole_store import against
 
@@ -89,6 +90,7 @@ def _whole_store_rows(store: Path, room: Path, addresses: Path) -> list[tuple[st
     target = room / "people.jsonl"
     listed = ("lookup", addresses, "--type", "email", "-o", target)
     return [
+        _diff_row(store, room),
         against("stats", profilectl(store, "stats", "--json"), whole_store.stats(store)),
         against("check", profilectl(store, "check"), whole_store.check(store)),
         against(
@@ -97,6 +99,18 @@ def _whole_store_rows(store: Path, room: Path, addresses: Path) -> list[tuple[st
             whole_store.lookup(store, addresses, target),
         ),
     ]
+
+
+def _diff_row(store: Path, room: Path) -> tuple[str, ...]:
+    """Return what `diff --json` of the second import takes, and by hand. Raises Failed."""
+    ours, by_hand = room / "diff.jsonl", room / "diff-by-hand.jsonl"
+    sample = profilectl(store, "diff", "2", "--json", output=ours)
+    row = against("`diff --json` of one import", sample, whole_store.diff(store, by_hand))
+    if not filecmp.cmp(ours, by_hand, shallow=False):
+        raise Failed("diff: by hand it is another answer")
+    ours.unlink()
+    by_hand.unlink()
+    return row
 
 
 def _export_rows(store: Path, room: Path) -> list[tuple[str, ...]]:

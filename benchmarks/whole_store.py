@@ -6,18 +6,32 @@ removals, workspaces, and the other cases that the command looks for first.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from process import Sample, run_sql, say
+from process import Sample, measure, run_sql, say
 from report import megabytes, seconds_text
 
 ATTACH = "attach '{store}' as store; use store"
 # Every entry of the indexes, every row and every MPID of the large store, which has two segments.
+# The hole is the SQL of the MPID of a profile, which no table holds.
 VIEWS = """
 create temp view entry as from store.index_1 union all from store.index_2;
 create temp view arrived as from store.row_1 union all by name from store.row_2;
-create temp view named as from store.mpid_1 union all from store.mpid_2
+create temp view named as
+select {mpid} as mpid, environment, profile from arrived where arrival = profile;
+create temp macro hash_in(text) as md5_number(text) >> 40
+"""
+# Prints that SQL, in a process of its own: what measures stays small.
+MPID_PROGRAM = """
+import sys
+import duckdb
+from profilectl.rules.mpid import mix_of
+from profilectl.rules.sql.mpids import mpid_of
+store = duckdb.connect(sys.argv[1], read_only=True)
+(secret,) = store.execute("select value from meta where name = 'secret'").fetchone()
+print(mpid_of(mix_of(secret), "profile"))
 """
 
 STATS = """
@@ -45,7 +59,7 @@ from (
 LOOKUP = """
 create temp table asked as
 select row_number() over () as line, address,
-       md5_number(
+       hash_in(
            (select value from store.meta where name = 'secret') || ':2:production:'
            || lower(address)
        ) as hash
@@ -76,7 +90,6 @@ copy (
 CHECK_OF_SEGMENT = """
 select sum(hash(columns(*))) from store.row_{number};
 select sum(hash(columns(*))) from store.index_{number};
-select sum(hash(columns(*))) from store.mpid_{number};
 select count(*)
 from (
     select row(profile, arrival) as place, lag(row(profile, arrival)) over () as before
@@ -91,15 +104,15 @@ from store.row_{number} as stored
 asof left join store.import on stored.arrival >= import.first_arrival
 where import.number is null or stored.feed <> import.feed;
 create or replace temp view made as
-select md5_number(secret || ':1:production:' || i_customer_id) as hash, profile, 1 as type
+select hash_in(secret || ':1:production:' || i_customer_id) as hash, profile, 1 as type
 from store.row_{number}, secret
 where i_customer_id is not null
 union all
-select md5_number(secret || ':2:production:' || lower(i_email)), profile, 2
+select hash_in(secret || ':2:production:' || lower(i_email)), profile, 2
 from store.row_{number}, secret
 where i_email is not null
 union all
-select md5_number(secret || ':3:production:' || lower(i_mobile_number)), profile, 3
+select hash_in(secret || ':3:production:' || lower(i_mobile_number)), profile, 3
 from store.row_{number}, secret
 where i_mobile_number is not null;
 select count(*)
@@ -108,7 +121,13 @@ select count(*)
 from (select hash, profile, type::integer from store.index_{number} except all from made)
 """
 CHECK = """
-select count(*) from (select 1 from arrived group by profile having count(mpid) <> 1);
+select count(*)
+from (
+    select 1
+    from arrived
+    group by profile
+    having count(*) filter (arrival = profile) <> 1
+);
 select count(*) from (select 1 from named group by mpid, environment having count(*) > 1);
 select count(*)
 from arrived
@@ -119,11 +138,72 @@ SECRET = """
 create temp table secret as select value as secret from store.meta where name = 'secret'
 """
 
+# The changes of the second import, as JSON, profile by profile: who was created, which identities
+# and values came, and what those values replaced. These data hold texts, and lose nothing.
+STATED_IDENTITIES = """
+create temp macro stated_identities(arrived) as table
+unpivot (
+    select profile, arrival, i_customer_id as customer_id, i_email as email,
+           i_mobile_number as mobile_number
+    from query_table(arrived)
+)
+on customer_id, email, mobile_number into name what value text
+"""
+CELLS = """
+create temp macro cells(arrived) as table
+select profile, what, max(arrival) as arrival, arg_max(text, arrival) as text
+from (
+    unpivot (
+        select profile, arrival, a0 as first_name, a1 as last_name, a2 as city, a3 as postcode,
+               a4 as tier, a5 as points, a6 as last_order, a7 as opt_in
+        from query_table(arrived)
+    )
+    on first_name, last_name, city, postcode, tier, points, last_order, opt_in
+    into name what value text
+)
+group by profile, what
+"""
+DIFF = """
+create temp view later as from store.row_2;
+create temp table earlier as from store.row_1 where profile in (select profile from later);
+create temp table place as
+select later.profile, later.arrival,
+       '{"mpid":"' || named.mpid || '","environment":"production","change":"' as head,
+       ',"import":' || file.import || ',"file":' || to_json(file.path)::varchar || ',"line":'
+           || line_run.first_line + later.arrival - line_run.first_arrival || '}' as tail
+from later
+join named using (profile)
+asof join store.import_file as file on later.arrival >= file.first_arrival
+asof join store.line_run as line_run on later.arrival >= line_run.first_arrival;
+create temp table change as
+select profile, arrival, 1 as turn, '' as what, '' as text, 'created"' as words
+from later
+where profile = arrival
+union all
+select profile, arrival, 2, what, text,
+       'identity-added","type":"' || what || '","value":' || to_json(text)::varchar
+from stated_identities('later') as arrived
+anti join stated_identities('earlier') as known using (profile, what, text)
+union all
+select arrived.profile, arrived.arrival, case when known.text is null then 3 else 4 end, what, '',
+       case when known.text is null then 'set' else 'changed' end || '","attribute":"' || what
+           || '"' || coalesce(',"before":' || to_json(known.text)::varchar, '')
+           || ',"after":' || to_json(arrived.text)::varchar
+from cells('later') as arrived
+left join cells('earlier') as known using (profile, what)
+where arrived.text is distinct from known.text;
+copy (
+    select head || words || tail
+    from change
+    join place using (profile, arrival)
+    order by profile, turn, what, text, arrival
+) to (getvariable('target')) (format csv, header false, quote '', escape '', delimiter '\x01')
+"""
+
 UNDO = """
 begin;
 drop table store.row_2;
 drop table store.index_2;
-drop table store.mpid_2;
 delete from store.passed_claim where arrival >= 2500000;
 delete from store.remark where arrival >= 2500000;
 delete from store.segment where number = 2;
@@ -134,15 +214,14 @@ commit
 # Into a new file: all segments as one; and each without the people of a list.
 COMPACT = """
 create table written.row_1 as from arrived order by profile, arrival;
-create table written.index_1 as from entry order by hash;
-create table written.mpid_1 as from named order by mpid
+create table written.index_1 as from entry order by hash
 """
 GONE = """
 create temp table gone as
 select distinct profile
 from entry
 where hash in (
-    select md5_number(
+    select hash_in(
         (select value from store.meta where name = 'secret') || ':2:production:' || lower(address)
     )
     from read_csv(
@@ -154,9 +233,7 @@ FORGET_OF_SEGMENT = """
 create table written.row_{number} as
 from store.row_{number} where profile not in (from gone) order by profile, arrival;
 create table written.index_{number} as
-from store.index_{number} where profile not in (from gone) order by hash;
-create table written.mpid_{number} as
-from store.mpid_{number} where profile not in (from gone) order by mpid
+from store.index_{number} where profile not in (from gone) order by hash
 """
 ATTACH_WRITTEN = "attach '{path}' as written"
 SEGMENTS = (1, 2)
@@ -185,6 +262,11 @@ def lookup(store: Path, addresses: Path, target: Path) -> Sample:
     return _run(store, [LOOKUP], path=str(addresses), target=str(target))
 
 
+def diff(store: Path, target: Path) -> Sample:
+    """Write the changes of the second import as `diff --json` does."""
+    return _run(store, [STATED_IDENTITIES, CELLS, DIFF], target=str(target))
+
+
 def check(store: Path) -> Sample:
     """Look for what breaks the promises that cost time."""
     segments = (CHECK_OF_SEGMENT.format(number=number) for number in SEGMENTS)
@@ -209,4 +291,5 @@ def forget(store: Path, addresses: Path, target: Path) -> Sample:
 
 
 def _run(store: Path, statements: Sequence[str], **variables: str) -> Sample:
-    return run_sql(ATTACH.format(store=store), VIEWS, *statements, **variables)
+    mpid = measure([sys.executable, "-c", MPID_PROGRAM, store]).printed.strip()
+    return run_sql(ATTACH.format(store=store), VIEWS.format(mpid=mpid), *statements, **variables)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+from profilectl.audiences.evaluation import use_cores_for
 from profilectl.audiences.outgoing.outbox import align
 from profilectl.audiences.refresh_marks import NEWEST_IMPORT, STALE, Marks, put_marks
 from profilectl.audiences.refresh_plan import RefreshPlan, referred_by, rests_on
@@ -154,6 +155,7 @@ def write_stage(
     `last`, no stage comes after it.
     """
     scratch = store.scratch
+    use_cores_for(scratch, plan)
     refreshed = _counted(scratch, plan)
     scratch.make("moved_mpid", reading(MOVED_MPID, known_mpid=known_mpids(plan.profiles.segments)))
     # What came in while it was decided has moved people too.

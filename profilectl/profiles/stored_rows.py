@@ -119,18 +119,6 @@ class StoredRows:
             self._secret = self.store.meta("secret")
         return self._secret
 
-    def tell_several(self) -> None:
-        """Make the relation of the profiles with several rows, once for a long reading."""
-        rows = union_all(
-            [
-                *of_each(self.segments, "row", "profile"),
-                *of_each(self.segments, "loose", "profile"),
-            ],
-            NO_PROFILE,
-        )
-        self.store.scratch.make("with_several", reading(WITH_SEVERAL_ROWS, stored_row=rows))
-        self.several = "with_several"
-
     def where(self, profiles: Sequence[int]) -> str:
         """Return the WHERE clause that finds the rows of some profiles."""
         # A join finds the few blocks in which the profiles are; a list of values is compared with

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from profilectl.reading.several_rows import rows_of_several
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, known_identities
 from profilectl.store.statements import over_each, reading, rows_of, select, union
@@ -18,10 +19,6 @@ ROWS_OF_PROFILES = """
 select profile, count(*) as rows
 from arrived
 group by profile
-"""
-SEVERAL_ROWS = """
-from rows_of_profile
-where rows > 1
 """
 # The identities that may be in an index several times, found by its order: equal hashes lie beside
 # each other, or in two segments. A group for each of 14 million hashes took eleven CPU seconds and
@@ -78,8 +75,7 @@ def load_repeated(scratch: Scratch, segments: Sequence[Segment], *, removals: bo
     identities of a type. `held_again` (hash, profile, type) are the identities in force whose hash
     is in the indexes several times. Both rest on indexes that are right, and lie in order.
     """
-    rows = rows_of_profiles(segments)
-    scratch.make("several_rows", reading(SEVERAL_ROWS, rows_of_profile=rows))
+    scratch.make("several_rows", rows_of_several(segments))
     scratch.make("holding", known_identities(segments, removals=removals), keep=False)
     again = [NO_HASHES]
     indexes = _tables_of(segments, "index")

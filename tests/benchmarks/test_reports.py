@@ -172,3 +172,17 @@ def test_a_picture_has_logarithmic_axes_and_two_schemes_of_colour(benchmarks: Mo
     assert places[0][1] - places[1][1] == pytest.approx(places[1][1] - places[2][1], abs=0.2)
     assert places[0][1] > places[2][1]
     assert "prefers-color-scheme: dark" in drawn
+
+
+@pytest.mark.slow
+def test_what_diff_writes_is_written_by_hand_too(benchmarks: Modules, tmp_path: Path) -> None:
+    sizes = benchmarks.data.Sizes(
+        rows=1000, profiles=1000, large_rows=1000, people=1000, events=1000
+    )
+    data = benchmarks.data.Data(tmp_path, sizes)
+    store = tmp_path / "profiles.duckdb"
+    for file, feed in ((data.plain(), "first"), (data.later(), "second")):
+        benchmarks.process.import_file(store, file, feed=feed, source="csv")
+    title, *_, remark = benchmarks.looking._diff_row(store, tmp_path)  # raises where they differ
+    assert title == "`diff --json` of one import"
+    assert "x by hand" in remark

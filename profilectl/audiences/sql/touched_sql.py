@@ -62,11 +62,14 @@ def _by_time(store: OpenStore, plan: RefreshPlan) -> list[str]:
     start_ms, end_ms = sorted((plan.marks.last_ms, plan.now_ms))
     # aliases that took effect since the last time
     parts = [select("destination", "store.alias", both("", _between("due_ms", start_ms, end_ms)))]
-    # what entered or left a window since the last time
-    for span_ms in sorted(_windows(plan)):
+    # what entered or left a window since the last time, in one scan of all events
+    if windows := sorted(_windows(plan)):
         entered = f"({_between('at_ms', start_ms, end_ms)})"
-        left_window = f"(at_ms >= {start_ms - span_ms} and at_ms <= {end_ms - span_ms})"
-        parts.append(select("profile", "event", both("", in_any([entered, left_window]))))
+        left_windows = [
+            f"(at_ms >= {start_ms - span_ms} and at_ms <= {end_ms - span_ms})"
+            for span_ms in windows
+        ]
+        parts.append(select("profile", "event", both("", in_any([entered, *left_windows]))))
     # profiles that were beyond their lifetime at the last refresh, and are not at this earlier time
     if plan.now_ms < plan.marks.last_ms:
         clocks = clocks_of(store.settings().stated)

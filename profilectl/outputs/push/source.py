@@ -22,6 +22,7 @@ from profilectl.outputs.push.host import AcceptedProfile, Host, compare, note_un
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.exporting.export import ExportRequest, choose, stretches, touched_in
 from profilectl.reading.exporting.extract import batches, tell_sharing
+from profilectl.reading.several_rows import tell_several
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Value, parse_json, to_json
 from profilectl.store.opening import open_store
@@ -308,7 +309,7 @@ def profiles_of_store(
         profiles = _profiles_seen(store)
         choose(profiles, selection)
         since = next((arrival for arrival, _ in touched_in(store, selection)), None)
-        profiles.tell_several()
+        tell_several(profiles)
         if selection.with_mpid:
             tell_sharing(profiles)
         scratch.make("every_profile", known_mpids(profiles.segments), keep=False)

@@ -39,7 +39,7 @@ from profilectl.reading.exporting.extract import (
 )
 from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling
-from profilectl.reading.exporting.single_rows import tell_several
+from profilectl.reading.exporting.single_rows import tell_others
 from profilectl.reading.where import condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.sql.held_values import held_as_cell
@@ -253,7 +253,7 @@ def _profiles_to_export(store: OpenStore, request: ExportRequest) -> Profiles:
         store, every=request.kind == "identities" and store.workspace is None and not reads_more
     )
     profiles.only_seen = True
-    tell_several(profiles)
+    tell_others(profiles)
     choose(profiles, request)
     return profiles
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from profilectl.profiles.read_model import Profiles
-from profilectl.store.segments import both, of_each
-from profilectl.store.statements import reading, union
+from profilectl.reading.several_rows import tell_several
+from profilectl.store.segments import both
+from profilectl.store.statements import union
 
-NOBODY = "select null::bigint as profile where false"
-# A profile is named by the arrival of the row that founded it, so another arrival is that of a
-# further row. To group five million rows by profile instead takes 0.6 s of processor time.
-WITH_SEVERAL = "select distinct profile from further"
-IS_FURTHER = "arrival <> profile"
 # They do not have all that their row has.
 SEVERAL_ROWS = """
 select profile from with_several
@@ -26,18 +22,12 @@ select profile from store.removed
 IS_OTHER = "profile in (select profile from export_other)"
 
 
-def tell_several(profiles: Profiles) -> None:
-    """Make `with_several`, the profiles with several rows, and `export_other`: these, and those
-    that lost an identity.
+def tell_others(profiles: Profiles) -> None:
+    """Make `with_several` (several_rows), and `export_other`: these, and those that lost an
+    identity.
     """
-    scratch, segments = profiles.store.scratch, profiles.segments
-    further = [
-        *of_each(segments, "row", "profile", clause=both("", IS_FURTHER)),
-        *of_each(segments, "loose", "profile"),
-    ]
-    scratch.make("with_several", reading(WITH_SEVERAL, further=union([NOBODY, *further])))
-    profiles.several = "with_several"
-    scratch.make("export_other", SEVERAL_ROWS, keep=False)
+    tell_several(profiles)
+    profiles.store.scratch.make("export_other", SEVERAL_ROWS, keep=False)
 
 
 def are_as_stored(profiles: Profiles) -> bool:
