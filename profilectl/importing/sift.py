@@ -314,7 +314,7 @@ def _hash_repeated(relations: Relations, staged: Staged, frame: Frame) -> list[s
         return []
     names = staged.identities
     for select, condition in (
-        (SOME_REPEATED, "count(distinct i_{name}) < 0.97 * count(i_{name})"),
+        (SOME_REPEATED, "count(distinct i_{name}) < 0.9 * count(i_{name})"),
         (ALL_REPEATED, "approx_count_distinct(i_{name}) < 0.25 * count(i_{name})"),
     ):
         columns = ", ".join(fill(condition, name=name) for name in names)

@@ -62,7 +62,17 @@ FILLED = {
     "ALIKE_GROUP": "i_email",
 }
 OTHER_HOLES: dict[str, dict[str, object]] = {
-    "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
+    "IDENTITY_HASH": {
+        "hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq", "rows": "staged",
+    },
+    "TEXT_HASH": {
+        "code": 7, "name": "email", "place": 0,
+        "hashed": "select '' as i_email, h0, c0 from identity_hash",
+    },
+    "FOUND_BY_TEXT": {
+        "columns": "text0.hash as h0", "hashed": "select i_email from staged",
+        "joins": "left join text_hash as text0 on text0.text = hashed.i_email",
+    },
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
     "CLAIM": {"code": 1, "place": 0, "hash": "h0"},
     "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
@@ -325,6 +335,14 @@ def aliases(folder: Path) -> None:
     (folder / "a.csv").write_text("email,mpid\na@x.com,5\nb@x.com,6\n")
     succeed(folder, "import", "a.csv", "--feed", "f")
     succeed(folder, "alias", "--from=5", "--to=6")
+
+
+def repeating(folder: Path) -> None:
+    """Import few people with many rows, so that each text is hashed once."""
+    (folder / "a.csv").write_text("email,tier\n" + "a@x.com,gold\n" * 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("profilectl.importing.sift.MANY_ROWS", 0)
+        succeed(folder, "import", "a.csv", "--feed", "f")
 
 
 def passing(folder: Path) -> None:
