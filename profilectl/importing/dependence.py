@@ -53,7 +53,7 @@ from (
 where segment = $segment and same
 limit 1
 """
-SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.c{n} is not null"
+SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.o{n} <> 0"
 TOOK_AWAY = """
 select import from lost_before where profile in (select profile from examined_profile)
 union
@@ -93,8 +93,6 @@ def rests_on(
         needs |= {number for (number,) in relations.rows(TOOK_AWAY)}
     if "request" in staged.plain:
         needs |= {number for (number,) in relations.rows(SENT_REQUEST, {"feed": feed})}
-    # The merge has kept it for this alone.
-    relations.drop("earlier_row")
     return sorted(needs)
 
 

@@ -51,7 +51,7 @@ SUPPRESSED_COUNT = "select count(*) from store.suppressed"
 SUPPRESSED_LIST = "select * from store.suppressed"
 """The list of those who stay out, for a store that is written anew."""
 SUPPRESSED_TYPES = "select distinct type from suppressed_hash order by type"
-NAMED = "(select distinct mpid from usable where mpid is not null)"
+NAMED = "select distinct mpid from usable where mpid is not null"
 META = "select value from store.meta where name = $name"
 
 

@@ -2,7 +2,7 @@
 
 The steps of an import are SELECTs whose results get names. This is the contract between them: a
 step makes relations only through `Relations`, and making one that is not listed here fails
-(ListedRelations). tests/importing/test_relations.py binds every named SELECT against empty
+(listed_relations.py). tests/importing/test_relations.py binds every named SELECT against empty
 relations made from this list, and checks that an import makes just these.
 
 Of what stage makes of the files only the three relations that it hands on are listed.
@@ -86,13 +86,15 @@ SEGMENT_ROW = (
     "profile BIGINT, arrival BIGINT, mpid BIGINT, environment UTINYINT, feed USMALLINT,"
     " at_ms BIGINT, i_<type> VARCHAR, a<n> VARCHAR"
 )
+MPID_ROW = "mpid BIGINT, environment UTINYINT, profile BIGINT"
+FOUNDER_MPID = "seq BIGINT, mpid BIGINT, named BOOLEAN"
 REMARK_COLUMNS = "seq BIGINT, code VARCHAR, attribute VARCHAR, type UTINYINT, value VARCHAR"
 CELL_EXAMPLE = (
     "seq BIGINT, profile BIGINT, attribute VARCHAR, before VARCHAR, after VARCHAR, code VARCHAR,"
     " refused VARCHAR"
 )
 
-# Each step reads what it makes itself too. An identity is named by its hash: 128 bits of type,
+# Each step reads what it makes itself too. An identity is named by its hash: 88 bits of type,
 # environment and value. A profile is named by the arrival of the row that founded it.
 RELATIONS = [
     # The files.
@@ -108,12 +110,10 @@ RELATIONS = [
     Relation("known_identity", "hash UHUGEINT, profile BIGINT, type UTINYINT, segment INTEGER",
              "An identity that a profile of the store has.",
              "known", "resolve, settle, entangled, answers"),
-    Relation("known_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "The MPID of a profile of the store.", "known", "mpids, answers"),
-    Relation("held_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "An MPID of the store that is no mix.", "known", "mpids"),
-    Relation("named_holder", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "A profile of the store whose MPID a row names.", "known", "resolve"),
+    Relation("known_mpid", MPID_ROW, "The MPID of a profile of the store.",
+             "known", "mpids, answers"),
+    Relation("held_mpid", MPID_ROW, "An MPID of the store that is no mix.", "known", "mpids"),
+    Relation("named_holder", MPID_ROW, "A profile whose MPID a row names.", "known", "resolve"),
     Relation("known_touch", "profile BIGINT, arrival BIGINT",
              "A row of an earlier import that belongs to a profile.", "known", "entangled"),
     Relation("known_row", "profile BIGINT, arrival BIGINT, mpid BIGINT, environment UTINYINT,"
@@ -142,6 +142,8 @@ RELATIONS = [
              "known", "sift, suppression, corrections"),
 
     # Which rows may be used.
+    Relation("text_hash", "type UTINYINT, text VARCHAR, hash UHUGEINT, code UTINYINT",
+             "What a text of many rows is found by, or why it is nobody's.", "sift", ""),
     Relation("identity_hash", "seq BIGINT, h<n> UHUGEINT, c<n> UTINYINT",
              "What a staged row is found by, by type; or why its identity is nobody's.",
              "sift", "leaving, answers"),
@@ -167,10 +169,8 @@ RELATIONS = [
              "An identity that a usable row states, in the order of the hashes.",
              "sift, corrections", "resolve, settle, sharing, dependence, commit"),
     Relation("unordered_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT", "A claim.", "sift", ""),
-    Relation("twin_value", "hash UHUGEINT", "An identity that several rows claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
-             "An identity that several rows claim, and the first of them.",
-             "sift", "resolve, sharing"),
+             "An identity that several rows claim, and the first row.", "sift", "resolve, sharing"),
     Relation("nobodys_cell", "seq BIGINT, c<n> UTINYINT",
              "A row with an identity that is nobody's.", "sift", "merge"),
     Relation("skip_statement", "seq BIGINT, code VARCHAR, attribute VARCHAR",
@@ -230,7 +230,7 @@ RELATIONS = [
              "An identity or MPID that links, and a profile of the store that has it.",
              "resolve, corrections", "entangled, dependence"),
     Relation("tied_value", "hash UHUGEINT, node BIGINT",
-             "A value that links a row to another row or to a profile, numbered.", "resolve", ""),
+             "A value that links a row to a second row or a profile; its number.", "resolve", ""),
     Relation("tie", "seq BIGINT, node BIGINT", "A link of a row by a tied value.", "resolve", ""),
     Relation("edge", "node BIGINT, neighbour BIGINT",
              "Two tied values that a row, or a profile, has both.", "resolve", ""),
@@ -306,12 +306,12 @@ RELATIONS = [
              "The bit of an identity column in `added`.", "resolve", "alike, settle"),
     Relation("founder_wish", "seq BIGINT, fixed BIGINT, named BOOLEAN",
              "A founder, its MPID if that is fixed, and whether the row names it.", "mpids", ""),
-    Relation("founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "A founder, its MPID, and whether the row names it.", "mpids", "merge, answers"),
-    Relation("next_founder_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "The same, after the MPIDs that are not free were made anew.", "mpids", ""),
-    Relation("kept_mpid", "seq BIGINT, mpid BIGINT, named BOOLEAN",
-             "The same, where the segment has to hold it.", "mpids", "commit"),
+    Relation("founder_mpid", FOUNDER_MPID, "A founder, its MPID, and whether the row names it.",
+             "mpids", "merge, answers"),
+    Relation("next_founder_mpid", FOUNDER_MPID, "The same, once more than one was not free.",
+             "mpids", ""),
+    Relation("kept_mpid", FOUNDER_MPID, "The same, where the segment has to hold it.",
+             "mpids", "merge, commit"),
     Relation("clashing_mpid", "seq BIGINT", "A founder whose MPID is not free.", "mpids", ""),
     Relation("settled", "seq BIGINT, profile BIGINT, created BOOLEAN, added BIGINT, code VARCHAR",
              "A sharing or alike row, as in `resolved`.", "settle", "sharing, merge"),
@@ -335,18 +335,21 @@ RELATIONS = [
     Relation("calculated_key", "key VARCHAR, code VARCHAR",
              "A calculated attribute, and the code of its refusal.", "merge", ""),
     Relation("blocking_code", "code VARCHAR, number UTINYINT",
-             "A code under which a cell can be refused, and its number.",
-             "merge", ""),
+             "A code under which a cell can be refused, and its number.", "merge", ""),
     Relation("earlier_row", "profile BIGINT, arrival BIGINT, segment INTEGER, refusal UTINYINT,"
              " b<n> VARCHAR", "A row of the store of a known profile, and the verdict on its feed.",
              "merge", "dependence"),
     Relation("often_touched", "profile BIGINT", "A profile with several earlier rows.",
              "merge", ""),
+    Relation("newest_state", "profile BIGINT, v<n> VARCHAR, w<n> UTINYINT",
+             "Such a profile, as in `state_before`.", "merge", ""),
     Relation("state_before", "profile BIGINT, v<n> VARCHAR, w<n> UTINYINT",
              "A known profile: the value of each attribute, and the verdict on it.",
              "merge", "answers"),
     Relation("calculated_row", "seq BIGINT", "A row that speaks of a calculated attribute.",
              "merge", ""),
+    Relation("segment_mpid", "seq BIGINT, mpid BIGINT",
+             "A founder, and its MPID where the segment holds it.", "merge", ""),
     Relation("contested_seq", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT",
              "A row whose cells are not just set.", "merge", ""),
     Relation("fresh_seq", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT",
@@ -360,15 +363,14 @@ RELATIONS = [
     Relation("contested_row", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT,"
              f" {FRAME_FIELDS}, i_<type> VARCHAR, c<n> VARCHAR, o<n> UTINYINT",
              "A contested row: what it sets and deletes, and the effect of each.",
-             "merge", "dependence, answers"),
+             "merge", "tally, dependence, answers"),
     Relation("repeated_profile", "profile BIGINT",
-             "A contested profile that several rows of the import belong to.", "merge", ""),
-    Relation("change", "profile BIGINT, f<n> VARCHAR, k<n> UTINYINT",
-             "A repeated profile: the last applied cell of each attribute, and a refusal.",
-             "merge", ""),
-    Relation("outcome", "profile BIGINT, f<n> VARCHAR, k<n> UTINYINT, v<n> VARCHAR",
-             "A repeated profile: applied cell, refusal and value before of each attribute.",
-             "merge", ""),
+             "A contested profile that several rows of the import belong to.", "merge", "tally"),
+    Relation("outcome", "profile BIGINT, o<n> UTINYINT",
+             "A repeated profile: what became of each attribute, and the refusal (times 16).",
+             "merge", "tally"),
+    Relation("cell_effect", "profile BIGINT, o<n> UTINYINT",
+             "A contested profile: what became of each attribute, as in `outcome`.", "tally", ""),
     Relation("loose_change", "seq BIGINT, key VARCHAR, value VARCHAR",
              "What a row does to an attribute without a column.", "merge", ""),
     Relation("loose_statement", "seq BIGINT, profile BIGINT, key VARCHAR, value VARCHAR",
@@ -386,7 +388,8 @@ RELATIONS = [
              "tally", "answers"),
     Relation("new_segment_row", SEGMENT_ROW, "The only row of a new profile, as it is written.",
              "merge", "commit"),
-    Relation("fresh_segment_row", SEGMENT_ROW, "A fresh row, as it is written.", "merge", "commit"),
+    Relation("fresh_segment_row", SEGMENT_ROW, "A fresh row, as it is written.",
+             "merge", "tally, commit"),
     Relation("contested_segment_row", SEGMENT_ROW, "A contested row, as it is written.",
              "merge", "commit"),
     Relation("blocked_cell", "profile BIGINT, seq BIGINT, feed USMALLINT, code VARCHAR,"
@@ -409,8 +412,7 @@ RELATIONS = [
     Relation("ready_row", SEGMENT_ROW, "A row of the segment.", "commit, corrections", "leaving"),
     Relation("ready_index", "hash UHUGEINT, profile BIGINT, type UTINYINT",
              "An identity that a profile gained.", "commit, corrections", ""),
-    Relation("ready_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
-             "A profile that was founded.", "commit", ""),
+    Relation("ready_mpid", MPID_ROW, "A profile that was founded.", "commit", ""),
     Relation("ready_blocked", "profile BIGINT, arrival BIGINT, feed USMALLINT, code VARCHAR,"
              " a<n> VARCHAR", "A row, and the cells that were refused under a code.", "commit", ""),
     Relation("ready_loose", "profile BIGINT, arrival BIGINT, feed USMALLINT, key VARCHAR,"
@@ -508,61 +510,6 @@ RELATIONS = [
 ]
 # fmt: on
 BY_NAME = {relation.name: relation for relation in RELATIONS}
-
-
-class NotListed(Exception):
-    """A step makes a relation that is not in the list."""
-
-
-class ListedRelations:
-    """Relations of which a step can make only those that are listed."""
-
-    def __init__(self, engine: Relations) -> None:
-        self._engine = engine
-
-    def make(
-        self,
-        name: str,
-        select: str,
-        bound: Bound | None = None,
-        *,
-        keep: bool = True,
-        in_order: bool = False,
-    ) -> None:
-        """Name the result of a SELECT. Raises NotListed for a name that is not in the list."""
-        _check(name)
-        self._engine.make(name, select, bound, keep=keep, in_order=in_order)
-
-    def load(self, name: str, columns: Columns, rows: Sequence[Sequence[object]]) -> None:
-        """Name a relation of Python rows. Raises NotListed for a name that is not in the list."""
-        _check(name)
-        self._engine.load(name, columns, rows)
-
-    def rows(self, select: str, bound: Bound | None = None) -> list[tuple[Any, ...]]:
-        """Return all rows of a SELECT."""
-        return self._engine.rows(select, bound)
-
-    def count(self, name: str) -> int:
-        """Return the number of rows of a relation."""
-        return self._engine.count(name)
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a relation the name of another. Raises NotListed for a name not in the list."""
-        _check(new)
-        self._engine.rename(name, new)
-
-    def drop(self, name: str) -> None:
-        """Forget a relation, if it is there."""
-        self._engine.drop(name)
-
-    def has(self, name: str) -> bool:
-        """Return whether there is a relation of that name."""
-        return self._engine.has(name)
-
-
-def _check(name: str) -> None:
-    if name not in BY_NAME:
-        raise NotListed(f"{name} is not among importing.relations.RELATIONS")
 
 
 def fixed_columns(name: str) -> list[tuple[str, str]]:

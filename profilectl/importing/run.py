@@ -31,8 +31,8 @@ from profilectl.importing.content import (
 )
 from profilectl.importing.decide import DecidedImport, decide, feed_of, latest_of
 from profilectl.importing.leaving import leaving_from
+from profilectl.importing.listed_relations import ListedRelations
 from profilectl.importing.rejects import deliver_rejects, trace_import
-from profilectl.importing.relations import ListedRelations
 from profilectl.importing.request import ImportJob, ImportRequest, check_options
 from profilectl.importing.stage.columns import Manifest, read_manifest, read_map
 from profilectl.importing.stage.mendable import Mendable, mendable

@@ -35,8 +35,8 @@ from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, Judging
 from profilectl.rules.sql.identities import (
     MPID_TYPE,
-    folded,
     identity_digest,
+    judged_text,
     key,
     mpid_hash,
     placeholder,
@@ -270,7 +270,7 @@ class _Search:
             for environment in ENVIRONMENTS
             for digest in self._hashes(quote_text(environment), code)
         ]
-        nothing = placeholder(folded("word"), self.judging) or "false"
+        nothing = placeholder(judged_text("word", self.judging), self.judging) or "false"
         is_erased = f", not ({nothing}) and ({' or '.join(tests)}) as is_erased"
         return [place for (place,) in relations.rows(NAMING_REJECT.format(columns=is_erased))]
 

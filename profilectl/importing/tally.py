@@ -1,4 +1,4 @@
-"""The outcomes of attributes -> the counts of a report, and the profiles that changed.
+"""What cells do, as numbers -> the counts of a report, and the profiles that changed.
 
 The rows are decided (merge.py); here they are only counted. relations.py lists what is made here.
 """
@@ -6,9 +6,8 @@ The rows are decided (merge.py); here they are only counted. relations.py lists 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from profilectl.importing.relations import Relations, only_row, union_of
+from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.sift import Frame
 from profilectl.importing.stage.staged import Staged
 from profilectl.rules.counts import Counts
@@ -20,29 +19,23 @@ merge.py.
 TALLIED = 12
 """How many columns are counted in one statement if there are more than FEW_COLUMNS."""
 
-TALLY = "select {columns}, null from outcome"
-LONE_TALLY = """
-select {columns}, null
+CELL_EFFECT = """
+select profile{columns}
 from contested_row
 where profile not in (select profile from repeated_profile)
+union all
+select profile{columns} from outcome
 """
+# One row for each attribute and number. To count each number of each attribute by a filter takes
+# ten times as long.
+TALLY = "select {columns}, count(*) from cell_effect group by grouping sets ({columns})"
 LOOSE_TALLY = "select {columns}, key from loose_outcome group by key"
 # Which attributes a fresh profile has in the end: those of which the last cell is no deletion.
-FRESH_CHANGE = """
-select fresh_seq.profile{columns}
-from usable
-join fresh_seq on fresh_seq.seq = usable.seq
-group by fresh_seq.profile
-"""
-SET_BY_FRESH = "select {columns}, null from fresh_change"
+FRESH_CHANGE = "select profile{columns} from fresh_segment_row group by profile"
+SET_BY_FRESH = "select {columns} from fresh_change"
 # A deletion (chr(31)) of what a new profile cannot have had changes nothing.
 SET_BY_NEW = "select {columns} from founding_row"
-CHANGED_CELLS = "select profile from (select profile{columns} from outcome) where changes"
-CHANGED_BY_LONE_ROW = """
-select profile
-from (select profile{columns} from contested_row)
-where changes and profile not in (select profile from repeated_profile)
-"""
+CHANGED_CELLS = "select profile from (select profile{columns} from cell_effect) where changes"
 CHANGED_LOOSE = """
 select profile
 from loose_outcome
@@ -63,62 +56,97 @@ select (select count(*) from founder),
        )
 """
 
-# fmt: off
-EFFECTS: dict[str, str] = {
-    "set":       "o{n} = 1",
-    "changed":   "o{n} in (2, 3)",
-    "unchanged": "o{n} = 4",
-    "deleted":   "o{n} = 5",
-    "blocked":   "o{n} >= 6",
-}
-# fmt: on
-SET_IN_THE_END = """
-coalesce(
-  max(usable.seq) filter ({cell} is not null)
-    > coalesce(max(usable.seq) filter ({cell} = chr(31)), -1),
-  false
-)
-"""
-SET_BY_PROFILE = "s{n}"
-EFFECT_OF_OTHER_KIND = "o{n} = 3"
-EFFECT_UNDER_CODE = "o{n} = {number}"
-EFFECT_CHANGES = "o{n} in (1, 2, 3, 5)"
-
-# What became of an attribute, by its value before (v) and its last applied cell (f).
-# fmt: off
-OUTCOMES: dict[str, str] = {
-    "set":       "{v} is null and {f} is not null and {f} <> chr(31)",
-    "changed":   "{v} is not null and {f} is not null and {f} <> chr(31) and {f} <> {v}",
-    "unchanged": "{v} is not null and {f} is not null and {f} = {v}",
-    "deleted":   "{v} is not null and {f} = chr(31)",
-    "blocked":   "{k} is not null",
-}
-# fmt: on
-UNDER_CODE = "{k} = {number}"
-LOOSE_UNDER_CODE = "{k} = '{code}'"
-OTHER_KIND = """
-{v} is not null and {f} <> chr(31)
-and (starts_with({v}, chr(31) || '[') <> starts_with({f}, chr(31) || '['))
-"""
-# Whether a cell changes an attribute; false if there is no cell.
-CHANGES = """
-case when f{n} is null then false
-     when f{n} = chr(31) then v{n} is not null
-     else v{n} is null or f{n} <> v{n}
+# What a cell does, by the value before and the refusal that it meets: 0 where there is none, 1 to 5
+# as in EFFECTS, 6 deletes what is not there, from 7 on the refusal's number (blocking_code).
+EFFECT = """
+case when {cell} is null then 0
+     when {missing} then case when {cell} = chr(31) then 6 else 1 end
+     when {refusal} <> 0 then {refusal}
+     when {cell} = {before} then 4
+     when {cell} = chr(31) then 5
+     when starts_with({before}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[') then 3
+     else 2
 end
 """
+EFFECT_ON_CALCULATED = "case when {cell} is null then 0 else {refusal} end"
+# The value of an attribute before the import, whether it is missing, and the refusal.
+BEFORE_BY_STATE = {
+    "before": "state_before.v{n}",
+    "missing": "state_before.v{n} is null",
+    "refusal": "state_before.w{n}",
+}
+BEFORE_BY_LONE_ROW = {
+    "before": "earlier_row.b{n}",
+    "missing": "(earlier_row.b{n} is null or earlier_row.b{n} = chr(31))",
+    "refusal": "earlier_row.refusal",
+}
+
+# fmt: off
+EFFECTS: dict[int, str] = {
+    1: "set",
+    2: "changed",
+    3: "changed",
+    4: "unchanged",
+    5: "deleted",
+}
+# fmt: on
+OTHER_KIND = 3
+"""The effect that a list took the place of a text, or a text that of a list."""
+FIRST_REFUSAL = 7
+"""The number of the first code under which a cell can be refused: see EFFECT."""
+BITS_OF_EFFECT = 4
+"""The bits of the effect in the number of an attribute of `outcome`; the refusal is above them."""
+EFFECT_ON = "o{n}"
+EFFECT_CHANGES = "o{n} & 15 in (1, 2, 3, 5)"
+# The last cell of the attribute is no deletion. (Two greatest numbers in its place: 0.10 for 0.07.)
+SET_IN_THE_END = "max(arrival * 2 + (a{n} <> chr(31))::bigint) & 1 = 1"
+SET_BY_PROFILE = "s{n}"
+
+# What became of an attribute without a column, by its value before (v) and its last applied cell
+# (f).
+# fmt: off
+OUTCOMES: dict[str, str] = {
+    "set":       "v is null and f is not null and f <> chr(31)",
+    "changed":   "v is not null and f is not null and f <> chr(31) and f <> v",
+    "unchanged": "v is not null and f is not null and f = v",
+    "deleted":   "v is not null and f = chr(31)",
+    "blocked":   "k is not null",
+}
+# fmt: on
+UNDER_CODE = "k = '{code}'"
+BECAME_OTHER_KIND = """
+v is not null and f <> chr(31)
+and (starts_with(v, chr(31) || '[') <> starts_with(f, chr(31) || '['))
+"""
 
 
-def mark_fresh(relations: Relations, cells: Sequence[str]) -> None:
-    """Make `fresh_change`: the attributes that the fresh profiles have.
+def effects_of(
+    cells: Sequence[str], refusals: Sequence[str | None], before: Mapping[str, str]
+) -> str:
+    """Return the columns of the attributes in `contested_row`: each cell and the effect of that.
 
-    cells: the SQL of what a row does to each attribute.
+    refusals: the number of what refuses every cell, of a calculated attribute; before: the SQL of
+    what was there.
     """
-    columns = "".join(
-        f", {SET_IN_THE_END.format(cell=cell)} as s{n}" for n, cell in enumerate(cells)
-    )
+    columns = ""
+    for n, (cell, refusal) in enumerate(zip(cells, refusals, strict=True)):
+        if refusal is None:
+            values = {name: sql.format(n=n) for name, sql in before.items()}
+            effect = fill(EFFECT, cell=cell, **values)
+        else:
+            effect = fill(EFFECT_ON_CALCULATED, cell=cell, refusal=refusal)
+        columns += f", {cell} as c{n}, ({effect})::utinyint as o{n}"
+    return columns
+
+
+def mark_fresh(relations: Relations, size: int) -> None:
+    """Make `fresh_change`: the attributes that the fresh profiles have. size: how many there are.
+
+    `fresh_segment_row` is made.
+    """
+    columns = "".join(f", {SET_IN_THE_END.format(n=n)} as s{n}" for n in range(size))
     select = FRESH_CHANGE.format(columns=columns)
-    relations.make("fresh_change", select, keep=len(cells) > FEW_COLUMNS)
+    relations.make("fresh_change", select, keep=size > FEW_COLUMNS)
 
 
 def count_outcomes(
@@ -139,8 +167,7 @@ def count_outcomes(
     """
     _count_cells(relations, staged, codes, contested=contested, counts=counts)
     if loose:
-        tally = OutcomeTally(LOOSE_TALLY, OUTCOMES, OTHER_KIND, under_code=LOOSE_UNDER_CODE)
-        tally.count(relations, [{"v": "v", "f": "f", "k": "k"}], codes=codes, counts=counts)
+        _count_loose(relations, codes, counts)
     _count_profiles(relations, staged, frame, loose=loose, counts=counts)
 
 
@@ -152,87 +179,74 @@ def _count_cells(
     contested: bool,
     counts: Counts,
 ) -> None:
-    """Count what became of the attributes that have a column."""
+    """Count what became of the attributes that have a column. Make `cell_effect`."""
     size = len(staged.keys)
+    effects = "".join(f", {EFFECT_ON.format(n=n)}" for n in range(size))
+    relations.make("cell_effect", CELL_EFFECT.format(columns=effects), keep=False)
     # A few columns at a time if there are many: planning a sum of thousands of counts takes longer
     # than reading.
     step = TALLIED if size > FEW_COLUMNS else max(size, 1)
-    if relations.count("fresh_seq"):
-        for start in range(0, size, step):
-            places = range(start, min(start + step, size))
-            numbers = " + ".join(_number_of(SET_BY_PROFILE, {"n": str(n)}) for n in places)
-            (number, _) = only_row(relations, SET_BY_FRESH.format(columns=numbers))
+    for start in range(0, size, step):
+        places = range(start, min(start + step, size))
+        if relations.count("fresh_seq"):
+            numbers = " + ".join(_number_of(SET_BY_PROFILE.format(n=n)) for n in places)
+            (number,) = only_row(relations, SET_BY_FRESH.format(columns=numbers))
             counts.attributes["set"] += number
-    if contested:
-        by_row = OutcomeTally(
-            LONE_TALLY, EFFECTS, EFFECT_OF_OTHER_KIND, under_code=EFFECT_UNDER_CODE
-        )
-        by_profile = OutcomeTally(TALLY, OUTCOMES, OTHER_KIND, under_code=UNDER_CODE)
-        for start in range(0, size, step):
-            places = range(start, min(start + step, size))
-            keys = [staged.keys[n] for n in places]
-            columns = [{"n": str(n)} for n in places]
-            by_row.count(relations, columns, keys=keys, codes=codes, counts=counts)
-            if relations.count("repeated_profile"):
-                columns = [{"v": f"v{n}", "f": f"f{n}", "k": f"k{n}"} for n in places]
-                by_profile.count(relations, columns, keys=keys, codes=codes, counts=counts)
+        if contested:
+            _count_effects(relations, staged, places, codes=codes, counts=counts)
     if size:
         values = ", ".join(f"count(nullif(a{n}, chr(31)))" for n in range(size))
         counts.attributes["set"] += sum(only_row(relations, SET_BY_NEW.format(columns=values)))
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeTally:
-    """A way to count what became of attributes."""
-
-    select: str
-    """The SELECT that counts; its columns are a hole."""
-    outcomes: Mapping[str, str]
-    """The condition of each outcome, on the columns of an attribute."""
-    other_kind: str
-    """The condition that a list took the place of a text, or a text that of a list."""
-    under_code: str
-    """The condition that a cell was refused under a code."""
-
-    def count(
-        self,
-        relations: Relations,
-        columns: Sequence[Mapping[str, str]],
-        *,
-        keys: Sequence[str] = (),
-        codes: Mapping[str, int],
-        counts: Counts,
-    ) -> None:
-        """Add what became of attributes to the counts.
-
-        columns: what the conditions are filled with for each attribute; keys: its name. Without
-        keys each row of the SELECT ends with its own.
-        """
-        counted = [
-            " + ".join(_number_of(condition, names) for names in columns)
-            for condition in self.outcomes.values()
-        ]
-        # Each column by itself: a report says of which attribute there was something to say.
-        remarked = ["UA_KIND_CHANGED", *codes]
-        for names in columns:
-            counted.append(_number_of(self.other_kind, names))
-            counted += [
-                _number_of(self.under_code, {**names, "code": code, "number": str(number)})
-                for code, number in codes.items()
-            ]
-        select = self.select.format(columns=", ".join(counted))
-        for *numbers, key_of_row in relations.rows(select):
-            for outcome, number in zip(self.outcomes, numbers, strict=False):
-                counts.attributes[outcome] += number
-            for place, number in enumerate(numbers[len(self.outcomes) :]):
-                nth, code = divmod(place, len(remarked))
-                if number:
-                    counts.remark(remarked[code], keys[nth] if keys else key_of_row, number)
+def _count_effects(
+    relations: Relations,
+    staged: Staged,
+    places: Sequence[int],
+    *,
+    codes: Mapping[str, int],
+    counts: Counts,
+) -> None:
+    """Count what became of the attributes of contested profiles. places: of the attributes."""
+    columns = ", ".join(EFFECT_ON.format(n=n) for n in places)
+    code_of = {number: code for code, number in codes.items()}
+    for *effects, number in relations.rows(TALLY.format(columns=columns)):
+        # The number is of one attribute; the others are null.
+        (key, effect), *_ = (
+            (staged.keys[place], effect)
+            for place, effect in zip(places, effects, strict=True)
+            if effect is not None
+        )
+        # That of a profile with one row is an effect or a refusal.
+        refusal, effect = divmod(effect, 1 << BITS_OF_EFFECT)
+        if effect >= FIRST_REFUSAL:
+            refusal, effect = effect, 0
+        if effect in EFFECTS:
+            counts.attributes[EFFECTS[effect]] += number
+        if effect == OTHER_KIND:
+            counts.remark("UA_KIND_CHANGED", key, number)
+        if refusal:
+            counts.attributes["blocked"] += number
+            counts.remark(code_of[refusal], key, number)
 
 
-def _number_of(condition: str, names: Mapping[str, str]) -> str:
-    """Return the SQL of how many rows meet a condition on the columns of an attribute."""
-    return f"count(*) filter ({condition.format(**names)})"
+def _count_loose(relations: Relations, codes: Mapping[str, int], counts: Counts) -> None:
+    """Count what became of the attributes without a column."""
+    conditions = [*OUTCOMES.values(), BECAME_OTHER_KIND]
+    conditions += [UNDER_CODE.format(code=code) for code in codes]
+    select = LOOSE_TALLY.format(columns=", ".join(map(_number_of, conditions)))
+    for *numbers, key in relations.rows(select):
+        for outcome, number in zip(OUTCOMES, numbers, strict=False):
+            counts.attributes[outcome] += number
+        remarked = zip(("UA_KIND_CHANGED", *codes), numbers[len(OUTCOMES) :], strict=True)
+        for code, number in remarked:
+            if number:
+                counts.remark(code, key, number)
+
+
+def _number_of(condition: str) -> str:
+    """Return the SQL of how many rows meet a condition."""
+    return f"count(*) filter ({condition})"
 
 
 def _count_profiles(
@@ -242,10 +256,8 @@ def _count_profiles(
     size = len(staged.keys)
     selects = [CHANGED_IDENTITIES]
     if size:
-        selects.append(
-            CHANGED_BY_LONE_ROW.format(columns=f", {any_column(EFFECT_CHANGES, size)} as changes")
-        )
-        selects.append(CHANGED_CELLS.format(columns=f", {any_column(CHANGES, size)} as changes"))
+        changes = any_column(EFFECT_CHANGES, size)
+        selects.append(CHANGED_CELLS.format(columns=f", {changes} as changes"))
     if loose:
         selects.append(CHANGED_LOOSE)
     relations.make("profile_change", union_of(selects), keep=False)

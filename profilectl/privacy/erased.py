@@ -143,7 +143,8 @@ class HashedIdentity(NamedTuple):
 
 def _hashed(profile: int, kind: int, digest: int) -> HashedIdentity:
     """Return an identity with a digest; kind: the code of its type."""
-    return HashedIdentity(profile, kind, digest >> DIGEST_BITS - HASH_BITS, digest)
+    hash_of_digest = digest >> DIGEST_BITS - HASH_BITS
+    return HashedIdentity(profile=profile, type=kind, hash=hash_of_digest, digest=digest)
 
 
 @dataclass(slots=True)

@@ -224,14 +224,16 @@ def raw_rows(profiles: Profiles, numbers_of: Sequence[int], *, placed: bool) -> 
 def _read_rows(scratch: Scratch, segment: Segment, clause: str, *, raw: RawRows) -> None:
     """Read the rows of a segment, their cells and their other fields."""
     identities = ", ".join(f"i_{kind}" for kind in segment.identities)
-    held_mpid = "mpid" if segment.holds_mpids else "null::bigint"
-    columns = ["profile", "arrival", held_mpid, "environment", "feed", "at_ms"]
+    mpid_column = "mpid" if segment.holds_mpids else "null::bigint"
+    columns = ["profile", "arrival", mpid_column, "environment", "feed", "at_ms"]
     lists = [f"[{identities}]::varchar[]", _cells_of(segment)]
     stored = select([*columns, *lists], segment.table("row"), clause)
-    for profile, arrival, held, environment, feed, at_ms, ids, values in scratch.rows(stored):
+    for profile, arrival, stored_mpid, environment, feed, at_ms, ids, values in scratch.rows(
+        stored
+    ):
         # SQL would plan a mix for two milliseconds, for each segment.
         is_mixed = arrival == profile and not segment.holds_mpids
-        mpid = segment.mix.mpid(profile) if is_mixed else held
+        mpid = segment.mix.mpid(profile) if is_mixed else stored_mpid
         named = [
             (kind, value)
             for kind, value in zip(segment.identities, ids, strict=True)

@@ -455,9 +455,8 @@ def _wrong_founders(checked: _Checked) -> Iterator[Breach]:
                     repairable=True,
                 )
         elif "mpid" not in segment.tables and checked.count(founded):
-            yield Breach(
-                "founders", f"segment {segment.number} has no table of MPIDs", repairable=True
-            )
+            missing = f"segment {segment.number} has no table of MPIDs"
+            yield Breach("founders", missing, repairable=True)
 
 
 def _of_another_environment(checked: _Checked) -> Iterator[Breach]:

@@ -33,17 +33,17 @@ class MpidMix:
 
     def mpid(self, arrival: int) -> int:
         """Return the MPID of the profile that the row with an arrival founded."""
-        left, right = arrival >> HALF & MASK, arrival & MASK
+        upper, lower = arrival >> HALF & MASK, arrival & MASK
         for factor, offset in zip(self.factors, self.offsets, strict=True):
-            left, right = right, left ^ mixed(right, factor, offset)
-        return (left - (1 << HALF - 1) << HALF) + right
+            upper, lower = lower, upper ^ mixed(lower, factor, offset)
+        return (upper - (1 << HALF - 1) << HALF) + lower
 
     def arrival(self, mpid: int) -> int:
         """Return the arrival that has an MPID: 64 bits without a sign, of which few are in use."""
-        left, right = (mpid >> HALF) + (1 << HALF - 1), mpid & MASK
+        upper, lower = (mpid >> HALF) + (1 << HALF - 1), mpid & MASK
         for factor, offset in zip(reversed(self.factors), reversed(self.offsets), strict=True):
-            left, right = right ^ mixed(left, factor, offset), left
-        return left << HALF | right
+            upper, lower = lower ^ mixed(upper, factor, offset), upper
+        return upper << HALF | lower
 
 
 def mixed(half: int, factor: int, offset: int) -> int:

@@ -10,14 +10,14 @@ opening.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from profilectl.rules.mpid import ARRIVALS, MpidMix
 from profilectl.rules.sql.identities import identity_hash
 from profilectl.rules.sql.mpids import arrival_of, mpid_of
 from profilectl.store.scratch import Scratch
-from profilectl.store.statements import numbers, reading, select, union_all
+from profilectl.store.statements import is_in, numbers, reading, select, union_all
 
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
 """The columns that the rows of every segment have (Segment.stored_rows)."""
@@ -120,25 +120,27 @@ def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int
 
 
 def write_parts(
-    scratch: Scratch, table: str, kind: str, *, parts: Sequence[str], size: int
+    scratch: Scratch, table: str, kind: str, *, parts: Iterable[str], size: int
 ) -> None:
     """Make a segment's table from the rows of several queries, one after the other.
 
+    Each query is asked for when the one before it was written. There is one at least.
     size: how many rows the segment has. Texts of which no two are the same are packed with zstd:
     events, and the identities of a large segment. DuckDB's own choice tries every way that it
     knows, and leaves three times the size of events; for identities it takes a fifth longer.
     """
+    queries = iter(parts)
+    rows = next(queries)
     if kind == "event" or (kind == "row" and size >= MANY_ROWS):
         columns = [
             f"{name} {type}{' using compression zstd' if _is_unlike_others(name) else ''}"
-            for name, type, *_ in scratch.rows(f"describe {parts[0]}")
+            for name, type, *_ in scratch.rows(f"describe {rows}")
         ]
         scratch.run(f"create table {table} ({', '.join(columns)})")
-        remaining = parts
+        scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
     else:
-        scratch.run(f"create table {table} as {parts[0]}", step=f"write {kind}")
-        remaining = parts[1:]
-    for rows in remaining:
+        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
+    for rows in queries:
         scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
 
 
@@ -203,24 +205,18 @@ def held_mpids(segments: Sequence[Segment]) -> str:
     return union_all(of_each(segments, "mpid", "mpid, environment, profile"), NO_MPID)
 
 
-def holders_of(segments: Sequence[Segment], wanted: str) -> str:
+def holders_of(segments: Sequence[Segment], mpids: str) -> str:
     """Return the SELECT of the profiles that some MPIDs name: mpid, environment, profile.
 
-    wanted: the relation, or the SELECT in parentheses, that has the MPIDs as mpid, each once. A mix
-    is inverted, so that only the blocks of those profiles are read.
+    mpids: the SELECT of the MPIDs, each once. A mix is inverted, so that only the blocks of those
+    profiles are read.
     """
-    clause = f"where mpid in (select mpid from {wanted})"
-    parts = of_each(segments, "mpid", "mpid, environment, profile", clause)
+    clause = both("", is_in("mpid", mpids))
+    parts = of_each(segments, "mpid", "mpid, environment, profile", clause=clause)
     if founding_rows := _founding_rows(segments):
         arrival = arrival_of(segments[0].mix, "mpid")
-        named = f"(select mpid, {arrival} as arrival from {wanted}) as named"
-        founded = f"({' union all '.join(founding_rows)}) as founded"
-        parts.append(
-            select(
-                "named.mpid, founded.environment, founded.profile",
-                f"{named} join {founded} on founded.profile = named.arrival",
-            )
-        )
+        sought = select(["mpid", f"{arrival} as arrival"], f"({mpids})")
+        parts.append(_founded(f"({sought}) as sought", founding_rows))
     return union_all(parts, NO_MPID)
 
 
@@ -230,9 +226,8 @@ def holders_of_numbers(segments: Sequence[Segment], mpids: Collection[int]) -> s
     mpids: each once, of 64 bits with a sign. Python inverts the mixes: SQL is planned for longer
     than all the rest takes.
     """
-    parts = of_each(
-        segments, "mpid", "mpid, environment, profile", f"where mpid in ({numbers(mpids)})"
-    )
+    clause = both("", is_in("mpid", numbers(mpids)))
+    parts = of_each(segments, "mpid", "mpid, environment, profile", clause=clause)
     founding_rows = _founding_rows(segments)
     pairs = [
         f"({mpid}, {arrival})"
@@ -240,15 +235,23 @@ def holders_of_numbers(segments: Sequence[Segment], mpids: Collection[int]) -> s
         if (arrival := segments[0].mix.arrival(mpid)) < ARRIVALS
     ]
     if pairs:
-        founded = f"({' union all '.join(founding_rows)}) as founded"
-        named = f"(values {', '.join(pairs)}) as named(mpid, arrival)"
         parts.append(
-            select(
-                "named.mpid::bigint as mpid, founded.environment, founded.profile",
-                f"{named} join {founded} on founded.profile = named.arrival",
-            )
+            _founded(f"(values {', '.join(pairs)}) as sought(mpid, arrival)", founding_rows)
         )
     return union_all(parts, NO_MPID)
+
+
+def _founded(sought: str, founding_rows: Sequence[str]) -> str:
+    """Return the SELECT of the profiles with the numbers that some MPIDs are mixes of.
+
+    sought: the relation of MPIDs and the arrivals they lead back to; founding_rows: the SELECTs of
+    the rows that founded profiles.
+    """
+    founded = f"({' union all '.join(founding_rows)}) as founded"
+    return select(
+        "sought.mpid::bigint as mpid, founded.environment, founded.profile",
+        f"{sought} join {founded} on founded.profile = sought.arrival",
+    )
 
 
 def _founding_rows(segments: Sequence[Segment]) -> list[str]:

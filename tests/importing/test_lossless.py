@@ -113,6 +113,19 @@ def test_a_csv_cell_comes_back_byte_for_byte(
     ] == cells
 
 
+@pytest.mark.parametrize("value", ["\x1f", "\x1fnull", "\x1f'x", "plain", "pla\x1fin"])
+def test_the_mark_of_held_values_in_a_cell_or_only_in_the_path(value: str, tmp_path: Path) -> None:
+    """Cells are read as they are where no byte of the file is the mark."""
+    file = tmp_path / f"run={value}" / "a.csv"
+    file.parent.mkdir()
+    for cell in (value, "plain"):
+        file.write_text(f"customer_id,first\nC1,{cell}\n", encoding="utf-8")
+        request = ImportRequest([str(file)], f"of {cell}", path_columns=True)
+        import_files(tmp_path / "store.duckdb", request)
+        (profile,) = exported(tmp_path / "store.duckdb", tmp_path)
+        assert profile["user_attributes"] == {"first": cell, "run": value}
+
+
 json_values = st.recursive(
     st.one_of(
         text,

@@ -14,12 +14,11 @@ import pytest
 from support.doors import call
 
 import profilectl.importing
+from profilectl.importing.listed_relations import ListedRelations, NotListed
 from profilectl.importing.relations import (
     RELATIONS,
     Bound,
     Columns,
-    ListedRelations,
-    NotListed,
     make_empty,
 )
 from profilectl.importing.request import ImportRequest
@@ -50,7 +49,6 @@ FILLED = {
     "NAMED_MPID": ", 0 as environment",
     "CALCULATED_ROW": ", usable.a0 as refused",
     "CHANGED_CELLS": ", true as changes",
-    "CHANGED_BY_LONE_ROW": ", true as changes",
     "BLOCKED_CELL": ", o0 = blocking.number as blocks",
     "SPEAKS_OF_THE_SAME": ", true as same",
     "READY_PASSED": ", '' as environment, 0 as at_ms",
@@ -66,7 +64,8 @@ FILLED = {
 OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
-    "CLAIM": {"code": 1, "place": 0},
+    "CLAIM": {"code": 1, "place": 0, "hash": "h0"},
+    "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
         "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,
@@ -79,6 +78,8 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "CELLS_OF_COLUMN": {"segment": 1, "key": "''", "column": "i_email", "table": "ready_row"},
     "LEFT_TRACE": {"table": "ready_row", "profiles": "known_profile"},
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
+    "TALLY": {"columns": "o0, o1"},
+    "FOUNDING_PART": {"start": 0, "end": 1},
     "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on

@@ -1,4 +1,4 @@
-"""The MPIDs that a store makes are mixes, which no table holds; those that a file names are held."""
+"""The MPIDs that a store makes are mixes, which no table holds; a file names others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from profilectl.rules.mpid import digested, mpid_for
 
 
 def succeed(folder: Path, *arguments: str) -> str:
-    done = call(*arguments, folder=folder)
-    assert done.exit_code == 0, (arguments, done.stderr)
-    return done.stdout
+    command = call(*arguments, folder=folder)
+    assert command.exit_code == 0, (arguments, command.stderr)
+    return command.stdout
 
 
 def imported(folder: Path, name: str, text: str, *options: str) -> None:
@@ -54,9 +54,9 @@ def test_no_table_holds_what_the_store_made(tmp_path: Path) -> None:
     imported(tmp_path, "a.csv", "customer_id,tier\nA,1\nB,2\nA,3\n")
     assert "mpid_1" not in tables(tmp_path)
     assert "mpid" not in {name for name, *_ in stored(tmp_path, "describe row_1")}
-    made = {"A": mpid_for(secret(tmp_path), 0), "B": mpid_for(secret(tmp_path), 1)}
-    assert people(tmp_path) == made
-    for customer, mpid in made.items():
+    expected = {"A": mpid_for(secret(tmp_path), 0), "B": mpid_for(secret(tmp_path), 1)}
+    assert people(tmp_path) == expected
+    for customer, mpid in expected.items():
         shown = json.loads(succeed(tmp_path, "show", "--mpid", str(mpid), "--json"))
         assert shown["profiles"][0]["user_identities"] == {"customer_id": [customer]}
     succeed(tmp_path, "check")

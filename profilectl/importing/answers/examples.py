@@ -87,7 +87,7 @@ where contested_row.profile in (select profile from known_profile)
 """
 CELL = """
 , {key} as attribute, state_before.v{n} as before,
-case when contested_row.o{n} < 6 then contested_row.c{n} end as after,
+case when contested_row.o{n} < 7 then contested_row.c{n} end as after,
 (select code from blocking_code where number = contested_row.o{n}) as code,
 contested_row.c{n} as refused
 """

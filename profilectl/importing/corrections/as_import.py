@@ -13,7 +13,8 @@ import orjson
 from profilectl.codes import InputRefused, sentence
 from profilectl.importing.commit import Import, Prepared, prepare_history, write
 from profilectl.importing.entangled import LOSS_COLUMNS, LOST_IDENTITY, halves
-from profilectl.importing.relations import ListedRelations, Relations, fixed_columns, make_empty
+from profilectl.importing.listed_relations import ListedRelations
+from profilectl.importing.relations import Relations, fixed_columns, make_empty
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
 from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.feed import PROTECTIONS, Effect, Feed

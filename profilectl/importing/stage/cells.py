@@ -107,6 +107,8 @@ class CellRows:
     """The event type that the name of the file says."""
     longest: Mapping[str, int] = field(default_factory=dict)
     """The bytes of the longest of some texts, where a pass over the file has said it."""
+    may_have_mark: bool = True
+    """Whether a text may begin with the mark of held values."""
 
     def rejected(self, code: str, condition: str, detail: str) -> str:
         """Return the SELECT that rejects the rows that meet a condition. detail: SQL."""

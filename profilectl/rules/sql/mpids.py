@@ -5,10 +5,10 @@ from __future__ import annotations
 from profilectl.rules.mpid import HALF, MASK, SHIFT, MpidMix
 
 
-def _round(left: str, right: str, factor: int, offset: int) -> str:
+def _round(upper: str, lower: str, *, factor: int, offset: int) -> str:
     """Return the SQL of one half, mixed with what a round makes of the other."""
-    product = f"xor({right}, {offset}::ubigint) * {factor}::ubigint"
-    return f"xor({left}, ({product}) >> {SHIFT} & {MASK}::ubigint)"
+    product = f"xor({lower}, {offset}::ubigint) * {factor}::ubigint"
+    return f"xor({upper}, ({product}) >> {SHIFT} & {MASK}::ubigint)"
 
 
 def mpid_of(mix: MpidMix, arrival: str) -> str:
@@ -16,17 +16,17 @@ def mpid_of(mix: MpidMix, arrival: str) -> str:
 
     The halves are named in several places; DuckDB computes each once.
     """
-    left, right = f"({arrival})::ubigint >> {HALF}", f"({arrival})::ubigint & {MASK}::ubigint"
+    upper, lower = f"({arrival})::ubigint >> {HALF}", f"({arrival})::ubigint & {MASK}::ubigint"
     for factor, offset in zip(mix.factors, mix.offsets, strict=True):
-        left, right = right, _round(left, right, factor, offset)
-    return f"((({left})::bigint - {1 << HALF - 1}) * {1 << HALF} + ({right})::bigint)"
+        upper, lower = lower, _round(upper, lower, factor=factor, offset=offset)
+    return f"((({upper})::bigint - {1 << HALF - 1}) * {1 << HALF} + ({lower})::bigint)"
 
 
 def arrival_of(mix: MpidMix, mpid: str) -> str:
     """Return the SQL of the arrival that has an MPID: a BIGINT, or null for one that cannot be."""
-    left = f"(({mpid}) >> {HALF}) + {1 << HALF - 1}"
-    left, right = f"({left})::ubigint", f"(({mpid}) & {MASK})::ubigint"
+    upper = f"(({mpid}) >> {HALF}) + {1 << HALF - 1}"
+    upper, lower = f"({upper})::ubigint", f"(({mpid}) & {MASK})::ubigint"
     for factor, offset in zip(reversed(mix.factors), reversed(mix.offsets), strict=True):
-        left, right = _round(right, left, factor, offset), left
-    whole = f"({left})::bigint * {1 << HALF} + ({right})::bigint"
-    return f"(case when {left} < {1 << HALF - 1} then {whole} end)"
+        upper, lower = _round(lower, upper, factor=factor, offset=offset), upper
+    whole = f"({upper})::bigint * {1 << HALF} + ({lower})::bigint"
+    return f"(case when {upper} < {1 << HALF - 1} then {whole} end)"

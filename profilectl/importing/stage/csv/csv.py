@@ -19,6 +19,7 @@ from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import BLOCK
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.rules.text.values import MARK
 from profilectl.store.engine import duckdb
 from profilectl.store.scratch import fetched
 
@@ -177,6 +178,8 @@ class ByteCounts:
     r"""The \r\n."""
     nuls: int = 0
     """The blocks with a NUL byte."""
+    marks: int = 0
+    """The blocks with the mark of held values."""
     ends: bool = False
     r"""Whether the last byte is \n."""
 
@@ -205,6 +208,8 @@ class CsvRows:
     """Whether a row may be the header again."""
     may_have_total: bool = True
     """Whether a row may be a total of a report."""
+    may_have_mark: bool = True
+    """Whether a cell may begin with the mark of held values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +318,7 @@ def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
             if escape and escape in block:
                 counts.escapes += block.count(escape)
             counts.nuls += b"\0" in block
+            counts.marks += MARK.encode() in block
             if b"\r" in block:
                 counts.returns += block.count(b"\r")
                 counts.pairs += block.count(b"\r\n")
@@ -359,6 +365,7 @@ def _accounted(
         longest=sums.longest,
         may_have_header=sums.headers > 0,
         may_have_total=sums.totals > 0,
+        may_have_mark=counts.marks > 0,
     )
 
 

@@ -75,6 +75,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         empty=options.empty,
         event_type=file_event_type(file.place),
         longest=table.longest,
+        may_have_mark=table.may_have_mark,
     )
     if options.reading.nulls:
         rows = replace(rows, relation=f"{name}_cells", seq="seq", longest={})

@@ -1,0 +1,88 @@
+"""The rows of a large import are written a part at a time: what is written is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.effort import at_length
+
+import profilectl.importing.commit
+import profilectl.importing.merge
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+
+Row = tuple[int, int, str]
+"""The numbers of a customer and of an address, and a city."""
+rows = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 12), st.sampled_from(["", "Oslo", "Rome"])),
+    min_size=1,
+    max_size=30,
+)
+
+
+def segments(folder: Path, *files: list[Row]) -> list[list[tuple[object, ...]]]:
+    """Import files one after another; return the rows of each segment as they lie."""
+    folder.mkdir()
+    store = folder / "store.duckdb"
+    for number, file in enumerate(files):
+        lines = [
+            f"{f'C{customer}' if customer else ''},a{address}@example.com,{city}\n"
+            for customer, address, city in file
+        ]
+        path = folder / f"{number}.csv"
+        path.write_text("customer_id,email,city\n" + "".join(lines))
+        request = ImportRequest([str(path)], f"feed {number % 2}", now_ms=1_790_000_000_000)
+        import_files(store, request)
+    with duckdb.connect(str(store), read_only=True) as connection:
+        return [
+            connection.execute(f"select * from row_{number + 1}").fetchall()
+            for number in range(len(files))
+        ]
+
+
+@settings(
+    max_examples=at_length(6, by_night=500),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+@given(first=rows, second=rows, at_once=st.integers(1, 7), fresh=st.sampled_from([1, 1000]))
+def test_parts_leave_the_same_rows_in_the_same_order(
+    first: list[Row],
+    second: list[Row],
+    at_once: int,
+    fresh: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    whole = segments(folder / "whole", first, second)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profilectl.importing.commit, "PART", at_once)
+        patch.setattr(profilectl.importing.merge, "MANY_FRESH", fresh)
+        parts = segments(folder / "parts", first, second)
+    assert parts == whole
+    for segment in parts:
+        assert segment == sorted(segment, key=lambda row: row[:2])  # type: ignore[arg-type]
+
+
+def test_many_rows_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profilectl.importing.commit, "PART", 4)
+    written: list[object] = []
+    original: Callable[..., object] = profilectl.importing.commit._parts_of
+
+    def parts_of(*arguments: object) -> object:
+        written.append(original(*arguments))
+        return written[-1]
+
+    monkeypatch.setattr(profilectl.importing.commit, "_parts_of", parts_of)
+    first, second = (
+        [(number, number, city) for number in range(1, 9)] for city in ("Oslo", "Rome")
+    )
+    segments(tmp_path / "store", first, second, second[:2])
+    # Eight new profiles, the same eight, and two of them.
+    assert written == [[(0, 4), (4, 8)], [(0, 4), (4, 8), (8, 16)], [(0, 18)]]
