@@ -403,7 +403,8 @@ def _contest(
     _lay_fresh_rows(relations, staged, frame, cells=cells)
     mark_fresh(relations, len(cells))
     relations.make("other_row", OTHER_ROW)
-    founding = FOUNDING_ROW if frame.creates else NO_FOUNDING_ROW
+    has_founding = frame.creates and relations.count("other_row") < relations.count("usable")
+    founding = FOUNDING_ROW if has_founding else NO_FOUNDING_ROW
     relations.make("founding_row", founding, keep=False)
     if not relations.count("contested_seq"):
         relations.load("contested_row", _contested_columns(staged), [])

@@ -230,7 +230,7 @@ RELATIONS = [
              "An identity or MPID that links, and a profile of the store that has it.",
              "resolve, corrections", "entangled, dependence"),
     Relation("tied_value", "hash UHUGEINT, node BIGINT",
-             "A value that links a row to another row or to a profile, numbered.", "resolve", ""),
+             "A value that links a row to a second row or a profile; its number.", "resolve", ""),
     Relation("tie", "seq BIGINT, node BIGINT", "A link of a row by a tied value.", "resolve", ""),
     Relation("edge", "node BIGINT, neighbour BIGINT",
              "Two tied values that a row, or a profile, has both.", "resolve", ""),

@@ -23,36 +23,35 @@ from profilectl.rules.resolution import MADE_KNOWN
 # of an unknown key goes where the founder went; an open row without a link stands alone. A new
 # profile is named by the arrival of its founder.
 KEYED_KNOWN = "select seq, known as profile, false as created from keyed where known is not null"
-_KEYED_ROW = """
-select sharing.seq,
-       coalesce(
-         decided_row.profile, founder.profile, harmless_row.profile, harmless_founder.profile
-       ) as profile,
-       decided_row.created as created,
-       coalesce(
-         harmless_row.founder, harmless_founder.founder, keyed.founder, sharing.seq
-       ) as founder
+# Without $first nobody is founded.
+KEYED_UNKNOWN = """
+select seq, coalesce(profile, founder + $first::bigint) as profile,
+       $first::bigint is not null and coalesce(created, profile is null and founder = seq)
+       as created
 from (
-  select seq
-  from sharing_row
-  where seq not in (select seq from keyed where known is not null)
-) as sharing
-left join (select seq, founder from keyed where known is null) as keyed
-  on keyed.seq = sharing.seq
-left join decided_row on decided_row.seq = sharing.seq
-left join decided_row as founder
-  on founder.seq = keyed.founder and keyed.founder <> sharing.seq
-left join harmless_row on harmless_row.seq = sharing.seq
-left join harmless_row as harmless_founder
-  on harmless_founder.seq = keyed.founder and keyed.founder <> sharing.seq
+  select sharing.seq,
+         coalesce(
+           decided_row.profile, founder.profile, harmless_row.profile, harmless_founder.profile
+         ) as profile,
+         decided_row.created as created,
+         coalesce(
+           harmless_row.founder, harmless_founder.founder, keyed.founder, sharing.seq
+         ) as founder
+  from (
+    select seq
+    from sharing_row
+    where seq not in (select seq from keyed where known is not null)
+  ) as sharing
+  left join (select seq, founder from keyed where known is null) as keyed
+    on keyed.seq = sharing.seq
+  left join decided_row on decided_row.seq = sharing.seq
+  left join decided_row as founder
+    on founder.seq = keyed.founder and keyed.founder <> sharing.seq
+  left join harmless_row on harmless_row.seq = sharing.seq
+  left join harmless_row as harmless_founder
+    on harmless_founder.seq = keyed.founder and keyed.founder <> sharing.seq
+)
 """
-KEYED_CREATING = f"""
-select seq,
-       case when profile is not null then profile else founder + $first end as profile,
-       coalesce(created, profile is null and founder = seq) as created
-from ({_KEYED_ROW})
-"""
-KEYED_UPDATING = f"select seq, profile, false as created from ({_KEYED_ROW})"
 HARMLESS_ROW = """
 select row_label.seq, harmless.profile,
        min(row_label.seq) over (partition by row_label.component) as founder
@@ -315,12 +314,14 @@ def _give_profiles(relations: Relations, how: Resolution) -> None:
     `lone_row` and `founder` are views.
     """
     relations.make("harmless_row", HARMLESS_ROW)
+    bound = {"first": how.frame.first_arrival if how.creates else None}
     if how.key is not None:
-        select = union_of([KEYED_KNOWN, KEYED_CREATING if how.creates else KEYED_UPDATING])
+        select = union_of([KEYED_KNOWN, KEYED_UNKNOWN])
+        relations.make("row_profile", select, bound)
+    elif how.creates:
+        relations.make("row_profile", CREATING, bound)
     else:
-        select = CREATING if how.creates else UPDATING
-    bound = {"first": how.frame.first_arrival} if how.creates else None
-    relations.make("row_profile", select, bound)
+        relations.make("row_profile", UPDATING)
     lone = NO_LONE_ROW
     # Where no row is lone, to look for them nine times would take 0.3 s for a million rows.
     if how.creates and _lone_claims(relations):

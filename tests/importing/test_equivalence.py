@@ -92,6 +92,9 @@ def few_people(draw: st.DrawFn) -> History:
     return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
 
 
+UNFOUND = {"strategy": "conversion", "login": ["customer_id"], "unique": ["customer_id"]}
+
+
 @st.composite
 def alike_people(draw: st.DrawFn) -> History:
     """Return imports in which whole rows are repeated, often of people who share nothing."""
@@ -102,11 +105,13 @@ def alike_people(draw: st.DrawFn) -> History:
         mobile=st.sampled_from(["", "", "+1", "+2", "+3"]),
     )
     people = st.sampled_from(draw(st.lists(rows, min_size=2, max_size=5)))
+    # Here a mobile number finds nobody.
+    identity = draw(IDENTITY | st.just({**UNFOUND, "hierarchy": ["customer_id", "email"]}))
     imports = [
         Import("f", draw(st.sampled_from(LEVELS)), draw(st.lists(people, min_size=3, max_size=9)))
         for _ in range(draw(st.integers(1, 2)))
     ]
-    return History(draw(IDENTITY), "rank", {"f": ("csv", None)}, imports=imports)
+    return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
 
 
 @settings(max_examples=13, deadline=None, suppress_health_check=list(HealthCheck))
