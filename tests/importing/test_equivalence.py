@@ -14,7 +14,7 @@ from support.equivalence import check
 from support.histories import History, Import, histories
 
 quick = settings(
-    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 
@@ -89,7 +89,7 @@ def few_people(draw: st.DrawFn) -> History:
     return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(few_people())
 def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
     check(history)
@@ -97,7 +97,7 @@ def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
 
 @pytest.mark.slow
 @settings(
-    max_examples=at_length(80, by_night=10_000),
+    max_examples=at_length(100, by_night=10_000),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,
