@@ -199,7 +199,7 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
 
 
 def test_mutated_files_are_imported_or_refused(tmp_path: Path) -> None:
-    ends = fuzz(0, 25, tmp_path)
+    ends = fuzz(0, 50, tmp_path)
     assert ends["imported"] > 5
     assert ends["refused"] > 5
 
