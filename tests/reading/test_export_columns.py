@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def narrow(tmp_path: Path) -> Path:
-    """Return such a store without the two hundred columns of W and X, in long form seven seconds."""
+    """Return such a store without W and X, whose 200 columns take seven seconds in long form."""
     few = [row for row in FIRST if row["user_identities"]["customer_id"] not in ("W", "X")]
     return imported(tmp_path, few)
 
