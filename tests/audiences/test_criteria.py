@@ -322,7 +322,7 @@ def engine_equals_reference(
     assert by_engine(audiences, given_people) == expected
 
 
-@quick
+@settings(quick, max_examples=25)
 @given(some.lists(trees, min_size=1, max_size=3), persons, some.none() | spans)
 def test_engine_equals_reference(
     chosen: list[Criterion], given_people: list[PersonFacts], lookback: Days | None

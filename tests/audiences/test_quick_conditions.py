@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.effort import at_length
 from support.events import conditions, documents, text_of
 
 from profilectl.audiences.sql.quick_conditions_sql import QuickEventSql, may_hold
@@ -58,9 +59,22 @@ def check(condition: str, events: list[Any]) -> None:
     assert passed_over == []
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+at_length_ = settings(quick, max_examples=at_length(120, by_night=3000), derandomize=False)
+
+
+@quick
 @given(conditions, st.lists(documents, min_size=1, max_size=6))
 def test_the_shortcuts_say_what_python_says(condition: str, events: list[Any]) -> None:
+    check(condition, events)
+
+
+@pytest.mark.slow
+@at_length_
+@given(conditions, st.lists(documents, min_size=1, max_size=6))
+def test_the_shortcuts_say_what_python_says_at_length(condition: str, events: list[Any]) -> None:
     check(condition, events)
 
 
@@ -89,9 +103,11 @@ nested = st.recursive(
 )
 
 
-@settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+def check_odd(condition: str, events: list[Any]) -> None:
+    check(condition, [{"data": {"custom_attributes": {"a": a, "b": b}}} for a, b in events])
+
+
+@quick
 @given(nested, st.lists(st.tuples(values, values), min_size=1, max_size=8))
 @example("a = 'kelvin'", [("\u212aelvin", None), ("Kelvin", None)])
 @example("a > 5", [(Number("5.0000000000000000001"), None), ("5.0000000000000000001", None)])
@@ -99,7 +115,16 @@ nested = st.recursive(
 def test_the_shortcuts_say_what_python_says_of_odd_values(
     condition: str, events: list[Any]
 ) -> None:
-    check(condition, [{"data": {"custom_attributes": {"a": a, "b": b}}} for a, b in events])
+    check_odd(condition, events)
+
+
+@pytest.mark.slow
+@at_length_
+@given(nested, st.lists(st.tuples(values, values), min_size=1, max_size=8))
+def test_the_shortcuts_say_what_python_says_of_odd_values_at_length(
+    condition: str, events: list[Any]
+) -> None:
+    check_odd(condition, events)
 
 
 @pytest.mark.parametrize(("condition", "word"), [

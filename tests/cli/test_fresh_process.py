@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.doors import run
+from support.effort import spread_now
 
 # Commands that need more of DuckDB than its module in C.
 # fmt: off
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", WITH_ARROW)
+@pytest.mark.parametrize("command", spread_now(WITH_ARROW, 3))
 def test_a_command_that_reads_much_loads_what_it_needs(command: str, folder: Path) -> None:
     finished = run(*command.split(), folder=folder, **FRESH)
     assert finished.returncode == 0, finished.stderr

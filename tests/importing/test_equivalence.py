@@ -16,7 +16,7 @@ from support.histories import History, Import, histories
 import profilectl.importing.alike
 
 quick = settings(
-    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 
@@ -114,7 +114,7 @@ def alike_people(draw: st.DrawFn) -> History:
     return History(identity, "rank", {"f": ("csv", None)}, imports=imports)
 
 
-@settings(max_examples=13, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(few_people())
 def test_rows_of_few_people_are_those_of_the_rules(history: History) -> None:
     check(history)
@@ -133,7 +133,7 @@ def test_alike_rows_are_those_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 @settings(
-    max_examples=at_length(80, by_night=10_000),
+    max_examples=at_length(100, by_night=10_000),
     deadline=None,
     suppress_health_check=list(HealthCheck),
     database=None,

@@ -211,7 +211,7 @@ def _others(rejects: bytes) -> list[bytes]:
 
 
 quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 

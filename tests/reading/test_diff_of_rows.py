@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.doors import call, made_once
+from support.effort import spread_now
 
 from profilectl.profiles.read_model import profiles_of
 from profilectl.reading import diff, text_blocks
@@ -246,22 +247,22 @@ def test_an_alias_is_in_the_stream(folder: Path) -> None:
     assert source in call("stream", folder=folder).stdout
 
 
+@pytest.mark.parametrize(("people", "rows"), spread_now([(1, 1), (2, 3), (50_000, 100_000)], 3))
 def test_lines_written_many_at_once_are_those_of_the_changes_one_by_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    people: int, rows: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "c.jsonl").write_text(A.replace("gold", "ä\u2028" * 300).replace("C2", "C9"))
     assert call("import", "c.jsonl", "--feed", "crm", folder=folder).exit_code == 0
     spans: list[tuple[int, int | None]] = [(1, None), (2, None), (3, None), (0, 3), (3, 1), (1, 1)]
-    for people, rows in ((50_000, 100_000), (1, 1), (2, 3)):
-        monkeypatch.setattr(diff, "PEOPLE_AT_ONCE", people)
-        monkeypatch.setattr(text_blocks, "ROWS_AT_ONCE", rows)
-        scratch = Scratch(folder)
-        with open_store(scratch, folder / "profiles.duckdb") as store:
-            model = profiles_of(store)
-            for older, newer in spans:
-                span = diff.span_of(store, older, newer)
-                apart = [f"{line}\n" for line, *_ in diff.differences(model, span)]
-                together = b"".join(map(bytes, diff.json_lines(model, span)))
-                assert together.decode() == "".join(apart)
-                assert bool(apart) == ((older, newer) != (1, 1))
-        scratch.close()
+    monkeypatch.setattr(diff, "PEOPLE_AT_ONCE", people)
+    monkeypatch.setattr(text_blocks, "ROWS_AT_ONCE", rows)
+    scratch = Scratch(folder)
+    with open_store(scratch, folder / "profiles.duckdb") as store:
+        model = profiles_of(store)
+        for older, newer in spans:
+            span = diff.span_of(store, older, newer)
+            apart = [f"{line}\n" for line, *_ in diff.differences(model, span)]
+            together = b"".join(map(bytes, diff.json_lines(model, span)))
+            assert together.decode() == "".join(apart)
+            assert bool(apart) == ((older, newer) != (1, 1))
+    scratch.close()

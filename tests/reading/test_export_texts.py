@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support import people
-from support.effort import at_length
+from support.effort import at_length, spread_now
 from support.histories import History, histories
 from support.played_histories import declare, opened, request_for
 
@@ -99,7 +99,9 @@ def same_both_ways(folder: Path, request: ExportRequest) -> None:
         assert written(folder, request) == quick, request
 
 
-@pytest.mark.parametrize("request_", FORMS, ids=lambda request: f"{request.kind} {request.format}")
+@pytest.mark.parametrize(
+    "request_", spread_now(FORMS, 5), ids=lambda request: f"{request.kind} {request.format}"
+)
 def test_texts_of_whole_profiles_are_their_lines(folder: Path, request_: ExportRequest) -> None:
     same_both_ways(folder, request_)
 

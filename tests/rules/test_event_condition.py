@@ -188,9 +188,7 @@ def check(condition: str, events: list[Any]) -> None:
     assert found == [(one, one) for one in expected]
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=70, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(conditions, st.lists(documents, min_size=1, max_size=6))
 # an event DuckDB writes anew, with one key of that name elsewhere
 @example("\"data\" matches ''", [{"data": {"screen_name": "\v"}}])

@@ -193,7 +193,7 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("what", FOREIGN)
+@pytest.mark.parametrize("what", spread_now(FOREIGN, 3))
 def test_a_store_with_what_profilectl_does_not_make_is_refused_by_name(
     what: str, folder: Path
 ) -> None:
@@ -246,7 +246,7 @@ def test_a_name_out_of_a_foreign_store_is_shown_inert(folder: Path) -> None:
     assert error.message.isprintable()
 
 
-@pytest.mark.parametrize("version", range(1, 7))
+@pytest.mark.parametrize("version", spread_now(range(1, 7), 3))
 def test_a_foreign_store_of_an_older_version_is_refused_before_it_is_upgraded(
     version: int, tmp_path: Path
 ) -> None:
