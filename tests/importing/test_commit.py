@@ -71,10 +71,10 @@ def test_what_follows_a_commit_may_fail_and_the_import_is_done(
                     failing(ProfilectlError("'A' is here")),
                 )
             if number in (12, 15):
-                with pytest.warns(LeftUndone) as told:
+                with pytest.warns(LeftUndone) as warned:
                     report = import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
-                assert f"import {number} is done, but" in str(told[0].message)
-                assert "'A'" not in str(told[0].message)
+                assert f"import {number} is done, but" in str(warned[0].message)
+                assert "'A'" not in str(warned[0].message)
             else:
                 report = import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
         assert report.number == number
