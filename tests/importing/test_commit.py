@@ -154,9 +154,9 @@ def test_many_rows_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
         return written[-1]
 
     monkeypatch.setattr(profilectl.importing.commit, "_parts_of", parts_of)
-    first, second = (
+    in_oslo, in_rome = (
         [(number, number, city) for number in range(1, 9)] for city in ("Oslo", "Rome")
     )
-    segments(tmp_path / "store", first, second, second[:2])
+    segments(tmp_path / "store", in_oslo, in_rome, in_rome[:2])
     # Eight new profiles, the same eight, and two of them.
     assert written == [[(0, 4), (4, 8)], [(0, 4), (4, 8), (8, 16)], [(0, 18)]]
