@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.codes import StoreBusy, UsageError
-from profilectl.importing.commit import ONE_LINE_RUN, Import, Prepared, write
+from profilectl.importing.commit import Import, Prepared, write
 from profilectl.importing.corrections.correction import NAME, Correction
 from profilectl.importing.dependence import ProfileRow, Speaking, rests_on_rows
 from profilectl.importing.known import keeps_out_or_hands_on
 from profilectl.importing.listed_relations import ListedRelations
-from profilectl.importing.relations import Columns, fill, fixed_columns
+from profilectl.importing.relations import Columns, fixed_columns
 from profilectl.importing.request import ImportRequest, remembered
 from profilectl.importing.stage.staged import WIDE, Staged, StagedFile
 from profilectl.profiles.read_model import Profiles, profiles_of
@@ -353,8 +353,7 @@ def _prepare(store: OpenStore, row: _CorrectedRow, refused: Mapping[str, str]) -
         if parts:
             load(kind, [*fixed_columns(f"ready_{kind}"), *columns], parts)
             kinds.append(kind)
-    lines = fill(ONE_LINE_RUN, first_arrival=row.arrival, first_line=1)
-    relations.make("ready_line_run", lines)
+    relations.load("ready_line_run", fixed_columns("ready_line_run"), [(row.arrival, 1)])
     return Prepared(tuple(kinds), 1)
 
 
