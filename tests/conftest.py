@@ -45,7 +45,7 @@ os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.tcache_count=2000")
 def pytest_xdist_auto_num_workers() -> int | None:
     """Return the number of processes for `-n auto`: one more than there are cores.
 
-    Tests of servers, signals and locks wait for a quarter of their time. None: the user says it.
+    Some tests wait: those of a served store for 8 of 15 s. None: the user says how many.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None

@@ -317,6 +317,9 @@ def test_whatever_fails_refreshing_goes_on(
         task = asyncio.create_task(serving._keep_fresh(snapshots))
         while snapshots.copies < len(FAULTS) + 2 and not task.done():
             await asyncio.tasks.sleep(0.01)
+        until = time.monotonic() + 30  # the last copy was begun, and takes its time
+        while snapshots.now is before and time.monotonic() < until and not task.done():
+            await asyncio.tasks.sleep(0.01)
         await asyncio.tasks.sleep(0.2)
         assert task.cancel()
         await asyncio.gather(task, return_exceptions=True)
