@@ -130,11 +130,9 @@ def effects_of(
     """
     columns = ""
     for n, (cell, refusal) in enumerate(zip(cells, refusals, strict=True)):
-        if refusal is None:
-            values = {name: sql.format(n=n) for name, sql in before.items()}
-            effect = fill(EFFECT, cell=cell, **values)
-        else:
-            effect = fill(EFFECT_ON_CALCULATED, cell=cell, refusal=refusal)
+        effect = EFFECT if refusal is None else EFFECT_ON_CALCULATED
+        holes = {name: sql.format(n=n) for name, sql in before.items()}
+        effect = fill(effect, **{**holes, "cell": cell, "refusal": refusal or holes["refusal"]})
         columns += f", {cell} as c{n}, ({effect})::utinyint as o{n}"
     return columns
 

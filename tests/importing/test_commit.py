@@ -125,20 +125,20 @@ def segments(folder: Path, *files: list[Row]) -> list[list[tuple[object, ...]]]:
     suppress_health_check=list(HealthCheck),
     derandomize=True,
 )
-@given(first=rows, second=rows, at_once=st.integers(1, 7), fresh=st.sampled_from([1, 1000]))
+@given(earlier=rows, later=rows, at_once=st.integers(1, 7), fresh=st.sampled_from([1, 1000]))
 def test_parts_leave_the_same_rows_in_the_same_order(
-    first: list[Row],
-    second: list[Row],
+    earlier: list[Row],
+    later: list[Row],
     at_once: int,
     fresh: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("parts")
-    whole = segments(folder / "whole", first, second)
+    whole = segments(folder / "whole", earlier, later)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(profilectl.importing.commit, "PART", at_once)
         patch.setattr(profilectl.importing.merge, "MANY_FRESH", fresh)
-        parts = segments(folder / "parts", first, second)
+        parts = segments(folder / "parts", earlier, later)
     assert parts == whole
     for segment in parts:
         assert segment == sorted(segment, key=lambda row: row[:2])  # type: ignore[arg-type]
@@ -154,9 +154,9 @@ def test_many_rows_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.Monk
         return written[-1]
 
     monkeypatch.setattr(profilectl.importing.commit, "_parts_of", parts_of)
-    in_oslo, in_rome = (
+    earlier, later = (
         [(number, number, city) for number in range(1, 9)] for city in ("Oslo", "Rome")
     )
-    segments(tmp_path / "store", in_oslo, in_rome, in_rome[:2])
+    segments(tmp_path / "store", earlier, later, later[:2])
     # Eight new profiles, the same eight, and two of them.
     assert written == [[(0, 4), (4, 8)], [(0, 4), (4, 8), (8, 16)], [(0, 18)]]
