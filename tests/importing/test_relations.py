@@ -434,6 +434,7 @@ def test_real_imports_make_what_is_listed_and_nothing_else(
         many_imports,
         erased_imports,
         aliases,
+        repeating,
         passing,
         clashing,
     ]
