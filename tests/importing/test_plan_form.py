@@ -4,7 +4,7 @@ applied.
 
 from __future__ import annotations
 
-from typing import get_type_hints
+from dataclasses import fields
 
 import pytest
 
@@ -20,9 +20,9 @@ def test_the_form_of_a_plan_knows_every_option_that_a_request_is_remembered_by()
 @pytest.mark.parametrize(
     "name",
     [
-        name
-        for name, shape in get_type_hints(ImportRequest).items()
-        if shape is bool and name in REMEMBERED
+        field.name
+        for field in fields(ImportRequest)
+        if field.type == "bool" and field.name in REMEMBERED
     ],
 )
 def test_an_option_that_is_not_given_fits_the_form(name: str) -> None:
