@@ -60,7 +60,7 @@ def test_what_follows_a_commit_may_fail_and_the_import_is_done(
             if number == 12:
                 broken.setattr(profilectl.importing.run, "compaction_due", lambda store: True)
                 broken.setattr(
-                    profilectl.importing.run,
+                    profilectl.store.compaction,
                     "compact",
                     failing(duckdb.BinderException("'A' is here")),
                 )

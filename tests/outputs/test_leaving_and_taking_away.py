@@ -16,6 +16,8 @@ from support.output_receiver import receiver
 from support.pushing import tried
 from support.receiver import receiving
 
+from profilectl.rules.mpid import mix_of
+
 
 def done(folder: Path, *arguments: str, status: int = 0) -> str:
     found = call(*arguments, folder=folder)
@@ -490,13 +492,11 @@ def of_person(folder: Path, mpid: str) -> dict[str, set[Any]]:
             name for (name,) in store.execute("select table_name from duckdb_tables()").fetchall()
         ]
         rows = " union all ".join(
-            f"select profile, arrival, mpid from {name}"
-            for name in names
-            if name.startswith("row_")
+            f"select profile, arrival from {name}" for name in names if name.startswith("row_")
         )
-        (profile,) = store.execute(f"select profile from ({rows}) where mpid = {mpid}").fetchall()[
-            0
-        ]
+        # No table holds the MPID: it leads back to the arrival of the founding row.
+        ((secret,),) = store.execute("select value from meta where name = 'secret'").fetchall()
+        profile = mix_of(secret).arrival(int(mpid))
         arrivals = {
             one
             for (one,) in store.execute(
