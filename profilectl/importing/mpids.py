@@ -131,15 +131,16 @@ def _mix(relations: Relations, frame: Frame) -> bool:
     """Make `founder_mpid` of mixes alone; return whether all of them are free."""
     founders = relations.count("founder")
     select = MIXED_MPID.format(columns=_mixed(frame))
-    # To plan a mix takes two milliseconds each time, so a few MPIDs are made once; many are not.
+    # DuckDB plans a mix for two milliseconds, each time that it is read. A few MPIDs are made once;
+    # many would take memory, and beside them the planning is nothing.
     relations.make("founder_mpid", select, keep=founders <= MANY_ROWS)
     if not founders:
         return True
     if relations.has("held_mpid") and only_row(relations, TAKEN_MIX)[0]:
         return False
     return not any(
-        only_row(relations, select, {"mpid_type": MPID_TYPE})[0]
-        for select in _erased(ERASED_MIX, frame)
+        only_row(relations, erased_mix, {"mpid_type": MPID_TYPE})[0]
+        for erased_mix in _erased(ERASED_MIX, frame)
     )
 
 

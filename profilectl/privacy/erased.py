@@ -25,11 +25,10 @@ from profilectl.profiles.read_model import Profiles
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.rules.sql.identities import (
-    DIGEST_BITS,
     ENVIRONMENT_NAME,
-    HASH_BITS,
     MPID_TYPE,
     digest_of,
+    hash_in_digest,
     hash_of,
     mpid_hash_of,
 )
@@ -143,8 +142,7 @@ class HashedIdentity(NamedTuple):
 
 def _hashed(profile: int, kind: int, digest: int) -> HashedIdentity:
     """Return an identity with a digest; kind: the code of its type."""
-    hash_of_digest = digest >> DIGEST_BITS - HASH_BITS
-    return HashedIdentity(profile=profile, type=kind, hash=hash_of_digest, digest=digest)
+    return HashedIdentity(profile=profile, type=kind, hash=hash_in_digest(digest), digest=digest)
 
 
 @dataclass(slots=True)

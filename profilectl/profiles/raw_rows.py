@@ -231,7 +231,7 @@ def _read_rows(scratch: Scratch, segment: Segment, clause: str, *, raw: RawRows)
     for profile, arrival, stored_mpid, environment, feed, at_ms, ids, values in scratch.rows(
         stored
     ):
-        # SQL would plan a mix for two milliseconds, for each segment.
+        # Python makes the mix: DuckDB would plan it for two milliseconds, for each segment.
         is_mixed = arrival == profile and not segment.holds_mpids
         mpid = segment.mix.mpid(profile) if is_mixed else stored_mpid
         named = [

@@ -208,8 +208,8 @@ def held_mpids(segments: Sequence[Segment]) -> str:
 def holders_of(segments: Sequence[Segment], mpids: str) -> str:
     """Return the SELECT of the profiles that some MPIDs name: mpid, environment, profile.
 
-    mpids: the SELECT of the MPIDs, each once. A mix is inverted, so that only the blocks of those
-    profiles are read.
+    mpids: the SELECT of the MPIDs, each once. Their mixes are turned back into the numbers of
+    profiles, so that only the blocks of these are read.
     """
     clause = both("", is_in("mpid", mpids))
     parts = of_each(segments, "mpid", "mpid, environment, profile", clause=clause)
@@ -223,8 +223,8 @@ def holders_of(segments: Sequence[Segment], mpids: str) -> str:
 def holders_of_numbers(segments: Sequence[Segment], mpids: Collection[int]) -> str:
     """Return the SELECT of the profiles that some MPIDs name, as holders_of.
 
-    mpids: each once, of 64 bits with a sign. Python inverts the mixes: SQL is planned for longer
-    than all the rest takes.
+    mpids: each once, of 64 bits with a sign. Python turns the mixes back, because DuckDB would
+    plan that for longer than the look-up takes.
     """
     clause = both("", is_in("mpid", numbers(mpids)))
     parts = of_each(segments, "mpid", "mpid, environment, profile", clause=clause)
@@ -266,7 +266,8 @@ def _founding_rows(segments: Sequence[Segment]) -> list[str]:
 def _founders_mpid(mix: MpidMix) -> str:
     """Return the SQL of the MPID of a row that founded a profile: the mix of its number, or null.
 
-    Planning the mix takes two milliseconds, so that it stands once in a statement.
+    DuckDB plans it for two milliseconds. So a statement over all segments has it once, outside
+    their union.
     """
     return f"case when arrival = profile then {mpid_of(mix, 'profile')} end"
 

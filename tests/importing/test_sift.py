@@ -37,7 +37,7 @@ from profilectl.rules.identity import (
     judging_of,
     usable,
 )
-from profilectl.rules.sql.identities import DIGEST_BITS, FEW_BYTES, HASH_BITS, digest_of
+from profilectl.rules.sql.identities import FEW_BYTES, digest_of, hash_in_digest
 from profilectl.store.scratch import Scratch
 
 KINDS = ("customer_id", "email", "ios_advertising_id", "push_token")
@@ -178,7 +178,7 @@ def test_identities_are_what_the_rules_say(
     by_rules = [by_the_rules(row, judging) for row in rows] * times
     assert [[*cells] for _, *cells in hashes] == by_rules
     assert claims == {
-        (seq, CODE[kind], cells[2 * place] >> DIGEST_BITS - HASH_BITS)
+        (seq, CODE[kind], hash_in_digest(cells[2 * place]))
         for seq, cells in enumerate(by_rules)
         for place, kind in enumerate(KINDS)
         if cells[2 * place] is not None

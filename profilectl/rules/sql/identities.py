@@ -194,9 +194,9 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
 def hash_in(digest: str) -> str:
     """Return the SQL of the hash that a digest begins with.
 
-    It has 88 bits: an index of a million identities takes 29 MB and not 46. That two of the 300
-    million identities of 100 million people have one hash has a chance of one in seven thousand
-    million.
+    It has 88 bits. The index of a million customers with three identities each takes 31 MB with
+    it; with 128 bits it took 46. 100 million customers have 300 million identities: the chance that
+    any two of these share a hash is one in seven thousand million.
     """
     return f"({digest} >> {DIGEST_BITS - HASH_BITS})"
 
@@ -221,7 +221,12 @@ def digest_of(secret: str, environment: str, kind: str, key: str) -> int:
 
 def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
     """Return the hash of one identity: the value of the SQL of identity_hash."""
-    return digest_of(secret, environment, kind, key=key) >> DIGEST_BITS - HASH_BITS
+    return hash_in_digest(digest_of(secret, environment, kind, key=key))
+
+
+def hash_in_digest(digest: int) -> int:
+    """Return the hash that a digest begins with: the value of the SQL of hash_in."""
+    return digest >> DIGEST_BITS - HASH_BITS
 
 
 # DuckDB's md5_number takes the bytes in this order.
