@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import orjson
 
 from profilectl.importing.known import know_event_names
-from profilectl.importing.merge import FOUNDING_PART
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
 from profilectl.rules.counts import ImportReport
@@ -58,6 +57,13 @@ select {columns}
 from ready_row
 where profile >= {start} and profile < {end}
 order by profile, arrival
+"""
+# The founding rows (merge.FOUNDING_ROW) of such a part, by their places in the import.
+FOUNDING_PART = """
+select *
+from usable
+where seq >= {start} and seq < {end}
+  and seq not in (select seq from other_row where seq >= {start} and seq < {end})
 """
 PART = 500_000
 """About how many profiles a part of the rows has. A million rows in one part take 150 MB more

@@ -110,13 +110,6 @@ select seq from settled where profile is null
 """
 FOUNDING_ROW = "select * from usable where seq not in (select seq from other_row)"
 NO_FOUNDING_ROW = "select * from usable where false"
-# The same, of some rows that follow each other: a part of the rows that are written.
-FOUNDING_PART = """
-select *
-from usable
-where seq >= {start} and seq < {end}
-  and seq not in (select seq from other_row where seq >= {start} and seq < {end})
-"""
 # Contested and fresh rows are usable ones: they are read from `staged`, because a join of a view
 # that leaves rejected rows out takes twice as long.
 CONTESTED_ROW = """
