@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, fill, fixed_columns, make_empty, union_of
+from profilectl.importing.relations import (
+    Relations,
+    fill,
+    fixed_columns,
+    make_bits,
+    make_empty,
+    union_of,
+)
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.staged import Staged
 from profilectl.importing.tally import (
@@ -108,7 +115,11 @@ select seq from fresh_seq
 union all
 select seq from settled where profile is null
 """
-FOUNDING_ROW = "select * from usable where seq not in (select seq from other_row)"
+FOUNDING_ROW = """
+select *
+from usable
+where get_bit((select bits from other_bits)[(seq >> 16) + 1], (seq & 65535)::integer) = 0
+"""
 NO_FOUNDING_ROW = "select * from usable where false"
 # Contested and fresh rows are usable ones: they are read from `staged`, because a join of a view
 # that leaves rejected rows out takes twice as long.
@@ -396,6 +407,7 @@ def _contest(
     _lay_fresh_rows(relations, staged, frame, cells=cells)
     mark_fresh(relations, len(cells))
     relations.make("other_row", OTHER_ROW)
+    make_bits(relations, "other_bits", rows="other_row", span=staged.span)
     has_founding = frame.creates and relations.count("other_row") < relations.count("usable")
     founding = FOUNDING_ROW if has_founding else NO_FOUNDING_ROW
     relations.make("founding_row", founding, keep=False)

@@ -14,7 +14,14 @@ from __future__ import annotations
 from profilectl.importing.alike import find_alike
 from profilectl.importing.entangled import decide_entangled, load_decisions
 from profilectl.importing.mpids import name_mpids
-from profilectl.importing.relations import Relations, fixed_columns, make_empty, only_row, union_of
+from profilectl.importing.relations import (
+    Relations,
+    fixed_columns,
+    make_bits,
+    make_empty,
+    only_row,
+    union_of,
+)
 from profilectl.importing.settle import Resolution, settle
 from profilectl.rules.counts import Counts
 from profilectl.rules.identity import CODE, Rules
@@ -45,7 +52,13 @@ union
 select seq from named_mpid
 """
 ALL_SHARING = "select seq from usable"
-SHARING_CLAIM = "select seq, type, hash from claim where seq in (select seq from sharing_row)"
+SHARING_CLAIM = """
+select seq, type, hash
+from claim
+where get_bit((select bits from sharing_bits)[(seq >> 16) + 1], (seq & 65535)::integer) = 1
+"""
+SHARING_OR_ALIKE = "select seq from sharing_row union all select seq from alike_row"
+SAME_BITS = "select bits from sharing_bits"
 
 # 1. Rows that name one known person. Where one type alone names a known profile (Rules.sole_key), a
 # row that has it belongs to its holder: a profile of the store, or the first row that has it. The
@@ -328,6 +341,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     is_plain = not how.one_by_one and "mpid" not in how.staged.plain
     find_alike(relations, how.staged, creates=how.creates and is_plain)
     relations.make("sharing_row", ALL_SHARING if how.one_by_one else SHARING_ROW)
+    _mark_sharing(relations, how.staged.span)
     relations.make("sharing_claim", SHARING_CLAIM)
     if how.key is not None:
         _link_keyed(relations, how.key, creates=how.creates)
@@ -350,6 +364,15 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     load_decisions(relations, decisions, gains=how.key is None)
     settle(relations, how, counts=counts)
     return len(decisions.rows)
+
+
+def _mark_sharing(relations: Relations, span: int) -> None:
+    """Make `sharing_bits` and `company_bits`. span: how many rows the import has."""
+    make_bits(relations, "sharing_bits", rows="sharing_row", span=span)
+    if relations.count("alike_row"):
+        make_bits(relations, "company_bits", rows=f"({SHARING_OR_ALIKE})", span=span)
+    else:
+        relations.make("company_bits", SAME_BITS, keep=False)
 
 
 def _find_harmless(relations: Relations, how: Resolution) -> str:

@@ -92,7 +92,7 @@ left join harmless_row on harmless_row.seq = sharing.seq
 LONE_ROW = """
 select seq{columns}
 from usable_hash
-where seq not in (select seq from sharing_row) and seq not in (select seq from alike_row)
+where get_bit((select bits from company_bits)[(seq >> 16) + 1], (seq & 65535)::integer) = 0
 """
 BIT = "(h{place} is not null)::bigint * {bit}"
 NO_LONE_ROW = "select null::bigint as seq, null::bigint as added where false"
@@ -144,7 +144,7 @@ LONE_GAIN = """
 select seq, type, hash, seq + first_arrival as profile
 from claim
 cross join import_start
-where seq not in (select seq from sharing_row) and seq not in (select seq from alike_row)
+where get_bit((select bits from company_bits)[(seq >> 16) + 1], (seq & 65535)::integer) = 0
 """
 NO_LONE_GAIN = "select seq, type, hash, null::bigint as profile from claim where false"
 GAINED_IDENTITY = """

@@ -15,10 +15,12 @@ from support.doors import call
 
 import profilectl.importing
 from profilectl.importing.listed_relations import ListedRelations, NotListed
+from profilectl.importing.merge import FOUNDING_ROW
 from profilectl.importing.relations import (
     RELATIONS,
     Bound,
     Columns,
+    make_bits,
     make_empty,
 )
 from profilectl.importing.request import ImportRequest
@@ -91,6 +93,7 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
     "TALLY": {"columns": "o0, o1"},
     "FOUNDING_PART": {"start": 0, "end": 1},
+    "ROW_BITS": {"rows": "sharing_row"},
     "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on
@@ -185,6 +188,22 @@ def test_a_relation_that_is_not_listed_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(NotListed):
         relations.rename("claim", "unheard_of")
     assert relations.count("claim") == 0
+
+
+@pytest.mark.parametrize("span", [1, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("step", [1, 3, 65_536, 1_000_000])
+def test_bits_say_which_rows_a_relation_has(tmp_path: Path, span: int, step: int) -> None:
+    relations = Scratch(tmp_path)
+    relations.make("usable", f"select range as seq from range({span})")
+    for first in (0, span - 1, span):
+        rows = f"select seq from usable where seq >= {first} and (seq - {first}) % {step} = 0"
+        relations.make("other_row", rows)
+        make_bits(relations, "other_bits", rows="other_row", span=span)
+        by_join = relations.rows(
+            "select seq from usable where seq not in (select seq from other_row)"
+        )
+        assert sorted(relations.rows(FOUNDING_ROW)) == sorted(by_join)
+    relations.close()
 
 
 def test_each_relation_is_listed_once_with_a_sentence() -> None:
