@@ -58,11 +58,14 @@ select (select count(*) from founder),
 
 # What a cell does, by the value before and the refusal that it meets: 0 where there is none, 1 to 5
 # as in EFFECTS, 6 deletes what is not there, from 7 on the refusal's number (blocking_code).
+# Deletions and lists begin with chr(31), which is below a blank: most texts need no other look
+# (0.097 CPU s of 3.8M cells, and 0.142 without it).
 EFFECT = """
 case when {cell} is null then 0
      when {missing} then case when {cell} = chr(31) then 6 else 1 end
      when {refusal} <> 0 then {refusal}
      when {cell} = {before} then 4
+     when {cell} >= ' ' and {before} >= ' ' then 2
      when {cell} = chr(31) then 5
      when starts_with({before}, chr(31) || '[') <> starts_with({cell}, chr(31) || '[') then 3
      else 2
