@@ -425,7 +425,7 @@ def _make_contested_row(
     """Make `contested_row`. cells, refusals: as in tally.effects_of."""
     plain = [name for name in ("at_ms", "environment") if name in staged.plain]
     columns = "".join(f", usable.{name}" for name in plain)
-    columns += "".join(f", usable.i_{kind}" for kind in staged.identities)
+    columns += _added_identities(staged, added="contested_seq", rows="usable")
     by_state = columns + effects_of(cells, refusals, BEFORE_BY_STATE)
     selects = [CONTESTED_ROW.format(columns=by_state)]
     if relations.has("earlier_row"):
@@ -505,7 +505,7 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
         profile="contested_row.profile",
         mpid="contested_row.mpid",
     )
-    contested += _added_identities(staged, added="contested_row", rows="contested_row")
+    contested += "".join(f", contested_row.i_{kind}" for kind in staged.identities)
     contested += per_column(f"{APPLIED} as a{{n}}", size)
     select = CONTESTED_SEGMENT_ROW.format(columns=contested)
     relations.make("contested_segment_row", select, keep=False)

@@ -236,6 +236,7 @@ RELATIONS = [
     Relation("keyed", "seq BIGINT, hash UHUGEINT, known BIGINT, founder BIGINT",
              "A row with the key: who has it in the store, and the first row that has it.",
              "resolve", ""),
+    Relation("keyed_bits", BITS, "Which rows have the key.", "resolve", ""),
     Relation("open_row", "seq BIGINT", "A row that its key does not decide.", "resolve", ""),
     Relation("open_match", IDENTITY_COLUMNS,
              "An identity of an open row, and a profile that has it.", "resolve", ""),
@@ -385,7 +386,8 @@ RELATIONS = [
              "merge", ""),
     Relation("contested_row", "seq BIGINT, profile BIGINT, added BIGINT, mpid BIGINT,"
              f" {FRAME_FIELDS}, i_<type> VARCHAR, c<n> VARCHAR, o<n> UTINYINT",
-             "A contested row: what it sets and deletes, and the effect of each.",
+             "A contested row: the identities that its profile gained by it, what it sets and"
+             " deletes, and the effect of each.",
              "merge", "tally, dependence, answers"),
     Relation("repeated_profile", "profile BIGINT",
              "A contested profile that several rows of the import belong to.", "merge", "tally"),

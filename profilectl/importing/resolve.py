@@ -11,11 +11,14 @@ of each is.
 
 from __future__ import annotations
 
+import itertools
+
 from profilectl.importing.alike import find_alike
 from profilectl.importing.entangled import decide_entangled, load_decisions
 from profilectl.importing.mpids import name_mpids
 from profilectl.importing.relations import (
     Relations,
+    fill,
     fixed_columns,
     make_bits,
     make_empty,
@@ -25,7 +28,7 @@ from profilectl.importing.relations import (
 from profilectl.importing.settle import Resolution, settle
 from profilectl.rules.counts import Counts
 from profilectl.rules.identity import CODE, Rules
-from profilectl.rules.sql.identities import MPID_TYPE
+from profilectl.rules.sql.identities import HASH_BITS, MPID_TYPE
 
 # 0. By value, not each row with each holder: many rows and many profiles may share a value. Where
 # one row claims it, the row is known from here on: to find it again by the hash took 0.2 s of a
@@ -34,10 +37,20 @@ HELD_VALUE = """
 select known_identity.hash, known_identity.type, known_identity.profile, value.seq
 from known_identity
 join (
-  select hash, seq from claim where hash not in (select hash from shared_value)
+  select hash, seq
+  from claim
+  where hash >= {start} and hash < {end}
+    and hash not in (select hash from shared_value where hash >= {start} and hash < {end})
   union all
-  select hash, null as seq from shared_value
+  select hash, null as seq from shared_value where hash >= {start} and hash < {end}
 ) as value on value.hash = known_identity.hash
+where known_identity.hash >= {start} and known_identity.hash < {end}
+"""
+MANY_CLAIMS = 500_000
+"""From this many claims on they are looked up in parts."""
+PARTS = 4
+"""In how many: the table of a part fits better into the caches of a processor. Of 2.7M claims and
+13.8M identities that takes 0.41 CPU s, and 0.53 in one; in 2 or 8 parts 0.44.
 """
 IDENTITY_MATCH = "select hash, type, profile from held_value"
 
@@ -79,7 +92,7 @@ LIVE = """
 select distinct claim.hash
 from sharing_claim as claim
 where claim.type <> $key and claim.type in (select type from lookup_type)
-  and claim.seq not in (select seq from keyed)
+  and get_bit((select bits from keyed_bits)[(seq >> 16) + 1], (seq & 65535)::integer) = 0
 union
 select hash from anonymous_match
 """
@@ -334,7 +347,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     _load_types(relations, how.rules)
     bits = [(CODE[name], 1 << place) for place, name in enumerate(how.staged.identities)]
     relations.load("identity_bit", fixed_columns("identity_bit"), bits)
-    relations.make("held_value", HELD_VALUE)
+    relations.make("held_value", _held_value(relations))
     relations.make("identity_match", IDENTITY_MATCH, keep=False)
     name_mpids(relations, how.staged, how.frame)
     # A call or an MPID may lead each of alike rows elsewhere.
@@ -344,7 +357,7 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     _mark_sharing(relations, how.staged.span)
     relations.make("sharing_claim", SHARING_CLAIM)
     if how.key is not None:
-        _link_keyed(relations, how.key, creates=how.creates)
+        _link_keyed(relations, how.key, creates=how.creates, span=how.staged.span)
     else:
         _link_all(relations, how)
     relations.make("tied_value", TIED_VALUE)
@@ -364,6 +377,18 @@ def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     load_decisions(relations, decisions, gains=how.key is None)
     settle(relations, how, counts=counts)
     return len(decisions.rows)
+
+
+def _held_value(relations: Relations) -> str:
+    """Return the SELECT of `held_value`: in parts, if there are many claims.
+
+    Claims and indexes lie in the order of the hashes, so that each is read once.
+    """
+    parts = PARTS if relations.count("claim") >= MANY_CLAIMS else 1
+    ends = [(place << HASH_BITS) // parts for place in range(parts + 1)]
+    return union_of(
+        [fill(HELD_VALUE, start=start, end=end) for start, end in itertools.pairwise(ends)]
+    )
 
 
 def _mark_sharing(relations: Relations, span: int) -> None:
@@ -409,10 +434,14 @@ def _load_types(relations: Relations, rules: Rules) -> None:
         relations.load(relation, [("type", "UTINYINT")], [(code,) for code in codes])
 
 
-def _link_keyed(relations: Relations, key: int, *, creates: bool) -> None:
-    """Leave open only the rows that their key does not decide, and link those."""
+def _link_keyed(relations: Relations, key: int, *, creates: bool, span: int) -> None:
+    """Leave open only the rows that their key does not decide, and link those.
+
+    span: how many rows the import has.
+    """
     bound = {"key": key}
     relations.make("keyed", KEYED, bound)
+    make_bits(relations, "keyed_bits", rows="keyed", span=span)
     relations.make("open_row", OPEN_CREATING if creates else OPEN_UPDATING)
     relations.make("open_match", OPEN_MATCH, bound)
     relations.make("anonymous_match", ANONYMOUS_MATCH, bound)
