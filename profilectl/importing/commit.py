@@ -180,7 +180,7 @@ order by arrival, code, type, attribute
 """
 READY_PASSED_CLAIM = """
 select seq + $first as arrival, type, hash
-from claim
+from sharing_claim
 where seq in (select seq from warning where code = 'PROTECTED_MATCH')
   and type in (select type from lookup_type)
 order by arrival, type

@@ -187,7 +187,7 @@ RELATIONS = [
              "What a usable row is found by.", "sift", "resolve, merge"),
     Relation("claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
              "An identity that a usable row states, in the order of the hashes.",
-             "sift, corrections", "resolve, settle, sharing, dependence, commit"),
+             "sift, corrections", "resolve, settle, sharing, dependence"),
     Relation("unordered_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT", "A claim.", "sift", ""),
     Relation("shared_value", "hash UHUGEINT, type UTINYINT, seq BIGINT, rows BIGINT",
              "An identity that several rows claim, and the first row.", "sift", "resolve, sharing"),
@@ -213,7 +213,7 @@ RELATIONS = [
     Relation("sharing_row", "seq BIGINT", "A usable row that shares an identity with another row"
              " or with a profile, or names an MPID.", "resolve", "mpids"),
     Relation("sharing_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
-             "An identity that a sharing row states.", "resolve", "entangled"),
+             "An identity that a sharing row states.", "resolve", "entangled, commit"),
     Relation("sharing_bits", BITS, "Which rows are sharing ones.", "resolve", ""),
     Relation("company_bits", BITS, "Which rows are sharing or alike ones.", "resolve", "settle"),
     Relation("import_start", "first_arrival BIGINT, code VARCHAR",

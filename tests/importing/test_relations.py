@@ -196,8 +196,8 @@ def test_a_relation_that_is_not_listed_cannot_be_made(tmp_path: Path) -> None:
 def test_bits_say_which_rows_a_relation_has(tmp_path: Path, span: int, step: int) -> None:
     relations = Scratch(tmp_path)
     relations.make("usable", f"select range as seq from range({span})")
-    for first in (0, span - 1, span):
-        rows = f"select seq from usable where seq >= {first} and (seq - {first}) % {step} = 0"
+    for start in (0, span - 1, span):
+        rows = f"select seq from usable where seq >= {start} and (seq - {start}) % {step} = 0"
         relations.make("other_row", rows)
         make_bits(relations, "other_bits", rows="other_row", span=span)
         by_join = relations.rows(
