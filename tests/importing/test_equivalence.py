@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from support.effort import at_length
+from support.effort import at_length, first_now
 from support.equivalence import check
 from support.histories import History, Import, histories
+from support.packed_histories import check_pack, pack_of
 
 import profilectl.importing.alike
 
@@ -48,6 +49,11 @@ def test_engine_equals_interpreter_at_length(part: int) -> None:
         check(history)
 
     compare()
+
+
+@pytest.mark.parametrize("seed", first_now(range(at_length(10, by_night=500)), 1))
+def test_engine_equals_interpreter_over_many_histories_at_once(seed: int) -> None:
+    check_pack(pack_of(seed, histories=200))
 
 
 # Rows that share an identity are decided in sets where there is one answer: many rows of few
