@@ -62,9 +62,9 @@ LEVELS = ["create-and-update", "create-and-update", "update-only"]
 
 
 def row(customer: str, email: str, mobile: str) -> dict[str, Any]:
-    stated = {"customer_id": customer, "email": email, "mobile_number": mobile}
+    identities = {"customer_id": customer, "email": email, "mobile_number": mobile}
     return {
-        "user_identities": {name: value for name, value in stated.items() if value},
+        "user_identities": {name: value for name, value in identities.items() if value},
         "user_attributes": {"k": customer or email},
     }
 
