@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from profilectl.importing.suppression import Guard
 
 # 1. The tables of the segment.
-APPLIED_ROWS = "select count(*) from resolved where profile is not null"
 # Rows and identities are views, which are read when they are written: the rows of a first load go
 # from the staged file straight into the store. They are sorted on the way (IN_ORDER), because no
 # join of DuckDB keeps an order. That takes little, as they nearly lie in order.
@@ -283,7 +282,7 @@ def prepare(
     # Here, because a correction only writes, and what leaves takes 50 ms to load.
     from profilectl.importing.leaving import Leaving, prepare_outgoing
 
-    (applied,) = only_row(relations, APPLIED_ROWS)
+    applied = entry.report.counts.rows["applied"]
     kinds = _prepare_segment(relations, entry) if applied else ()
     prepare_history(relations, store, entry, rejects=rejects)
     _prepare_remarks(relations, entry.first_arrival)
@@ -295,7 +294,7 @@ def prepare(
         protection=entry.report.protection,
     )
     prepare_outgoing(relations, leaving, leaves, applied=bool(applied))
-    return Prepared(kinds, int(applied))
+    return Prepared(kinds, applied)
 
 
 def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:

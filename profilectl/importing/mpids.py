@@ -31,6 +31,8 @@ MIXED_MPID = """
 select seq, mpid, false as named
 from (select seq{columns} from founder)
 """
+# A count of all founders would read all rows.
+SOME_FOUNDERS = "select count(*) from (select 1 from founder limit $most)"
 # Numbers of our making that are taken: somebody named them before.
 TAKEN_MIX = "select count(*) from held_mpid where mpid in (select mpid from founder_mpid)"
 ERASED_MIX = """
@@ -129,7 +131,7 @@ def give_mpids(relations: Relations, frame: Frame) -> None:
 
 def _mix(relations: Relations, frame: Frame) -> bool:
     """Make `founder_mpid` of mixes alone; return whether all of them are free."""
-    founders = relations.count("founder")
+    (founders,) = only_row(relations, SOME_FOUNDERS, {"most": MANY_ROWS + 1})
     select = MIXED_MPID.format(columns=_mixed(frame))
     # DuckDB plans a mix for two milliseconds, each time that it is read. A few MPIDs are made once;
     # many would take memory, and beside them the planning is nothing.

@@ -263,7 +263,8 @@ def make_schema(scratch: Scratch) -> None:
                 scratch.run(statement)
         for name, value in (
             ("schema_version", str(SCHEMA_VERSION)),
-            ("secret", secrets.token_hex(16)),
+            # Its length is that of a short secret (rules/sql/identities.py).
+            ("secret", secrets.token_urlsafe(16)),
             ("store_id", secrets.token_hex(16)),
             ("created_ms", str(time.time_ns() // 1_000_000)),
             ("hash_fingerprint", hash_fingerprint(scratch)),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from support.effort import at_length
+from support.effort import at_length, first_now
 from support.equivalence import check
 from support.histories import History, Import, histories
+from support.packed_histories import check_pack, pack_of
 
 import profilectl.importing.alike
 
@@ -50,15 +51,20 @@ def test_engine_equals_interpreter_at_length(part: int) -> None:
     compare()
 
 
+@pytest.mark.parametrize("seed", first_now(range(at_length(10, by_night=500)), 1))
+def test_engine_equals_interpreter_over_many_histories_at_once(seed: int) -> None:
+    check_pack(pack_of(seed, histories=200))
+
+
 # Rows that share an identity are decided in sets where there is one answer: many rows of few
 # people, with a customer number or without one, in any order.
 LEVELS = ["create-and-update", "create-and-update", "update-only"]
 
 
 def row(customer: str, email: str, mobile: str) -> dict[str, Any]:
-    stated = {"customer_id": customer, "email": email, "mobile_number": mobile}
+    identities = {"customer_id": customer, "email": email, "mobile_number": mobile}
     return {
-        "user_identities": {name: value for name, value in stated.items() if value},
+        "user_identities": {name: value for name, value in identities.items() if value},
         "user_attributes": {"k": customer or email},
     }
 

@@ -6,62 +6,16 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from support.broken_rules import BROKEN, break_rule
 from support.equivalence import check
 from support.histories import histories
-
-import profilectl.importing.merge
-import profilectl.importing.resolve
-import profilectl.importing.run
-import profilectl.importing.sift
-from profilectl.rules.priority import SET
-
-NOTHING = "select hash from claim where $key is null"
-
-# The rule that is broken, where, and what with.
-BROKEN: dict[str, tuple[Any, str, Any]] = {
-    "every source overwrites every other": (
-        profilectl.importing.merge,
-        "verdict",
-        lambda incoming, owner, priority: SET,
-    ),
-    "an anonymous profile of this import never matches": (
-        profilectl.importing.resolve,
-        "LIVE",
-        NOTHING,
-    ),
-    "an anonymous profile of the store never matches": (
-        profilectl.importing.resolve,
-        "ANONYMOUS_MATCH",
-        "select hash, type, profile from open_match where $key is null",
-    ),
-    "deletions are forgotten": (
-        profilectl.importing.merge,
-        "_cell",
-        lambda n, key, deletes: f"usable.a{n}",
-    ),
-    "the last row of a customer founds the profile": (
-        profilectl.importing.resolve,
-        "KEYED",
-        profilectl.importing.resolve.KEYED.replace(
-            "coalesce(shared_value.seq, claim.seq)",
-            "max(claim.seq) over (partition by claim.hash)",
-        ),
-    ),
-    "two values of a unique identity are no contradiction": (
-        profilectl.importing.resolve,
-        "HARMLESS",
-        profilectl.importing.resolve.HARMLESS.replace("and not component.contradiction", ""),
-    ),
-    "a request is never remembered": (profilectl.importing.sift, "REQUEST_MEMORY_MS", -1),
-}
+from support.packed_histories import difference, pack_of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", BROKEN)
 def test_a_broken_rule_is_caught(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, name, broken = BROKEN[rule]
-    assert broken != getattr(module, name), "nothing is broken: the code has changed"
-    monkeypatch.setattr(module, name, broken)
+    break_rule(rule, monkeypatch)
 
     @settings(
         max_examples=400,
@@ -78,3 +32,12 @@ def test_a_broken_rule_is_caught(rule: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(AssertionError):
         search()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_rule_shows_among_many_histories(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_rule(rule, monkeypatch)
+    assert any(difference(pack_of(seed, histories=200)) for seed in range(20))

@@ -102,11 +102,13 @@ def guessed(path: Path) -> set[object]:
     """
     ((secret,),) = table(path, "select value from meta where name = 'secret'")
     return {
-        int.from_bytes(
-            hashlib.md5(f"{secret}:{CODE[kind]}:{environment}:{value}".encode()).digest(), order
-        )
+        int.from_bytes(hashlib.md5(text.encode()).digest(), order)
         for kind, value in ANNA.items()
         for environment in ("production", "development", "")
+        for text in (
+            f"{secret}{CODE[kind]}{environment[:1]}{value}",  # as of schema 9
+            f"{secret}:{CODE[kind]}:{environment}:{value}",  # as before
+        )
         for order in ("little", "big")
     }
 

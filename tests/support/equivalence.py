@@ -179,7 +179,13 @@ def engine_canonical(profile: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(history: History) -> None:
+    """Compare both in a test of Hypothesis."""
     note(history.as_case())
+    compare(history)
+
+
+def compare(history: History) -> None:
+    """Compare what the engine leaves of a history with what the interpreter does."""
     with tempfile.TemporaryDirectory() as folder:
         profiles, reports, secret = by_engine(history, Path(folder))
     expected, counts = by_interpreter(history, secret)

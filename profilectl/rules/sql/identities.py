@@ -159,6 +159,11 @@ HASH_BITS = 88
 ABOVE_HASHES = 1 << 96
 """No hash of an identity is as large."""
 
+SHORT_SECRET = 22
+"""The characters of the secret of a store that was made with schema 9 or later: 128 bits. Those of
+older stores have 32.
+"""
+
 MPID_TYPE = 0
 """The type of an MPID among identities: in linking rows, in the list of erased people."""
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
@@ -178,9 +183,7 @@ def identity_digest(secret: str, environment: str, kind: str, key: str) -> str:
     It has 128 bits. Its function, md5, is one that every engine computes alike (digest_of is the
     same in Python).
     """
-    # The type is part of the text: one value of two types has two digests.
-    prefix = quote_text(f"{secret}:{CODE[kind]}:")
-    return f"md5_number({prefix} || {environment} || ':' || {key})"
+    return f"md5_number({_digested(secret, CODE[kind], environment, value=key)})"
 
 
 def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
@@ -206,17 +209,37 @@ def mpid_hash(secret: str, environment: str, mpid: str) -> str:
 
     environment and mpid are SQL themselves.
     """
-    return f"md5_number({quote_text(f'{secret}:{MPID_TYPE}:')} || {environment} || ':' || {mpid})"
+    return f"md5_number({_digested(secret, MPID_TYPE, environment, value=mpid)})"
+
+
+def _digested(secret: str, code: int, environment: str, *, value: str) -> str:
+    """Return the SQL of the text that has the digest of an identity.
+
+    The type is part of the text: one value of two types has two digests.
+    """
+    if is_short(secret):
+        # One string before the value: DuckDB joins what is constant while it plans.
+        return f"({quote_text(f'{secret}{code}')} || left({environment}, 1)) || {value}"
+    return f"{quote_text(f'{secret}:{code}:')} || {environment} || ':' || {value}"
+
+
+def is_short(secret: str) -> bool:
+    """Return whether a store has a short secret, and short texts for the digests of identities.
+
+    md5 takes 64 bytes at once, 9 of them its own. With the secrets of schema 8 and before, most
+    identities took two steps: 0.24 of the 4.9 CPU s of an import of a million rows.
+    """
+    return len(secret) == SHORT_SECRET
 
 
 def mpid_hash_of(secret: str, environment: str, mpid: int) -> int:
     """Return the digest of one MPID: the value of the SQL of mpid_hash."""
-    return _digest(f"{secret}:{MPID_TYPE}:{environment}:{mpid}")
+    return _digest(secret, MPID_TYPE, environment, value=str(mpid))
 
 
 def digest_of(secret: str, environment: str, kind: str, key: str) -> int:
     """Return the digest of one identity: the value of the SQL of identity_digest."""
-    return _digest(f"{secret}:{CODE[kind]}:{environment}:{key}")
+    return _digest(secret, CODE[kind], environment, value=key)
 
 
 def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
@@ -229,8 +252,12 @@ def hash_in_digest(digest: int) -> int:
     return digest >> DIGEST_BITS - HASH_BITS
 
 
-# DuckDB's md5_number takes the bytes in this order.
-def _digest(text: str) -> int:
+def _digest(secret: str, code: int, environment: str, *, value: str) -> int:
+    """Return the value of the SQL of a digest."""
     import hashlib
 
-    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")
+    short = is_short(secret)
+    before = f"{secret}{code}{environment[:1]}" if short else f"{secret}:{code}:{environment}:"
+    digest = hashlib.md5(f"{before}{value}".encode(), usedforsecurity=False).digest()
+    # DuckDB's md5_number takes the bytes in this order.
+    return int.from_bytes(digest, "little")
