@@ -10,6 +10,9 @@ import duckdb
 import pytest
 from support.conformance import cases_of, check_with_command_line
 from support.doors import call
+from support.packed_histories import check_pack, difference, pack_of
+
+from profilectl.rules.sql.identities import HASH_BITS
 
 
 @pytest.mark.parametrize("case", cases_of("resolve"))
@@ -71,3 +74,11 @@ def test_alike_rows_are_apart_and_of_one_profile_each(tmp_path: Path) -> None:
         done = call("show", reader, "--json", folder=tmp_path)
         (profile,) = json.loads(done.stdout)["profiles"]
         assert profile["user_attributes"] == {"visit": "4"}
+
+
+def test_claims_that_are_looked_up_in_parts_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profilectl.importing.resolve.MANY_CLAIMS", 0)
+    check_pack(pack_of(17, histories=100))
+    # A part that is left out is missed: most people are made twice.
+    monkeypatch.setattr("profilectl.importing.resolve.HASH_BITS", HASH_BITS - 2)
+    assert difference(pack_of(17, histories=100))
