@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,6 +23,7 @@ from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
 from profilectl.rules.mpid import mix_of
+from profilectl.rules.sql.identities import HASH_BITS
 from profilectl.store.segments import Segment, write_parts
 from profilectl.store.store import OpenStore, who
 
@@ -45,10 +47,17 @@ select hash, profile, type from lone_gain
 union all
 select hash, profile, type from settled_gain
 """
-IN_ORDER = {
-    "index": "select * from ready_index order by hash",
-}
-"""The SELECTs of the tables that are sorted when they are written; others are prepared sorted."""
+# Sorted in parts when it is written, so that less of it is held at once: claims lie in the order of
+# the hashes. With all columns in the key DuckDB sorts nothing beside it. 7.5M identities in 700 MB
+# take 1.35 CPU s, and 1.7 in one part by the hash alone.
+PART_OF_INDEX = """
+select *
+from ready_index
+where hash >= {start} and hash < {end}
+order by hash, profile, type
+"""
+PART_OF_IDENTITIES = 1_000_000
+"""About how many rows an index has a part for."""
 # Rows are sorted and written in parts, so that a part of them is held at once. Without the MPIDs
 # where they are mixes.
 PART_OF_ROWS = """
@@ -472,12 +481,21 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         mix=mix_of(store.meta("secret")),
     )
     for kind in prepared.kinds:
-        parts: Iterable[str] = [IN_ORDER.get(kind, f"select * from ready_{kind}")]
+        parts: Iterable[str] = [f"select * from ready_{kind}"]
+        if kind == "index":
+            parts = _index_parts(segment.rows)
         if kind == "row":
             parts = _row_parts(store.scratch, segment, entry)
         table = segment.table(kind)
         write_parts(store.scratch, table=table, kind=kind, parts=parts, size=segment.rows)
     store.put_segment(segment)
+
+
+def _index_parts(rows: int) -> list[str]:
+    """Return the SELECT of each part of the index of a segment with a number of rows."""
+    parts = max(1, rows // PART_OF_IDENTITIES)
+    ends = [(place << HASH_BITS) // parts for place in range(parts + 1)]
+    return [fill(PART_OF_INDEX, start=start, end=end) for start, end in pairwise(ends)]
 
 
 def _row_parts(relations: Relations, segment: Segment, entry: Import) -> Iterator[str]:

@@ -78,6 +78,7 @@ OTHER_HOLES: dict[str, dict[str, object]] = {
     "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
     "HELD_VALUE": {"start": 0, "end": 1},
     "CLAIM": {"code": 1, "place": 0, "hash": "h0"},
+    "PART_OF_INDEX": {"start": 0, "end": 1},
     "PART_OF_ROWS": {"columns": "*", "start": 0, "end": 1},
     "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
     "LOCATED": {
