@@ -11,8 +11,7 @@ Of what stage makes of the files only the three relations that it hands on are l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Columns = Sequence[tuple[str, str]]
 """Names and SQL types of columns."""
@@ -56,8 +55,7 @@ class Relations(Protocol):
         """Return whether there is a relation of that name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relation:
+class Relation(NamedTuple):
     """What is agreed of a relation."""
 
     name: str

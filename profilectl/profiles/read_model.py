@@ -75,9 +75,10 @@ order by arrival
 """
 
 
-@dataclass(slots=True)
 class Profiles(StoredRows):
     """The profiles of an open store, as a reader sees them."""
+
+    __slots__ = ()
 
     def has(self, key: str) -> bool:
         """Return whether an attribute of that name was ever mentioned, or is calculated."""

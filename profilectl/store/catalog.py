@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from profilectl.codes import StoreUnusable
 from profilectl.rules.identity import CODE
@@ -106,8 +106,7 @@ where database_name = 'store' and not internal
 SEGMENTS = "select number, tables, identities from store.segment"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column of a fixed table."""
 
     name: str
@@ -371,7 +370,7 @@ def _taken_back(
                 tables[added[1]] = [column for column in columns if column.name != added[2]]
             elif added:
                 tables[added[1]] = [
-                    replace(column, late=True) if column.name == added[2] else column
+                    column._replace(late=True) if column.name == added[2] else column
                     for column in tables[added[1]]
                 ]
     return tables

@@ -13,14 +13,17 @@ from profilectl.rules.identity import CODE
 from profilectl.store.copies import rewrite_store
 from profilectl.store.opening import once_done, open_store
 from profilectl.store.scratch import Scratch
-from profilectl.store.segments import Segment, both, known_identities, known_mpids, write_table
+from profilectl.store.segments import (
+    MANY_SEGMENTS,
+    Segment,
+    both,
+    known_identities,
+    known_mpids,
+    write_table,
+)
 from profilectl.store.statements import is_in, numbers, select
 from profilectl.store.store import OpenStore
 
-MANY_SEGMENTS = 12
-"""The most segments that are read together without strain; if there are more, small neighbours are
-laid together.
-"""
 ORDER = {
     "row": "profile, arrival",
     "mpid": "mpid",

@@ -132,7 +132,8 @@ class Scratch:
     """The database of one command.
 
     `folder` is for data that does not fit into memory; its maker removes it. `reads` are files that
-    SQL may read; they are named before a store is attached (confine).
+    SQL may read; they are named before a store is attached (confine). With `is_for_one_row` one
+    core is used, however large the store is.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Scratch:
         self.reads: list[Path] = []
         self.confined = connection is not None
         self.connection = connection or connect(memory_limit, folder)
+        self.is_for_one_row = False
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
         self._one_core = False
@@ -191,7 +193,7 @@ class Scratch:
         takes a quarter more processor time with two of them.
         """
         read_bytes = sum(file.stat().st_size for file in self.reads if file.is_file())
-        is_small = store_bytes + read_bytes < FEW_BYTES
+        is_small = self.is_for_one_row or store_bytes + read_bytes < FEW_BYTES
         if is_small != self._one_core:
             self.run("set threads = 1" if is_small else "reset threads")
             self._one_core = is_small

@@ -31,6 +31,10 @@ join store.import on import.number = import_file.import
 where import.undone_ms is null
 """
 
+MANY_SEGMENTS = 12
+"""The most segments that are read together without strain; if there are more, small neighbours are
+laid together (compaction.py).
+"""
 MANY_ROWS = 50_000
 """From this many rows on it counts how long texts are packed; below, each statement counts."""
 

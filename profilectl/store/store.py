@@ -141,6 +141,7 @@ class OpenStore:
         self.scratch = scratch
         self.path = path
         self.workspace = chosen_workspace()
+        self._secret: str | None = None
 
     def means(self, workspace: str) -> bool:
         """Return whether a workspace is the one that --workspace names, or none is named."""
@@ -150,9 +151,13 @@ class OpenStore:
 
     def meta(self, name: str) -> str:
         """Return an entry of store.meta, such as the secret. Raises StoreUnusable if it is gone."""
+        if name == "secret" and self._secret is not None:
+            return self._secret
         rows = self.scratch.rows(META, {"name": name})
         if not rows:
             raise StoreUnusable(f"{self.path} is damaged: its {name} is gone", "restore a backup")
+        if name == "secret":  # it never changes, and up to six steps of an import need it
+            self._secret = str(rows[0][0])
         return str(rows[0][0])
 
     def settings(self) -> Settings:
