@@ -472,7 +472,8 @@ def _label_components(relations: Relations) -> None:
     relations.make("edge", EDGE)
     relations.make("label", LABEL_START)
     before = only_row(relations, LABEL_SUM)
-    while relations.count("edge"):
+    has_edges = bool(relations.count("edge"))
+    while has_edges:
         relations.make("next_label", LABEL_NEXT)
         relations.rename("next_label", "label")
         after = only_row(relations, LABEL_SUM)

@@ -312,14 +312,15 @@ def settle(relations: Relations, how: Resolution, *, counts: Counts) -> None:
     """
     start = (how.frame.first_arrival, PROTECTIONS[how.frame.protection].code)
     relations.load("import_start", fixed_columns("import_start"), [start])
-    _give_profiles(relations, how)
-    _gain(relations, how)
+    lone_claims = _lone_claims(relations) if how.creates else 0
+    _give_profiles(relations, how, lone_claims=lone_claims)
+    _gain(relations, how, lone_claims=lone_claims)
     _warn(relations, how)
     _finish(relations, how)
-    _count(relations, how.frame, counts)
+    _count(relations, how.frame, counts, lone_claims=lone_claims)
 
 
-def _give_profiles(relations: Relations, how: Resolution) -> None:
+def _give_profiles(relations: Relations, how: Resolution, *, lone_claims: int) -> None:
     """Make `row_profile`: the profile of each sharing row, and whether the row founded it.
 
     `lone_row` and `founder` are views.
@@ -335,7 +336,7 @@ def _give_profiles(relations: Relations, how: Resolution) -> None:
         relations.make("row_profile", UPDATING)
     lone = NO_LONE_ROW
     # Where no row is lone, to look for them nine times would take 0.3 s for a million rows.
-    if how.creates and _lone_claims(relations):
+    if lone_claims:
         places = range(len(how.staged.identities))
         bits = " + ".join(fill(BIT, place=place, bit=1 << place) for place in places)
         lone = LONE_ROW.format(columns=f", {bits or '0::bigint'} as added")
@@ -352,12 +353,12 @@ def _lone_claims(relations: Relations) -> int:
     return relations.count("claim") - relations.count("sharing_claim") - int(alike)
 
 
-def _gain(relations: Relations, how: Resolution) -> None:
+def _gain(relations: Relations, how: Resolution, *, lone_claims: int) -> None:
     """Make `settled_gain` and `lone_gain`, and `net_gain` and `net_loss`."""
     relations.make("contested_profile", CONTESTED_PROFILE)
     relations.make("counted_row", COUNTED if how.key is None else COUNTED_ALL, keep=False)
     relations.make("settled_gain", SETTLED_GAIN)
-    lone = LONE_GAIN if how.creates and _lone_claims(relations) else NO_LONE_GAIN
+    lone = LONE_GAIN if lone_claims else NO_LONE_GAIN
     relations.make("lone_gain", lone, keep=False)
     relations.make("gained_identity", GAINED_IDENTITY, keep=False)
     if relations.count("lost_identity"):
@@ -400,11 +401,9 @@ def _finish(relations: Relations, how: Resolution) -> None:
     relations.make("resolved", select, keep=False)
 
 
-def _count(relations: Relations, frame: Frame, counts: Counts) -> None:
+def _count(relations: Relations, frame: Frame, counts: Counts, *, lone_claims: int) -> None:
     """Count what became of identities (resolution.identity_counts, in sets), and the warnings."""
-    gained = relations.count("net_gain")
-    if frame.creates:
-        gained += _lone_claims(relations)
+    gained = relations.count("net_gain") + lone_claims
     moved = removed = 0
     if relations.count("net_loss"):
         moved, removed = only_row(relations, MOVED_AND_REMOVED)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from profilectl.profiles import cells_sql, folded_sql
 from profilectl.profiles.aliases import Alias
