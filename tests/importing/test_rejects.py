@@ -539,6 +539,6 @@ def test_a_row_is_rejected_with_the_first_of_its_faults(tmp_path: Path) -> None:
     for faults in (codes, several, {**several, **codes}):
         header = "customer_id,mpid,environment,timestamp_unixtime_ms"
         (tmp_path / "a.csv").write_text("\n".join([header, *faults, "B,,,", ""]))
-        rejected(tmp_path, "a.csv", "--rejects", "r.jsonl", "--again")
+        rejected(tmp_path, *"a.csv --rejects r.jsonl --again".split())
         rows = rejects_of(tmp_path, "r.jsonl")
         assert [(row["raw"], row["code"]) for row in rows] == list(faults.items())
