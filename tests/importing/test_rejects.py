@@ -536,9 +536,10 @@ def test_a_row_is_rejected_with_the_first_of_its_faults(tmp_path: Path) -> None:
         "A,,odd,1": "ENVIRONMENT_INVALID",
     }
     several = {",0,odd,z": "MPID_INVALID", ",,odd,z": "TIMESTAMP_INVALID"}
+    options = ["--rejects", "r.jsonl", "--again"]
     for faults in (codes, several, {**several, **codes}):
         header = "customer_id,mpid,environment,timestamp_unixtime_ms"
         (tmp_path / "a.csv").write_text("\n".join([header, *faults, "B,,,", ""]))
-        rejected(tmp_path, *"a.csv --rejects r.jsonl --again".split())
+        rejected(tmp_path, "a.csv", *options)
         rows = rejects_of(tmp_path, "r.jsonl")
         assert [(row["raw"], row["code"]) for row in rows] == list(faults.items())
