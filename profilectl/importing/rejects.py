@@ -17,8 +17,8 @@ from profilectl.importing.stage.mendable import Mendable
 from profilectl.importing.stage.original import reject_rows
 from profilectl.rules.counts import FileReport, names_of
 
-BLOCK_BYTES = 1 << 20
-"""How much of the rejects is copied at once."""
+BLOCK_BYTES = 1 << 16
+"""How much of the rejects is copied at once: more needs new memory for each block."""
 
 
 def reject_staged_rows(job: ImportJob) -> None:

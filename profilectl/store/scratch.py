@@ -151,6 +151,7 @@ class Scratch:
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
         self._one_core = False
+        self._store_bytes = self._unpacked_bytes = 0
 
     def confine(self, path: Path) -> None:
         """Let no statement touch other files from now on, nor change settings back.
@@ -192,11 +193,18 @@ class Scratch:
         Where there is little to do, threads cost more than they give: the import of a few rows
         takes a quarter more processor time with two of them.
         """
+        self._store_bytes = store_bytes
         read_bytes = sum(file.stat().st_size for file in self.reads if file.is_file())
-        is_small = self.is_for_one_row or store_bytes + read_bytes < FEW_BYTES
+        known_bytes = store_bytes + read_bytes + self._unpacked_bytes
+        is_small = self.is_for_one_row or known_bytes < FEW_BYTES
         if is_small != self._one_core:
             self.run("set threads = 1" if is_small else "reset threads")
             self._one_core = is_small
+
+    def expect(self, unpacked_bytes: int) -> None:
+        """Use cores for what a packed file of `reads` unpacks to, too."""
+        self._unpacked_bytes += unpacked_bytes
+        self.use_cores_for(self._store_bytes)
 
     def make(
         self,

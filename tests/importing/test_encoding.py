@@ -12,6 +12,9 @@ import pytest
 from support.doors import call, run_here
 from support.effort import spread_now
 
+from profilectl.codes import InputRefused
+from profilectl.importing.stage.source import encoding
+
 WEST = "email,name\nada@example.com,M\xfcller\nbob@example.net,Ann\n".encode("windows-1252")
 LINES = '{"email":"ada@example.com","name":"Müller"}\n{"email":"bob@example.net"}\n'.encode(
     "windows-1252"
@@ -122,6 +125,25 @@ def test_a_character_on_the_border_of_two_blocks_is_valid(tmp_path: Path) -> Non
         )
         done = call("import", "a.csv", "--feed", "f", "--again", folder=tmp_path)
         assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "spoiled", [b"", b"\xfc", b"\xe2\x82", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"]
+)
+def test_the_first_wrong_byte_is_found_in_blocks_of_any_size(
+    size: int, spoiled: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "CHECKED_BYTES", size)
+    path = tmp_path / "a.csv"
+    for before in ("", "a", "é", "a€", "🙂é", "ab\u20ac🙂"):
+        path.write_bytes(before.encode() + spoiled + b"z")
+        if not spoiled:
+            encoding.check_utf8("a.csv", path)
+            continue
+        with pytest.raises(InputRefused) as refused:
+            encoding.check_utf8("a.csv", path)
+        assert f"a.csv:1: byte {len(before.encode()) + 1} " in str(refused.value)
 
 
 def test_a_character_cut_off_at_the_end_of_a_file_is_refused(tmp_path: Path) -> None:

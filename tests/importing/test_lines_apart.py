@@ -294,10 +294,12 @@ def test_a_line_that_is_laid_out_nearly_so(odd: str) -> None:
 @pytest.mark.parametrize("separators", [PLAIN, REGULAR])
 @pytest.mark.parametrize("last", [{}, {"z": "always"}, {"z": None}])
 @pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("numbers", ["", "b", "ac", "c"])
 def test_lines_without_some_members_are_put_together_all_the_same(
     separators: tuple[str, str],
     last: dict[str, str | None],
     grouped: bool,
+    numbers: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refused(*_: object, **__: object) -> bool:
@@ -307,7 +309,11 @@ def test_lines_without_some_members_are_put_together_all_the_same(
     documents: list[dict[str, Any]] = []
     # Lines with all members say in which order they are.
     for number in [*range(64), *[63] * 20]:
-        row = {key: f"{key}{number}" for place, key in enumerate("abc") if number >> place & 1}
+        row: dict[str, Any] = {
+            key: number if key in numbers else f"{key}{number}"
+            for place, key in enumerate("abc")
+            if number >> place & 1
+        }
         identities = {"customer_id": f"C{number}"} | ({"email": "e@x.com"} if number & 8 else {})
         if not grouped:
             documents.append({**(identities if number & 16 else {}), **row, **last})

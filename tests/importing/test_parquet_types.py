@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,8 @@ from profilectl.codes import InputRefused
 from profilectl.importing.sift import FAULTS
 from profilectl.importing.stage.columns import read_map
 from profilectl.importing.stage.options import ReadingOptions
+from profilectl.importing.stage.parquet.footer import check_footer
+from profilectl.importing.stage.parquet.types import NOT_A_NUMBER, UNFIT, kind_of, unfit
 from profilectl.importing.stage.run import stage_files
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import Rejects
@@ -636,3 +639,51 @@ def test_times_of_files_from_before_zones_were_known_are_in_utc(tmp_path: Path) 
     )
     rows: list[Any] = staged_rows(tmp_path, ReadingOptions())
     assert rows[0]["sets"] == {"at": "2025-06-15T15:06:40.123456Z"}
+
+
+FLOATS = ["0", "-0.0", "1.5", "-1e30", "nan", "-nan", "inf", "-inf"]
+MOMENTS = ["1970-01-01", "0044-03-15 (BC)", "9999-12-31", "infinity", "-infinity", "epoch"]
+SOME_VALUES = {
+    "FLOAT": FLOATS, "DOUBLE": [*FLOATS, "1e308"], "HALF FLOAT": FLOATS, "DATE": MOMENTS,
+    "TIMESTAMP": MOMENTS, "TIMESTAMP_S": MOMENTS, "TIMESTAMP_MS": MOMENTS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOME_VALUES)
+def test_a_value_without_a_text_is_known_without_its_text(name: str) -> None:
+    kind = kind_of(name)
+    assert kind
+    assert kind.finite
+    value = f"v::{name.removeprefix('HALF ')}"
+    by_text = UNFIT(value=value, text=kind.text_of(value), not_a_number=NOT_A_NUMBER)
+    answers = duckdb.execute(
+        f"select v, {unfit(kind, value)}, {by_text} from (select unnest($values) as v)",
+        {"values": [*SOME_VALUES[name], None]},
+    ).fetchall()
+    assert all(quick is slow for _, quick, slow in answers), answers
+    assert {quick for _, quick, _ in answers} == {True, False}
+
+
+@pytest.mark.parametrize(("rows", "is_small"), [(1_000, True), (500_000, False)])
+def test_a_packed_file_gets_the_cores_that_its_rows_need(
+    rows: int, is_small: bool, tmp_path: Path
+) -> None:
+    """Half a million rows of few people are some kilobytes of Parquet."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({key: ["a"] * rows for key in "abcd"}), path)
+    assert path.stat().st_size < 100_000
+    scratch = Scratch(tmp_path)
+    try:
+        cores = scratch.row("select current_setting('threads')")
+        scratch.reads.append(path)
+        scratch.use_cores_for(1_000)
+        assert scratch.row("select current_setting('threads')") == (1,)
+        check_footer(
+            scratch, InputFile(name="rows.parquet", local=path, sha256="", format="parquet")
+        )
+        assert scratch.row("select current_setting('threads')") == ((1,) if is_small else cores)
+        # The store is opened again before it is written to.
+        scratch.use_cores_for(1_000)
+        assert scratch.row("select current_setting('threads')") == ((1,) if is_small else cores)
+    finally:
+        scratch.close()

@@ -525,3 +525,21 @@ def test_many_rejects_are_in_order(tmp_path: Path, at_once: list[bool]) -> None:
         assert len(places) == 40_000 + bool(last)
         assert [row[2] for row in rows] == places  # type: ignore[index]
     assert at_once == [True, True]
+
+
+def test_a_row_is_rejected_with_the_first_of_its_faults(tmp_path: Path) -> None:
+    """Whether each row has one fault, or some have several."""
+    codes = {
+        "A,x,production,1": "MPID_INVALID",
+        "A,,production,z": "TIMESTAMP_INVALID",
+        ",,,": "NO_IDENTITY",
+        "A,,odd,1": "ENVIRONMENT_INVALID",
+    }
+    several = {",0,odd,z": "MPID_INVALID", ",,odd,z": "TIMESTAMP_INVALID"}
+    options = ["--rejects", "r.jsonl", "--again"]
+    for faults in (codes, several, {**several, **codes}):
+        header = "customer_id,mpid,environment,timestamp_unixtime_ms"
+        (tmp_path / "a.csv").write_text("\n".join([header, *faults, "B,,,", ""]))
+        rejected(tmp_path, "a.csv", *options)
+        rows = rejects_of(tmp_path, "r.jsonl")
+        assert [(row["raw"], row["code"]) for row in rows] == list(faults.items())

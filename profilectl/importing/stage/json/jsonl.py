@@ -22,6 +22,7 @@ from profilectl.importing.stage.json.line_members import LineMember, choose_memb
 from profilectl.importing.stage.json.line_parts import take_apart
 from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
 from profilectl.importing.stage.source.files import InputFile
+from profilectl.importing.stage.source.lines import LINE_ENDS, LINES_OF_FILE
 from profilectl.importing.stage.source.unpacking import check_memory
 from profilectl.importing.stage.staged import BatchRows, StagedFile
 from profilectl.importing.stage.task import StageTask
@@ -36,26 +37,6 @@ SEPARATOR = "\x1d"
 """Between the texts of elements; no text that is JSON has it."""
 _LINE = [("line", "VARCHAR")]
 
-# The lines of a file. No character separates columns and none quotes: a line is one cell, byte for
-# byte.
-LINES_OF_FILE = SqlTemplate("""
-select line
-from read_csv(
-  {path},
-  auto_detect = false,
-  header = false,
-  columns = {'line': 'VARCHAR'},
-  delim = '\x01',
-  quote = '',
-  escape = '',
-  comment = '',
-  new_line = '\\n',
-  strict_mode = true,
-  null_padding = false,
-  hive_partitioning = false,
-  max_line_size = 4000000
-)
-""")
 # How many lines there are, and how many bytes with their line ends.
 SIZE_OF_LINES = SqlTemplate("""
 select count(*), coalesce(sum(strlen(line) + 1), 0)::bigint
@@ -324,7 +305,9 @@ def _read_one_by_one(
 def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | None:
     """Read all lines at once; return their number, None where not every byte is accounted for."""
     try:
-        scratch.make(table, LINES_OF_FILE(path=quote_text(str(file.local))))
+        scratch.make(
+            table, LINES_OF_FILE(path=quote_text(str(file.local)), line_end=LINE_ENDS[b"\n"])
+        )
     except duckdb.PermissionException:
         raise  # no file can cause this: see csv.csv
     except duckdb.Error:

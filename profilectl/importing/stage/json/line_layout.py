@@ -44,14 +44,20 @@ _TOP = ""
 # Some lines spread over the file.
 SAMPLED_LINES = SqlTemplate("select line from {lines} where rowid % {step} = 0 limit {most}")
 # The staged columns of each line, and whether it is laid out so; else they are not to be read. (A
-# filter here would be asked before the texts are there, and take them out again for each member.)
+# filter here would be asked before the texts are there, and take them out again for each member.
+# The texts get names in a SELECT of their own: DuckDB would take one out of the list again for each
+# `case` that it stands in, a sixth of the whole.)
 LINES_LAID_OUT = SqlTemplate("""
 select seq, {rebuilt} as ok, {columns}
 from (
-  select seq, line, cut, json_extract_string({line}, {paths}) as s
-  from {lines}
+  select seq, line, cut, {texts}
+  from (
+    select seq, line, cut, json_extract_string({line}, {paths}) as s
+    from {lines}
+  )
 )
 """)
+TEXT = SqlTemplate("s[{place}] as s{place}")
 # Lines spread over those that are to be read.
 SOME_LINES = SqlTemplate("(select * from {lines} where seq % {step} = 0)")
 # How many lines there are, and how many of some are laid out so.
@@ -65,6 +71,7 @@ REBUILT = SqlTemplate("coalesce(not contains(line, '\\') and line = {text}{tests
 WRITTEN = SqlTemplate("concat({pieces})")
 # A piece that is there under a condition.
 PIECE_IF = SqlTemplate("case when {condition} then {piece} end")
+PIECE_OR = SqlTemplate("case when {condition} then {piece} else {piece_else} end")
 IS_THERE = SqlTemplate("{part} is not null")
 # A value in quotes, if any, or null.
 VALUE_OR_NULL = SqlTemplate("coalesce({quote} || {part} || {quote}, 'null')")
@@ -210,7 +217,7 @@ def _laid_out(
             nulls = values.count(None)
             yield LaidOut(
                 member=members[places[key] - 1],
-                part=f"s[{places[key]}]",
+                part=f"s{places[key]}",
                 is_text=2 * texts > len(values) - nulls,
                 null=_may_be_null(members[places[key] - 1])
                 and nulls > 0
@@ -247,6 +254,7 @@ def take_laid_out(
             LINES_LAID_OUT(
                 columns=", ".join(_columns(layout, members, reading)),
                 rebuilt=_rebuilt(layout, reading),
+                texts=", ".join(TEXT(place=place) for place in range(1, len(members) + 1)),
                 line=line,
                 paths=f"[{paths}]::varchar[]",
                 lines="{lines}",
@@ -316,22 +324,54 @@ def _concatenated(pieces: Iterable[_Piece]) -> str:
 
 
 def _pieces(members: Sequence[_MemberText], blank: str) -> Iterator[_Piece]:
-    """Yield the pieces of the members of an object."""
-    # The conditions under which a member is there already; None: one is for sure.
+    """Yield the pieces of the members of an object.
+
+    What closes a value is written with the comma and the key behind it: each piece of a line costs.
+    """
+    # The conditions under which a member is there already; None: one is for sure. What closes the
+    # last of them, whichever that is.
     before: list[str] | None = []
-    comma = f",{blank}"
+    closing = ""
     for member in members:
-        if before:
-            behind = f"({' or '.join(before)})" + (f" and {member.there}" if member.there else "")
-            yield _Piece(PIECE_IF(condition=behind, piece=quote_text(comma)))
-        begin = comma + member.begin if before is None else member.begin
-        yield _text_if(member.there, begin)
+        closes_alike = member.there is None or before == [] or closing == member.end
+        if not closes_alike:
+            yield _text_if(_any(before), closing)
+            closing = ""
+        yield _beginning(member, before, f"{closing},{blank}")
         yield from member.value
-        yield _text_if(member.there, member.end)
+        if closes_alike:
+            closing = member.end
+        else:
+            yield _text_if(member.there, member.end)
         if member.there is None:
             before = None
         elif before is not None:
-            before.append(member.there)
+            before = [*before, member.there]
+    if before != []:
+        yield _text_if(_any(before), closing)
+
+
+def _any(conditions: Sequence[str] | None) -> str | None:
+    """Return the condition that one of some is met; None: one is for sure."""
+    return None if conditions is None else f"({' or '.join(conditions)})"
+
+
+def _beginning(member: _MemberText, before: Sequence[str] | None, between: str) -> _Piece:
+    """Return what stands before the value of a member.
+
+    before: the conditions under which a member is there before this one; None: one is for sure.
+    between: what stands between the values of that one and the key of this one.
+    """
+    if before is None:
+        return _text_if(member.there, between + member.begin)
+    if not before:
+        return _text_if(member.there, member.begin)
+    piece = PIECE_OR(
+        condition=_any(before),
+        piece=quote_text(between + member.begin),
+        piece_else=quote_text(member.begin),
+    )
+    return _Piece(piece if member.there is None else PIECE_IF(condition=member.there, piece=piece))
 
 
 def _text_if(condition: str | None, text: str) -> _Piece:

@@ -130,15 +130,19 @@ def _attribute(column: str, leaf: Leaf, field: BatchField, *, options: ReadingOp
     if entry is not None:
         return _list_attribute(column, leaf, field, kind=kind, options=options)
     text = _without_nulls(kind.text_of(leaf.sql), kind, options)
-    held = string_held(column) if kind.quoted else f"chr(31) || {column}"
-    over = string_over(column, options.reading.limits["value"]) if kind.quoted else None
+    held, over = f"chr(31) || {column}", None
+    if kind.quoted and kind.finite:
+        held = column  # a time is short, and begins with no mark
+    elif kind.quoted:
+        held, over = string_held(column), string_over(column, options.reading.limits["value"])
     if kind.exact:
         selected = [TEXT_COLUMN(text=text, column=column)]
         return LeafPart(leaf, Cell(field, column, held=held, over=over), selected)
     over = UNSUPPORTED_OR_OVER(column=column, otherwise=f"else {over}" if over else "")
-    text_or_empty = OR_TEXT(value=text, text=HAS_VALUE(value=leaf.sql))
+    if not kind.finite or options.reading.nulls:
+        text = OR_TEXT(value=text, text=HAS_VALUE(value=leaf.sql))
     selected = [
-        TEXT_COLUMN(text=text_or_empty, column=column),
+        TEXT_COLUMN(text=text, column=column),
         FAULT_COLUMN(fault=unfit(kind, leaf.sql), column=column),
     ]
     return LeafPart(leaf, Cell(field, column, held=held, over=over), selected)

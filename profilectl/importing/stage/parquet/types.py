@@ -40,6 +40,8 @@ class ParquetType:
     """The SQL of a time's milliseconds, rounded down; None where it says no moment."""
     exact: bool = True
     """Whether every value has a text; else some are NOT_A_NUMBER, or null."""
+    finite: bool = False
+    """Whether `isfinite` says of a value that it has a text."""
 
     def text_of(self, value: str) -> str:
         """Return the SQL of the exact text of a value."""
@@ -86,14 +88,18 @@ KINDS = (
     ParquetType("U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER",
                                             _TEXT,    False, _TEXT),
     ParquetType(r"DECIMAL\(.*\)",           _TEXT,    False, _WHOLE_DECIMAL),
-    ParquetType("HALF FLOAT",               _TEXT,    False, _WHOLE_HALF, exact=False),
-    ParquetType("FLOAT",                    _TEXT,    False, _WHOLE_SINGLE, exact=False),
-    ParquetType("DOUBLE",                   _TEXT,    False, _WHOLE_DOUBLE, exact=False),
-    ParquetType("DATE",                     _TEXT,    True,  exact=False),
+    ParquetType("HALF FLOAT",               _TEXT,    False, _WHOLE_HALF, exact=False,
+                finite=True),
+    ParquetType("FLOAT",                    _TEXT,    False, _WHOLE_SINGLE, exact=False,
+                finite=True),
+    ParquetType("DOUBLE",                   _TEXT,    False, _WHOLE_DOUBLE, exact=False,
+                finite=True),
+    ParquetType("DATE",                     _TEXT,    True,  exact=False, finite=True),
     ParquetType("TIME|TIME_NS|TIME WITH TIME ZONE",
                                             _TEXT,    True),
     ParquetType("TIME_NS WITH TIME ZONE",   "{v}::varchar || '+00'", True),
-    ParquetType("TIMESTAMP(_S|_MS)?",       _TIME,    True,  ms=_US_MS, exact=False),
+    ParquetType("TIMESTAMP(_S|_MS)?",       _TIME,    True,  ms=_US_MS, exact=False,
+                finite=True),
     ParquetType("TIMESTAMP_NS",             _TIME,    True,  ms=_NS_MS, exact=False),
     ParquetType("TIMESTAMP WITH TIME ZONE", _ZONED,   True,  ms=_US_MS, exact=False),
     ParquetType("TIMESTAMPTZ_NS",           _ZONED_NS, True, ms=_NS_MS),
@@ -106,6 +112,8 @@ BINARY = ParquetType("BLOB", "try(decode({v}))", True, "try(decode({v}))", exact
 
 # The conditions that a value, or an entry of a list, has no text.
 UNFIT = SqlTemplate("({value} is not null and coalesce({text}, 'nan') in {not_a_number})")
+# The same of numbers and times of DuckDB: a quarter of the time that the texts take.
+UNFIT_NUMBER = SqlTemplate("({value} is not null and not isfinite({value}))")
 # Bytes that are not UTF-8.
 UNFIT_BYTES = SqlTemplate("({value} is not null and {text} is null)")
 # A list with an entry without text.
@@ -169,6 +177,8 @@ def unfit(kind: ParquetType, value: str) -> str:
     text = kind.text_of(value)
     if kind is BINARY:
         return UNFIT_BYTES(value=value, text=text)
+    if kind.finite:
+        return UNFIT_NUMBER(value=value)
     return UNFIT(value=value, text=text, not_a_number=NOT_A_NUMBER)
 
 
