@@ -80,10 +80,12 @@ join person on person.profile = in_it.profile
 order by in_it.profile
 """
 
-# Who entered and left, oldest first. A profile that is gone has the MPID it had then.
+# Who entered and left, oldest first. A profile that is gone has the MPID it had then. Changes lie
+# in the order in which they were seen: no time tells it, because a refresh may have tried another
+# one (--now). DuckDB promises that order to an empty window over a single table, and not to rowid.
 MOVES = """
 with numbered as (
-    select *, rowid as place
+    select *, row_number() over () as place
     from store.membership_change
 )
 select coalesce(named.mpid, moved.mpid)::varchar, moved.change, moved.at_ms, moved.import

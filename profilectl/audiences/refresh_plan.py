@@ -9,6 +9,7 @@ from profilectl.audiences.people import people_of
 from profilectl.audiences.refresh_marks import Marks, marks_of
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Comparison, leaves, reads
+from profilectl.rules.event.field import caseless
 from profilectl.store.definitions import (
     Calculation,
     Defined,
@@ -173,7 +174,7 @@ def _evaluated_for_everybody(
         or _by_dates(audience)
         or rests_on(audience, changed)
     ]
-    names = {audience.name.lower() for audience in for_everybody}
+    names = {caseless(audience.name) for audience in for_everybody}
     return for_everybody + [
         audience
         for audience in evaluated
@@ -187,8 +188,8 @@ def refers(audience: Defined) -> bool:
 
 
 def referred_by(audience: Defined) -> set[str]:
-    """Return the names of the audiences that its criteria refer to, in lower case."""
-    return {name.lower() for name in reads(audience.audience.tree).audiences}
+    """Return the names of the audiences that its criteria refer to, as names compare."""
+    return set(map(caseless, reads(audience.audience.tree).audiences))
 
 
 def rests_on(audience: Defined, attributes: set[str]) -> bool:
