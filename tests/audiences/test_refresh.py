@@ -16,7 +16,6 @@ from support.lives import BEGIN_MS, DAY_MS, lives
 
 import profilectl.audiences.refresh
 import profilectl.importing.run
-from profilectl.audiences.actions import changes_of
 from profilectl.audiences.refresh import refresh_store
 from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.importing.request import ImportRequest
@@ -27,13 +26,9 @@ from profilectl.rules.calculated import definition_of
 from profilectl.rules.feed import Feed
 from profilectl.store.definitions import put_audience, put_calculation
 from profilectl.store.opening import open_store
-from profilectl.store.scratch import Scratch, scratch_beside
+from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
 
-SEE_CHANGE = """
-insert into store.membership_change
-select number, $profile, $change, $at, null, null from store.audience
-"""
 CALCULATED: dict[str, dict[str, Any]] = {
     "all": {"type": "count", "event": "buy"},
     "recent": {"type": "count", "event": "buy", "within": "2 days"},
@@ -494,40 +489,6 @@ def test_a_time_that_was_tried_does_not_mix_up_the_order_of_changes(tmp_path: Pa
         ).stdout.splitlines()
     ]
     assert changes == ["entered", "left", "entered"]
-
-
-def _members(folder: Path, audience: str) -> list[str]:
-    return _standing(folder, audience)[0]
-
-
-def test_changes_come_as_they_were_seen_whatever_their_times(tmp_path: Path) -> None:
-    assert run_here("audiences", "add", "gold", "tier = 'tin'", folder=tmp_path).returncode == 0
-    path = tmp_path / "profiles.duckdb"
-    seen = [(2, "entered", 50), (0, "entered", 90), (2, "left", 10), (1, "entered", 70)]
-    with scratch_beside(path) as scratch, open_store(scratch, path, write=True) as store:
-        with store.transaction():
-            for profile, change, at_ms in [(0, "left", 1), *seen]:
-                scratch.run(SEE_CHANGE, {"profile": profile, "change": change, "at": at_ms})
-            # what is taken out does not change the order of the others
-            scratch.run("delete from store.membership_change where at_ms = 1")
-    changes = changes_of(path, "gold")
-    assert [(each["change"], each["at_ms"]) for each in changes] == [
-        (change, at_ms) for _, change, at_ms in seen
-    ]
-
-
-def test_names_of_audiences_compare_in_one_way(tmp_path: Path) -> None:
-    # lower() makes the last letter of a Greek word another one; names compare letter by letter
-    _gold(tmp_path, "A")
-    for words in (
-        ("audiences", "add", "ΟΔΟΣ", "tier = 'tin'"),
-        ("audiences", "add", "both", "tier exists and audience 'οδοσ'"),
-    ):
-        assert run_here(*words, folder=tmp_path).returncode == 0
-    assert _members(tmp_path, "both") == []
-    words = ("audiences", "add", "ΟΔΟΣ", "tier = 'gold'", "--replace")
-    assert run_here(*words, folder=tmp_path).returncode == 0
-    assert (_members(tmp_path, "ΟΔΟΣ"), _members(tmp_path, "both")) == (["A"], ["A"])
 
 
 def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_evaluated(

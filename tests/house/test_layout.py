@@ -16,7 +16,11 @@ import pytest
 from support.places import ROOT
 
 PACKAGE = ROOT / "profilectl"
-PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
+PARSERS = {
+    "rules/criteria/grammar.py",
+    "rules/event/condition_grammar.py",
+    "rules/text/scanner.py",
+}
 """The rules that read a language, with lark."""
 RULE_TABLES = {
     "audiences/outgoing/messages",
@@ -42,8 +46,8 @@ RULE_TABLES = {
     "rules/batch_limits",
     "rules/batch_members",
     "rules/calculated",
+    "rules/criteria/grammar",
     "rules/criteria/operators",
-    "rules/criteria/text",
     "rules/criteria/toml",
     "rules/criteria/tree",
     "rules/device",

@@ -33,10 +33,18 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TypeVar
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
+from profilectl.rules.criteria.grammar import (
+    BARE,
+    WORDS,
+    CriteriaNode,
+    CriteriaToken,
+    Placed,
+    parsed,
+)
 from profilectl.rules.criteria.operators import BY_NAME, OPERATORS
 from profilectl.rules.criteria.tree import (
     All,
@@ -56,97 +64,24 @@ from profilectl.rules.criteria.tree import (
 from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
-
-if TYPE_CHECKING:
-    from lark import Lark
+from profilectl.rules.text.scanner import Unparsed
 
 T = TypeVar("T")
 
-# fmt: off
-WORDS = (
-    "and", "or", "not", "exclude", "in", "is", "contains", "starts", "ends", "with", "matches",
-    "between", "before", "after", "on", "within", "over", "ago", "includes", "part", "exists",
-    "empty", "event", "count", "where", "audience", "consent", "device", "attribution",
-    "first_seen", "last_seen", "environment", "location", "of",
-)
-# fmt: on
-"""The words of the language: an attribute with such a name is written in double quotes."""
-
-_NOT_A_WORD = rf"(?!({'|'.join(WORDS)})(?![\w$]))"
-_BARE = rf"{_NOT_A_WORD}[^\W\d][\w.$]*|\$[\w.$]+"
-_bare = re.compile(_BARE, re.IGNORECASE)
-
-# A rule that begins with _ has no node of its own: its parts belong to the node above it.
-GRAMMAR = rf"""
-start: excluding
-excluding: any (_EXCLUDE any)*
-any: all (_OR all)*
-all: one (_AND one)*
-?one: _NOT one                                              -> negation
-    | "(" excluding ")"
-    | field _tail                                           -> tested
-    | field _NOT _word                                      -> tested_not
-    | event                                                 -> happened
-    | _COUNT "(" event ")" (compared | between)             -> counted
-    | _AUDIENCE STRING                                      -> audience
-    | _CONSENT NAME _IS NAME                                -> consent
-    | _CONSENT NAME _IS _NOT NAME                           -> consent_not
-    | _LOCATION _WITHIN DISTANCE _OF NUMBER "," NUMBER      -> near
-field: NAME                                                 -> named
-    | _DEVICE "." NAME                                      -> device
-    | _ATTRIBUTION "." NAME                                 -> attribution
-    | _FIRST_SEEN                                           -> first_seen
-    | _LAST_SEEN                                            -> last_seen
-    | _ENVIRONMENT                                          -> environment
-event: _EVENT [NAME] [STRING] [_WHERE CONDITION] [recency]
-_tail: compared | empty | filled | _word
-_word: among | words | between | when
-?recency: when | between
-compared: COMPARISON _literal
-empty: _IS _EMPTY
-filled: _IS _NOT _EMPTY
-among: _IN "(" _literal ("," _literal)* ")"
-between: _BETWEEN _literal _AND _literal
-words: _CONTAINS STRING                                     -> contains
-    | _STARTS _WITH STRING                                  -> starts
-    | _ENDS _WITH STRING                                    -> ends
-    | _MATCHES STRING                                       -> matches
-    | _INCLUDES _literal                                    -> includes
-    | _INCLUDES _PART STRING                                -> part
-    | _EXISTS                                               -> exists
-when: _BEFORE STRING                                        -> before
-    | _AFTER STRING                                         -> after
-    | _ON STRING                                            -> on
-    | _WITHIN SPAN                                          -> within
-    | _OVER SPAN _AGO                                       -> ago
-_literal: STRING | NUMBER
-COMPARISON: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(?![\w.])/
-SPAN: /[0-9]+\s*[a-z]+/i
-DISTANCE: /[0-9]+(\.[0-9]+)?\s*[a-z]+/i
-STRING: /'([^']|'')*'/
-CONDITION: /\(\uE000*\)/
-NAME: /"([^"]|"")+"|{_BARE}/i
-%ignore /\s+/
-""" + "".join(rf"_{word.upper()}: /{word}(?![\w$])/i" + "\n" for word in WORDS)
+_bare = re.compile(BARE, re.IGNORECASE)
 
 
+# A refresh asks for its audiences each time that it opens the store: 0.5 ms for each expression.
+@functools.lru_cache(maxsize=256)
 def criterion_of(text: str) -> Criterion:
     """Read an expression. Raises UsageError, with a mark at the character that is wrong."""
-    from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
-
     try:
         # Places in the blanked text are places in the text, so faults are shown where they are.
         blanked, conditions = _without_conditions(text)
-        parsed = cast(CriteriaNode, _parser().parse(blanked))
-        tree = _Reader(text, conditions).tree(parsed)
+        tree = _Reader(text, conditions).tree(parsed(blanked))
         criteria.check_depth(tree)
-    except UnexpectedInput as error:
-        ended = isinstance(error, UnexpectedEOF) or (
-            isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        )
-        at = len(text) if ended else int(error.pos_in_stream or 0)
-        raise misread(text, at, _advice(text, at)) from None
+    except Unparsed as error:
+        raise misread(text, error.at, _advice(text, error.at)) from None
     except _Wrong as error:
         raise misread(text, error.at, str(error)) from None
     except CriterionFault as error:
@@ -198,39 +133,6 @@ def _advice(text: str, at: int) -> str:
             f'{word[0]} is a word of the language: an attribute of that name is written "{word[0]}"'
         )
     return ""
-
-
-# lark is loaded with the first expression: most commands read none.
-@functools.cache
-def _parser() -> Lark:
-    from lark import Lark
-
-    return Lark(GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True)
-
-
-class Placed(Protocol):
-    """A part of an expression."""
-
-    start_pos: int
-    """The place of its first character, from 0."""
-
-
-class CriteriaToken(Placed, Protocol):
-    """A token of an expression; str() of it is its text."""
-
-    type: str
-    """Its name in the grammar."""
-
-
-class CriteriaNode(Protocol):
-    """A node of the tree that the parser makes."""
-
-    data: str
-    """The name of its rule in the grammar."""
-    children: Sequence[Any]
-    """The nodes and tokens below it; None for an optional one that is not there."""
-    meta: Placed
-    """Its place in the expression."""
 
 
 class _Wrong(CriterionFault):

@@ -14,49 +14,15 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
 
 from profilectl.codes import UsageError
+from profilectl.rules.event.condition_grammar import ParsedNode, parsed
 from profilectl.rules.event.field import Path, caseless, path_of, scalars, text_of, values_at
-from profilectl.rules.text.numbers import LITERAL, quantity, quantity_of
+from profilectl.rules.text.numbers import quantity, quantity_of
 from profilectl.rules.text.presence import exists, is_filled
+from profilectl.rules.text.scanner import Unparsed
 from profilectl.rules.text.values import Value
 
-if TYPE_CHECKING:
-    from lark import Lark
-
-_WORDS = "and|or|not|is|in|contains|matches|exists|null|true|false"
-_QUOTED = '"([^"]|"")+"'
-_BARE = rf"(?!({_WORDS})\b)[^\W\d][\w$]*"
-# A rule that begins with ? has no node of its own if it has a single child.
-GRAMMAR = rf"""
-?start: any
-?any: all ("or"i all)*                                   -> any
-?all: one ("and"i one)*                                  -> all
-?one: "not"i one                                         -> negation
-    | "(" any ")"
-    | NAME OPERATOR literal                              -> compared
-    | NAME "in"i "(" literal ("," literal)* ")"          -> among
-    | NAME "not"i "in"i "(" literal ("," literal)* ")"   -> not_among
-    | NAME "contains"i literal                           -> contains
-    | NAME "not"i "contains"i literal                    -> not_contains
-    | NAME "matches"i STRING                             -> matches
-    | NAME "not"i "matches"i STRING                      -> not_matches
-    | NAME "is"i "empty"i                                -> empty
-    | NAME "is"i "not"i "empty"i                         -> filled
-    | NAME ("exists"i | "is"i "not"i "null"i)            -> exists
-    | NAME ("not"i "exists"i | "is"i "null"i)            -> not_exists
-?literal: STRING -> text
-    | NUMBER     -> number
-    | BOOLEAN    -> boolean
-OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /{LITERAL}/i
-BOOLEAN: /(true|false)\b/i
-STRING: /'([^']|'')*'/
-NAME: /({_QUOTED}|{_BARE}|\$\w+)(\[\])?(\.({_QUOTED}|[\w$]+)(\[\])?)*/i
-%import common.WS
-%ignore WS
-"""
 EXAMPLE = "for example currency = 'EUR' and price > 10"
 
 _ORDER: dict[str, Callable[[int, int], bool]] = {
@@ -67,15 +33,6 @@ _ORDER: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge,
 }
 """The signs, as tests of an order (-1, 0 or 1: the value against the literal) against 0."""
-
-
-class ParsedNode(Protocol):
-    """A node of the tree that the parser makes; its leaves are texts."""
-
-    data: str
-    """The name of its rule in the grammar."""
-    children: Sequence[ParsedNode]
-    """The nodes and leaves below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +143,10 @@ def event_condition(text: str) -> EventCondition:
 
     Raises UsageError, with a mark before the character that is wrong.
     """
-    from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
-
     try:
-        return EventCondition(text, _read(cast(ParsedNode, _parser().parse(text))))
-    except UnexpectedInput as error:
-        ended = isinstance(error, UnexpectedEOF) or (
-            isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        )
-        at = len(text) if ended else int(error.pos_in_stream or 0)
+        return EventCondition(text, _read(parsed(text)))
+    except Unparsed as error:
+        at = error.at
         raise UsageError(
             f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}",
             EXAMPLE,
@@ -224,14 +176,6 @@ def holds(text: str, document: Value) -> bool:
     Raises UsageError if the text is no condition.
     """
     return condition_read(text).holds(document)
-
-
-# lark is loaded with the first condition: most commands read none.
-@functools.cache
-def _parser() -> Lark:
-    from lark import Lark
-
-    return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
 
 
 def _read(tree: ParsedNode) -> Node:
