@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.audiences.evaluation import decide
-from profilectl.audiences.refresh_marks import Definitions, Stamp, definitions_of, stamp_of
+from profilectl.audiences.refresh_marks import RefreshDefinitions, Stamp, definitions_of, stamp_of
 from profilectl.audiences.refresh_plan import (
     RefreshPlan,
     RefreshRequest,
@@ -96,7 +96,7 @@ def _decided(
     stage: RefreshStage,
     request: RefreshRequest,
     *,
-    defined: Definitions,
+    defined: RefreshDefinitions,
     at_ms: int,
 ) -> _Decided:
     """Decide a stage; others may read the store meanwhile."""

@@ -35,7 +35,7 @@ class Marks(NamedTuple):
     """The `changed_ms` of the plan by which members were last barred; -1 for never."""
 
 
-class Definitions(NamedTuple):
+class RefreshDefinitions(NamedTuple):
     """What a refresh computes, as the store has it now."""
 
     calculations: list[Calculation]
@@ -66,12 +66,12 @@ class Stamp(NamedTuple):
     """Up to where the workspaces were refreshed."""
 
 
-def definitions_of(store: OpenStore) -> Definitions:
+def definitions_of(store: OpenStore) -> RefreshDefinitions:
     """Return what a refresh computes: read once each time that the store is opened."""
-    return Definitions(calculations(store), audiences(store))
+    return RefreshDefinitions(calculations(store), audiences(store))
 
 
-def stamp_of(store: OpenStore, defined: Definitions) -> Stamp:
+def stamp_of(store: OpenStore, defined: RefreshDefinitions) -> Stamp:
     """Return the state that a decision rests on."""
     return Stamp(
         state=store.state(),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.audiences.people import people_of
-from profilectl.audiences.refresh_marks import Definitions, Marks, marks_of
+from profilectl.audiences.refresh_marks import RefreshDefinitions, Marks, marks_of
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Comparison, leaves, reads
 from profilectl.rules.event.field import caseless
@@ -92,7 +92,7 @@ class RefreshPlan:
         return [plain, [audience for audience in self.audiences if audience not in plain]]
 
 
-def stages_of(defined: Definitions) -> list[RefreshStage]:
+def stages_of(defined: RefreshDefinitions) -> list[RefreshStage]:
     """Return the stages of a refresh, in order.
 
     A stage is a workspace. If audiences refer to others and there are several workspaces, those
@@ -117,7 +117,7 @@ def plan_of(
     stage: RefreshStage,
     request: RefreshRequest,
     *,
-    defined: Definitions,
+    defined: RefreshDefinitions,
     now_ms: int,
 ) -> RefreshPlan:
     """Return what a stage has to look at."""
