@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.audiences.people import people_of
-from profilectl.audiences.refresh_marks import RefreshDefinitions, Marks, marks_of
+from profilectl.audiences.refresh_marks import Marks, RefreshDefinitions, marks_of
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Comparison, leaves, reads
 from profilectl.rules.event.field import caseless

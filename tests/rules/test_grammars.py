@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profilectl.codes import UsageError
@@ -153,6 +153,7 @@ def _texts(language: Language) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES.keys())
+@settings(deadline=None, suppress_health_check=list(HealthCheck))  # lark is built in the first
 @given(data=st.data())
 def test_texts_are_read_as_lark_reads_them(language: Language, data: st.DataObject) -> None:
     text = data.draw(_texts(language))
