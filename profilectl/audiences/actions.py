@@ -80,10 +80,12 @@ join person on person.profile = in_it.profile
 order by in_it.profile
 """
 
-# Who entered and left, oldest first. A profile that is gone has the MPID it had then.
+# Who entered and left, oldest first. A profile that is gone has the MPID it had then. Changes lie
+# in the order in which they were seen: no time tells it, because a refresh may have tried another
+# one (--now). DuckDB promises that order to an empty window over a single table, and not to rowid.
 MOVES = """
 with numbered as (
-    select *, rowid as place
+    select *, row_number() over () as place
     from store.membership_change
 )
 select coalesce(named.mpid, moved.mpid)::varchar, moved.change, moved.at_ms, moved.import
@@ -290,7 +292,8 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
         most = {"most": limit or 2**62}
         scratch.make("in_it", reading(MEMBERS_SHOWN, membership=held), most)
         shown = Reads(identities=tuple(profiles.identities))
-        person_relations(profiles, shown, "where profile in (select profile from in_it)")
+        clause_of_people = "where profile in (select profile from in_it)"
+        person_relations(profiles, shown, clause_of_people, with_mpids=True)
         columns = ", ".join(f"i_{kind}" for kind in profiles.identities)
         rows = scratch.rows(IDENTITIES_SHOWN.format(columns=columns))
     # The store is closed by now, so a slow reader of the members keeps no writer out.

@@ -124,7 +124,10 @@ def decide(store: OpenStore, plan: RefreshPlan) -> None:
     looks_at_touched = not (plan.for_everybody or recent or _bars_anew(plan))
     scratch.make("member", MEMBER + (both("", among("touched")) if looks_at_touched else ""))
     _bar(store, plan, recent)
-    evaluator = Evaluator(scratch, _computed(scratch, plan), plan.now_ms)
+    members_of = "touched" if looks_at_touched else None
+    evaluator = Evaluator(
+        scratch, _computed(scratch, plan), now_ms=plan.now_ms, members_of=members_of
+    )
     for number, wave in enumerate(plan.waves()):
         # the touched first: their new memberships count for audiences that refer to these
         evaluator.evaluate([each for each in wave if each not in plan.new_audiences], "touched")
@@ -267,6 +270,8 @@ class Evaluator:
     """The people, with their new calculated values."""
     now_ms: int
     """The time that audiences are evaluated as of."""
+    members_of: str | None
+    """The relation of the profiles whose memberships are in `member`; None: those of everybody."""
     made_for: set[tuple[object, ...]] = field(default_factory=set)
     """The arguments that `person` and `rest`, as they are now, serve: touched, rest, devices."""
 
@@ -294,7 +299,10 @@ class Evaluator:
             for each in audiences
         ]
         self._make_relations(evaluated, touched)
-        relations = PeopleRelations(event=event, touched=touched)
+        of_touched = {"person", "rest"}  # which _make_relations made
+        if touched == self.members_of:
+            of_touched.add("member")
+        relations = PeopleRelations(event=event, touched=touched, of_touched=of_touched)
         changed = changes(evaluated, self.now_ms if at_ms is None else at_ms, relations)
         self.scratch.make("wave", select("*", f"({changed})", both("", only)))
         self.scratch.run(NOTE_CHANGES)

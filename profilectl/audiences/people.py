@@ -93,11 +93,14 @@ def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) ->
     return profiles
 
 
-def person_relations(profiles: Profiles, read: Reads, clause: str) -> None:
+def person_relations(
+    profiles: Profiles, read: Reads, clause: str, *, with_mpids: bool = False
+) -> None:
     """Make the relations `person` and `rest` of some profiles (membership_sql.PeopleRelations).
 
     They have what `read` says, and no more: a column of nulls for each type of identity and a row
-    for each calculated value cost as much as everything else.
+    for each calculated value cost as much as everything else. No criterion reads MPIDs, which are
+    worked out from each row.
     """
     scratch = profiles.store.scratch
     # criteria may ask for a type that nobody has had
@@ -113,8 +116,9 @@ def person_relations(profiles: Profiles, read: Reads, clause: str) -> None:
         identities=[kind for kind in profiles.identities if kind in read.identities],
         calculated_values=values,
     )
+    columns = "*" if with_mpids else "* exclude (mpid)"
     scratch.make(
-        "person", select(["*", *absent], f"({narrowed.folded(list(read.attributes), clause)})")
+        "person", select([columns, *absent], f"({narrowed.folded(list(read.attributes), clause)})")
     )
     if not read.rest:
         scratch.make("rest", NO_REST, keep=False)

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from profilectl.audiences.evaluation import decide
-from profilectl.audiences.refresh_marks import (
-    Stamp,
-    stamp_of,
-)
+from profilectl.audiences.refresh_marks import RefreshDefinitions, Stamp, definitions_of, stamp_of
 from profilectl.audiences.refresh_plan import (
     RefreshPlan,
     RefreshRequest,
@@ -57,39 +55,55 @@ def refresh_store(
     refreshed = Refreshed(0)
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
-            stages = stages_of(store)
+            defined = definitions_of(store)
+            stages = stages_of(defined)
             if not stages:
                 return refreshed
             # the first one at once: opening the store again costs as much as a small stage
-            stamp, plan = _decided(store, stages[0], request, at_ms=at_ms)
+            decided = _decided(store, stages[0], request, defined=defined, at_ms=at_ms)
         first_seen: State | None = None
         # one after the other: each workspace rests on its own attributes and events
         for stage in stages:
             if stage is not stages[0]:
                 with open_store(scratch, path, wait_s=wait_s) as store:
-                    stamp, plan = _decided(store, stage, request, at_ms=at_ms)
+                    defined = definitions_of(store)
+                    decided = _decided(store, stage, request, defined=defined, at_ms=at_ms)
             writing = open_store(scratch, path, write=True, wait_s=max(wait_s, WRITE_WAIT_S))
             with writing as store:
                 # somebody committed in between: once more, while nobody else can
-                if stamp_of(store) != stamp:
-                    plan = plan_of(store, stage, request, now_ms=at_ms)
-                    decide(store, plan)
-                first_seen = first_seen or store.state()
+                defined = definitions_of(store)
+                if stamp_of(store, defined) != decided.stamp:
+                    decided = _decided(store, stage, request, defined=defined, at_ms=at_ms)
+                first_seen = first_seen or decided.stamp.state
                 written = write_stage(
-                    store, plan, number, first_seen=first_seen, last=stage == stages[-1]
+                    store, decided.plan, number, first_seen=first_seen, last=stage == stages[-1]
                 )
             refreshed.add(written, plain=stage.plain)
     return refreshed
 
 
+class _Decided(NamedTuple):
+    """A stage that is decided, and not yet written."""
+
+    stamp: Stamp
+    """What it rests on."""
+    plan: RefreshPlan
+    """Its plan."""
+
+
 def _decided(
-    store: OpenStore, stage: RefreshStage, request: RefreshRequest, *, at_ms: int
-) -> tuple[Stamp, RefreshPlan]:
-    """Decide a stage while others read the store; return what it rests on, and its plan."""
-    plan = plan_of(store, stage, request, now_ms=at_ms)
-    stamp = stamp_of(store)
+    store: OpenStore,
+    stage: RefreshStage,
+    request: RefreshRequest,
+    *,
+    defined: RefreshDefinitions,
+    at_ms: int,
+) -> _Decided:
+    """Decide a stage; others may read the store meanwhile."""
+    plan = plan_of(store, stage, request, defined=defined, now_ms=at_ms)
+    stamp = stamp_of(store, defined)
     decide(store, plan)
-    return stamp, plan
+    return _Decided(stamp, plan)
 
 
 def refresh_once_done(path: Path, done: str, *, wait_s: float = 0) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from profilectl.rules.feed import DEFAULT_WORKSPACE
-from profilectl.store.definitions import Defined, audiences, calculations, workspaces_defined
+from profilectl.store.definitions import (
+    Calculation,
+    Defined,
+    audiences,
+    calculations,
+    workspaces_defined,
+)
 from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore, State
 
@@ -29,6 +35,24 @@ class Marks(NamedTuple):
     """The `changed_ms` of the plan by which members were last barred; -1 for never."""
 
 
+class RefreshDefinitions(NamedTuple):
+    """What a refresh computes, as the store has it now."""
+
+    calculations: list[Calculation]
+    """The calculated attributes, by name."""
+    audiences: list[Defined]
+    """The audiences, by number."""
+
+    def workspaces(self) -> list[str]:
+        """Return the workspaces that have some of them, sorted."""
+        return sorted(
+            {
+                *(each.definition.workspace for each in self.calculations),
+                *(audience.audience.workspace for audience in self.audiences),
+            }
+        )
+
+
 class Stamp(NamedTuple):
     """The state that a decision rests on: while it is the same, the decision can be written."""
 
@@ -42,12 +66,17 @@ class Stamp(NamedTuple):
     """Up to where the workspaces were refreshed."""
 
 
-def stamp_of(store: OpenStore) -> Stamp:
+def definitions_of(store: OpenStore) -> RefreshDefinitions:
+    """Return what a refresh computes: read once each time that the store is opened."""
+    return RefreshDefinitions(calculations(store), audiences(store))
+
+
+def stamp_of(store: OpenStore, defined: RefreshDefinitions) -> Stamp:
     """Return the state that a decision rests on."""
     return Stamp(
         state=store.state(),
-        calculations=[(each.name, each.changed_ms) for each in calculations(store)],
-        audiences=[(each.name, each.changed_ms) for each in audiences(store)],
+        calculations=[(each.name, each.changed_ms) for each in defined.calculations],
+        audiences=[(each.name, each.changed_ms) for each in defined.audiences],
         marks=[(value,) for (value,) in store.scratch.rows(MARKS)],
     )
 

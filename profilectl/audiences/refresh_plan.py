@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.audiences.people import people_of
-from profilectl.audiences.refresh_marks import Marks, marks_of
+from profilectl.audiences.refresh_marks import Marks, RefreshDefinitions, marks_of
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Comparison, leaves, reads
-from profilectl.store.definitions import (
-    Calculation,
-    Defined,
-    audiences,
-    calculations,
-    workspaces_defined,
-)
+from profilectl.rules.event.field import caseless
+from profilectl.store.definitions import Calculation, Defined
 from profilectl.store.store import OpenStore
 
 
@@ -97,14 +92,14 @@ class RefreshPlan:
         return [plain, [audience for audience in self.audiences if audience not in plain]]
 
 
-def stages_of(store: OpenStore) -> list[RefreshStage]:
+def stages_of(defined: RefreshDefinitions) -> list[RefreshStage]:
     """Return the stages of a refresh, in order.
 
     A stage is a workspace. If audiences refer to others and there are several workspaces, those
     audiences are stages of their own, after all that refer to none.
     """
-    workspaces = workspaces_defined(store)
-    referring = {audience.audience.workspace for audience in audiences(store) if refers(audience)}
+    workspaces = defined.workspaces()
+    referring = {audience.audience.workspace for audience in defined.audiences if refers(audience)}
     # within one workspace it is enough that the waves of a stage follow each other
     if len(workspaces) < 2 or not referring:
         return [RefreshStage(workspace) for workspace in workspaces]
@@ -118,17 +113,22 @@ def stages_of(store: OpenStore) -> list[RefreshStage]:
 
 
 def plan_of(
-    store: OpenStore, stage: RefreshStage, request: RefreshRequest, now_ms: int
+    store: OpenStore,
+    stage: RefreshStage,
+    request: RefreshRequest,
+    *,
+    defined: RefreshDefinitions,
+    now_ms: int,
 ) -> RefreshPlan:
     """Return what a stage has to look at."""
     active = [
         each
-        for each in calculations(store)
+        for each in defined.calculations
         if not each.definition.draft and each.definition.workspace == stage.workspace
     ]
     computed = active if stage.plain else []
     of_workspace = [
-        audience for audience in audiences(store) if audience.audience.workspace == stage.workspace
+        audience for audience in defined.audiences if audience.audience.workspace == stage.workspace
     ]
     of_stage = [
         audience
@@ -173,7 +173,7 @@ def _evaluated_for_everybody(
         or _by_dates(audience)
         or rests_on(audience, changed)
     ]
-    names = {audience.name.lower() for audience in for_everybody}
+    names = {caseless(audience.name) for audience in for_everybody}
     return for_everybody + [
         audience
         for audience in evaluated
@@ -187,8 +187,8 @@ def refers(audience: Defined) -> bool:
 
 
 def referred_by(audience: Defined) -> set[str]:
-    """Return the names of the audiences that its criteria refer to, in lower case."""
-    return {name.lower() for name in reads(audience.audience.tree).audiences}
+    """Return the names of the audiences that its criteria refer to, as names compare."""
+    return set(map(caseless, reads(audience.audience.tree).audiences))
 
 
 def rests_on(audience: Defined, attributes: set[str]) -> bool:

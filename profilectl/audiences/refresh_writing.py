@@ -10,6 +10,7 @@ from profilectl.audiences.evaluation import use_cores_for
 from profilectl.audiences.outgoing.outbox import align
 from profilectl.audiences.refresh_marks import NEWEST_IMPORT, STALE, Marks, put_marks
 from profilectl.audiences.refresh_plan import RefreshPlan, referred_by, rests_on
+from profilectl.rules.event.field import caseless
 from profilectl.store.definitions import audiences
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
@@ -237,7 +238,7 @@ def _pass_on(store: OpenStore, plan: RefreshPlan) -> None:
     for everybody.
     """
     store.scratch.run(PASS_ON)
-    evaluated = {audience.name.lower() for audience in plan.new_audiences}
+    evaluated = {caseless(audience.name) for audience in plan.new_audiences}
     computed = {each.name for each in plan.new_calculations}
     for audience in audiences(store):
         referred = referred_by(audience)

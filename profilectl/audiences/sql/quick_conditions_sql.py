@@ -21,6 +21,8 @@ _PLAIN = re.compile(r"(?=.*[a-df-z])[a-z0-9 -]{3,}")
 """A text that JSON writes as it is, that is nothing special to LIKE, and that is no number."""
 _NUMBER_IN_TEXT = f'"({NUMBER})"'
 """A text in JSON that is a number."""
+_NO_NUMBER = "'n', 't', 'f', '{'"
+"""The first characters in JSON of values that are no number, and have none in them."""
 _FEW = 3
 """The most texts that are looked for in each event."""
 _ESCAPE = "\\"
@@ -75,9 +77,11 @@ class QuickEventSql(EventSql):
             f"case when {part} >= '-' and {part} < ':' then {case(surely, doubles(part))}"
             f" when {matches(part, _NUMBER_IN_TEXT)} then {doubles(text)}"
             f" when starts_with({part}, '\"') and not contains({part}, {quote_text(_ESCAPE)})"
-            " then false end"
+            f" then false when {part} is null or left({part}, 1) in ({_NO_NUMBER}) then false end"
         )
-        return or_else(quick, super()._node(node))
+        # A list of one has the value of a field that is no list: the test stands here once, and not
+        # once for each, which spares planning.
+        return or_else(quick, self._many(node.path, self._test_of_number(node)))
 
 
 def may_hold(condition: EventCondition, event: str) -> str:

@@ -145,9 +145,8 @@ class EventSql:
     def _value_test(self, node: Compared | Contains | Matches) -> str:
         """Return the SQL of a test that one of the values must pass."""
         match node:
-            case Compared(path, sign, literal) if literal.number:
-                number = quantity(literal.text)
-                return self._any(path, lambda text: number_compared(text, sign, number))
+            case Compared(path, _, literal) if literal.number:
+                return self._any(path, self._test_of_number(node))
             case Compared(path, sign, literal):
                 folded = caseless(literal.text)
                 # If no number can be equal to the text, the spelling of numbers does not matter.
@@ -174,11 +173,20 @@ class EventSql:
 
         text: the SQL of the text of the only value, if there is a cheaper one.
         """
-        many = _some(self.texts(path), test)
+        many = self._many(path, test)
         if path.walks:
             return definite(many)
         single = definite(test(text or self.text(path)))
         return f"case when starts_with({self.part(path)}, '[') then {many} else {single} end"
+
+    def _many(self, path: Path, test: Callable[[str], str]) -> str:
+        """Return the SQL of whether one of all values at a path passes a test."""
+        return _some(self.texts(path), test)
+
+    def _test_of_number(self, node: Compared) -> Callable[[str], str]:
+        """Return the SQL of how a text compares with the number of a test."""
+        number = quantity(node.literal.text)
+        return lambda text: number_compared(text, node.operator, number)
 
     def _text_unless_number(self, path: Path) -> str:
         """Return the SQL of the text of a scalar that need not be exact if it is a number."""
