@@ -52,7 +52,7 @@ QUESTIONS = {
     "postgresql":   Question("postgresql", "PostgreSQL: the same profiles, in SQL"),
     "growth":       Question("growth", "from ten thousand rows to ten million, as a picture"),
     "delta":        Question("nightly", "the rows of a night onto a very large store"),
-    "huge":         Question("huge", "a hundred million rows (needs some 50 GB of disk)"),
+    "huge":         Question("huge", "a hundred million rows (needs some 70 GB of disk)"),
     "large":        Question("large_file", "ten times the rows, with a memory limit: 1 GB of CSV"),
     "shapes":       Question("shapes", "files of other shapes, against the plain shape"),
     "looking":      Question("looking", "commands that look at a large store"),
