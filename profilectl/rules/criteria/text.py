@@ -131,6 +131,8 @@ NAME: /"([^"]|"")+"|{_BARE}/i
 """ + "".join(rf"_{word.upper()}: /{word}(?![\w$])/i" + "\n" for word in WORDS)
 
 
+# A refresh asks for its audiences each time that it opens the store: 0.5 ms for each expression.
+@functools.lru_cache(maxsize=256)
 def criterion_of(text: str) -> Criterion:
     """Read an expression. Raises UsageError, with a mark at the character that is wrong."""
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
