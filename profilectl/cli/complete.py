@@ -17,6 +17,8 @@ from typing import Any
 
 import typer
 
+from profilectl.cli.context import DEFAULT_STORE, CommonValues
+
 _PART = r"[\w.@+-]+"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
 """Texts that are inert in every shell: letters, digits and _ . @ + -, with commas between several,
@@ -104,6 +106,8 @@ def _names(ctx: typer.Context, kind: str) -> Iterator[str]:
     with contextlib.suppress(Exception):
         from profilectl.reading.actions import names_in
 
-        root = ctx.find_root()
-        store = root.params.get("store") or os.environ.get("PROFILECTL_STORE") or "profiles.duckdb"
-        yield from names_in(Path(store), kind)
+        values = ctx.obj if isinstance(ctx.obj, CommonValues) else None
+        store = (values and values.store) or ctx.find_root().params.get("store")
+        yield from names_in(
+            Path(store or os.environ.get("PROFILECTL_STORE") or DEFAULT_STORE), kind
+        )

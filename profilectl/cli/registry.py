@@ -57,6 +57,7 @@ MODULES = {
     "credentials": "serve",
     "feeds": "feeds",
     "config": "config",
+    "help": ".help_command",  # beside `commands/`, because it is about them
 }
 
 

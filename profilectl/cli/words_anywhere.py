@@ -1,0 +1,109 @@
+"""What Typer's commands take beside their own words.
+
+The options of every command may stand behind it, --json may stand before it, and an MPID may begin
+with a minus.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import typer
+import typer.main
+
+from profilectl.cli.context import CommonValues, Context
+from profilectl.cli.everywhere import (
+    EverywhereOptions,
+    QuietOption,
+    StoreKeyOption,
+    StoreOption,
+    SuppressionKeyOption,
+    WorkspaceOption,
+)
+from profilectl.cli.typer_words import described
+from profilectl.codes import UsageError
+
+NEGATIVE = re.compile("-[0-9]+")
+"""A word that is no option, though it begins with a minus: half of the MPIDs are negative."""
+PREFIX = "everywhere_"
+"""What stands before the names of the parameters that every command has."""
+NAMES = tuple(EverywhereOptions.__dataclass_fields__)
+
+
+def _everywhere(
+    context: Context,
+    everywhere_store: StoreOption = None,
+    everywhere_workspace: WorkspaceOption = None,
+    everywhere_store_key: StoreKeyOption = None,
+    everywhere_suppression_key: SuppressionKeyOption = None,
+    everywhere_quiet: QuietOption = False,
+) -> None:
+    """Have the options of every command."""
+
+
+@functools.cache
+def _parameters() -> Any:
+    """Return the parameters that every command has, as Typer has them."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(described(_everywhere))
+    return typer.main.get_command(alone).params
+
+
+def take_everywhere(command: Any, name: str) -> None:
+    """Let a command take the options of every command, --json before it, and negative MPIDs.
+
+    name: what a message calls it.
+    """
+    names = {option for param in command.params for option in param.opts}
+    as_json = next((param.name for param in command.params if "--json" in param.opts), None)
+    command.params += [param for param in _parameters() if not names.intersection(param.opts)]
+    if any(param.param_type_name == "argument" for param in command.params):
+        command.make_parser = _taking_negatives(command.make_parser)
+    parse, invoke = command.parse_args, command.invoke
+
+    def parse_args(ctx: Any, args: list[str]) -> Any:
+        remaining = parse(ctx, args)
+        root = ctx.find_root()
+        behind = {name: ctx.params.pop(PREFIX + name, None) for name in NAMES}
+        before = {name: root.params.get(name) for name in NAMES}
+        ctx.obj = _values(behind).over(_values(before))
+        if root.params.get("as_json") and not ctx.resilient_parsing:
+            if as_json is None:
+                raise UsageError(
+                    f"profilectl {name} has no --json",
+                    f"profilectl {name} --help shows its options",
+                )
+            ctx.params[as_json] = True
+        return remaining
+
+    def run(ctx: Any) -> Any:
+        ctx.obj = ctx.obj.chosen()
+        return invoke(ctx)
+
+    command.parse_args, command.invoke = parse_args, run
+
+
+def _values(values: dict[str, Any]) -> CommonValues:
+    return CommonValues(**{**values, "quiet": bool(values["quiet"])})
+
+
+def _taking_negatives(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what makes a parser that takes negative numbers as words."""
+
+    def make(ctx: Any) -> Any:
+        parser = make_parser(ctx)
+        process = parser._process_opts  # noqa: SLF001 - Typer has no public place for it
+
+        def process_word(word: str, state: Any) -> None:
+            if NEGATIVE.fullmatch(word):
+                state.largs.append(word)
+            else:
+                process(word, state)
+
+        parser._process_opts = process_word  # noqa: SLF001
+        return parser
+
+    return make
