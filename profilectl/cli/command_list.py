@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import typer.core
 import typer.main
@@ -22,7 +21,7 @@ from profilectl.cli.complete import inert
 from profilectl.cli.ends import telling_ends
 from profilectl.cli.everywhere import VARIABLES
 from profilectl.cli.pages import command_page, root_page
-from profilectl.cli.registry import MODULES
+from profilectl.cli.registry import MODULES, FromTyper
 from profilectl.cli.summaries import SUMMARIES
 from profilectl.cli.typer_words import add_registered, describe_all
 from profilectl.cli.words_anywhere import take_everywhere
@@ -59,28 +58,28 @@ PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
 class Commands(typer.core.TyperGroup):
     """The commands of profilectl: all are listed, and each is made when it is used."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: FromTyper) -> None:
         super().__init__(**options)
         self.params = [_spared_parameter(param) for param in self.params]
-        for param in self.params:
-            param.envvar = VARIABLES.get(param.opts[0])
         self.shell_complete = inert(self.shell_complete)  # type: ignore[method-assign]
         self.help = _unfolded(self.help)
         # Typer has made those of modules that are loaded already, without our descriptions.
         self.commands = {}
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: FromTyper) -> list[str]:
         """Return the names of all commands."""
         listed = [name for commands in SUMMARIES.values() for name in commands]
         return [*listed, *(name for name in MODULES if name not in listed)]
 
-    def get_command(self, ctx: object, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> FromTyper:
         """Return a command, which is made at its first use; None if there is none of the name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
             self.commands[cmd_name] = _command(cmd_name)
         return self.commands.get(cmd_name)
 
-    def make_context(self, info_name: Any, args: list[str], *arguments: Any, **more: Any) -> Any:
+    def make_context(
+        self, info_name: FromTyper, args: list[str], *arguments: FromTyper, **more: FromTyper
+    ) -> FromTyper:
         """Read the words before the command.
 
         Raises UsageError if a word anywhere on the line is not UTF-8.
@@ -93,29 +92,30 @@ class Commands(typer.core.TyperGroup):
         )
         for param in self.params:  # Typer adds two for completion when all has been made
             _spared_parameter(param)
+            param.envvar = VARIABLES.get(param.opts[0])
         with _inert_errors():
             return super().make_context(info_name, args, *arguments, **more)
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: FromTyper, args: list[str]) -> list[str]:
         """Read the options before the command. Without a word the help is shown, with status 2."""
         _show_if_empty(ctx, args)
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
+    def format_help(self, ctx: FromTyper, formatter: FromTyper) -> None:
         """Write the help of the program."""
         formatter.write(screen_of(root_page()))
 
-    def get_help_option(self, ctx: Any) -> Any:
+    def get_help_option(self, ctx: FromTyper) -> FromTyper:
         """Return --help."""
         return _help_option(super().get_help_option, ctx)
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: FromTyper) -> FromTyper:
         """Run a command. A reader that ended is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
         with telling_ends(), _inert_errors():
             return super().invoke(ctx)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def resolve_command(self, ctx: FromTyper, args: list[str]) -> FromTyper:
         """Find the command that the first word names."""
         if args and args[0] not in MODULES:
             for name in MODULES:  # Typer suggests only commands that were made
@@ -148,7 +148,7 @@ def _inert_errors() -> Iterator[None]:
         raise
 
 
-def _command(name: str) -> Any:
+def _command(name: str) -> FromTyper:
     """Import the module of a command, and return the command that it registered."""
     from profilectl.cli.app import app
 
@@ -167,7 +167,7 @@ def _command(name: str) -> Any:
     return _spared(typer.main.get_group(alone).commands[name], [name])
 
 
-def _spared(command: Any, words: Sequence[str]) -> Any:
+def _spared(command: FromTyper, words: Sequence[str]) -> FromTyper:
     """Return a command with cheap parameters, inert completions and our help.
 
     words: those that name the command.
@@ -188,7 +188,7 @@ def _spared(command: Any, words: Sequence[str]) -> Any:
     return command
 
 
-def _help_option(make: Any, ctx: Any) -> Any:
+def _help_option(make: FromTyper, ctx: FromTyper) -> FromTyper:
     """Return --help, without Typer's validation of its value, which imports pydantic: 100 ms."""
     option = make(ctx)
     if option is not None:
@@ -196,24 +196,26 @@ def _help_option(make: Any, ctx: Any) -> Any:
     return option
 
 
-def _write_help(command: Any, words: Sequence[str], _context: object, formatter: Any) -> None:
+def _write_help(
+    command: FromTyper, words: Sequence[str], _context: object, formatter: FromTyper
+) -> None:
     formatter.write(screen_of(command_page(words, command)))
 
 
-def _shown_if_empty(parse: Any, ctx: Any, args: list[str]) -> Any:
+def _shown_if_empty(parse: FromTyper, ctx: FromTyper, args: list[str]) -> FromTyper:
     """Read the words of a group of commands. Without a word its help is shown."""
     _show_if_empty(ctx, args)
     return parse(ctx, args)
 
 
-def _show_if_empty(ctx: Any, args: Sequence[str]) -> None:
+def _show_if_empty(ctx: FromTyper, args: Sequence[str]) -> None:
     """Show the help of a command that nothing stands behind, and end with status 2."""
     if not args and not ctx.resilient_parsing:
         typer.echo(ctx.get_help())
         ctx.exit(Exit.USAGE)
 
 
-def _spared_parameter(param: Any) -> Any:
+def _spared_parameter(param: FromTyper) -> FromTyper:
     """Let a parameter read plain texts and defaults without Typer's validation.
 
     The validation imports pydantic, which takes longer than finding a person. Numbers, choices and
@@ -224,7 +226,7 @@ def _spared_parameter(param: Any) -> Any:
     annotation = param.type_descriptor.annotation
     checked = partial(_in_our_words, param, param.process_value)
 
-    def process_value(ctx: Any, value: Any) -> Any:
+    def process_value(ctx: FromTyper, value: FromTyper) -> FromTyper:
         _check_chosen(param, value)
         if param.callback is not None:
             absent = value is None and not param.required
@@ -256,7 +258,7 @@ def _unfolded(text: str | None) -> str | None:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def _check_chosen(param: Any, value: Any) -> None:
+def _check_chosen(param: FromTyper, value: FromTyper) -> None:
     """Check that an option or argument that chooses data is not empty. Raises UsageError."""
     values = value if isinstance(value, list | tuple) else [value]
     naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
@@ -265,7 +267,9 @@ def _check_chosen(param: Any, value: Any) -> None:
             raise UsageError(f"{option} is empty", f"give it a value, or leave {option} out")
 
 
-def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
+def _in_our_words(
+    param: FromTyper, checked: FromTyper, ctx: FromTyper, value: FromTyper
+) -> FromTyper:
     """Return a value that Typer has checked. Raises BadParameter.
 
     Our own limits hold for numbers, and the prefix of pydantic is taken off its messages.

@@ -19,10 +19,7 @@ StoreOption = Annotated[
     option(
         "--store",
         metavar="FILE",
-        help=(
-            "The store: a file. The first command that writes makes it (default: PROFILECTL_STORE,"
-            " else profiles.duckdb)."
-        ),
+        help="The store: a file (default: PROFILECTL_STORE, else profiles.duckdb).",
     ),
 ]
 WorkspaceOption = Annotated[
@@ -40,8 +37,8 @@ StoreKeyOption = Annotated[
         "--store-key",
         metavar="FILE",
         help=(
-            "A file of mode 0600 with the key of an encrypted store (default: the file"
-            " that PROFILECTL_STORE_KEY names)."
+            "A file of mode 0600 with the key of an encrypted store (default:"
+            " PROFILECTL_STORE_KEY)."
         ),
     ),
 ]
@@ -51,8 +48,8 @@ SuppressionKeyOption = Annotated[
         "--suppression-key",
         metavar="FILE",
         help=(
-            "The key that keeps erased people out, if it is not beside the store (default:"
-            " PROFILECTL_SUPPRESSION_KEY)."
+            "The key that keeps the erased out, if not beside the store"
+            " (default: PROFILECTL_SUPPRESSION_KEY)."
         ),
     ),
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.context import Context
-from profilectl.cli.registry import argument, command, option
+from profilectl.cli.registry import FromTyper, argument, command, option
 from profilectl.codes import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _page(words: list[str]) -> Page:
         return root_page()
     if words == [IDENTITIES]:
         return identities_page()
-    command: Any = get_command(app)
+    command: FromTyper = get_command(app)
     for number, word in enumerate(words):
         command = getattr(command, "get_command", lambda *_: None)(None, word)
         if command is None:

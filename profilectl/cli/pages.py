@@ -14,7 +14,7 @@ from typing import Protocol, get_type_hints
 from profilectl.cli.everywhere import EverywhereOptions
 from profilectl.cli.registry import Described
 from profilectl.cli.summaries import ABOUT, EXITS, SUMMARIES
-from profilectl.render.help import Example, Page, Row, Section
+from profilectl.render.help import Example, HelpRow, Page, Section
 from profilectl.rules.identity import TYPES
 
 PROGRAM = "profilectl"
@@ -57,15 +57,20 @@ class CommandMade(Protocol):
 def root_page() -> Page:
     """Return the page of the program."""
     groups = [
-        Section(title, [Row(name, summary) for name, summary in commands.items()])
+        Section(title, [HelpRow(name, summary) for name, summary in commands.items()])
         for title, commands in SUMMARIES.items()
     ]
-    statuses = [Row(str(status), f"{text[0].upper()}{text[1:]}.") for status, text in EXITS.items()]
+    statuses = [
+        HelpRow(str(status), f"{text[0].upper()}{text[1:]}.") for status, text in EXITS.items()
+    ]
     return Page(
-        PROGRAM,
-        f"{PROGRAM} [OPTIONS] COMMAND ...",
-        [ABOUT, "Begin with `profilectl import FILE --feed NAME`, then `profilectl browse`."],
-        [
+        name=PROGRAM,
+        usage=f"{PROGRAM} [OPTIONS] COMMAND ...",
+        paragraphs=[
+            ABOUT,
+            "Begin with `profilectl import FILE --feed NAME`, then `profilectl browse`.",
+        ],
+        sections=[
             *groups,
             Section("Options, before or after the command", list(_root_rows())),
             Section("Exit status", statuses),
@@ -77,34 +82,36 @@ def root_page() -> Page:
     )
 
 
-def _root_rows() -> Iterator[Row]:
+def _root_rows() -> Iterator[HelpRow]:
     hints = get_type_hints(EverywhereOptions, include_extras=True)
     for annotation in hints.values():
         described: Described = annotation.__metadata__[0]
         takes = described.settings.get("metavar")
         names = ", ".join(described.names)
-        yield Row(f"{names} {takes}" if takes else names, str(described.settings["help"]))
-    yield Row("--json", "Print JSON for scripts, of a command that has --json.")
-    yield Row("--version", "Print the version.")
-    yield Row("--install-completion", "Install completion for the current shell.")
-    yield Row(
+        yield HelpRow(f"{names} {takes}" if takes else names, str(described.settings["help"]))
+    yield HelpRow("--json", "Print JSON for scripts, of a command that has --json.")
+    yield HelpRow("--version", "Print the version.")
+    yield HelpRow("--install-completion", "Install completion for the current shell.")
+    yield HelpRow(
         "--show-completion",
         "Show completion for the current shell, to copy it or customize the installation.",
     )
-    yield Row("--help, -h", "Show this, or the help of a command.")
+    yield HelpRow("--help, -h", "Show this, or the help of a command.")
 
 
 def identities_page() -> Page:
     """Return the page of the identity types."""
     rows = [
-        Row(kind.name, f"--{kind.name.replace('_', '-')} VALUE" + _aliases(kind.aliases))
+        HelpRow(kind.name, f"--{kind.name.replace('_', '-')} VALUE" + _aliases(kind.aliases))
         for kind in TYPES
     ]
     return Page(
-        f"{PROGRAM} help {IDENTITIES}",
-        "profilectl COMMAND --identity TYPE=VALUE",
-        ["Each type of identity can be named by --identity, or by an option of its own."],
-        [Section("Identity types", rows)],
+        name=f"{PROGRAM} help {IDENTITIES}",
+        usage="profilectl COMMAND --identity TYPE=VALUE",
+        paragraphs=[
+            "Each type of identity can be named by --identity, or by an option of its own."
+        ],
+        sections=[Section("Identity types", rows)],
         examples=[
             Example("The same person, both ways", "profilectl show --identity customer_id=C-1001"),
             Example("", "profilectl show --customer-id C-1001"),
@@ -129,16 +136,16 @@ def command_page(words: Sequence[str], command: CommandMade) -> Page:
     options = [param for param in shown if param.param_type_name == "option"]
     subcommands: dict[str, CommandMade] = getattr(command, "commands", {})
     sections = [
-        Section("Commands", [Row(key, summary_of(sub)) for key, sub in subcommands.items()]),
-        Section("Arguments", [Row(_takes(param), _says(param)) for param in arguments]),
+        Section("Commands", [HelpRow(key, summary_of(sub)) for key, sub in subcommands.items()]),
+        Section("Arguments", [HelpRow(_takes(param), _says(param)) for param in arguments]),
         Section("Who", list(_identity_rows(options))),
         Section("Options", [_option_row(param) for param in options if not _is_of_a_person(param)]),
     ]
     return Page(
-        name,
-        _usage(name, [*options, *arguments], several=bool(subcommands), default=default),
-        [text for text in paragraphs if text],
-        [section for section in sections if section.rows],
+        name=name,
+        usage=_usage(name, [*options, *arguments], several=bool(subcommands), default=default),
+        paragraphs=[text for text in paragraphs if text],
+        sections=[section for section in sections if section.rows],
         examples=examples_of(command.epilog),
         notes=[ELSEWHERE],
     )
@@ -196,7 +203,7 @@ def _is_of_a_person(parameter: Parameter) -> bool:
     )
 
 
-def _identity_rows(options: Sequence[Parameter]) -> Iterator[Row]:
+def _identity_rows(options: Sequence[Parameter]) -> Iterator[HelpRow]:
     """Yield the rows of the options that name a person: most of them folded into one."""
     names = {name for param in options for name in param.opts}
     if not names >= FOLDED:  # an option of the name, such as --other, without the others
@@ -204,23 +211,23 @@ def _identity_rows(options: Sequence[Parameter]) -> Iterator[Row]:
         return
     for flag in SHOWN_FLAGS:
         kind = flag.strip("-").replace("-", "_")
-        yield Row(f"{flag} VALUE", f"An identity of type {kind}.")
+        yield HelpRow(f"{flag} VALUE", f"An identity of type {kind}.")
     yield from (_option_row(param) for param in options if param.name == "mpid")
-    yield Row(
+    yield HelpRow(
         "--identity TYPE=VALUE",
         "An identity of any type. Each type is an option, too: ios_idfv is --ios-idfv VALUE."
         f" `profilectl help {IDENTITIES}` lists the types.",
     )
 
 
-def _option_row(parameter: Parameter) -> Row:
+def _option_row(parameter: Parameter) -> HelpRow:
     names = ", ".join(parameter.opts)
     takes = _takes(parameter)
-    return Row(f"{names} {takes}" if takes else names, _says(parameter))
+    return HelpRow(f"{names} {takes}" if takes else names, _says(parameter))
 
 
 def _takes(parameter: Parameter) -> str:
-    """Return what stands for the value of a parameter; nothing for a flag."""
+    """Return the name of the value of a parameter; nothing for a flag."""
     if parameter.metavar:
         return parameter.metavar
     if parameter.param_type_name == "argument":

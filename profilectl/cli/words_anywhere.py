@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
 
 import typer
 import typer.main
@@ -23,6 +22,7 @@ from profilectl.cli.everywhere import (
     SuppressionKeyOption,
     WorkspaceOption,
 )
+from profilectl.cli.registry import FromTyper
 from profilectl.cli.typer_words import described
 from profilectl.codes import UsageError
 
@@ -45,14 +45,14 @@ def _everywhere(
 
 
 @functools.cache
-def _parameters() -> Any:
+def _parameters() -> FromTyper:
     """Return the parameters that every command has, as Typer has them."""
     alone = typer.Typer(add_completion=False)
     alone.command()(described(_everywhere))
     return typer.main.get_command(alone).params
 
 
-def take_everywhere(command: Any, name: str) -> None:
+def take_everywhere(command: FromTyper, name: str) -> None:
     """Let a command take the options of every command, --json before it, and negative MPIDs.
 
     name: what a message calls it.
@@ -64,7 +64,7 @@ def take_everywhere(command: Any, name: str) -> None:
         command.make_parser = _taking_negatives(command.make_parser)
     parse, invoke = command.parse_args, command.invoke
 
-    def parse_args(ctx: Any, args: list[str]) -> Any:
+    def parse_args(ctx: FromTyper, args: list[str]) -> FromTyper:
         remaining = parse(ctx, args)
         root = ctx.find_root()
         behind = {name: ctx.params.pop(PREFIX + name, None) for name in NAMES}
@@ -79,25 +79,27 @@ def take_everywhere(command: Any, name: str) -> None:
             ctx.params[as_json] = True
         return remaining
 
-    def run(ctx: Any) -> Any:
+    def run(ctx: FromTyper) -> FromTyper:
         ctx.obj = ctx.obj.chosen()
         return invoke(ctx)
 
     command.parse_args, command.invoke = parse_args, run
 
 
-def _values(values: dict[str, Any]) -> CommonValues:
+def _values(values: dict[str, FromTyper]) -> CommonValues:
     return CommonValues(**{**values, "quiet": bool(values["quiet"])})
 
 
-def _taking_negatives(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _taking_negatives(
+    make_parser: Callable[[FromTyper], FromTyper],
+) -> Callable[[FromTyper], FromTyper]:
     """Return what makes a parser that takes negative numbers as words."""
 
-    def make(ctx: Any) -> Any:
+    def make(ctx: FromTyper) -> FromTyper:
         parser = make_parser(ctx)
         process = parser._process_opts  # noqa: SLF001 - Typer has no public place for it
 
-        def process_word(word: str, state: Any) -> None:
+        def process_word(word: str, state: FromTyper) -> None:
             if NEGATIVE.fullmatch(word):
                 state.largs.append(word)
             else:

@@ -25,7 +25,7 @@ WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HelpRow:
     """A line of a section: a term and what it means."""
 
     term: str
@@ -40,7 +40,7 @@ class Section:
 
     title: str
     """Its title."""
-    rows: Sequence[Row]
+    rows: Sequence[HelpRow]
     """Its lines."""
 
 
@@ -100,7 +100,7 @@ def text_of(page: Page, width: int, *, styled: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(row: Row, width: int, column: int, *, styled: bool) -> list[str]:
+def _row(row: HelpRow, width: int, column: int, *, styled: bool) -> list[str]:
     indent = " " * column
     term = "  " + _bold(row.term, styled=styled)
     if len(row.term) > column - 4:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from profilectl.render.help import Example, Page, Row, Section
+from profilectl.render.help import Example, HelpRow, Page, Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _example(example: Example) -> Iterator[str]:
     yield from (".PP", ".RS 4", ".nf", _text(example.command), ".fi", ".RE")
 
 
-def _rows(rows: Sequence[Row]) -> Iterator[str]:
+def _rows(rows: Sequence[HelpRow]) -> Iterator[str]:
     for row in rows:
         yield from (".TP", f".B {_text(row.term)}", _text(row.text))
 

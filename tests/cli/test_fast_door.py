@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import typer.main
@@ -35,12 +35,19 @@ EVERYWHERE = (
 """What may stand before a command, and all but the last of it after."""
 
 
-def through_typer(
-    words: Sequence[str],
-) -> tuple[str, Mapping[str, object], CommonValues] | None:
-    """Return the command that Typer finds, its values and those that every command has; None where
-    it says something.
-    """
+class ThroughTyper(NamedTuple):
+    """What Typer makes of words."""
+
+    command: str
+    """The name of the function."""
+    values: Mapping[str, object]
+    """Its values."""
+    common: CommonValues
+    """The values that every command has."""
+
+
+def through_typer(words: Sequence[str]) -> ThroughTyper | None:
+    """Return what Typer makes of words; None where it says something."""
     try:
         root = TREE.make_context("profilectl", list(words))
         context = root
@@ -51,7 +58,7 @@ def through_typer(
             context = command.make_context(name, rest, parent=context)
     except BaseException:  # noqa: BLE001 - also SystemExit of --help
         return None
-    return context.command.callback.__name__, context.params, context.obj
+    return ThroughTyper(context.command.callback.__name__, context.params, context.obj)
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:
@@ -108,8 +115,11 @@ def test_a_command_gets_what_typer_would_give_it(words: list[str]) -> None:
         return
     expected = through_typer(words)
     assert expected is not None, "Typer would have refused it"
-    assert (called.command.__name__, plain(called.values)) == (expected[0], plain(expected[1]))
-    assert called.common == expected[2]
+    assert (called.command.__name__, plain(called.values)) == (
+        expected.command,
+        plain(expected.values),
+    )
+    assert called.common == expected.common
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from profilectl.cli.pages import (
 from profilectl.cli.registry import MODULES
 from profilectl.cli.summaries import EXITS, SUMMARIES
 from profilectl.codes import Exit
-from profilectl.render.help import Example, Page, Row, Section, text_of
+from profilectl.render.help import Example, HelpRow, Page, Section, text_of
 from profilectl.rules.identity import TYPES
 
 COLUMNS = 80
@@ -60,9 +60,9 @@ def helped(path: tuple[str, ...], width: int = COLUMNS) -> str:
     """Return the help of a command, as Typer prints it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(width))
-        done = call(*path, "--help", folder=ROOT)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+        result = call(*path, "--help", folder=ROOT)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 # The program
@@ -87,7 +87,7 @@ def test_the_groups_are_those_of_a_users_tasks() -> None:
 
 
 def test_the_options_of_the_program_are_all_there() -> None:
-    options = next(one for one in root_page().sections if one.title.startswith("Options"))
+    options = next(part for part in root_page().sections if part.title.startswith("Options"))
     shown = {word.strip(",") for row in options.rows for word in row.term.split()}
     names = {name for param in TREE.params for name in param.opts} | {"--help", "-h"}
     assert {word for word in shown if word.startswith("-")} == names
@@ -111,9 +111,9 @@ def test_the_help_that_needs_no_typer_is_typers(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [[], ["feeds"], ["plan"]])
 def test_without_a_word_the_help_is_shown_and_the_usage_is_wrong(words: list[str]) -> None:
-    done = run(*words, folder=ROOT, COLUMNS="80")
-    assert (done.returncode, done.stderr) == (2, "")
-    assert done.stdout == helped(tuple(words))
+    result = run(*words, folder=ROOT, COLUMNS="80")
+    assert (result.returncode, result.stderr) == (2, "")
+    assert result.stdout == helped(tuple(words))
 
 
 def test_a_shell_that_completes_gets_no_help(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +141,10 @@ except SystemExit:
     pass
 print(sorted({unneeded!r} & sys.modules.keys()))
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 # Each command
@@ -195,27 +195,31 @@ def test_identities_are_a_topic_of_the_help() -> None:
 
 @pytest.mark.parametrize("path", list(COMMANDS), ids=" ".join)
 def test_help_shows_a_command_as_the_command_does(path: tuple[str, ...]) -> None:
-    done = run_here("help", *path, folder=ROOT, COLUMNS="80")
-    assert done.returncode == 0
-    assert done.stdout == helped(path)
+    result = run_here("help", *path, folder=ROOT, COLUMNS="80")
+    assert result.returncode == 0
+    assert result.stdout == helped(path)
 
 
 @pytest.mark.parametrize("words", ["imprt", "feeds lst", "show identities"])
 def test_help_of_no_command_is_wrong_usage(words: str) -> None:
-    done = run_here("help", *words.split(), folder=ROOT)
-    assert done.returncode == 2
-    assert "there is no command" in done.stderr
-    assert re.search("Try: profilectl .*--help", done.stderr)
+    result = run_here("help", *words.split(), folder=ROOT)
+    assert result.returncode == 2
+    assert "there is no command" in result.stderr
+    assert re.search("Try: profilectl .*--help", result.stderr)
 
 
 def test_a_page_is_bold_on_a_terminal_and_its_examples_are_commands() -> None:
     page = Page(
-        "p",
-        "p [OPTIONS]",
-        ["What it does."],
-        [Section("Options", [Row("--a-very-long-option-name LONG", "says it"), Row("-x", "")])],
-        [Example("why", "p --one 'two three' --four five --six seven --eight nine --ten eleven")],
-        ["The end."],
+        name="p",
+        usage="p [OPTIONS]",
+        paragraphs=["What it does."],
+        sections=[
+            Section("Options", [HelpRow("--a-very-long-option-name LONG", "x"), HelpRow("-x", "")])
+        ],
+        examples=[
+            Example("why", "p --one 'two three' --four five --six seven --eight nine --ten eleven")
+        ],
+        notes=["The end."],
     )
     lines = text_of(page, 40).splitlines()
     assert "\x1b[1mOptions\x1b[0m" in text_of(page, 40, styled=True)
@@ -245,8 +249,8 @@ def with_three_imports(folder: Path) -> None:
     words = "import crm-1.csv --encoding windows-1252 --map", "Contact ID=customer_id"
     columns = ("--map", "E-mail=email")
     for feed in ("a", "b", "c"):
-        done = call(*words[0].split(), words[1], *columns, "--feed", feed, folder=folder)
-        assert done.exit_code == 0, done.output
+        result = call(*words[0].split(), words[1], *columns, "--feed", feed, folder=folder)
+        assert result.exit_code == 0, result.output
     push_file(folder)
 
 
@@ -269,12 +273,12 @@ def test_an_example_runs(command: str, tmp_path: Path) -> None:
     folder = with_three_imports(tmp_path)
     with receiving() as receiver:
         words = shlex.split(command.replace("us1", receiver.url))
-        done = run(*words[1:], folder=folder)
-    assert done.returncode in (0, 3), done.stderr
+        result = run(*words[1:], folder=folder)
+    assert result.returncode in (0, 3), result.stderr
     if "-o" in words:
         assert (folder / words[words.index("-o") + 1]).stat().st_size
     if "--json" in words:
-        assert json.loads(done.stdout)["profiles"]
+        assert json.loads(result.stdout)["profiles"]
 
 
 @pytest.mark.parametrize("path", [path for path in LEAVES if path], ids=" ".join)
@@ -286,10 +290,10 @@ def test_every_command_has_an_example_that_it_takes(path: tuple[str, ...]) -> No
         assert words[0] == "profilectl"
         context = TREE.make_context("profilectl", words[1:])
         while hasattr(context.command, "commands"):
-            name, command, rest = context.command.resolve_command(
+            name, command, more = context.command.resolve_command(
                 context, [*context._protected_args, *context.args]
             )
-            context = command.make_context(name, rest, parent=context)
+            context = command.make_context(name, more, parent=context)
         assert context.command is COMMANDS[path], example
 
 
@@ -299,7 +303,7 @@ def test_every_command_has_an_example_that_it_takes(path: tuple[str, ...]) -> No
 @pytest.mark.skipif(shutil.which("man") is None, reason="there is no man")
 def test_man_reads_the_manual_page_without_a_warning(tmp_path: Path) -> None:
     (tmp_path / "p.1").write_text(manual_page())
-    done = subprocess.run(
+    result = subprocess.run(
         ["man", "--warnings", "-l", "p.1"],
         cwd=tmp_path,
         env={**os.environ, "MANWIDTH": "78", "LC_ALL": "C.UTF-8", "MANPAGER": "cat"},
@@ -307,8 +311,8 @@ def test_man_reads_the_manual_page_without_a_warning(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stderr == ""
-    shown = " ".join(re.sub(".\b", "", done.stdout).split())
+    assert result.stderr == ""
+    shown = " ".join(re.sub(".\b", "", result.stdout).split())
     for path in COMMANDS:
         assert " ".join(("profilectl", *path)) in shown
     for status, text in EXITS.items():
@@ -322,5 +326,5 @@ def test_the_manual_page_is_in_the_wheel_and_printed() -> None:
     shared = build["targets"]["wheel"]["shared-data"]
     assert shared == {"docs/profilectl.1": "share/man/man1/profilectl.1"}
     assert (ROOT / "docs" / "profilectl.1").read_text() == manual_page(), "python docs/make.py"
-    done = call("help", "--man", folder=ROOT)
-    assert done.stdout == manual_page()
+    result = call("help", "--man", folder=ROOT)
+    assert result.stdout == manual_page()

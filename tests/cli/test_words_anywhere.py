@@ -93,9 +93,9 @@ def test_json_before_a_command_is_its_own_or_wrong_usage(path: tuple[str, ...]) 
 
 
 def test_the_error_of_json_says_what_to_do(tmp_path: Path) -> None:
-    done = run_here("--json", "config", "export", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Try: profilectl config export --help" in done.stderr
+    result = run_here("--json", "config", "export", folder=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Try: profilectl config export --help" in result.stderr
 
 
 OF_PEOPLE = [path for path, leaf in LEAVES.items() if any("--mpid" in p.opts for p in leaf.params)]
@@ -110,16 +110,16 @@ def test_a_negative_mpid_is_taken_bare_by_every_command_of_a_person(path: tuple[
 
 def test_an_option_is_still_one() -> None:
     for word in ("-9a", "-x", "--9", "-9-"):
-        done = call("show", word, folder=Path())
-        assert done.exit_code == 2, word
-        assert "No such option" in done.output, word
+        result = call("show", word, folder=Path())
+        assert result.exit_code == 2, word
+        assert "No such option" in result.output, word
 
 
 @made_once
 def people(folder: Path) -> None:
     rows = "".join(f"C{number},c{number}@x.org,gold\n" for number in range(16))
     (folder / "a.csv").write_text("customer_id,email,tier\n" + rows)
-    assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
+    assert call(*["import", "a.csv", "--feed", "f"], folder=folder).exit_code == 0
 
 
 def mpids_of(folder: Path) -> list[str]:
@@ -157,9 +157,9 @@ def test_set_takes_any_identity_before_its_assignments_but_no_two(tmp_path: Path
     assert run_here("set", "C1", "tier=blue", folder=folder).returncode == 0
     assert '"blue"' in run_here("show", "C1", "--json", folder=folder).stdout
     for words in (("set", "C1"), ("set", "C1", "C2", "a=b"), ("set", "--email", "e", "C1", "a=b")):
-        done = run_here(*words, folder=folder)
-        assert done.returncode == 2, words
-        assert "Error: " in done.stderr
+        result = run_here(*words, folder=folder)
+        assert result.returncode == 2, words
+        assert "Error: " in result.stderr
 
 
 def test_identify_takes_identities_of_any_type(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ def test_the_real_command_takes_its_store_after_its_name(tmp_path: Path) -> None
     (folder / "profiles.duckdb").rename(folder / "elsewhere.duckdb")
     after = ("--store", "elsewhere.duckdb")
     for words in (("stats", "--json"), ("show", "C1"), ("config", "export")):
-        done = run(*words, *after, folder=folder)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == run(*after, *words, folder=folder).stdout
+        result = run(*words, *after, folder=folder)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == run(*after, *words, folder=folder).stdout
     assert not (folder / "profiles.duckdb").exists()
-    assert run("export", "profiles", "-o", "p.csv", "-q", *after, folder=folder).stderr == ""
+    assert run(*["export", "profiles", "-o", "p.csv", "-q"], *after, folder=folder).stderr == ""
     assert run("stats", "--store", "", folder=folder).returncode == 6
 
 
@@ -191,13 +191,13 @@ def test_a_completion_reads_the_store_that_stands_after_the_command(tmp_path: Pa
     folder = people(tmp_path)
     (folder / "profiles.duckdb").rename(folder / "elsewhere.duckdb")
     line = "profilectl feeds show --store elsewhere.duckdb "
-    done = run(
+    result = run(
         folder=folder,
         _PROFILECTL_COMPLETE="complete_bash",
         COMP_WORDS=line,
         COMP_CWORD=str(len(line.split(" ")) - 1),
     )
-    assert done.stdout.split() == ["f"]
+    assert result.stdout.split() == ["f"]
 
 
 def test_no_command_has_an_option_of_these_names_itself() -> None:

@@ -70,7 +70,7 @@ class SetOptions:
         list[str] | None,
         argument(
             metavar="[VALUE] KEY=VALUE...",
-            help="What to set. A VALUE before it, any identity or an MPID, says of whom.",
+            help="What to set. A VALUE before it is the person: any identity, or an MPID.",
             show_default=False,
             completion="assignments",
         ),
