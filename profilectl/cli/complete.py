@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 from profilectl.cli.context import DEFAULT_STORE, CommonValues
+from profilectl.cli.registry import FromTyper
 
 _PART = r"[\w.@+-]+"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
@@ -77,6 +78,19 @@ def keys(ctx: typer.Context, incomplete: str) -> list[str]:
 def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the key of KEY=VALUE."""
     return [f"{name}=" for name in keys(ctx, incomplete)] if "=" not in incomplete else []
+
+
+def commands(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the words that name a command, behind `help`."""
+    from profilectl.cli.pages import IDENTITIES
+
+    command: FromTyper = ctx.find_root().command
+    words = ctx.params.get("words") or []
+    for word in words:
+        command = command.get_command(ctx, word) if hasattr(command, "list_commands") else None
+    names = command.list_commands(ctx) if hasattr(command, "list_commands") else []
+    topics = [] if words else [IDENTITIES]
+    return [name for name in (*names, *topics) if name.startswith(incomplete)]
 
 
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -31,7 +31,11 @@ def help_command(
     context: Context,
     words: Annotated[
         list[str] | None,
-        argument(metavar="COMMAND...", help="A command, or identities: the types of identities."),
+        argument(
+            metavar="COMMAND...",
+            help="A command, or identities: the types of identities.",
+            completion="commands",
+        ),
     ] = None,
     man: Annotated[
         bool, option("--man", help="Print the manual page, for man -l -; a wheel has it, too.")

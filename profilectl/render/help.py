@@ -93,8 +93,8 @@ def text_of(page: Page, width: int, *, styled: bool = False) -> str:
             lines += _row(row, width, column, styled=styled)
     if page.examples:
         lines += ["", _bold("Examples" if len(page.examples) > 1 else "Example", styled=styled)]
-        for example in page.examples:
-            lines += _example(example, width)
+        for number, example in enumerate(page.examples):
+            lines += ([""] if number and example.caption else []) + _example(example, width)
     for note in page.notes:
         lines += ["", *_folded(note, width)]
     return "\n".join(lines) + "\n"
@@ -111,16 +111,27 @@ def _row(row: HelpRow, width: int, column: int, *, styled: bool) -> list[str]:
     return [(term + " " * (column - 2 - len(row.term)) + lines[0].strip()).rstrip(), *lines[1:]]
 
 
-def _example(example: Example, width: int) -> Iterator[str]:
-    """Yield the lines of an example, in a form that a shell takes."""
-    yield from _folded("  " + example.caption, width, "  ") if example.caption else ()
+def _example(example: Example, width: int) -> list[str]:
+    """Return the lines of an example, in a form that a shell takes."""
+    lines = _folded("  " + example.caption, width, "  ") if example.caption else []
     line = "  $"
-    for word in WORD.findall(example.command):
-        if len(line) + len(word) + 3 > width and line.strip() != "$":
-            yield line + " \\"
+    for words in _parts(example.command, width - len("      ") - len(" \\")):
+        if len(line) + len(words) + len("  \\") > width and line.strip() != "$":
+            lines.append(line + " \\")
             line = "     "
-        line += " " + word
-    yield line
+        line += " " + words
+    return [*lines, line]
+
+
+def _parts(command: str, width: int) -> Iterator[str]:
+    """Yield the words of a command, an option with its value together where they fit."""
+    words = WORD.findall(command)
+    while words:
+        part = words.pop(0)
+        beside = words and part.startswith("-") and not words[0].startswith("-")
+        if beside and len(part) + len(words[0]) < width:
+            part += " " + words.pop(0)
+        yield part
 
 
 def _folded(text: str, width: int, indent: str = "") -> list[str]:
