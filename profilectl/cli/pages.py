@@ -41,6 +41,7 @@ class Parameter(Protocol):
     hidden: bool
     default: object
     show_default: bool | str
+    envvar: object
     multiple: bool
     nargs: int
     type_descriptor: object
@@ -242,7 +243,7 @@ def _says(parameter: Parameter) -> str:
     text = parameter.help or ""
     choices = choices_of(parameter)
     default = _default(parameter)
-    default = f" (default: {default})" if default and "default" not in text else ""
+    default = f" (default: {default})" if default and "default: " not in text else ""
     if not all(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in choices):
         text += f" One of {', '.join(choices)}{default}."
     elif default:
@@ -264,6 +265,8 @@ def choices_of(parameter: Parameter) -> list[str]:
 
 
 def _default(parameter: Parameter) -> str:
+    if isinstance(parameter.envvar, str):
+        return parameter.envvar
     value = parameter.default
     value = value.value if isinstance(value, enum.Enum) else value
     if parameter.show_default is False or callable(value) or value in (None, False, "", (), []):

@@ -33,7 +33,7 @@ from profilectl.cli.pages import (
     summary_of,
 )
 from profilectl.cli.registry import MODULES
-from profilectl.cli.summaries import EXITS, SUMMARIES
+from profilectl.cli.summaries import EXITS, SUMMARIES, VARIABLES
 from profilectl.codes import Exit
 from profilectl.render.help import Example, HelpRow, Page, Section, text_of
 from profilectl.rules.identity import TYPES
@@ -98,6 +98,13 @@ def test_every_exit_status_is_there() -> None:
     shown = helped(())
     assert all(re.search(rf"^  {int(status)} +[A-Z]", shown, re.MULTILINE) for status in Exit)
     assert re.search("^  130  Interrupted by Ctrl-C", shown, re.MULTILINE)
+
+
+def test_every_variable_that_is_read_is_in_the_manual_page() -> None:
+    texts = "".join(path.read_text() for path in (ROOT / "profilectl").rglob("*.py"))
+    read = set(re.findall(r"PROFILECTL_[A-Z_]+[A-Z]", texts))
+    read -= {"PROFILECTL_OUTPUT"}  # with the name of an output and what is asked of it
+    assert read <= VARIABLES.keys()
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
@@ -174,6 +181,7 @@ def test_every_option_choice_and_default_is_shown(path: tuple[str, ...]) -> None
         if param.param_type_name == "option":
             assert words.issuperset(param.opts), param.opts
         assert words.issuperset(choices_of(param)), param.opts
+        assert path == () or param.envvar is None or param.envvar in words, param.opts
         assert " ".join((param.help or "").split()).rstrip(".") in " ".join(shown.split()), (
             param.opts
         )
