@@ -24,7 +24,7 @@ from profilectl.cli.pages import command_page, root_page
 from profilectl.cli.registry import MODULES, FromTyper
 from profilectl.cli.summaries import SUMMARIES
 from profilectl.cli.typer_words import add_registered, describe_all
-from profilectl.cli.words_anywhere import take_everywhere
+from profilectl.cli.words_anywhere import take_between, take_everywhere
 from profilectl.codes import Exit, UsageError
 from profilectl.render.help import screen_of
 from profilectl.rules.identity import TYPES
@@ -175,6 +175,8 @@ def _spared(command: FromTyper, words: Sequence[str]) -> FromTyper:
     subcommands = getattr(command, "commands", None)
     if subcommands is None:
         take_everywhere(command, " ".join(words))
+    else:
+        take_between(command)
     command.params = [_spared_parameter(param) for param in command.params]
     command.shell_complete = inert(command.shell_complete)
     command.help = _unfolded(command.help)

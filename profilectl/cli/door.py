@@ -173,7 +173,7 @@ def _command(remaining: list[str]) -> Callable[..., None]:
     importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
     if (name,) in COMMANDS:
         return COMMANDS[name,].run
-    if not remaining:
+    if not remaining or remaining[-1].partition("=")[0] in {JSON, *QUIET, *BEFORE}:
         raise Shut
     if (name, remaining[-1]) in COMMANDS:
         return COMMANDS[name, remaining.pop()].run

@@ -22,12 +22,15 @@ from profilectl.cli.everywhere import (
     SuppressionKeyOption,
     WorkspaceOption,
 )
+from profilectl.cli.options import JsonOption
 from profilectl.cli.registry import FromTyper
 from profilectl.cli.typer_words import described
 from profilectl.codes import UsageError
 
 NEGATIVE = re.compile("-[0-9]+")
 """A word that is no option, though it begins with a minus: half of the MPIDs are negative."""
+AS_JSON = "profilectl.as_json"
+"""The key, among what Typer's contexts share, of whether --json stands before the command."""
 PREFIX = "everywhere_"
 """What stands before the names of the parameters that every command has."""
 NAMES = tuple(EverywhereOptions.__dataclass_fields__)
@@ -40,6 +43,7 @@ def _everywhere(
     everywhere_store_key: StoreKeyOption = None,
     everywhere_suppression_key: SuppressionKeyOption = None,
     everywhere_quiet: QuietOption = False,
+    everywhere_as_json: JsonOption = False,
 ) -> None:
     """Have the options of every command."""
 
@@ -57,20 +61,16 @@ def take_everywhere(command: FromTyper, name: str) -> None:
 
     name: what a message calls it.
     """
-    names = {option for param in command.params for option in param.opts}
     as_json = next((param.name for param in command.params if "--json" in param.opts), None)
-    command.params += [param for param in _parameters() if not names.intersection(param.opts)]
+    command.params += [param for param in _parameters() if "--json" not in param.opts]
     if any(param.param_type_name == "argument" for param in command.params):
         command.make_parser = _taking_negatives(command.make_parser)
     parse, invoke = command.parse_args, command.invoke
 
     def parse_args(ctx: FromTyper, args: list[str]) -> FromTyper:
         remaining = parse(ctx, args)
-        root = ctx.find_root()
-        behind = {name: ctx.params.pop(PREFIX + name, None) for name in NAMES}
-        before = {name: root.params.get(name) for name in NAMES}
-        ctx.obj = _values(behind).over(_values(before))
-        if root.params.get("as_json") and not ctx.resilient_parsing:
+        _take_values(ctx)
+        if ctx.meta.get(AS_JSON) and not ctx.resilient_parsing:
             if as_json is None:
                 raise UsageError(
                     f"profilectl {name} has no --json",
@@ -84,6 +84,29 @@ def take_everywhere(command: FromTyper, name: str) -> None:
         return invoke(ctx)
 
     command.parse_args, command.invoke = parse_args, run
+
+
+def take_between(group: FromTyper) -> None:
+    """Let a group of commands take the options of every command before the name of one."""
+    group.params += _parameters()
+    parse = group.parse_args
+
+    def parse_args(ctx: FromTyper, args: list[str]) -> FromTyper:
+        remaining = parse(ctx, args)
+        _take_values(ctx)
+        return remaining
+
+    group.parse_args = parse_args
+
+
+def _take_values(ctx: FromTyper) -> None:
+    """Take the options of every command out of a context's values, over those before it."""
+    root = ctx.find_root().params
+    before = {name: root.get(name) for name in NAMES}
+    earlier = ctx.obj if isinstance(ctx.obj, CommonValues) else _values(before)
+    ctx.obj = _values({name: ctx.params.pop(PREFIX + name, None) for name in NAMES}).over(earlier)
+    if ctx.params.pop(PREFIX + "as_json", False) or root.get("as_json"):
+        ctx.meta[AS_JSON] = True
 
 
 def _values(values: dict[str, FromTyper]) -> CommonValues:

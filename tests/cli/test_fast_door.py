@@ -178,6 +178,8 @@ def test_the_door_opens_for_plain_words(line: str) -> None:
         ["show", "a", "--store"],
         ["--json", "import", "a.csv"],
         ["--json", "imports", "undo", "0"],
+        ["explain", "--store", "a", "rules"],
+        ["feeds", "--json", "list"],
         ["show", "-9a"],
         ["show", "-x"],
         [],

@@ -74,6 +74,8 @@ def test_an_option_of_every_command_stands_before_or_after_it(path: tuple[str, .
         after, before = values_of([*words, *option]), values_of([*option, *words])
         between = values_of([*path, *option, *words[len(path) :]])
         assert after == before == between == (CommonValues(**{field: value}), own), name
+        inside = values_of([path[0], *option, *words[1:]])  # also of a group: feeds --store s list
+        assert inside == after, name
 
 
 def test_the_one_after_the_command_is_the_later_one() -> None:
@@ -87,9 +89,17 @@ def test_json_before_a_command_is_its_own_or_wrong_usage(path: tuple[str, ...]) 
     words = [*path, *filled(command)]
     if any("--json" in param.opts for param in command.params):
         assert values_of(["--json", *words]) == values_of([*words, "--json"])
+        assert values_of([path[0], "--json", *words[1:]]) == values_of([*words, "--json"])
     else:
         with pytest.raises(UsageError, match=f"profilectl {' '.join(path)} has no --json"):
             values_of(["--json", *words])
+
+
+def test_the_word_that_may_be_left_out_is_still_so_behind_options() -> None:
+    common, values = values_of(["explain", "--store", "s", "-q", "C1"])
+    assert (common, values["text"]) == (CommonValues(store=Path("s"), quiet=True), "C1")
+    _, values = values_of(["explain", "--store=s", "row", "a.csv:3"])
+    assert values["row"] == "a.csv:3"
 
 
 def test_the_error_of_json_says_what_to_do(tmp_path: Path) -> None:
