@@ -29,6 +29,8 @@ import typer
 
 from profilectl import codes
 from profilectl.cli.app import app
+from profilectl.cli.manual import manual_page
+from profilectl.cli.pages import FOLDED, examples_of, is_everywhere
 from profilectl.codes import CODES, CodeEffect, Exit
 from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act
@@ -419,13 +421,18 @@ def command_section(name: str, command: Any) -> str:
     shown = [
         parameter
         for parameter in command.params
-        if not getattr(parameter, "hidden", False) and parameter.name != "help"
+        if not getattr(parameter, "hidden", False)
+        and parameter.name != "help"
+        and not is_everywhere(parameter)
+        and not FOLDED.intersection(parameter.opts)
     ]
     rows = [row for row in map(parameter_row, shown) if "completion" not in row[0]]
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     parts = [f"## {name}", *(wrapped(" ".join(text.split())) for text in paragraphs if text)]
-    if command.epilog:
-        parts.append(code(command.epilog.removeprefix("Example: ")))
+    parts += [
+        wrapped(f"{example.caption}:\n{code(example.command)}".lstrip(":\n"))
+        for example in examples_of(command.epilog)
+    ]
     if rows:
         parts.append(table(("", ""), rows).rstrip("\n"))
     parts += filter(None, map(many_choices, shown))
@@ -436,6 +443,13 @@ def command_reference() -> str:
     return "\n".join(
         command_section(" ".join(path), command)
         for path, command in walk(typer.main.get_command(app), ("profilectl",))
+    )
+
+
+def identity_options() -> str:
+    return table(
+        ("type", "option"),
+        ((code(kind.name), code(f"--{kind.name.replace('_', '-')}") + " VALUE") for kind in TYPES),
     )
 
 
@@ -484,6 +498,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "answers": answers,
     "output-answers": output_answers,
     "commands": command_reference,
+    "identity-options": identity_options,
 }
 
 
@@ -554,20 +569,33 @@ def browse_picture() -> str:
 PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture, "browse.svg": browse_picture}
 
 
+MANUAL = ROOT / "docs" / "profilectl.1"
+"""The manual page, which the wheel has as share/man/man1/profilectl.1."""
+
+
 def current(text: str) -> str:
     """Return a document with its made parts as the code has them today."""
     return PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def stale() -> list[Path]:
     """Return the documents that are not current."""
     texts = {path: path.read_text("utf-8") for path in DOCUMENTS if path.exists()}
     pictures = {ROOT / "docs" / "pictures" / name: draw for name, draw in PICTURES.items()}
-    return [path for path, text in texts.items() if current(text) != text] + [
-        path
-        for path, draw in pictures.items()
-        if not path.exists() or draw() != path.read_text("utf-8")
-    ]
+    manual = [MANUAL] if _text_of(MANUAL) != manual_page() else []
+    return (
+        manual
+        + [path for path, text in texts.items() if current(text) != text]
+        + [
+            path
+            for path, draw in pictures.items()
+            if not path.exists() or draw() != path.read_text("utf-8")
+        ]
+    )
 
 
 def main() -> None:
@@ -576,7 +604,7 @@ def main() -> None:
     for path in outdated:
         if not check:
             path.parent.mkdir(exist_ok=True)
-            draw = PICTURES.get(path.name)
+            draw = manual_page if path == MANUAL else PICTURES.get(path.name)
             path.write_text(draw() if draw else current(path.read_text("utf-8")), "utf-8")
         state = "not current: python docs/make.py writes it" if check else "written"
         print(f"{path.relative_to(ROOT)}: {state}")

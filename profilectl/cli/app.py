@@ -5,15 +5,18 @@ Each command has a file in `commands/`.
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from profilectl.cli import complete
 from profilectl.cli.command_list import Commands
-from profilectl.cli.context import DEFAULT_STORE, choose, options_of, tell_unknown
+from profilectl.cli.context import Context, options_of, tell_unknown
+from profilectl.cli.everywhere import EverywhereOptions
 from profilectl.cli.main import main
+from profilectl.cli.options import with_options
+from profilectl.cli.summaries import ABOUT
+from profilectl.cli.typer_words import described
 from profilectl.version import __version__
 
 __all__ = ["app", "main", "options_of", "tell_unknown"]
@@ -21,9 +24,7 @@ __all__ = ["app", "main", "options_of", "tell_unknown"]
 app = typer.Typer(
     name="profilectl",
     cls=Commands,
-    help=(
-        "A customer profile store on your own machine, with the rules of a customer data platform."
-    ),
+    help=ABOUT,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,66 +37,22 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-StoreOption = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        envvar="PROFILECTL_STORE",
-        help="The store: a file. The first command that writes makes it.",
-    ),
-]
-WorkspaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--workspace",
-        envvar="PROFILECTL_WORKSPACE",
-        metavar="NAME",
-        help="The workspace to use, if the store has several.",
-        autocompletion=complete.workspaces,
-    ),
-]
-StoreKeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store-key",
-        metavar="FILE",
-        help=(
-            "A file of mode 0600 with the key of an encrypted store (default: the file"
-            " that PROFILECTL_STORE_KEY names)."
-        ),
-    ),
-]
-SuppressionKeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--suppression-key",
-        envvar="PROFILECTL_SUPPRESSION_KEY",
-        metavar="FILE",
-        help="The key that keeps erased people out, if it is not beside the store.",
-    ),
-]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print no progress and no notices.")
-]
-VersionOption = Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-]
+@dataclass(frozen=True, kw_only=True)
+class RootOptions:
+    """The options before the command."""
+
+    everywhere: EverywhereOptions
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for scripts, of a command that has --json.")
+    ] = False
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False
 
 
-@app.callback()
-def _common(
-    context: typer.Context,
-    store: StoreOption = Path(DEFAULT_STORE),
-    workspace: WorkspaceOption = None,
-    store_key: StoreKeyOption = None,
-    suppression_key: SuppressionKeyOption = None,
-    quiet: QuietOption = False,
-    version: VersionOption = False,
-) -> None:
-    context.obj = choose(
-        store,
-        workspace=workspace,
-        store_key=store_key,
-        suppression_key=suppression_key,
-        quiet=quiet,
-    )
+@with_options(RootOptions)
+def _common(context: Context, options: RootOptions) -> None:
+    """Take the options; each command reads them (command_list.py)."""
+
+
+app.callback()(described(_common))

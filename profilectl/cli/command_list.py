@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import typer.core
 import typer.main
@@ -20,9 +19,14 @@ from typer.exceptions import TyperException
 
 from profilectl.cli.complete import inert
 from profilectl.cli.ends import telling_ends
-from profilectl.cli.registry import MODULES
+from profilectl.cli.everywhere import VARIABLES
+from profilectl.cli.pages import command_page, root_page
+from profilectl.cli.registry import MODULES, FromTyper
+from profilectl.cli.summaries import SUMMARIES
 from profilectl.cli.typer_words import add_registered, describe_all
-from profilectl.codes import UsageError
+from profilectl.cli.words_anywhere import take_between, take_everywhere
+from profilectl.codes import Exit, UsageError
+from profilectl.render.help import screen_of
 from profilectl.rules.identity import TYPES
 from profilectl.rules.text.terminal import spelled, visible
 
@@ -54,7 +58,7 @@ PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
 class Commands(typer.core.TyperGroup):
     """The commands of profilectl: all are listed, and each is made when it is used."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: FromTyper) -> None:
         super().__init__(**options)
         self.params = [_spared_parameter(param) for param in self.params]
         self.shell_complete = inert(self.shell_complete)  # type: ignore[method-assign]
@@ -62,17 +66,20 @@ class Commands(typer.core.TyperGroup):
         # Typer has made those of modules that are loaded already, without our descriptions.
         self.commands = {}
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: FromTyper) -> list[str]:
         """Return the names of all commands."""
-        return list(MODULES)
+        listed = [name for commands in SUMMARIES.values() for name in commands]
+        return [*listed, *(name for name in MODULES if name not in listed)]
 
-    def get_command(self, ctx: object, cmd_name: str) -> Any:
+    def get_command(self, ctx: object, cmd_name: str) -> FromTyper:
         """Return a command, which is made at its first use; None if there is none of the name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
             self.commands[cmd_name] = _command(cmd_name)
         return self.commands.get(cmd_name)
 
-    def make_context(self, info_name: Any, args: list[str], *arguments: Any, **more: Any) -> Any:
+    def make_context(
+        self, info_name: FromTyper, args: list[str], *arguments: FromTyper, **more: FromTyper
+    ) -> FromTyper:
         """Read the words before the command.
 
         Raises UsageError if a word anywhere on the line is not UTF-8.
@@ -83,16 +90,32 @@ class Commands(typer.core.TyperGroup):
                 *(value for name, value in os.environ.items() if name.startswith("PROFILECTL_")),
             ]
         )
+        for param in self.params:  # Typer adds two for completion when all has been made
+            _spared_parameter(param)
+            param.envvar = VARIABLES.get(param.opts[0])
         with _inert_errors():
             return super().make_context(info_name, args, *arguments, **more)
 
-    def invoke(self, ctx: Any) -> Any:
+    def parse_args(self, ctx: FromTyper, args: list[str]) -> list[str]:
+        """Read the options before the command. Without a word the help is shown, with status 2."""
+        _show_if_empty(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: FromTyper, formatter: FromTyper) -> None:
+        """Write the help of the program."""
+        formatter.write(screen_of(root_page()))
+
+    def get_help_option(self, ctx: FromTyper) -> FromTyper:
+        """Return --help."""
+        return _help_option(super().get_help_option, ctx)
+
+    def invoke(self, ctx: FromTyper) -> FromTyper:
         """Run a command. A reader that ended is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
         with telling_ends(), _inert_errors():
             return super().invoke(ctx)
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def resolve_command(self, ctx: FromTyper, args: list[str]) -> FromTyper:
         """Find the command that the first word names."""
         if args and args[0] not in MODULES:
             for name in MODULES:  # Typer suggests only commands that were made
@@ -125,11 +148,11 @@ def _inert_errors() -> Iterator[None]:
         raise
 
 
-def _command(name: str) -> Any:
+def _command(name: str) -> FromTyper:
     """Import the module of a command, and return the command that it registered."""
     from profilectl.cli.app import app
 
-    importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
+    importlib.import_module(f".{MODULES[name]}", "profilectl.cli.commands")
     alone = typer.Typer(
         callback=lambda: None, rich_markup_mode=app.rich_markup_mode, pretty_exceptions_enable=False
     )
@@ -141,31 +164,80 @@ def _command(name: str) -> Any:
         registered for registered in app.registered_groups if registered.name == name
     ]
     describe_all(alone)
-    return _spared(typer.main.get_group(alone).commands[name])
+    return _spared(typer.main.get_group(alone).commands[name], [name])
 
 
-def _spared(command: Any) -> Any:
-    """Return a command with cheap parameters, inert completions and a help that can be folded."""
+def _spared(command: FromTyper, words: Sequence[str]) -> FromTyper:
+    """Return a command with cheap parameters, inert completions and our help.
+
+    words: those that name the command.
+    """
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        take_everywhere(command, " ".join(words))
+    else:
+        take_between(command)
     command.params = [_spared_parameter(param) for param in command.params]
     command.shell_complete = inert(command.shell_complete)
     command.help = _unfolded(command.help)
-    for subcommand in getattr(command, "commands", {}).values():
-        _spared(subcommand)
+    command.format_help = partial(_write_help, command, words)
+    command.get_help_option = partial(_help_option, command.get_help_option)
+    if subcommands is None:
+        return command
+    command.parse_args = partial(_shown_if_empty, command.parse_args)
+    for name, subcommand in subcommands.items():
+        _spared(subcommand, [*words, name])
     return command
 
 
-def _spared_parameter(param: Any) -> Any:
+def _help_option(make: FromTyper, ctx: FromTyper) -> FromTyper:
+    """Return --help, without Typer's validation of its value, which imports pydantic: 100 ms."""
+    option = make(ctx)
+    if option is not None:
+        option.process_value = lambda ctx, value: option.callback(ctx, option, bool(value))
+    return option
+
+
+def _write_help(
+    command: FromTyper, words: Sequence[str], _context: object, formatter: FromTyper
+) -> None:
+    formatter.write(screen_of(command_page(words, command)))
+
+
+def _shown_if_empty(parse: FromTyper, ctx: FromTyper, args: list[str]) -> FromTyper:
+    """Read the words of a group of commands. Without a word its help is shown."""
+    _show_if_empty(ctx, args)
+    return parse(ctx, args)
+
+
+def _show_if_empty(ctx: FromTyper, args: Sequence[str]) -> None:
+    """Show the help of a command that nothing stands behind, and end with status 2."""
+    if not args and not ctx.resilient_parsing:
+        typer.echo(ctx.get_help())
+        ctx.exit(Exit.USAGE)
+
+
+def _spared_parameter(param: FromTyper) -> FromTyper:
     """Let a parameter read plain texts and defaults without Typer's validation.
 
     The validation imports pydantic, which takes longer than finding a person. Numbers, choices and
     lists are still validated.
     """
+    if hasattr(param, "spared"):
+        return param
     annotation = param.type_descriptor.annotation
     checked = partial(_in_our_words, param, param.process_value)
 
-    def process_value(ctx: Any, value: Any) -> Any:
+    def process_value(ctx: FromTyper, value: FromTyper) -> FromTyper:
         _check_chosen(param, value)
-        if param.required or param.callback is not None or param.nargs != 1:
+        if param.callback is not None:
+            absent = value is None and not param.required
+            return param.callback(ctx, param, value) if absent else checked(ctx, value)
+        if param.required and param.value_is_missing(value):
+            return checked(ctx, value)
+        if annotation == list[str] and value and all(isinstance(text, str) for text in value):
+            return list(value)
+        if param.nargs != 1:
             return checked(ctx, value)
         if value is None or (annotation in PLAIN and isinstance(value, annotation)):
             return value
@@ -175,9 +247,9 @@ def _spared_parameter(param: Any) -> Any:
             return float(value)
         return checked(ctx, value)
 
+    param.spared = True
     param.process_value = process_value
     param.shell_complete = inert(param.shell_complete)
-    param.display_type_rich = partial(_spaced, param.display_type_rich)
     return param
 
 
@@ -188,13 +260,7 @@ def _unfolded(text: str | None) -> str | None:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
-def _spaced(display_type: Any, ctx: Any) -> str | None:
-    """Return the choices of a parameter with blanks between them, so that they can be folded."""
-    shown: str | None = display_type(ctx=ctx)
-    return shown.replace("|", " | ") if shown else shown
-
-
-def _check_chosen(param: Any, value: Any) -> None:
+def _check_chosen(param: FromTyper, value: FromTyper) -> None:
     """Check that an option or argument that chooses data is not empty. Raises UsageError."""
     values = value if isinstance(value, list | tuple) else [value]
     naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
@@ -203,7 +269,9 @@ def _check_chosen(param: Any, value: Any) -> None:
             raise UsageError(f"{option} is empty", f"give it a value, or leave {option} out")
 
 
-def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
+def _in_our_words(
+    param: FromTyper, checked: FromTyper, ctx: FromTyper, value: FromTyper
+) -> FromTyper:
     """Return a value that Typer has checked. Raises BadParameter.
 
     Our own limits hold for numbers, and the prefix of pydantic is taken off its messages.

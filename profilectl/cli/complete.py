@@ -17,6 +17,9 @@ from typing import Any
 
 import typer
 
+from profilectl.cli.context import DEFAULT_STORE, CommonValues
+from profilectl.cli.registry import FromTyper
+
 _PART = r"[\w.@+-]+"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
 """Texts that are inert in every shell: letters, digits and _ . @ + -, with commas between several,
@@ -77,6 +80,19 @@ def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{name}=" for name in keys(ctx, incomplete)] if "=" not in incomplete else []
 
 
+def commands(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the words that name a command, behind `help`."""
+    from profilectl.cli.pages import IDENTITIES
+
+    command: FromTyper = ctx.find_root().command
+    words = ctx.params.get("words") or []
+    for word in words:
+        command = command.get_command(ctx, word) if hasattr(command, "list_commands") else None
+    names = command.list_commands(ctx) if hasattr(command, "list_commands") else []
+    topics = [] if words else [IDENTITIES]
+    return [name for name in (*names, *topics) if name.startswith(incomplete)]
+
+
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last name of a list with commas."""
     before, comma, word = incomplete.rpartition(",")
@@ -104,6 +120,8 @@ def _names(ctx: typer.Context, kind: str) -> Iterator[str]:
     with contextlib.suppress(Exception):
         from profilectl.reading.actions import names_in
 
-        root = ctx.find_root()
-        store = root.params.get("store") or os.environ.get("PROFILECTL_STORE") or "profiles.duckdb"
-        yield from names_in(Path(store), kind)
+        values = ctx.obj if isinstance(ctx.obj, CommonValues) else None
+        store = (values and values.store) or ctx.find_root().params.get("store")
+        yield from names_in(
+            Path(store or os.environ.get("PROFILECTL_STORE") or DEFAULT_STORE), kind
+        )

@@ -1,4 +1,4 @@
-"""What every command has before its own options: the store, the workspace, the keys."""
+"""What every command has beside its own options: the store, the workspace, the keys."""
 
 from __future__ import annotations
 
@@ -26,6 +26,43 @@ class Context(Protocol):
         """Return the object of a type that stands in the context."""
 
 
+@dataclass(frozen=True, slots=True)
+class CommonValues:
+    """The values of the options that may stand before or after every command."""
+
+    store: Path | None = None
+    """The value of --store."""
+    workspace: str | None = None
+    """The value of --workspace."""
+    store_key: Path | None = None
+    """The value of --store-key."""
+    suppression_key: Path | None = None
+    """The value of --suppression-key."""
+    quiet: bool = False
+    """Whether --quiet is given."""
+
+    def over(self, earlier: CommonValues) -> CommonValues:
+        """Return these values, and the earlier ones where there are none here."""
+        return CommonValues(
+            store=earlier.store if self.store is None else self.store,
+            workspace=earlier.workspace if self.workspace is None else self.workspace,
+            store_key=earlier.store_key if self.store_key is None else self.store_key,
+            suppression_key=(
+                earlier.suppression_key if self.suppression_key is None else self.suppression_key
+            ),
+            quiet=self.quiet or earlier.quiet,
+        )
+
+    def chosen(self) -> GlobalOptions:
+        """Make the choices of these options, and return the other ones."""
+        store = Path(DEFAULT_STORE) if self.store is None else self.store
+        choose_workspace(self.workspace)
+        choose_store_key(self.store_key)
+        choose_key(self.suppression_key)
+        sweep(store.absolute().parent)  # removes the files of killed commands
+        return GlobalOptions(store, self.quiet)
+
+
 @dataclass(slots=True)
 class GlobalOptions:
     """The options of every command."""
@@ -37,26 +74,10 @@ class GlobalOptions:
 
 
 def options_of(context: Context) -> GlobalOptions:
-    """Return the options before the command."""
+    """Return the options that every command has."""
     options = context.find_object(GlobalOptions)
     assert options is not None
     return options
-
-
-def choose(
-    store: Path,
-    *,
-    workspace: str | None,
-    store_key: Path | None,
-    suppression_key: Path | None,
-    quiet: bool,
-) -> GlobalOptions:
-    """Make the choices of the options before the command; return the other ones."""
-    choose_workspace(workspace)
-    choose_store_key(store_key)
-    choose_key(suppression_key)
-    sweep(store.absolute().parent)  # removes the files of killed commands
-    return GlobalOptions(store, quiet)
 
 
 def tell_unknown(

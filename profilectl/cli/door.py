@@ -17,10 +17,11 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from profilectl.cli.context import DEFAULT_STORE, GlobalOptions, choose
+from profilectl.cli.context import CommonValues, GlobalOptions
 from profilectl.cli.ends import telling_ends
+from profilectl.cli.everywhere import VARIABLES
 from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Described
 
 T = TypeVar("T")
@@ -30,20 +31,14 @@ QUICK = frozenset(("show", "explain", "search", "events", "set", "feeds", "impor
 """The commands that the door opens for: their modules import no Typer."""
 LONG = frozenset(("import", "imports"))
 """Those of them that may take long, so that garbage is looked for meanwhile."""
-STORE, WORKSPACE, STORE_KEY, SUPPRESSION_KEY = (
-    "--store",
-    "--workspace",
-    "--store-key",
-    "--suppression-key",
-)
-VARIABLES = {
-    STORE: "PROFILECTL_STORE",
-    WORKSPACE: "PROFILECTL_WORKSPACE",
-    SUPPRESSION_KEY: "PROFILECTL_SUPPRESSION_KEY",
-}
-"""The options before the command that a variable of the environment can give."""
-BEFORE = frozenset((STORE, WORKSPACE, STORE_KEY, SUPPRESSION_KEY))
+BEFORE = frozenset(("--store", "--workspace", "--store-key", "--suppression-key"))
+"""The options with a value that may stand before and after every command."""
 QUIET = frozenset(("--quiet", "-q"))
+JSON = "--json"
+HELP = (["--help"], ["-h"], ["help"])
+"""The words that ask for the help of the program."""
+NEGATIVE = re.compile("-[0-9]+")
+"""A word that is no option, though it begins with a minus: half of the MPIDs are negative."""
 WHOLE = re.compile("0|[1-9][0-9]{0,14}")
 DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?")
 
@@ -72,25 +67,27 @@ class Called:
     """The function of the command."""
     values: Mapping[str, object]
     """The values of its parameters."""
-    before: Mapping[str, str]
-    """The values of the options before the command, by their names."""
-    quiet: bool
-    """Whether --quiet stands before the command."""
+    common: CommonValues
+    """The values of the options that every command has."""
     takes_long: bool
     """Whether it may take long."""
 
     def run(self) -> None:
         """Run the command. Raises what the command raises, Interrupted and ReaderLeft."""
-        store_key, suppression_key = self.before.get(STORE_KEY), self.before.get(SUPPRESSION_KEY)
-        options = choose(
-            Path(self.before.get(STORE, DEFAULT_STORE)),
-            workspace=self.before.get(WORKSPACE),
-            store_key=Path(store_key) if store_key else None,
-            suppression_key=Path(suppression_key) if suppression_key else None,
-            quiet=self.quiet,
-        )
+        options = self.common.chosen()
         with telling_ends():
             self.command(QuickContext(options), **self.values)
+
+
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Return whether the words ask for the help of the program, and Typer need not read them."""
+    if list(words) not in HELP:
+        return False
+    try:
+        _check_environment(words)
+    except (Shut, OSError):
+        return False
+    return True
 
 
 def called(words: Sequence[str]) -> Called | None:
@@ -98,11 +95,12 @@ def called(words: Sequence[str]) -> Called | None:
     try:
         _check_environment(words)
         remaining = list(reversed(words))
-        before, quiet = _before(remaining)
+        beside = _Beside({})
+        _take_before(remaining, beside)
         takes_long = bool(LONG.intersection(remaining[-1:]))
         command = _command(remaining)
-        values = _values(command, remaining)
-        return Called(command, values, before=before, quiet=quiet, takes_long=takes_long)
+        values = _values(command, remaining, beside)
+        return Called(command, values, common=beside.common(), takes_long=takes_long)
     except (Shut, OSError):
         return None
 
@@ -118,23 +116,53 @@ def _check_environment(words: Sequence[str]) -> None:
         raise Shut from None
 
 
-def _before(remaining: list[str]) -> tuple[dict[str, str], bool]:
+@dataclass(slots=True)
+class _Beside:
+    """What the words have beside the words of the command: the options that every command has."""
+
+    texts: dict[str, str]
+    """The values of the options with a value, by their names."""
+    quiet: bool = False
+    """Whether --quiet is there."""
+    as_json: bool = False
+    """Whether --json stands before the command."""
+
+    def takes(self, word: str, remaining: list[str]) -> bool:
+        """Return whether a word is an option of every command, and take it with its value."""
+        if word in QUIET:
+            self.quiet = True
+            return True
+        name, equals, value = word.partition("=")
+        if name not in BEFORE:
+            return False
+        if name in self.texts:
+            raise Shut
+        self.texts[name] = _filled(value if equals else _next(remaining))
+        return True
+
+    def common(self) -> CommonValues:
+        """Return the values, with those of the environment where there are none."""
+        for name, variable in VARIABLES.items():
+            if name not in self.texts and variable in os.environ:
+                self.texts[name] = _filled(os.environ[variable])
+        paths = {name: Path(text) for name, text in self.texts.items()}
+        return CommonValues(
+            store=paths.get("--store"),
+            workspace=self.texts.get("--workspace"),
+            store_key=paths.get("--store-key"),
+            suppression_key=paths.get("--suppression-key"),
+            quiet=self.quiet,
+        )
+
+
+def _take_before(remaining: list[str], beside: _Beside) -> None:
     """Take the options before the command from the words, of which the next one is the last."""
-    before: dict[str, str] = {}
-    quiet = False
     while remaining and remaining[-1].startswith("-"):
         word = remaining.pop()
-        if word in QUIET:
-            quiet = True
-            continue
-        name, equals, value = word.partition("=")
-        if name not in BEFORE or name in before:
+        if word == JSON:
+            beside.as_json = True
+        elif not beside.takes(word, remaining):
             raise Shut
-        before[name] = _filled(value if equals else _next(remaining))
-    for name, variable in VARIABLES.items():
-        if name not in before and variable in os.environ:
-            before[name] = _filled(os.environ[variable])
-    return before, quiet
 
 
 def _command(remaining: list[str]) -> Callable[..., None]:
@@ -145,7 +173,7 @@ def _command(remaining: list[str]) -> Callable[..., None]:
     importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
     if (name,) in COMMANDS:
         return COMMANDS[name,].run
-    if not remaining:
+    if not remaining or remaining[-1].partition("=")[0] in {JSON, *QUIET, *BEFORE}:
         raise Shut
     if (name, remaining[-1]) in COMMANDS:
         return COMMANDS[name, remaining.pop()].run
@@ -193,21 +221,29 @@ def _parameter(annotation: Annotation, default: object) -> _Parameter:
     return _Parameter(annotation.__metadata__[0], base, many=many, default=default)
 
 
-def _values(command: Callable[..., None], remaining: list[str]) -> dict[str, object]:
-    """Take the values of a command from the words, all of which must be of it."""
+def _values(
+    command: Callable[..., None], remaining: list[str], beside: _Beside
+) -> dict[str, object]:
+    """Take the values of a command from the words, all of which must be of it or beside it."""
     parameters = _parameters(command)
     by_option = {option: name for name, of in parameters.items() for option in of.described.names}
     values: Values = {}
     texts: list[str] = []
+    if beside.as_json:
+        values[by_option.get(JSON) or _shut()] = True
     while remaining:
         word = remaining.pop()
-        if len(word) < 2 or not word.startswith("-"):
+        if len(word) < 2 or not word.startswith("-") or NEGATIVE.fullmatch(word):
             texts.append(word)
             continue
         option, equals, text = word.partition("=")
-        if option not in by_option or not option.startswith("--"):
+        name = by_option.get(option)
+        if name is None:
+            if not beside.takes(word, remaining):
+                raise Shut
+            continue
+        if not option.startswith("--"):
             raise Shut
-        name = by_option[option]
         if parameters[name].base is bool:
             if equals:
                 raise Shut
@@ -273,6 +309,10 @@ def _converted(text: str, parameter: _Parameter) -> object:
     if not least <= number <= most:
         raise Shut
     return number
+
+
+def _shut() -> NoReturn:
+    raise Shut
 
 
 def _next(remaining: list[str]) -> str:

@@ -98,6 +98,14 @@ def _command(collecting: tuple[int, int, int]) -> None:
     """
     from profilectl.cli import door
 
+    if door.asks_for_help(sys.argv[1:]):
+        from profilectl.cli.ends import telling_ends
+        from profilectl.cli.pages import root_page
+        from profilectl.render.help import screen_of
+
+        with telling_ends():
+            sys.stdout.write(screen_of(root_page()))
+        sys.exit(0)
     called = door.called(sys.argv[1:])
     if called is not None:
         if called.takes_long:

@@ -17,6 +17,8 @@ Annotation = Any
 """The annotation of a parameter: Annotated[type, Described], or with Typer's description."""
 
 
+FromTyper = Any
+"""A command, a context or a parameter as Typer made it: its classes are not for others."""
 # The module in `commands/` that registers each command.
 MODULES = {
     "import": "import_",
@@ -57,6 +59,7 @@ MODULES = {
     "credentials": "serve",
     "feeds": "feeds",
     "config": "config",
+    "help": ".help_command",  # beside `commands/`, because it is about them
 }
 
 

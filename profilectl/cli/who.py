@@ -19,7 +19,9 @@ from profilectl.rules.identity import TYPES, IdentityType, no_type, type_named
 
 ValueArgument = Annotated[
     str | None,
-    argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False),
+    argument(
+        metavar="VALUE", help="Any identity, or an MPID, also a negative one.", show_default=False
+    ),
 ]
 MpidOption = Annotated[str | None, option("--mpid", metavar="MPID", help="The mParticle ID.")]
 IdentityOption = Annotated[
@@ -27,7 +29,7 @@ IdentityOption = Annotated[
     option(
         "--identity",
         metavar="TYPE=VALUE",
-        help="Any identity.",
+        help="An identity of any type.",
         completion="typed",
     ),
 ]
@@ -38,17 +40,27 @@ class IdentityFlags:
     """The flags of identity types: --email, --customer-id, ..."""
 
     by_type: dict[str, str] = field(default_factory=dict)
-    """The value of each flag that was given, by identity type."""
+    """The value of each identity that was named, by its type."""
 
     @classmethod
     def parameters(cls) -> list[inspect.Parameter]:
-        """Return a flag for each identity type."""
-        return [parameter(kind.name, _flag_of(kind), None) for kind in TYPES]
+        """Return a flag for each identity type, and --identity."""
+        flags = [parameter(kind.name, _flag_of(kind), None) for kind in TYPES]
+        return [*flags, parameter("identity", IdentityOption, None)]
 
     @classmethod
     def of_values(cls, values: dict[str, object]) -> Self:
-        """Take the flags out of the values of a command."""
-        return cls(_flags_in(values))
+        """Take the flags out of the values of a command.
+
+        Raises UsageError for an --identity that is none, or of a type that is named twice.
+        """
+        by_type = _flags_in(values)
+        for text in cast("list[str] | None", values["identity"]) or ():
+            kind, value = typed_identity(text, mpid=False)
+            if kind in by_type:
+                raise UsageError(f"{kind} is named twice", f"name one identity of type {kind}")
+            by_type[kind] = value
+        return cls(by_type)
 
 
 @dataclass(frozen=True)
@@ -70,8 +82,8 @@ class PersonFlags:
     def parameters(cls) -> list[inspect.Parameter]:
         """Return a flag for each identity type, --mpid and --identity."""
         text = [parameter("text", ValueArgument, None)] if cls.takes_text else []
-        more = [parameter("mpid", MpidOption, None), parameter("identity", IdentityOption, None)]
-        return [*text, *IdentityFlags.parameters(), *more]
+        *flags, identity = IdentityFlags.parameters()
+        return [*text, *flags, parameter("mpid", MpidOption, None), identity]
 
     @classmethod
     def of_values(cls, values: dict[str, object]) -> Self:

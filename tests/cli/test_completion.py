@@ -106,6 +106,19 @@ def test_only_what_is_inert_is_offered(line: str, found: list[str], folder: Path
     assert sorted(filter(None, offered(folder, line).split("\n"))) == sorted(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("help imp", {"import", "imports"}),
+        ("help ident", {"identify", "identities"}),
+        ("help export b", {"batches"}),
+        ("help show s", set()),
+    ],
+)
+def test_commands_are_offered_behind_help(line: str, found: set[str], folder: Path) -> None:
+    assert set(offered(folder, line).split()) == found
+
+
 def test_options_and_commands_are_offered_still(folder: Path) -> None:
     assert {"--attribute", "--json"} <= set(offered(folder, "diff --").split())
     assert {"import", "show"} <= set(offered(folder, "").split())

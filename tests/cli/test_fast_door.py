@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import typer.main
@@ -15,16 +15,39 @@ from hypothesis import strategies as st
 
 from profilectl.cli import door
 from profilectl.cli.app import app
+from profilectl.cli.context import CommonValues
 from profilectl.cli.registry import COMMANDS, MODULES
 
 TREE: Any = typer.main.get_command(app)
 PLAIN = ("x", "C-1", "0", "7", "250", "1.5", "-4", "email=a", "tier=gold", "Zoë", "a b", "--json")
 """Values that options get, fitting or not."""
-SHORT = ("--json", "--exact", "--history")
+SHORT = ("--json", "--exact", "--history", "-q", "--quiet", "-9075318")
+EVERYWHERE = (
+    ["--store", "x.duckdb"],
+    ["--store=y.duckdb"],
+    ["--workspace", "north"],
+    ["--store-key", "k"],
+    ["--suppression-key=s"],
+    ["-q"],
+    ["--quiet"],
+    ["--json"],
+)
+"""What may stand before a command, and all but the last of it after."""
 
 
-def through_typer(words: Sequence[str]) -> tuple[str, Mapping[str, object]] | None:
-    """Return the command that Typer finds, and its values; None where it says something."""
+class ThroughTyper(NamedTuple):
+    """What Typer makes of words."""
+
+    command: str
+    """The name of the function."""
+    values: Mapping[str, object]
+    """Its values."""
+    common: CommonValues
+    """The values that every command has."""
+
+
+def through_typer(words: Sequence[str]) -> ThroughTyper | None:
+    """Return what Typer makes of words; None where it says something."""
     try:
         root = TREE.make_context("profilectl", list(words))
         context = root
@@ -35,7 +58,7 @@ def through_typer(words: Sequence[str]) -> tuple[str, Mapping[str, object]] | No
             context = command.make_context(name, rest, parent=context)
     except BaseException:  # noqa: BLE001 - also SystemExit of --help
         return None
-    return context.command.callback.__name__, context.params
+    return ThroughTyper(context.command.callback.__name__, context.params, context.obj)
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:
@@ -73,8 +96,14 @@ def words_of(name: str) -> st.SearchStrategy[list[str]]:
         ),
         st.sampled_from((*PLAIN, *SHORT, *subcommands)).map(lambda word: [word]),
     ]
-    return st.lists(st.one_of(pieces), max_size=4).map(
-        lambda drawn: [name, *(word for words in drawn for word in words)]
+    before = st.lists(st.sampled_from(EVERYWHERE), max_size=2)
+    pieces.append(st.sampled_from(EVERYWHERE))
+    return st.tuples(before, st.lists(st.one_of(pieces), max_size=4)).map(
+        lambda drawn: [
+            *(word for words in drawn[0] for word in words),
+            name,
+            *(word for words in drawn[1] for word in words),
+        ]
     )
 
 
@@ -86,7 +115,11 @@ def test_a_command_gets_what_typer_would_give_it(words: list[str]) -> None:
         return
     expected = through_typer(words)
     assert expected is not None, "Typer would have refused it"
-    assert (called.command.__name__, plain(called.values)) == (expected[0], plain(expected[1]))
+    assert (called.command.__name__, plain(called.values)) == (
+        expected.command,
+        plain(expected.values),
+    )
+    assert called.common == expected.common
 
 
 @pytest.mark.parametrize(
@@ -104,6 +137,11 @@ def test_a_command_gets_what_typer_would_give_it(words: list[str]) -> None:
         "feeds list --json",
         "imports undo 3 --cascade --yes",
         "import a.csv b.csv --feed f --source csv --null NULL --null - --again",
+        "show -9075318 --store x.duckdb --quiet --workspace=north",
+        "--json --quiet show -9075318",
+        "set -9075318 tier=gold",
+        "explain -9075318",
+        "events -9075318 --json",
     ],
 )
 def test_the_door_opens_for_plain_words(line: str) -> None:
@@ -136,6 +174,14 @@ def test_the_door_opens_for_plain_words(line: str) -> None:
         ["feeds", "show"],
         ["--store", "", "show", "a"],
         ["--store", "a", "--store", "b", "show", "a"],
+        ["--store", "a", "show", "a", "--store", "b"],
+        ["show", "a", "--store"],
+        ["--json", "import", "a.csv"],
+        ["--json", "imports", "undo", "0"],
+        ["explain", "--store", "a", "rules"],
+        ["feeds", "--json", "list"],
+        ["show", "-9a"],
+        ["show", "-x"],
         [],
     ],
 )
@@ -156,7 +202,10 @@ def test_a_variable_takes_the_place_of_an_option(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PROFILECTL_WORKSPACE", "north")
     called = door.called(["--workspace", "south", "show", "a"])
     assert called is not None
-    assert called.before == {"--store": "other.duckdb", "--workspace": "south"}
+    assert called.common == CommonValues(store=Path("other.duckdb"), workspace="south")
+    called = door.called(["show", "a", "--store", "third.duckdb"])
+    assert called is not None
+    assert called.common == CommonValues(store=Path("third.duckdb"), workspace="north")
     monkeypatch.setenv("PROFILECTL_STORE", " ")
     assert door.called(["show", "a"]) is None
 

@@ -23,6 +23,7 @@ from support.places import ROOT, SCRIPTS, SUPPORT
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from profilectl.cli.pages import FOLDED, is_everywhere
 from profilectl.codes import CODES
 from profilectl.version import __version__
 
@@ -312,6 +313,8 @@ def option_names(command: Any) -> list[str]:
         for option in command.params
         if option.param_type_name == "option"
         and not option.hidden
+        and not is_everywhere(option)
+        and not FOLDED.intersection(option.opts)
         and "completion" not in option.name
         and option.name != "help"
         for name in option.opts
@@ -325,16 +328,17 @@ def test_every_command_and_option_is_in_the_reference(make: ModuleType) -> None:
         section = reference.partition(f"\n## {path}\n")[2].partition("\n## ")[0]
         missing = [name for name in option_names(command) if f"`{name}`" not in section]
         assert not missing, path
+    identities = reference.partition("\n## Identities\n")[2]
+    assert all(f"| `{name}` VALUE |" in identities for name in FOLDED)
 
 
 def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleType) -> None:
     mentioned = words(prose(without="commands.md"))
-    of_identity = {f"--{kind.name.replace('_', '-')}" for kind in make.TYPES}
     missing = [
         f"{path} {name}"
         for path, command in every_command(make)
         for name in option_names(command)
-        if name.startswith("--") and name not in mentioned | of_identity
+        if name.startswith("--") and name not in mentioned
     ]
     assert not missing
     assert all(path.split()[-1] in mentioned for path, _ in every_command(make))

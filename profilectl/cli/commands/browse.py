@@ -18,9 +18,9 @@ def browse_command(
         str, typer.Argument(metavar="TEXT", help="The first search.", show_default=False)
     ] = "",
 ) -> None:
-    """Search and look at profiles with the keyboard, with an explanation of each value.
+    """Search and look at profiles with the keyboard.
 
-    Needs the extra: pip install 'profilectl[browse]'.
+    A key explains the value at the cursor. Needs the extra: pip install 'profilectl[browse]'.
     """
     try:
         from profilectl.render.browse import browse

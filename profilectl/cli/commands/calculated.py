@@ -16,7 +16,7 @@ from profilectl.rules.event.event import EVENT_TYPES
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Define, try and compute attributes that are computed from events.",
+    help="Define, try and compute attributes from events.",
 )
 app.add_typer(group, name="calculated")
 

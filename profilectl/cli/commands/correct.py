@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.context import Context, options_of
@@ -18,6 +18,7 @@ from profilectl.cli.options import (
 )
 from profilectl.cli.registry import argument, command, option
 from profilectl.cli.who import (
+    AnyPersonFlags,
     IdentityFlags,
     PersonFlags,
     mpid_of,
@@ -68,8 +69,8 @@ class SetOptions:
     assignments: Annotated[
         list[str] | None,
         argument(
-            metavar="KEY=VALUE...",
-            help="What to set.",
+            metavar="[VALUE] KEY=VALUE...",
+            help="What to set. A VALUE before it is the person: any identity, or an MPID.",
             show_default=False,
             completion="assignments",
         ),
@@ -99,14 +100,15 @@ def set_command(context: Context, options: SetOptions) -> None:
     from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.render import imports, screen
 
-    sets = _assigned(options.assignments or ())
+    person, assignments = _person_first(options)
+    sets = _assigned(assignments)
     deletes = options.delete or []
     if not sets and not deletes:
         raise UsageError("name an attribute to set or delete", SET.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
     report = correct(
         common.store,
-        who_is_meant(options.person, SET),
+        who_is_meant(person, SET),
         sets=sets,
         deletes=deletes,
         feed=correction.feed or CORRECTIONS,
@@ -125,7 +127,15 @@ def set_command(context: Context, options: SetOptions) -> None:
     sys.exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
 
 
-def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Value]:
+def _person_first(options: SetOptions) -> tuple[PersonFlags, list[str]]:
+    """Return the person and the assignments: a word without = before them names the person."""
+    words = options.assignments or []
+    if not words or "=" in words[0] or options.person.is_given():
+        return options.person, words
+    return replace(options.person, text=words[0]), words[1:]
+
+
+def _assigned(assignments: list[str]) -> dict[str, Value]:
     """Return the values by key. Raises UsageError if a key is set twice."""
     from profilectl.importing.corrections.attributes import assignment
 
@@ -142,7 +152,7 @@ def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Value]:
 class ModifyOptions:
     """The options of `profilectl modify`."""
 
-    person: PersonFlags
+    person: AnyPersonFlags
     add: Annotated[
         list[str] | None,
         option(
@@ -167,11 +177,11 @@ class ModifyOptions:
 @command("modify", epilog=MODIFY)
 @with_options(ModifyOptions)
 def modify_command(context: Context, options: ModifyOptions) -> None:
-    """Add, remove and replace identities of one person: all changes are made, or none.
+    """Add, remove and replace identities of one person.
 
-    The change is an import, so it can be undone. An added identity replaces a removed one of the
-    same type. A unique identity is taken from the profile that has it; an immutable one never
-    changes.
+    All changes are made, or none. The change is an import, so it can be undone. An added identity
+    replaces a removed one of the same type. A unique identity is taken from the profile that has
+    it; an immutable one never changes.
     """
     from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.importing.corrections.identities import changes_of, modify_identities
@@ -238,10 +248,10 @@ class AliasOptions:
 @command("alias", epilog=ALIAS)
 @with_options(AliasOptions)
 def alias_command(context: Context, options: AliasOptions) -> None:
-    """Carry the past of a profile over to another: its first-seen date and install attribution.
+    """Carry the past of a profile over to another.
 
-    Profiles are never merged: identities, attributes and consent stay where they are. An alias is
-    an import, so it can be undone.
+    That is its first-seen date and install attribution. Profiles are never merged: identities,
+    attributes and consent stay where they are. An alias is an import, so it can be undone.
     """
     from profilectl.importing.corrections.alias import alias_profiles
     from profilectl.importing.corrections.correction import CORRECTIONS
@@ -281,9 +291,9 @@ class IdentifyOptions:
 @command("identify", epilog=IDENTIFY)
 @with_options(IdentifyOptions)
 def identify_command(context: Context, options: IdentifyOptions) -> None:
-    """Show step by step which profile a batch with these identities would find.
+    """Show which profile a batch with these identities would find.
 
-    Nothing changes. Exits with 7 if it would find nobody.
+    It shows each step of the search. Nothing changes. Exits with 7 if it would find nobody.
     """
     from profilectl.reading.actions import identify_user
     from profilectl.render import explain, screen

@@ -90,7 +90,10 @@ class DiffOptions:
 @app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
 @with_options(DiffOptions)
 def diff_command(context: typer.Context, options: DiffOptions) -> None:
-    """Show the changes of an import, or between two imports, for each profile and attribute."""
+    """Show what an import changed, for each profile and attribute.
+
+    With two imports it shows what changed between them.
+    """
     from profilectl.reading.actions import DiffRequest, changed_lines, changes_of
     from profilectl.render import imports, screen
 

@@ -141,10 +141,11 @@ class StreamOptions:
 @command("stream", epilog="Example: profilectl stream --environment development --follow")
 @with_options(StreamOptions)
 def stream_command(context: Context, options: StreamOptions) -> None:
-    """Show the latest batches with their effects, newest last; --follow shows new ones.
+    """Show the latest batches with their effects, newest last.
 
-    Each batch names its user: profilectl show --mpid=MPID opens the activity view. A batch without
-    a user says why: its feed may only read, or may only update and nobody matched.
+    --follow goes on and shows new ones. Each batch names its user: profilectl show --mpid=MPID
+    opens the activity view. A batch without a user says why: its feed may only read, or may only
+    update and nobody matched.
     """
     store = options_of(context).store
     end, stamp = _print_stream(store, options, after=None, stamp=None)

@@ -14,8 +14,8 @@ from profilectl.codes import InputRefused, NobodyFound, UsageError
 group(
     "explain",
     help=(
-        "Explain attributes: profilectl explain --email x [--attribute tier]; or use a command"
-        " below."
+        "Explain a value, an identity, a row or the rules.\n\n`profilectl explain --email x"
+        " --attribute tier` explains a value."
     ),
     # `explain --email x` explains attributes; all other explanations have a name
     default="attribute",

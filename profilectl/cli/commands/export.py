@@ -27,7 +27,19 @@ from profilectl.codes import UsageError
 if TYPE_CHECKING:
     from profilectl.reading.exporting.export import ExportRequest
 
-export_app = typer.Typer(help="Write the data of the store to files.", no_args_is_help=True)
+EXAMPLES = """
+All profiles, in the format that the name says
+$ profilectl export profiles -o profiles.parquet
+
+A part of them, for a spreadsheet
+$ profilectl export profiles --where "tier = 'gold'" --fields email,tier -o gold.csv
+
+Batches, as the platform takes them and as another store imports them whole
+$ profilectl export batches -o batches.jsonl.gz
+"""
+export_app = typer.Typer(
+    help="Write the data of the store to files.", epilog=EXAMPLES, no_args_is_help=True
+)
 app.add_typer(export_app, name="export")
 
 FORMATS = ("jsonl", "parquet", "csv")

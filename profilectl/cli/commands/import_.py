@@ -25,7 +25,16 @@ from profilectl.codes import Exit, UsageError
 if TYPE_CHECKING:
     from profilectl.rules.counts import ImportReport
 
-EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection update-only"
+EXAMPLES = """
+See what would happen; nothing is written
+$ profilectl import legacy.csv --feed warehouse --dry-run
+
+Only update people that the store has already
+$ profilectl import legacy.csv --feed warehouse --protection update-only
+
+Files of a CRM, in its encoding and with its names of columns
+$ profilectl import crm-*.csv --feed crm --encoding windows-1252 --map "Contact ID=customer_id"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +62,7 @@ class ImportOptions:
     as_json: JsonOption = False
 
 
-@command("import", epilog=EXAMPLE)
+@command("import", epilog=EXAMPLES)
 @with_options(ImportOptions)
 def import_command(context: Context, options: ImportOptions) -> None:
     """Import CSV, Parquet, JSONL or JSON files as one transaction.

@@ -81,9 +81,10 @@ class EnrichOptions:
 @app.command("enrich", epilog="Example: profilectl enrich views.jsonl --feed web --json")
 @with_options(EnrichOptions)
 def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
-    """Show how each batch of files would leave: with its profile, and filtered for each output.
+    """Show how each batch of files would leave.
 
-    Nothing is stored or sent. With --json one JSON line a row.
+    A batch leaves with its profile, and filtered for each output. Nothing is stored or sent. With
+    --json one JSON line a row.
     """
     import sys
 
@@ -214,7 +215,7 @@ class ForwardOptions:
 @app.command("forward", epilog="Example: profilectl forward --output lake")
 @with_options(ForwardOptions)
 def forward_command(context: typer.Context, options: ForwardOptions) -> None:
-    """Deliver waiting batches, and the changes of connected audiences, to the outputs.
+    """Deliver waiting batches and audience changes to the outputs.
 
     Each batch leaves with its profile as it was after the batch. Deliveries are in order for each
     person, happen at least once, and repeat under the same id.
@@ -379,7 +380,10 @@ def usage_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show processed and billable batches, and tracked users, by month, feed and import."""
+    """Show billable batches and tracked users, by month.
+
+    Processed batches are counted too, by month, feed and import.
+    """
     from profilectl.reading.usage import usage, usage_rows
     from profilectl.render import outputs, screen
 

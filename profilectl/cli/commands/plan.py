@@ -36,7 +36,10 @@ class _PlanGroup(GroupWithDefault):
 
 
 plan_app = typer.Typer(
-    help="Make a plan of an import, or show one: profilectl plan FILE... --feed NAME -o FILE.plan",
+    help=(
+        "Make a plan of an import, or show one.\n\nprofilectl plan FILE... --feed NAME -o FILE.plan"
+        " makes one; profilectl apply carries it out."
+    ),
     no_args_is_help=True,
     cls=_PlanGroup,
 )
@@ -141,7 +144,10 @@ class ApplyOptions:
 @app.command("apply", epilog="Example: profilectl apply load.plan")
 @with_options(ApplyOptions)
 def apply_command(context: typer.Context, options: ApplyOptions) -> None:
-    """Make exactly the import of a plan, or exit with 8 and show what has changed since."""
+    """Make exactly the import of a plan.
+
+    If the plan no longer fits the store or the files, it exits with 8 and shows what has changed.
+    """
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plans.plan import apply_plan
     from profilectl.render import screen

@@ -120,9 +120,10 @@ class ForgetOptions:
 @app.command("forget", epilog=FORGET)
 @with_options(ForgetOptions)
 def forget_command(context: typer.Context, options: ForgetOptions) -> None:
-    """Erase people with all their data, so that nothing of it is left in the store's file.
+    """Erase people with all their data, for good.
 
-    Later imports drop their rows. Nothing brings them back, not even imports undo.
+    Nothing of it is left in the store's file. Later imports drop their rows. Nothing brings them
+    back, not even imports undo.
     """
     from profilectl.privacy.forget import forget
     from profilectl.render import privacy, screen
@@ -175,9 +176,10 @@ class AccessOptions:
 @app.command("access", epilog=ACCESS)
 @with_options(AccessOptions)
 def access_command(context: typer.Context, options: AccessOptions) -> None:
-    """Write everything the store holds about one person: JSON for a machine, a page for the person.
+    """Write everything the store holds about one person.
 
-    These are the data that forget would erase. Only their owner can read the files.
+    It is JSON for a machine, or a page for the person. These are the data that forget would erase.
+    Only their owner can read the files.
     """
     from profilectl.privacy.requests import access
     from profilectl.render import screen

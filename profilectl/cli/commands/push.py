@@ -266,12 +266,24 @@ def _pace_of(options: PushOptions) -> SendingPace:
     )
 
 
-@app.command(
-    "push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml"
-)
+EXAMPLES = """
+How many batches and requests, and how long they take
+$ profilectl push --estimate
+
+The requests for what an import changed, written to a file instead
+$ profilectl push --import 3 --dry-run requests.jsonl
+
+Send what it changed
+$ profilectl push --import 3 --host us1 --credentials push.toml
+"""
+
+
+@app.command("push", epilog=EXAMPLES)
 @with_options(PushOptions)
 def push_command(context: typer.Context, options: PushOptions) -> None:
-    """Send profiles, the changes of an import, stored events or a file of batches to the platform.
+    """Send profiles, changes, events or batches to the platform.
+
+    It sends all profiles, the changes of an import, stored events, or a file of batches.
 
     After an interruption, run it again: it goes on where it stopped. Nothing is lost, and a batch
     that is sent twice has the same source_request_id.

@@ -77,9 +77,10 @@ class SearchOptions:
 @command("search", epilog="Example: profilectl search john --type email --where \"tier = 'gold'\"")
 @with_options(SearchOptions)
 def search_command(context: Context, options: SearchOptions) -> None:
-    """Find identities by their beginning, any part or a pattern, and profiles by a condition.
+    """Find identities by a part or a pattern, profiles by a condition.
 
-    Exits with 7 if nobody is found.
+    A text is looked for at the beginning of identities, unless an option says otherwise. Exits
+    with 7 if nobody is found.
     """
     from profilectl.reading.people import search_store
     from profilectl.reading.search import SearchRequest
@@ -174,9 +175,10 @@ class LookupOptions:
 @command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
 @with_options(LookupOptions)
 def lookup_command(context: Context, options: LookupOptions) -> None:
-    """Look up many identities at once, and write a line for each line of FILE, in its order.
+    """Look up many identities: a line for each line of FILE.
 
-    Each line has the MPID, or says why there is none. Unknown identities are no failure.
+    The lines are in the order of the file. Each line has the MPID, or says why there is none.
+    Unknown identities are no failure.
     """
     from profilectl.files.sinks import format_named
     from profilectl.files.whole_file import check_apart

@@ -14,7 +14,7 @@ from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import UsageError
 
 credentials_app = typer.Typer(
-    help="Make credentials for the clients and feeds of `profilectl serve`.",
+    help="Make credentials for clients and feeds of `profilectl serve`.",
     no_args_is_help=True,
 )
 app.add_typer(credentials_app, name="credentials")

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from profilectl.render.sections import View
 
 EXAMPLE = "Example: profilectl show --email john.smith@example.com"
+EXAMPLES = """
+By an identity of one type
+$ profilectl show --email john.smith@example.com
+
+By any identity or MPID, with every value that each attribute has had
+$ profilectl show JohnSmith911 --history
+
+As it was after the import 1, as JSON
+$ profilectl show JohnSmith911 --as-of 1 --json
+"""
 SectionName = enum.Enum("SectionName", names_of(SECTIONS), type=str)  # type: ignore[misc]
 IN_JSON = ("devices", "consent", "attribution", "timeline")
 """The sections that the JSON document has only if --section names them."""
@@ -82,13 +92,13 @@ class ShowOptions:
         return self.save_svg is not None or self.save_html is not None
 
 
-@command("show", epilog=EXAMPLE)
+@command("show", epilog=EXAMPLES)
 @with_options(ShowOptions)
 def show_command(context: Context, options: ShowOptions) -> None:
-    """Show a person's profile, the origin of each value, and the batches that made it.
+    """Show a person's profile, and where each value came from.
 
-    VALUE is any identity or an MPID; an option such as --email is an identity of one type. Exits
-    with 7 if nobody has it.
+    The timeline has the batches that made it. VALUE is any identity or an MPID; an option such as
+    --email is an identity of one type. Exits with 7 if nobody has it.
     """
     kind, value = who_is_meant(options.person, EXAMPLE)
     common = options_of(context)

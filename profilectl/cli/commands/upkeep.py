@@ -46,7 +46,7 @@ class CheckOptions:
 @app.command("check", epilog="Example: profilectl check --repair")
 @with_options(CheckOptions)
 def check_command(context: typer.Context, options: CheckOptions) -> None:
-    """Check the promises of the store, and exit with 6 if one is broken."""
+    """Check the promises of the store; exit with 6 if one is broken."""
     from profilectl.reading.backups import vouch
     from profilectl.reading.upkeep import check_store
     from profilectl.render import answers, imports, screen
@@ -127,7 +127,9 @@ class BackupOptions:
 @app.command("backup", epilog="Example: profilectl backup profiles.backup.duckdb")
 @with_options(BackupOptions)
 def backup_command(context: typer.Context, options: BackupOptions) -> None:
-    """Copy the store, also while others read it, and read the copy back.
+    """Copy the store, also while others read it.
+
+    The copy is read back before the command ends.
 
     The copy is a store, unless it is encrypted. profilectl restore puts it back.
 
@@ -193,7 +195,10 @@ class RestoreOptions:
 )
 @with_options(RestoreOptions)
 def restore_command(context: typer.Context, options: RestoreOptions) -> None:
-    """Make the store from a backup, plain or encrypted, after checking that it is sound."""
+    """Make the store from a backup, after checking that it is sound.
+
+    The backup may be plain or encrypted.
+    """
     from profilectl.files.encryption import Keys
     from profilectl.reading.backups import is_locked, restore_store
     from profilectl.render import screen
@@ -321,7 +326,7 @@ def compact_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge the tables of older imports, and free the unused space in the file."""
+    """Merge the tables of older imports, and free unused space."""
     from profilectl.reading.upkeep import compact_store
     from profilectl.render import screen
 
@@ -341,7 +346,7 @@ def compact_command(
 def stats_command(
     context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Show how many profiles, identities and values the store has, and its size."""
+    """Show how many profiles and values the store has, and its size."""
     from profilectl.reading.upkeep import stats
     from profilectl.render import answers, screen
 

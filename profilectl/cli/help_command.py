@@ -1,0 +1,85 @@
+"""profilectl help: the help of the program, of a command, or of a topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from profilectl.cli.context import Context
+from profilectl.cli.registry import FromTyper, argument, command, option
+from profilectl.codes import UsageError
+
+if TYPE_CHECKING:
+    from profilectl.render.help import Page
+
+EXAMPLES = """
+A command
+$ profilectl help import
+
+A command of a command
+$ profilectl help export profiles
+
+The types of identities
+$ profilectl help identities
+
+All of it, in the reader of manual pages
+$ profilectl help --man | man -l -
+"""
+
+
+@command("help", epilog=EXAMPLES)
+def help_command(
+    context: Context,
+    words: Annotated[
+        list[str] | None,
+        argument(
+            metavar="COMMAND...",
+            help="A command, or identities: the types of identities.",
+            completion="commands",
+        ),
+    ] = None,
+    man: Annotated[
+        bool, option("--man", help="Print the manual page, for man -l -; a wheel has it, too.")
+    ] = False,
+) -> None:
+    """Show the help of a command.
+
+    `profilectl COMMAND --help` shows the same.
+    """
+    from profilectl.render import screen
+    from profilectl.render.help import screen_of
+
+    if man:
+        from profilectl.cli.manual import manual_page
+
+        if words:
+            raise UsageError("--man goes without a command", "profilectl help --man | man -l -")
+        screen.print_text(manual_page())
+        return
+    screen.print_text(screen_of(_page(words or [])))
+
+
+def _page(words: list[str]) -> Page:
+    """Return the page that words name. Raises UsageError if there is none."""
+    from typer.main import get_command
+
+    from profilectl.cli.app import app
+    from profilectl.cli.pages import (
+        IDENTITIES,
+        command_page,
+        identities_page,
+        root_page,
+    )
+
+    if not words:
+        return root_page()
+    if words == [IDENTITIES]:
+        return identities_page()
+    command: FromTyper = get_command(app)
+    for number, word in enumerate(words):
+        command = getattr(command, "get_command", lambda *_: None)(None, word)
+        if command is None:
+            raise UsageError(
+                f"there is no command {' '.join(words[: number + 1])}",
+                " ".join(("profilectl", *words[:number], "--help")),
+            )
+    return command_page(words, command)
