@@ -20,6 +20,7 @@ Annotation = Any
 # The module in `commands/` that registers each command.
 MODULES = {
     "import": "import_",
+    "columns": "columns",
     "apply": "plan",
     "diff": "diff",
     "show": "show",
