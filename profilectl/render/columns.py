@@ -15,7 +15,6 @@ from profilectl.rules.text.terminal import visible
 if TYPE_CHECKING:
     from profilectl.importing.columns.tables import ColumnTable, TableColumn
 
-HEADINGS = ("column", "becomes", "kind", "first values")
 WIDEST = 24
 """The most characters that the names of columns, and what they become, are given side by side."""
 WIDEST_KIND = 19
@@ -72,8 +71,9 @@ def table_lines(table: ColumnTable, width: int, *, most: int | None = None) -> I
     number = counted(len(table.columns), noun)
     yield from _folded(f"{files} ({FORMATS[table.format]}): {number}, {_of_rows(table)}", width)
     cells = [_cells(column) for column in columns]
-    places = _places([HEADINGS, *cells], width)
-    yield from _row(HEADINGS[:3], HEADINGS[3:], places, width=width)
+    headings = (noun, "becomes", "kind")
+    places = _places([headings, *cells], width)
+    yield from _row(headings, ["first values"], places, width=width)
     for column, texts in zip(columns, cells, strict=True):
         yield from _row(texts, [visible(value) for value in column.values], places, width=width)
         if column.suggested:

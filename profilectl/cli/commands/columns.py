@@ -88,6 +88,8 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
         screen.print_json({"files": [table.as_json() for table in tables]})
     else:
         columns.print_tables(tables)
-    for table in tables:
-        if not common.quiet and not table.names_somebody:
+    for table in () if common.quiet else tables:
+        for notice in table.notices:
+            screen.notice(notice)
+        if not table.names_somebody:
             screen.notice(columns.nobody(table))

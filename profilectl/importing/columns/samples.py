@@ -93,6 +93,8 @@ class FileSample:
     """Its columns, in order."""
     batches: bool = False
     """Whether its rows are batches, whose names are the platform's."""
+    notices: Sequence[str] = ()
+    """What is odd about its header."""
 
 
 def sample_of(scratch: Scratch, file: InputFile, options: ReadingOptions) -> FileSample:
@@ -143,7 +145,8 @@ def _of_csv(file: InputFile, options: ReadingOptions) -> FileSample:
     for cells in records:
         for column, cell in zip(columns, cells, strict=False):
             column.add(None if cell in options.reading.nulls else cell)
-    return FileSample(file.name, "csv", len(records), [*columns, *_place_in_path(path, options)])
+    of_path = _place_in_path(path, options)
+    return FileSample(file.name, "csv", len(records), [*columns, *of_path], notices=header.notices)
 
 
 # Parquet

@@ -96,6 +96,8 @@ class ColumnTable:
     """The columns, in order."""
     batches: bool
     """Whether rows are batches."""
+    notices: tuple[str, ...] = ()
+    """What is odd about the headers."""
 
     @property
     def names_somebody(self) -> bool:
@@ -111,6 +113,7 @@ class ColumnTable:
             "format": self.format,
             "rows_read": self.rows,
             "names_somebody": self.names_somebody,
+            "notices": list(self.notices),
             "columns": [column.as_json() for column in self.columns],
         }
 
@@ -192,6 +195,7 @@ def _table(samples: Sequence[FileSample], stated: frozenset[str]) -> ColumnTable
             for place, (column, look) in enumerate(zip(columns, looks, strict=True))
         ),
         batches=sample.batches,
+        notices=tuple(notice for of_file in samples for notice in of_file.notices),
     )
 
 
@@ -265,8 +269,8 @@ def check_staged(
 ) -> None:
     """Refuse a file none of whose rows can name anybody, once all of them are read.
 
-    rejects: the rows that cannot be used so far. Batches without an identity are rejected row by row: no column of theirs can be mapped. Raises
-    InputRefused.
+    rejects: the rows that cannot be used so far. Batches without an identity are rejected row by
+    row: no column of theirs can be mapped. Raises InputRefused.
     """
     if not _is_checked(request):
         return
@@ -308,6 +312,8 @@ def _refuse(table: ColumnTable) -> None:
         hint = f'say which {word} is an identity: --map "{word.upper()}=customer_id"'
     if Path(path).is_file():
         hint += f"; profilectl columns {shlex.quote(path)} shows them all"
+    # Above all a title above the header is why no column is one.
+    hint = "; ".join((*table.notices[:MOST_OFFERED], hint))
     raise InputRefused(
         f"{path}: no {word} is an identity or an mpid, so its rows would be nobody's;"
         " nothing was imported",
