@@ -15,14 +15,18 @@ from profilectl.rules.text.terminal import visible
 if TYPE_CHECKING:
     from profilectl.importing.columns.tables import ColumnTable, TableColumn
 
-WIDEST = 24
+WIDEST = 36
 """The most characters that the names of columns, and what they become, are given side by side."""
 WIDEST_KIND = 19
 """The most characters of a kind, such as `attribute (boolean)`."""
 NARROWEST = 12
 """The least that they are folded to, so that there is room for values."""
+FEW = 20
+"""What they are given where WIDEST would leave no room: longer ones stand on lines of their own."""
 VALUES = 22
 """The room for values that is looked for."""
+LEAST = 8
+"""The least room for values."""
 GAP = 2
 """The blanks between two columns of the table."""
 PIPED = 80
@@ -140,6 +144,8 @@ def _places(rows: Sequence[Sequence[str]], width: int) -> list[int]:
         if max(_sizes(names, fewer)) + max(_sizes(becomes, fewer)) <= room:
             most = fewer
             break
+    if max(_sizes(names, most)) + max(_sizes(becomes, most)) > width - kinds - LEAST - 3 * GAP:
+        most = FEW
     places = [0]
     for wide in (max(_sizes(names, most)), max(_sizes(becomes, most)), kinds):
         places.append(places[-1] + wide + GAP)
