@@ -304,7 +304,12 @@ def _stage(
         others=contents.brought,
     )
     check_staged(
-        scratch, contents.fresh, staged.files, request, options=reading.options, rejects=rejects
+        scratch,
+        contents.fresh,
+        staged.files,
+        request=request,
+        options=reading.options,
+        rejects=rejects,
     )
     report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
     return ImportJob(

@@ -75,7 +75,7 @@ def table_lines(table: ColumnTable, width: int, *, most: int | None = None) -> I
     number = counted(len(table.columns), noun)
     yield from _folded(f"{files} ({FORMATS[table.format]}): {number}, {_of_rows(table)}", width)
     cells = [_cells(column) for column in columns]
-    headings = (noun, "becomes", "kind")
+    headings = [noun, "becomes", "kind"]
     places = _places([headings, *cells], width)
     yield from _row(headings, ["first values"], places, width=width)
     for column, texts in zip(columns, cells, strict=True):
@@ -100,7 +100,7 @@ def _of_rows(table: ColumnTable) -> str:
     return f"values of the first {table.rows:,} rows"
 
 
-def _cells(column: TableColumn) -> tuple[str, str, str]:
+def _cells(column: TableColumn) -> list[str]:
     """Return the name of a column, what it becomes, and its kind."""
     kind, field = column.field.kind, column.field
     values = column.look or " or ".join(column.kinds)
@@ -112,7 +112,7 @@ def _cells(column: TableColumn) -> tuple[str, str, str]:
             becomes, word, values = "nothing", "no identity type", ""
         case "unknown":
             becomes, word, values = "nothing", "rejects its rows", ""
-    return visible(column.name), visible(becomes), f"{word} ({values})" if values else word
+    return [visible(column.name), visible(becomes), f"{word} ({values})" if values else word]
 
 
 def _questions(column: TableColumn, width: int) -> Iterator[str]:

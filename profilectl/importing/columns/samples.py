@@ -146,7 +146,13 @@ def _of_csv(file: InputFile, options: ReadingOptions) -> FileSample:
         for column, cell in zip(columns, cells, strict=False):
             column.add(None if cell in options.reading.nulls else cell)
     of_path = _place_in_path(path, options)
-    return FileSample(file.name, "csv", len(records), [*columns, *of_path], notices=header.notices)
+    return FileSample(
+        path=file.name,
+        format="csv",
+        rows=len(records),
+        columns=[*columns, *of_path],
+        notices=header.notices,
+    )
 
 
 # Parquet
@@ -192,7 +198,9 @@ def _of_parquet(scratch: Scratch, file: InputFile, options: ReadingOptions) -> F
             value = _member(row, column.name)
             column.add(None if isinstance(value, str) and value in options.reading.nulls else value)
     of_path = _place_in_path(path, options)
-    return FileSample(file.name, "parquet", len(rows), [*columns, *of_path])
+    return FileSample(
+        path=file.name, format="parquet", rows=len(rows), columns=[*columns, *of_path]
+    )
 
 
 def _member(row: Value, name: str) -> Value:
@@ -224,10 +232,10 @@ def _of_json(file: InputFile, options: ReadingOptions) -> FileSample:
         else:
             columns.add_row({**of_path, **document}, options.reading.nulls)
     return FileSample(
-        file.name,
-        file.format,
-        len(documents),
-        list(columns.columns.values()),
+        path=file.name,
+        format=file.format,
+        rows=len(documents),
+        columns=list(columns.columns.values()),
         batches=columns.has_batches,
     )
 
@@ -276,7 +284,8 @@ class _JsonColumns:
         try:
             for cell in flattened(row, self._meanings.mapped):
                 value = None if isinstance(cell.value, str) and cell.value in nulls else cell.value
-                self._add(cell.name, value, self._flat(cell.name, nested=cell.nested), cell.name)
+                meaning = self._flat(cell.name, nested=cell.nested)
+                self._add(cell.name, value, meaning, mapped=cell.name)
         except UnusableRow:
             return  # two members get one name: the row is rejected
 
@@ -297,7 +306,7 @@ class _JsonColumns:
         except UnusableRow:
             return UNKNOWN_FIELD
 
-    def _add(self, name: str, value: Value, meaning: BatchField, mapped: str = "") -> None:
+    def _add(self, name: str, value: Value, meaning: BatchField, *, mapped: str = "") -> None:
         column = self.columns.get(name)
         if column is None:
             column = self.columns[name] = ColumnSample(name, mapped, meaning)

@@ -124,19 +124,19 @@ def looks_like(values: Sequence[str]) -> str:
     )
 
 
-def suggestion(name: str, look: str | None, taken: Collection[str]) -> Suggestion | None:
+def suggestion(name: str, look: str | None, others: Collection[str]) -> Suggestion | None:
     """Return what a column may be, by its name or by what its values look like; None: no idea.
 
-    look: one of LOOKS, "" where the values do not look alike, None where there are none. taken: the
-    identity types and reserved keys that other columns are, which it cannot be too.
+    look: one of LOOKS, "" where the values do not look alike, None where there are none.
+    others: the identity types and reserved keys that other columns are, which it cannot be too.
     """
     kind = _type_of(name, look)
     key = _RESERVED.get(_plain(name))
     # The values tell an address of the mail from a street.
     if kind and (key is None or look in BY_VALUES):
-        free = next((free for free in (kind, *NEXT.get(kind, ())) if free not in taken), None)
+        free = next((free for free in (kind, *NEXT.get(kind, ())) if free not in others), None)
         return Suggestion("identity", free) if free else None
-    return Suggestion("reserved", key) if key and key not in taken else None
+    return Suggestion("reserved", key) if key and key not in others else None
 
 
 def says_something(name: str) -> bool:
@@ -156,7 +156,7 @@ def _type_of(name: str, look: str | None) -> str | None:
 
 
 def _type_spelled(name: str) -> str | None:
-    """Return the identity type that a name says once its blanks and dots are taken for dashes."""
+    """Return the identity type that a name says once its blanks and dots are others for dashes."""
     kind = type_named(re.sub(r"[^A-Za-z0-9]+", "_", name.rpartition(".")[2]).strip("_"))
     return kind.name if kind else None
 

@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from profilectl.codes import InputRefused
 from profilectl.importing.columns.samples import ColumnSample, FileSample, sample_of
@@ -30,6 +29,7 @@ from profilectl.importing.stage.source.files import REJECTS, InputFile
 from profilectl.importing.stage.staged import Rejects, StagedFile
 from profilectl.rules.batch import Reading
 from profilectl.rules.batch_fields import RESERVED_KEYS, BatchField
+from profilectl.rules.counts import Document
 from profilectl.rules.identity import BY_NAME
 from profilectl.store.scratch import Scratch
 
@@ -62,7 +62,7 @@ class TableColumn:
     option: str = ""
     """The --map option that says so."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
         """Return the column under the keys of `profilectl columns --json`."""
         becomes = None if self.field.kind in ("ignored", "unknown") else self.field.title
         suggested = self.suggested and {
@@ -106,7 +106,7 @@ class ColumnTable:
             column.field.kind == "identity" or column.field == MPID for column in self.columns
         )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
         """Return the table under the keys of `profilectl columns --json`."""
         return {
             "paths": list(self.paths),
@@ -139,7 +139,7 @@ def tables_of(
         sample = sample_of(scratch, file, _with_map(options, mapped))
         same = (sample.format, *((column.name, column.meaning) for column in sample.columns))
         alike.setdefault(same, []).append(sample)
-    return [_table(samples, _stated(options)) for samples in alike.values()]
+    return [_table(samples, _described(options)) for samples in alike.values()]
 
 
 def _with_map(options: ReadingOptions, mapped: Mapping[str, BatchField]) -> ReadingOptions:
@@ -164,17 +164,17 @@ def options_of_look(
     )
 
 
-def _stated(options: ReadingOptions) -> frozenset[str]:
+def _described(options: ReadingOptions) -> frozenset[str]:
     """Return the columns whose meaning the user has said."""
-    described = options.manifest.columns if options.manifest else ()
-    return frozenset((*options.mapped, *(name for name, _ in described if name is not None)))
+    entries = options.manifest.columns if options.manifest else ()
+    return frozenset((*options.mapped, *(name for name, _ in entries if name is not None)))
 
 
-def _table(samples: Sequence[FileSample], stated: frozenset[str]) -> ColumnTable:
+def _table(samples: Sequence[FileSample], described: frozenset[str]) -> ColumnTable:
     sample = samples[0]
     columns = sample.columns
     looks = [looks_like(column.texts) for column in columns]
-    suggested = _suggestions(columns, looks, stated)
+    suggested = _suggestions(columns, looks, described)
     return ColumnTable(
         paths=tuple(of_file.path for of_file in samples),
         format=sample.format,
@@ -200,32 +200,32 @@ def _table(samples: Sequence[FileSample], stated: frozenset[str]) -> ColumnTable
 
 
 def _suggestions(
-    columns: Sequence[ColumnSample], looks: Sequence[str], stated: frozenset[str]
+    columns: Sequence[ColumnSample], looks: Sequence[str], described: frozenset[str]
 ) -> dict[int, Suggestion]:
     """Return what columns may be, by their places.
 
     Each identity type and each reserved key is suggested once. What a name says goes before what
     values look like.
     """
-    taken = {column.meaning.name for column in columns if column.meaning.kind == "identity"}
-    taken |= {column.meaning.name for column in columns if column.meaning.name in RESERVED_KEYS}
+    others = {column.meaning.name for column in columns if column.meaning.kind == "identity"}
+    others |= {column.meaning.name for column in columns if column.meaning.name in RESERVED_KEYS}
     open_places = [
         place
         for place, column in enumerate(columns)
         if column.meaning.kind == "attribute"
         and column.meaning.name not in RESERVED_KEYS
         and column.mapped
-        and not stated & {column.name, column.mapped, f"#{place + 1}"}
+        and not described & {column.name, column.mapped, f"#{place + 1}"}
     ]
     open_places.sort(key=lambda place: not says_something(columns[place].name))
     suggested: dict[int, Suggestion] = {}
     for place in open_places:
         column = columns[place]
         look = looks[place] if column.texts else None
-        found = suggestion(column.name, look, taken)
-        if found:
-            suggested[place] = found
-            taken.add(found.field)
+        answer = suggestion(column.name, look, others)
+        if answer:
+            suggested[place] = answer
+            others.add(answer.field)
     return suggested
 
 
@@ -262,8 +262,8 @@ def check_staged(
     scratch: Scratch,
     files: Sequence[InputFile],
     staged: Sequence[StagedFile],
-    request: ImportRequest,
     *,
+    request: ImportRequest,
     options: ReadingOptions,
     rejects: Rejects,
 ) -> None:

@@ -60,16 +60,16 @@ def _folded(name: str) -> str:
     return name.strip().casefold().replace(" ", "_").replace("-", "_")
 
 
-def _distance(left: str, right: str) -> int:
+def _distance(typed: str, right: str) -> int:
     """Return in how many letters two names differ, at most one more than MOST_LETTERS.
 
     A letter too many, one too few, another one, and two that changed places count as one each.
     """
-    if abs(len(left) - len(right)) > MOST_LETTERS:
+    if abs(len(typed) - len(right)) > MOST_LETTERS:
         return MOST_LETTERS + 1
     older: list[int] = []
     row = list(range(len(right) + 1))
-    for place, letter in enumerate(left, start=1):
+    for place, letter in enumerate(typed, start=1):
         oldest, older, row = older, row, [place]
         for column, counterpart in enumerate(right, start=1):
             cost = min(
@@ -81,7 +81,7 @@ def _distance(left: str, right: str) -> int:
                 oldest
                 and column > 1
                 and letter == right[column - 2]
-                and left[place - 2] == counterpart
+                and typed[place - 2] == counterpart
             ):
                 cost = min(cost, oldest[column - 2] + 1)
             row.append(cost)

@@ -26,9 +26,9 @@ ROWS = (
 
 def columns_of(folder: Path, *words: str) -> dict[str, dict[str, Any]]:
     """Return the columns that `profilectl columns --json` shows of one table, by their names."""
-    done = run_here("columns", *words, "--json", folder=folder)
-    assert done.returncode == 0, done.stderr
-    (table,) = json.loads(done.stdout)["files"]
+    finished = run_here("columns", *words, "--json", folder=folder)
+    assert finished.returncode == 0, finished.stderr
+    (table,) = json.loads(finished.stdout)["files"]
     return {column["column"]: column for column in table["columns"]}
 
 
@@ -41,9 +41,9 @@ def meanings(columns: dict[str, dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 def test_a_csv_file_is_shown_with_suggestions(tmp_path: Path) -> None:
     (tmp_path / "crm.csv").write_text(HEADER + ROWS)
-    done = run("columns", "crm.csv", folder=tmp_path, COLUMNS="80")
-    assert done.returncode == 0
-    assert done.stdout == (
+    finished = run("columns", "crm.csv", folder=tmp_path, COLUMNS="80")
+    assert finished.returncode == 0
+    assert finished.stdout == (
         "crm.csv (CSV): 7 columns, values of the first 2 rows\n"
         "column        becomes       kind                first values\n"
         "Contact ID    Contact ID    attribute (text)    C-1, 0017\n"
@@ -59,7 +59,7 @@ def test_a_csv_file_is_shown_with_suggestions(tmp_path: Path) -> None:
         "Signed up     Signed up     attribute (date)    2024-01-02, 2024-02-02\n"
         "Points        Points        attribute (number)  12, 13.5\n"
     ).replace("+44 7700 900123\n", "+44 7700 900123, +44 7700 900124\n")
-    assert "crm.csv: no column is an identity or an mpid" in done.stderr
+    assert "crm.csv: no column is an identity or an mpid" in finished.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["crm.csv"]
 
 
@@ -152,18 +152,19 @@ def test_a_json_document_an_archive_and_standard_input_are_shown(tmp_path: Path)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("x/a.csv", "email,n\na@x.com,1\n")
     assert list(columns_of(tmp_path, "a.zip")) == ["email", "n"]
-    done = run("columns", "-", folder=tmp_path, stdin=b"email,n\na@x.com,1\n")
-    assert done.stdout.startswith("- (CSV): 2 columns")
+    finished = run("columns", "-", folder=tmp_path, stdin=b"email,n\na@x.com,1\n")
+    assert finished.stdout.startswith("- (CSV): 2 columns")
 
 
 def test_the_reading_options_of_an_import_hold(tmp_path: Path) -> None:
     folder = tmp_path / "tier=gold"
     folder.mkdir()
     (folder / "a.csv").write_bytes("Report\nid~'n~1'~x\n'M\xfcller'~NULL~2\n".encode("cp1252"))
-    columns = columns_of(
-        tmp_path, "tier=*/a.csv", "--skip-lines", "1", "--delimiter", "~", "--quote", "'",
-        "--encoding", "windows-1252", "--null", "NULL", "--map", "id=customer_id", "--path-columns",
-    )  # fmt: skip
+    options = (
+        "--skip-lines 1 --delimiter ~ --quote ' --encoding windows-1252 --null NULL"
+        " --map id=customer_id --path-columns"
+    )
+    columns = columns_of(tmp_path, "tier=*/a.csv", *options.split())
     assert meanings(columns) == {
         "id": ("user_identities.customer_id", ["text"], ["Müller"]),
         "n~1": ("user_attributes.n~1", [], []),
@@ -176,9 +177,9 @@ def test_files_with_the_same_columns_are_one_table(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.csv").write_text("email,n\na@x.com,1\n")
     (tmp_path / "d.csv").write_text("email\na@x.com\n")
-    done = run_here("columns", "*.csv", folder=tmp_path)
-    assert "a.csv and 2 more (CSV): 2 columns" in done.stdout
-    assert "d.csv (CSV): 1 column" in done.stdout
+    finished = run_here("columns", "*.csv", folder=tmp_path)
+    assert "a.csv and 2 more (CSV): 2 columns" in finished.stdout
+    assert "d.csv (CSV): 1 column" in finished.stdout
 
 
 def test_rejects_are_shown_as_the_files_they_come_from(tmp_path: Path) -> None:
@@ -191,18 +192,18 @@ def test_the_table_stands_before_a_first_import_only_and_on_stderr(tmp_path: Pat
     (tmp_path / "a.csv").write_text("email,City\na@x.com,York\n")
     (tmp_path / "b.csv").write_text("email,City\nb@x.com,York\n")
     dry = run_here("import", "a.csv", "--feed", "f", "--dry-run", folder=tmp_path)
-    first = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
-    for done in (dry, first):
-        assert "a.csv (CSV): 2 columns, values of the first row" in done.stderr
-        assert "--map 'City=$City'" in done.stderr
-        assert "York" not in done.stdout or done is dry
-        assert "City -> " not in done.stderr
+    earlier = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
+    for finished in (dry, earlier):
+        assert "a.csv (CSV): 2 columns, values of the first row" in finished.stderr
+        assert "--map 'City=$City'" in finished.stderr
+        assert "York" not in finished.stdout or finished is dry
+        assert "City -> " not in finished.stderr
     second = run_here("import", "b.csv", "--feed", "f", folder=tmp_path)
     assert "values of the first" not in second.stderr
     assert "City -> user_attributes.City" in second.stderr
     for silent in (("--quiet", "import"), ("import", "--json")):
-        done = run_here(*silent, "a.csv", "--feed", "g", folder=tmp_path)
-        assert "York" not in done.stdout + done.stderr, silent
+        finished = run_here(*silent, "a.csv", "--feed", "g", folder=tmp_path)
+        assert "York" not in finished.stdout + finished.stderr, silent
 
 
 @pytest.mark.parametrize(
@@ -226,8 +227,8 @@ def test_the_table_stands_before_a_first_import_only_and_on_stderr(tmp_path: Pat
 def test_a_suggestion_goes_by_the_name_and_by_the_values(
     name: str, look: str | None, field: str | None
 ) -> None:
-    found = suggestion(name, look, ())
-    assert (found and found.field) == field
+    answer = suggestion(name, look, ())
+    assert (answer and answer.field) == field
 
 
 def test_no_two_columns_are_suggested_as_one_field(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_no_two_columns_are_suggested_as_one_field(tmp_path: Path) -> None:
         "customer_id,Contact ID,E-mail,Work Email,Phone,Home phone,City,Town\n"
     )
     columns = columns_of(tmp_path, "a.csv")
-    fields = [one["suggestion"] and one["suggestion"]["field"] for one in columns.values()]
+    fields = [column["suggestion"] and column["suggestion"]["field"] for column in columns.values()]
     assert fields == [
         None, "other", "email", None, "mobile_number", "phone_number_2", "$City", None,
     ]  # fmt: skip
@@ -263,8 +264,8 @@ def test_a_wide_and_a_hostile_file_are_shown_whole(tmp_path: Path) -> None:
     names = ",".join(f"column {place}" for place in range(400))
     (tmp_path / "wide.csv").write_text(f"email,{names}\na@x.com,{',' * 399}\n")
     assert "column 399" in call("columns", "wide.csv", folder=tmp_path).stdout
-    done = run_here("import", "wide.csv", "--feed", "f", "--dry-run", folder=tmp_path)
-    assert "... and 301 more columns: profilectl columns shows them" in done.stderr
+    finished = run_here("import", "wide.csv", "--feed", "f", "--dry-run", folder=tmp_path)
+    assert "... and 301 more columns: profilectl columns shows them" in finished.stderr
     (tmp_path / "h.csv").write_text('email,"\x1b[31mred\n"\na@x.com,"\x1b[2J\u202e"\n')
     shown = call("columns", "h.csv", folder=tmp_path).stdout
     assert "\x1b" not in shown

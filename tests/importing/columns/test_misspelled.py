@@ -20,7 +20,7 @@ def near(name: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "intended"),
     [
         ("custmer_id", "customer_id"),
         ("costumer_id", "customer_id"),
@@ -44,8 +44,8 @@ def near(name: str) -> str | None:
         ("user_attributes.emial", None),
     ],
 )
-def test_two_letters_are_a_slip_and_more_is_a_name(name: str, meant: str | None) -> None:
-    assert near(name) == meant
+def test_two_letters_are_a_slip_and_more_is_a_name(name: str, intended: str | None) -> None:
+    assert near(name) == intended
 
 
 @given(st.sampled_from([name for name in RIGHT_NAMES if len(name) > 5]), st.data())
@@ -59,16 +59,16 @@ def test_any_letter_left_out_is_found(name: str, data: st.DataObject) -> None:
 def test_map_refuses_it_and_says_how_to_mean_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("ID,Mail\n1,a@x.com\n")
     words = ("import", "a.csv", "--feed", "f", "--map", "Mail=email")
-    done = run_here(*words, "--map", "ID=custmer_id", folder=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == (
+    finished = run_here(*words, "--map", "ID=custmer_id", folder=tmp_path)
+    assert finished.returncode == 2
+    assert finished.stderr == (
         "Error: --map ID=custmer_id: there is no field custmer_id, but there is customer_id\n"
         '  Try: --map "ID=customer_id", or --map "ID=user_attributes.custmer_id" for an attribute'
         " of that name\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
-    done = run_here(*words, "--map", "ID=user_attributes.custmer_id", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    finished = run_here(*words, "--map", "ID=user_attributes.custmer_id", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
     assert run_here("columns", "a.csv", "--map", "ID=emial", folder=tmp_path).returncode == 2
 
 
@@ -79,11 +79,11 @@ def test_a_manifest_is_held_to_the_same(tmp_path: Path) -> None:
         columns = [{"column": "emial"}, {"column": "Mail", "field": field}]
         (tmp_path / "m.json").write_text(json.dumps({"columns": columns}))
         words = ("import", "a.csv", "--feed", "f", "--manifest", "m.json")
-        done = run_here(*words, folder=tmp_path)
-        if done.returncode == 4:
-            assert "m.json: column 2: there is no field emai, but there is email" in done.stderr
-            assert '"field": "email", or "user_attributes.emai"' in done.stderr
-        return done.returncode
+        finished = run_here(*words, folder=tmp_path)
+        if finished.returncode == 4:
+            assert "m.json: column 2: there is no field emai, but there is email" in finished.stderr
+            assert '"field": "email", or "user_attributes.emai"' in finished.stderr
+        return finished.returncode
 
     assert manifest("emai") == 4
     # The name of a column says what its owner calls it, and nobody typed it here.
