@@ -190,7 +190,8 @@ def _beside(cells: Sequence[str], places: Sequence[int]) -> list[str]:
     ]
     lines = [""]
     for texts, place in zip(folded, places, strict=False):
-        line = 0 if _length(lines[0]) <= max(place - GAP, 0) else len(lines)
+        has_room = all(_length(line) <= max(place - GAP, 0) for line in lines[: len(texts)])
+        line = 0 if has_room else len(lines)
         for text in texts:
             if line == len(lines):
                 lines.append("")

@@ -19,6 +19,11 @@ RIGHT_NAMES = (
     *PLAIN_FIELDS,
 )
 """The names that are more than the name of an attribute."""
+DEVICE = "device_info."
+DEVICE_NAMES = tuple(
+    f"{DEVICE}{name}" for kind in TYPES if kind.device for name in (kind.name, *kind.aliases)
+)
+"""The dotted names of a device's identities."""
 
 
 class Misspelled(NamedTuple):
@@ -43,12 +48,17 @@ class Misspelled(NamedTuple):
 def misspelled(name: str, field: BatchField) -> Misspelled | None:
     """Return the name that a field is a misspelling of, or None.
 
-    field: the meaning of the name. A dotted name is meant as it is.
+    field: the meaning of the name. A dotted name is meant as it is, unless it is nearly that of a
+    device's identity.
     """
-    if field.kind != "attribute" or "." in name or name in RESERVED_KEYS or field.name != name:
+    names = RIGHT_NAMES
+    if field.kind == "kept" and name.startswith(DEVICE):
+        # No field of device_info that the platform knows is so near to an identity type.
+        names = DEVICE_NAMES
+    elif field.kind != "attribute" or "." in name or name in RESERVED_KEYS or field.name != name:
         return None
     folded = _folded(name)
-    near = min(RIGHT_NAMES, key=lambda right: _distance(folded, _folded(right)))
+    near = min(names, key=lambda right: _distance(folded, _folded(right)))
     distance = _distance(folded, _folded(near))
     # Of a short name two letters are half of it: "tag" is no misspelled "$Age".
     if distance > MOST_LETTERS or distance * 2 >= min(len(name), len(near)):

@@ -42,6 +42,10 @@ def near(name: str) -> str | None:
         ("customer_id", None),
         ("$city", None),
         ("user_attributes.emial", None),
+        ("device_info.ios_idvf", "device_info.ios_idfv"),
+        ("device_info.platform", None),
+        ("device_info.att_authorization_status", None),
+        ("consent_state.gdpr.mail", None),
     ],
 )
 def test_two_letters_are_a_slip_and_more_is_a_name(name: str, intended: str | None) -> None:
