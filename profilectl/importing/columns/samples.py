@@ -227,10 +227,12 @@ def _of_json(file: InputFile, options: ReadingOptions) -> FileSample:
     columns = _JsonColumns(Columns(mapped, options.reading.unknown))
     documents = list(itertools.islice(_documents(file), SAMPLE_ROWS))
     for document in documents:
-        if is_batch(document):
-            columns.add_batch(document)
-        else:
-            columns.add_row({**of_path, **document}, options.reading.nulls)
+        # A row with more levels than can be read is rejected.
+        with contextlib.suppress(RecursionError):
+            if is_batch(document):
+                columns.add_batch(document)
+            else:
+                columns.add_row({**of_path, **document}, options.reading.nulls)
     return FileSample(
         path=file.name,
         format=file.format,

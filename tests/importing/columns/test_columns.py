@@ -111,6 +111,18 @@ def test_json_lines_are_shown_flat_rows_and_batches(tmp_path: Path) -> None:
     assert columns["user_attributes.tier"]["suggestion"] is None
 
 
+def test_rows_with_thousands_of_levels_are_passed_over(tmp_path: Path) -> None:
+    lists, objects = "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900
+    (tmp_path / "deep.jsonl").write_text(
+        f'{{"email":"a@x.com","d":{lists}}}\n{{"email":"b@x.com","o":{objects}}}\n'
+        f'{{"user_identities":{{"email":"c@x.com"}},"user_attributes":{{"q":{lists}}}}}\n'
+    )
+    finished = run("columns", "deep.jsonl", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("deep.jsonl (JSON lines):")
+    assert "a@x.com" in finished.stdout
+
+
 def test_a_parquet_file_is_shown_with_its_structs(tmp_path: Path) -> None:
     table = pa.table(
         {
