@@ -22,6 +22,7 @@ FromTyper = Any
 # The module in `commands/` that registers each command.
 MODULES = {
     "import": "import_",
+    "columns": "columns",
     "apply": "plan",
     "diff": "diff",
     "show": "show",

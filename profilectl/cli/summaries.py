@@ -12,6 +12,7 @@ ABOUT = "A customer profile store on your own machine, with the rules of a custo
 SUMMARIES: Mapping[str, Mapping[str, str]] = {
     "Start": {
         "import": "Import CSV, Parquet, JSONL or JSON files as one transaction.",
+        "columns": "Show what the columns of files would become.",
         "show": "Show a person's profile, and where each value came from.",
         "browse": "Search and look at profiles with the keyboard.",
     },

@@ -16,6 +16,7 @@ from profilectl.rules.workspace import chosen_workspace
 
 if TYPE_CHECKING:
     from profilectl.importing.answers.outcomes import RowOutcome
+    from profilectl.importing.columns.tables import ColumnTable
     from profilectl.importing.relations import Relations
     from profilectl.importing.stage.mendable import Mendable
     from profilectl.importing.stage.source.files import InputFile
@@ -122,6 +123,8 @@ class ImportRequest:
     """Whether calculated attributes and audiences are brought up to date afterwards."""
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     """Gets the step that begins, and how many rows were read."""
+    columns: Callable[[list[ColumnTable]], None] = field(default=lambda tables: None)
+    """Gets the columns of the files before a first import of the feed."""
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     """Gets the files and the state of the store before anything is read; it may refuse."""
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)

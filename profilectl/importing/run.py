@@ -13,7 +13,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from profilectl.files.leftovers import private_files, unwritable
 from profilectl.files.whole_file import LOG
 from profilectl.importing.answers.examples import Decided, examples_of, without_mpids
 from profilectl.importing.answers.outcomes import outcomes_of
+from profilectl.importing.columns.tables import check_columns, check_staged
 from profilectl.importing.commit import Prepared, prepare, warn_of_names, write
 from profilectl.importing.content import (
     FileContents,
@@ -91,7 +92,11 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         scratch_beside(store_path, request.memory_limit) as scratch,
         contextlib.ExitStack() as at_end,
     ):
-        opened = _open_inputs(scratch, inputs, request)
+        opened = open_inputs(scratch, inputs.named, request)
+        is_new = not store_path.exists()
+        if is_new:
+            # Before there is a store.
+            _check_columns(scratch, opened.files, inputs, request=request)
         look = _look(scratch, store_path, opened, request=request)
         report = look.report
         request.opened(report, look.state)
@@ -99,6 +104,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             report_imported(report, look.contents.newest_import)
             request.checked(report, look.state)
             return _caught_up(scratch, store_path, report, request=request)
+        if look.is_first and not is_new:
+            _check_columns(scratch, look.contents.fresh, inputs, request=request)
         names = [file.name for file in look.contents.fresh]
         rejects = Rejects(scratch.folder / "rejects.jsonl", names)
         at_end.callback(rejects.close)
@@ -142,11 +149,18 @@ def _inputs(store_path: Path, request: ImportRequest) -> _Inputs:
     return _Inputs(named, manifest, mapped)
 
 
-def _open_inputs(scratch: Scratch, inputs: _Inputs, request: ImportRequest) -> Opened:
+def _check_columns(
+    scratch: Scratch, files: Sequence[InputFile], inputs: _Inputs, *, request: ImportRequest
+) -> None:
+    """Show the columns of files before a first import; refuse a file that names nobody."""
+    check_columns(scratch, files, request, manifest=inputs.manifest, mapped=inputs.mapped)
+
+
+def open_inputs(scratch: Scratch, named: Sequence[Named], request: ImportRequest) -> Opened:
     """Open the files, unpacked and in UTF-8, and let SQL read them."""
     stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
     opened = open_files(
-        inputs.named,
+        named,
         format=request.format,
         encoding=request.encoding,
         spill=scratch.folder,
@@ -161,8 +175,8 @@ def _open_inputs(scratch: Scratch, inputs: _Inputs, request: ImportRequest) -> O
     if request.stdin_name is not None:
         opened.files = [replace(file, name=request.stdin_name) for file in opened.files]
     if request.content is not None:
-        named = zip(opened.files, request.paths, strict=True)
-        opened.files = [replace(file, name=name) for file, name in named]
+        renamed = zip(opened.files, request.paths, strict=True)
+        opened.files = [replace(file, name=name) for file, name in renamed]
     return opened
 
 
@@ -180,6 +194,8 @@ class _Look:
     """What the feed knows of the files."""
     report: ImportReport
     """The report, as far as it goes."""
+    is_first: bool
+    """Whether the feed has brought nothing yet."""
 
 
 def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportRequest) -> _Look:
@@ -193,6 +209,7 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
             # Refuse before the files are read if people who were erased could not be kept out.
             guard_of(store)
         state = store.state()
+        is_first = not feed.number or not store.imports_by_feed().get(feed.number)
         if not contents.fresh and request.rejects and not request.dry_run:
             rejects = Path(request.rejects)
             contents.notices += rejects_again(store, contents.newest_import, rejects)
@@ -209,7 +226,7 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
         dry_run=request.dry_run,
         notices=[*meaning, *opened.notices, *contents.notices],
     )
-    return _Look(feed, settings, state, contents=contents, report=report)
+    return _Look(feed, settings, state, contents=contents, report=report, is_first=is_first)
 
 
 @contextlib.contextmanager
@@ -285,6 +302,14 @@ def _stage(
         rejects=rejects,
         progress=lambda rows: request.progress("reading", rows),
         others=contents.brought,
+    )
+    check_staged(
+        scratch,
+        contents.fresh,
+        staged.files,
+        request=request,
+        options=reading.options,
+        rejects=rejects,
     )
     report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
     return ImportJob(

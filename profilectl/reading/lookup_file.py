@@ -95,12 +95,12 @@ def _open_file(scratch: Scratch, path: Path, *, name: str, request: Lookup) -> I
         ).files
     if more:
         raise InputRefused(f"{name} holds several files", "look them up one by one")
+    check_utf8(name, file.local)
     return file
 
 
 def _text_of(name: str, file: InputFile) -> str:
     check_memory(name, file.local, "look it up in parts")
-    check_utf8(name, file.local)
     return file.local.read_text("utf-8-sig")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
+from profilectl.render.columns import width_of
 from profilectl.render.screen import Document, console, counted, notice, print_line
 from profilectl.render.tables import draw, print_table
 from profilectl.render.words import date, processed, shown_value
@@ -307,15 +309,28 @@ def print_columns(report: ImportReport) -> None:
         if file.columns:
             alike.setdefault(file.columns, []).append(file.path)
     for columns, paths in alike.items():
-        listed = columns[:MOST_COLUMNS]
-        meanings = ", ".join(
-            name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed
-        )
+        listed = [
+            name if name == meaning else f"{name} -> {meaning}"
+            for name, meaning in columns[:MOST_COLUMNS]
+        ]
         more = len(columns) - len(listed)
+        if more:
+            listed.append(f"... and {more:,} more: --json lists them")
         files = paths[0] + (f" and {len(paths) - 1:,} more" if len(paths) > 1 else "")
-        notice(
-            f"{files}: {meanings}" + (f" ... and {more:,} more: --json lists them" if more else "")
-        )
+        _print_list(f"{files}: ", listed)
+
+
+def _print_list(title: str, entries: Sequence[str]) -> None:
+    """Print entries on stderr, none of them folded where it fits on a line of its own."""
+    width = width_of(sys.stderr)
+    line = title
+    for place, entry in enumerate(entries, start=1):
+        text = entry if place == len(entries) else f"{entry},"
+        if line.strip() and line != title and len(line) + len(text) + 1 > width:
+            notice(line)
+            line = "  "
+        line += text if line in (title, "  ") else f" {text}"
+    notice(line)
 
 
 def print_correction(report: ImportReport) -> None:

@@ -194,9 +194,14 @@ def test_a_manifest_by_place_names_the_columns_in_the_notice(tmp_path: Path) -> 
     )
     done = take(tmp_path, "\n\nC-1,gold,x\n", "--manifest", "m.json")
     assert done.returncode == 0, done.stderr
+    shown = [line.split() for line in done.stderr.splitlines()]
+    assert ["Number", "customer_id", "identity", "(text)", "C-1"] in shown
+    assert ["#2", "tier", "attribute", "(text)", "gold"] in shown
+    assert ["Internal", "nothing", "left", "out", "x"] in shown
+    done = take(tmp_path, "\n\nC-1,gold,x\n\n", "--manifest", "m.json")
     assert (
         "Number -> user_identities.customer_id, #2 -> user_attributes.tier, Internal -> ignored"
-        in done.stderr
+        in " ".join(done.stderr.split())
     )
     assert people(tmp_path) == {"C-1": {"tier": "gold"}}
     assert lines(tmp_path) == {3}

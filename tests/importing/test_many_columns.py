@@ -124,8 +124,12 @@ def test_a_json_row_of_thousands_of_keys_keeps_the_first(tmp_path: Path) -> None
 def test_a_person_is_not_told_of_thousands_of_columns(tmp_path: Path) -> None:
     names = ["customer_id", *(f"k{place}" for place in range(300))]
     _write(tmp_path / "wide.csv", names, [["u", *(["x"] * 300)]])
-    result = doors.run("--store", "a.db", "import", "wide.csv", "--feed", "f", folder=tmp_path)
-    assert "k98 -> user_attributes.k98 ... and 201 more: --json lists them" in result.stderr
+    words = ("--store", "a.db", "import", "wide.csv", "--feed", "f")
+    result = doors.run(*words, folder=tmp_path)
+    assert "... and 201 more columns: profilectl columns shows them" in result.stderr
+    result = doors.run(*words, "--again", folder=tmp_path)
+    told = " ".join(result.stderr.split())
+    assert "k98 -> user_attributes.k98, ... and 201 more: --json lists them" in told
 
 
 def test_a_column_left_out_for_the_limit_is_named(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_a_map_fits_the_rejects_and_the_other_files_together(tmp_path: Path) -> 
         "c.csv",
         *maps,
         "--map",
-        "Nobody=email2",
+        "Nobody=user_attributes.email2",
         "--feed",
         "f",
         "--again",

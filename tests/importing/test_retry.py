@@ -74,7 +74,7 @@ def test_what_applied_nothing_is_imported_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", first_now([
-    ["--map", "tier=user_attributes.level"], ["--delimiter", ","], ["--encoding", "latin-1"], ["--null", "gold"], ["--quote", "'"],
+    ["--map", "tier=user_attributes.level"], ["--delimiter", ";"], ["--encoding", "latin-1"], ["--null", "gold"], ["--quote", "'"],
     ["--escape", "\\"], ["--ragged", "pad"], ["--unknown", "ignore"], ["--encoding-errors", "reject"], ["--path-columns"],
     ["--binary-as-text"], ["--allow-spoiled"], ["--empty", "delete"], ["--environment", "development"], ["--event", "loaded"],
     ["--protection", "update-only"], ["--format", "csv"],

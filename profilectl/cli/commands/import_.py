@@ -72,11 +72,14 @@ def import_command(context: Context, options: ImportOptions) -> None:
     """
     from profilectl.importing.run import import_files
     from profilectl.render import screen
+    from profilectl.render.columns import ShownColumns
 
     if options.detailed_exitcode and not options.dry_run:
         raise UsageError("--detailed-exitcode goes with --dry-run")
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    shown = ShownColumns()
+    is_silent = common.quiet or options.as_json
+    with screen.progress_bar(quiet=is_silent) as progress:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -89,9 +92,10 @@ def import_command(context: Context, options: ImportOptions) -> None:
             wait_s=options.wait,
             stdin=sys.stdin.buffer,
             progress=progress,
+            columns=(lambda tables: None) if is_silent else shown,
         )
         report = import_files(common.store, request)
-    print_outcome(report, as_json=options.as_json, quiet=common.quiet)
+    print_outcome(report, as_json=options.as_json, quiet=common.quiet, shown=shown.shown)
     sys.exit(exit_of(report, detailed=options.detailed_exitcode))
 
 
@@ -102,14 +106,17 @@ def exit_of(report: ImportReport, *, detailed: bool = False) -> Exit:
     return Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE
 
 
-def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
-    """Print the report on stdout, and notices on stderr."""
+def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool, shown: bool = False) -> None:
+    """Print the report on stdout, and notices on stderr.
+
+    shown: whether the columns were shown before the import.
+    """
     from profilectl.render import imports, screen
 
     if as_json:
         screen.print_json(report.as_json())
     if not quiet:
-        _print_notices(report, as_json=as_json)
+        _print_notices(report, columns=not as_json and not shown)
     if not as_json and report.already_imported is None:
         imports.print_report(report)
         if report.examples is not None:
@@ -119,8 +126,8 @@ def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
             imports.print_rate(report)
 
 
-def _print_notices(report: ImportReport, *, as_json: bool) -> None:
-    """Print the notices of an import on stderr."""
+def _print_notices(report: ImportReport, *, columns: bool) -> None:
+    """Print the notices of an import on stderr. columns: with how each column was read."""
     from profilectl.render import imports, screen
 
     for file in report.files:
@@ -132,7 +139,7 @@ def _print_notices(report: ImportReport, *, as_json: bool) -> None:
         screen.notice(notice)
     for shared in report.shared:
         screen.notice(shared.told())
-    if not as_json:
+    if columns:
         imports.print_columns(report)
     if report.rejects:
         count = report.counts.rows["rejected"]

@@ -84,9 +84,11 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     """
     from profilectl.importing.plans.plan import UNSIGNED, make_plan
     from profilectl.render import screen
+    from profilectl.render.columns import ShownColumns
 
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    shown, is_silent = ShownColumns(), common.quiet or options.as_json
+    with screen.progress_bar(quiet=is_silent) as progress:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -95,12 +97,13 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
             explain_rows=options.explain_rows,
             wait_s=options.wait,
             progress=progress,
+            columns=(lambda tables: None) if is_silent else shown,
         )
         report, plan = make_plan(common.store, request, options.output)
     if options.as_json:
         screen.print_json(plan)
     else:
-        print_outcome(report, as_json=False, quiet=common.quiet)
+        print_outcome(report, as_json=False, quiet=common.quiet, shown=shown.shown)
     if not common.quiet and plan["state"]["store"] is None:
         make_store = "feeds add or config apply makes a store first"
         screen.notice(f"nothing vouches for the plan: {UNSIGNED}; {make_store}")

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.importing.stage.misspelled import misspelled
+from profilectl.importing.stage.source.encoding import first_bad_byte
 from profilectl.rules.batch_fields import (
     IGNORED,
     ROOTS,
@@ -115,7 +118,11 @@ def _manifest_document(path: str) -> object:
     except RecursionError:
         raise InputRefused(f"{path}: the manifest is not JSON", "mend it and run again") from None
     except UnicodeDecodeError:
-        raise InputRefused(f"{path}: the manifest is not UTF-8") from None
+        bad = first_bad_byte(Path(path))
+        place = path if bad is None else f"{path}:{bad.line}: byte {bad.byte} of the line"
+        raise InputRefused(
+            f"{place}: the manifest is not UTF-8", "save it as UTF-8, and run again"
+        ) from None
 
 
 def _manifest_entry(
@@ -132,7 +139,13 @@ def _manifest_entry(
     target = entry.get("field", name)
     if not isinstance(target, str) or not target:
         raise InputRefused(f"{place}: needs a field")
-    return name if isinstance(name, str) else None, _manifest_field(target, place)
+    field = _manifest_field(target, place)
+    if "field" in entry and (wrong := misspelled(target, field)):
+        raise InputRefused(
+            f"{place}: {wrong.fault}",
+            f'"field": "{wrong.near}", or "{wrong.own}" for an attribute of that name',
+        )
+    return name if isinstance(name, str) else None, field
 
 
 def _manifest_field(target: str, place: str) -> BatchField:
@@ -172,7 +185,22 @@ def read_map(options: Sequence[str]) -> dict[str, BatchField]:
                 f"--map {option}: there is no identity type of that name",
                 advice(target.rpartition(".")[2], list(BY_NAME)),
             )
+        if wrong := misspelled(target, mapped[name]):
+            raise UsageError(
+                f"--map {option}: {wrong.fault}",
+                f"{map_option(name, wrong.near)}, or {map_option(name, wrong.own)} for an attribute"
+                " of that name",
+            )
     return mapped
+
+
+def map_option(column: str, field: str) -> str:
+    """Return the --map option that says what a column is, as a shell takes it."""
+    mapping = f"{column}={field}"
+    # What a shell would read something into between double quotes stands between single ones.
+    if any(letter in mapping for letter in '$`"!\\'):
+        return f"--map {shlex.quote(mapping)}"
+    return f'--map "{mapping}"'
 
 
 def flat_columns(

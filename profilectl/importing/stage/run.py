@@ -108,7 +108,7 @@ def stage_files(
     units = [
         unit
         for place, file in enumerate(files)
-        for unit in _units(scratch, file, f"file{place}", options=options, rejects=rejects)
+        for unit in units_of(scratch, file, f"file{place}", options=options, rejects=rejects)
     ]
     maps = maps_of(
         [unit.file for unit in units],
@@ -155,7 +155,7 @@ def said_by_path(path: str, *, folders: bool) -> tuple[object, ...]:
 # Each file by itself
 
 
-def _units(
+def units_of(
     scratch: Scratch, file: InputFile, name: str, *, options: ReadingOptions, rejects: Rejects
 ) -> list[_Unit]:
     """Return a file as it is staged.
@@ -176,7 +176,7 @@ def _units(
     units: list[_Unit] = []
     for part in parts:
         part_rejects = Relined(rejects, part)
-        for unit in _units(scratch, part.file, part.name, options=options, rejects=part_rejects):
+        for unit in units_of(scratch, part.file, part.name, options=options, rejects=part_rejects):
             units.append(replace(unit, parts=(*unit.parts, part), more=bool(units)))
     return units
 

@@ -56,7 +56,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     file, name, scratch = task.file, task.name, task.scratch
     header = header_of(file, options)
     path = PathColumns.of(file.place, header.names, options)
-    fields = _fields(file, header, path, options=options)
+    fields = csv_fields(file, header, path, options=options)
     table = read_rows(
         scratch.connection,
         file,
@@ -104,7 +104,7 @@ def file_event_type(name: str) -> str | None:
     return next((kind for ending, kind in FILE_ENDINGS.items() if stem.endswith(ending)), None)
 
 
-def _fields(
+def csv_fields(
     file: InputFile, header: Header, path: PathColumns, *, options: ReadingOptions
 ) -> list[BatchField]:
     """Return the meaning of each column of the file."""

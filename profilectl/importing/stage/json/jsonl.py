@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import meanings_of
 from profilectl.importing.stage.events.event_lines import stage_events
 from profilectl.importing.stage.events.regular_events import cut_events, events_cut
@@ -21,6 +20,7 @@ from profilectl.importing.stage.json.line_layout import Layout, layout_of, take_
 from profilectl.importing.stage.json.line_members import LineMember, choose_members
 from profilectl.importing.stage.json.line_parts import take_apart
 from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
+from profilectl.importing.stage.source.encoding import check_utf8
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.lines import LINE_ENDS, LINES_OF_FILE
 from profilectl.importing.stage.source.unpacking import check_memory
@@ -140,7 +140,7 @@ def read_document_file(
     """
     file, name, scratch = task.file, task.name, task.scratch
     check_memory(file.name, file.local, "write it as JSON lines, a batch each")
-    text = _text_of(file)
+    text = text_of(file)
     places = Places()
     scratch.load(f"{name}_lines", _LINE, [])
     scratch.load(f"{name}_place", PLACE, [])
@@ -325,15 +325,14 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
     return int(count)
 
 
-def _text_of(file: InputFile) -> str:
+def text_of(file: InputFile) -> str:
     """Return the text of a JSON document. Raises InputRefused where it is not UTF-8."""
     try:
         with file.local.open(encoding="utf-8-sig", newline="") as content:
             return content.read()
-    except UnicodeDecodeError as error:
-        raise InputRefused(
-            f"{file.name}: not valid UTF-8 at byte {error.start + 1}", "name its --encoding"
-        ) from None
+    except UnicodeDecodeError:
+        check_utf8(file.name, file.local, importing=True, whole=True)
+        raise
 
 
 def _load_block(scratch: Scratch, name: str, begin: int, *, block: Block) -> None:

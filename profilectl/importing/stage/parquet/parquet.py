@@ -94,7 +94,7 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         raise_final(file.name, error)
         leaves = leaves_by_arrow(file)
     path = PathColumns.of(file.place, [leaf.name for leaf in leaves], options)
-    fields = _fields(file.name, leaves, path, options=options)
+    fields = parquet_fields(file.name, leaves, path, options=options)
     columns = {
         place: leaf
         for place, (leaf, field) in enumerate(zip(leaves, fields, strict=True))
@@ -133,7 +133,7 @@ def _staged_file(
 ) -> StagedFile:
     """Return a file whose columns are not staged yet."""
     count = task.scratch.count(task.name)
-    raw = raw_json(_readable(source.members), binary_as_text=options.binary_as_text)
+    raw = raw_json(readable_columns(source.members), binary_as_text=options.binary_as_text)
     return StagedFile(
         name=task.file.name,
         sha256=task.file.sha256,
@@ -154,7 +154,7 @@ def _staged_file(
     )
 
 
-def _fields(
+def parquet_fields(
     name: str, leaves: Sequence[Leaf], path: PathColumns, *, options: ReadingOptions
 ) -> list[BatchField]:
     """Return the meaning of each leaf.
@@ -306,7 +306,7 @@ def _nul_faults(
     return faults
 
 
-def _readable(members: Sequence[ParquetColumn]) -> list[ParquetColumn]:
+def readable_columns(members: Sequence[ParquetColumn]) -> list[ParquetColumn]:
     """Return the columns that a rejected row is written down with.
 
     They are all but those of types that may not be readable.

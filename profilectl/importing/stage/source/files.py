@@ -33,7 +33,12 @@ from profilectl.importing.stage.source.content import (
     is_rejects,
     refuse_workbook,
 )
-from profilectl.importing.stage.source.encoding import check_utf8, codec_of, transcoded
+from profilectl.importing.stage.source.encoding import (
+    check_readable,
+    check_utf8,
+    codec_of,
+    transcoded,
+)
 from profilectl.importing.stage.source.gpg import ARMOUR, ENCRYPTED, decrypted
 from profilectl.importing.stage.source.unpacking import (
     Blocks,
@@ -428,7 +433,14 @@ class _Opening:
             return replace(file, max_unpacked=self.max_unpacked)
         _refuse_binary(name, head)
         if self.codec:
-            text = transcoded(local, self.codec, name, refusing=self.refusing)
+            check_readable(name, local, self.codec)
+            text = transcoded(
+                local,
+                self.codec,
+                name,
+                refusing=self.refusing,
+                whole=file.format == "json",
+            )
             return replace(file, local=self._spooled(text))
         _refuse_wide(name, head)
         return file

@@ -1,0 +1,95 @@
+"""profilectl columns: what the columns of files become, before anything is imported."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from profilectl.cli.context import Context, options_of
+from profilectl.cli.import_options import (
+    BinaryOption,
+    DelimiterOption,
+    EncodingErrorsName,
+    EncodingErrorsOption,
+    EncodingOption,
+    EscapeOption,
+    FilesArgument,
+    FormatOption,
+    ManifestOption,
+    MapOption,
+    NullOption,
+    PathColumnsOption,
+    QuoteOption,
+    SkipLinesOption,
+    UnknownName,
+    UnknownOption,
+    UnpackedOption,
+)
+from profilectl.cli.options import JsonOption, value_of, with_options
+from profilectl.cli.registry import command
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnsOptions:
+    """The options of `profilectl columns`."""
+
+    files: FilesArgument
+    format: FormatOption = None
+    manifest: ManifestOption = None
+    mapped: MapOption = None
+    delimiter: DelimiterOption = None
+    encoding: EncodingOption = None
+    null: NullOption = None
+    quote: QuoteOption = None
+    escape: EscapeOption = None
+    skip_lines: SkipLinesOption = 0
+    unknown: UnknownOption = UnknownName["refuse"]
+    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"]
+    max_unpacked: UnpackedOption = None
+    path_columns: PathColumnsOption = False
+    binary_as_text: BinaryOption = False
+    as_json: JsonOption = False
+
+
+@command("columns", epilog="Example: profilectl columns legacy.csv")
+@with_options(ColumnsOptions)
+def columns_command(context: Context, options: ColumnsOptions) -> None:
+    """Show what the columns of files would become, with their first values.
+
+    Where a column may be an identity or an attribute that the platform knows, it says the --map
+    that makes it one. Nothing is imported, and no store is needed.
+    """
+    from profilectl.importing.columns.run import columns_of
+    from profilectl.importing.request import ImportRequest
+    from profilectl.render import columns, screen
+
+    common = options_of(context)
+    request = ImportRequest(
+        paths=options.files,
+        feed="",
+        format=value_of(options.format),
+        manifest=options.manifest,
+        mapped=options.mapped or (),
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        nulls=options.null or (),
+        quote=options.quote,
+        escape=options.escape,
+        skip_lines=options.skip_lines,
+        unknown=options.unknown.value,
+        encoding_errors=options.encoding_errors.value,
+        max_unpacked=options.max_unpacked,
+        path_columns=options.path_columns,
+        binary_as_text=options.binary_as_text,
+        stdin=sys.stdin.buffer,
+    )
+    tables = columns_of(common.store.absolute().parent, request)
+    if options.as_json:
+        screen.print_json({"files": [table.as_json() for table in tables]})
+    else:
+        columns.print_tables(tables)
+    for table in () if common.quiet else tables:
+        for notice in table.notices:
+            screen.notice(notice)
+        if not table.names_somebody:
+            screen.notice(columns.nobody(table))

@@ -1,0 +1,1 @@
+"""What the columns of files become, shown before anything is imported."""
