@@ -58,14 +58,16 @@ def document(*arguments: str) -> object:
 
 def test_a_table_is_imported_as_its_parquet_file_is(store: Store) -> None:
     pyarrow.parquet.write_table(PEOPLE, "people.parquet")
-    other = Store("other.duckdb")
-    report = other.import_files("people.parquet", feed="crm", mapping=MAPPING)
+    beside = Store("other.duckdb")
+    report = beside.import_files("people.parquet", feed="crm", mapping=MAPPING)
     again = Store("third.duckdb").import_table(PEOPLE, feed="crm", mapping=MAPPING)
     assert again.rows == report.rows == imports.RowCounts(read=3, applied=2, dropped=0, rejected=1)
     assert (again.profiles, again.reasons) == (report.profiles, {"NO_IDENTITY": 1})
     fields = ["customer_id", "email", "tier", "visits"]
-    left, right = (Store(name).export(fields=fields) for name in ("other.duckdb", "third.duckdb"))
-    assert left.drop_columns("mpid").to_pylist() == right.drop_columns("mpid").to_pylist()
+    from_file, from_table = (
+        Store(name).export(fields=fields) for name in ("other.duckdb", "third.duckdb")
+    )
+    assert from_file.drop_columns("mpid").to_pylist() == from_table.drop_columns("mpid").to_pylist()
 
 
 def test_a_table_leaves_nothing_behind_and_is_shown_by_its_name(store: Store) -> None:
@@ -132,9 +134,9 @@ def test_a_report_has_the_numbers_of_the_document(store: Store) -> None:
 
 
 def test_imports_and_undo(store: Store) -> None:
-    first, second = store.imports()
-    assert (first.number, first.files, first.undone_ms) == (1, ["people"], None)
-    assert second.needs == [1]
+    earliest, latest = store.imports()
+    assert (earliest.number, earliest.files, earliest.undone_ms) == (1, ["people"], None)
+    assert latest.needs == [1]
     with pytest.raises(InputRefused):
         store.undo(1)
     assert store.undo(2) == imports.TakenBack([2], {})
