@@ -109,7 +109,7 @@ def test_what_is_no_table_is_refused(store: Store) -> None:
 
 
 def test_an_export_is_the_parquet_file_of_the_command(store: Store) -> None:
-    assert not printed("export", "profiles", "-o", "all.parquet")
+    assert not printed(*"export profiles -o all.parquet".split())
     file = pyarrow.parquet.read_table("all.parquet")
     assert store.export("profiles").equals(file)
     reader = store.export_batches("profiles")
