@@ -234,19 +234,23 @@ def rows_of(declared: type) -> str:
 
 def page() -> str:
     """Return docs/schemas.md."""
-    parts, met = [HEAD], dict[type, None]()
+    lines, met = ["| schema | by | document |", "|---|---|---|"], dict[type, None]()
+    below = []
     for name, schema in SCHEMAS.items():
         declared = declaration(schema)
-        commands = ", ".join(f"`{words}`" for words in schema.commands)
-        many = {LINES: "; a document a line", LISTED: "; a list"}.get(schema.form, "")
         met |= dict.fromkeys(objects_in(declared))
-        body = f"{commands}: {type_of(declared)}{many}."
-        parts.append(f"## {name}\n\n{textwrap.fill(body, 100, break_on_hyphens=False)}\n")
-    parts.append("# The objects\n")
+        commands = ", ".join(f"`{words}`" for words in schema.commands)
+        if len(commands) > CELL:
+            told = f"- `{name}`: {commands}"
+            below.append(textwrap.fill(told, 100, subsequent_indent="  ", break_on_hyphens=False))
+            commands = "several, below"
+        many = {LINES: "each line: ", LISTED: "list of "}.get(schema.form, "")
+        lines.append(f"| `{name}` | {commands} | {many}{type_of(declared)} |")
+    parts = [HEAD, "\n".join([*lines, "", *below]) + "\n", "## The objects\n"]
     for declared in sorted(met, key=lambda each: each.__name__):
         title = declared.__name__.removesuffix("Json")
         told = textwrap.fill(purpose(declared), 100, break_on_hyphens=False)
-        parts.append(f"## {title}\n\n{told}\n\n{rows_of(declared)}")
+        parts.append(f"### {title}\n\n{told}\n\n{rows_of(declared)}")
     return "\n".join(parts)
 
 

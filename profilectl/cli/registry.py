@@ -57,6 +57,7 @@ MODULES = {
     "credentials": "serve",
     "feeds": "feeds",
     "config": "config",
+    "schema": "schema",
 }
 
 
