@@ -70,10 +70,10 @@ class PushJson:
     """The number of the push; null: it was only tried."""
     of: str
     """What was pushed."""
-    address: str
-    """Where to."""
-    dry_run: bool
-    """Whether nothing was sent."""
+    address: str | None
+    """Where to; null: nothing was sent."""
+    dry_run: str | None
+    """The file that the requests were written to instead (`--dry-run`)."""
     resumed: bool
     """Whether it went on with an earlier push."""
     finished: bool
@@ -136,8 +136,8 @@ class ForwardedJson:
     """How many batches were delivered."""
     audience_changes: int
     """How many changes of audiences."""
-    members: int
-    """How many members of audiences."""
+    members: int | None
+    """How many members the list has that was written; null: none was."""
     known: int
     """How many the output knew already."""
     dead: int
@@ -202,13 +202,13 @@ class DeadMessageJson:
     """None: it is a message."""
     audience: str
     """The audience."""
-    mpid: Mpid | None
-    """The profile."""
-    change: str
-    """What it was to tell."""
-    why: str | None
-    """Why, as a sentence."""
-    failed_ms: int | None
+    action: str
+    """What it says of the member: add, remove ..."""
+    mpid: Mpid
+    """The member."""
+    why: str
+    """What the receiver said."""
+    failed_ms: int
     """When it failed."""
 
 
@@ -586,7 +586,7 @@ class RetentionAppliedJson:
     """How many profiles went."""
     events: int
     """How many events."""
-    rows: int
-    """How many rows."""
+    rows: Counts
+    """Kind of table -> how many rows went or were emptied."""
     still_told_by: list[ServerJson]
     """Servers that still tell of them."""

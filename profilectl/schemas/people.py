@@ -221,9 +221,8 @@ class NotFoundJson:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundJson:
-    """A line of a look-up that found one profile, with a member for each `--field`."""
+    """A line of a look-up that found one profile."""
 
-    OPEN: ClassVar[bool] = True
     line: int
     """The line of the file."""
     type: str
@@ -234,6 +233,8 @@ class FoundJson:
     """The profile."""
     found: Literal[True]
     """That it was found."""
+    user_attributes: Members = LEFT_OUT
+    """The attributes that were asked for (`--field`), where the profile has them."""
 
 
 LookedUpJson = FoundJson | NotFoundJson
