@@ -267,7 +267,7 @@ class ProfileJson(PersonJson):
     """A profile."""
 
     workspace: str | None
-    """The workspace whose attributes these are; null in `access` of a store with several."""
+    """The workspace whose attributes these are; null: of an account in which nobody chose one."""
     first_seen_ms: int
     """When it was first seen."""
     last_seen_ms: int

@@ -175,8 +175,8 @@ class RemarkJson:
     """The attribute that it is about."""
     type: str = LEFT_OUT
     """The type of the identity that it is about ..."""
-    value: str = LEFT_OUT
-    """... and the identity."""
+    value: str | None = LEFT_OUT
+    """... and the identity; null: it is not known any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,8 +333,8 @@ class PassedByJson:
 class AccessedProfileJson(PersonJson, StandingJson):
     """Everything that is held about a profile."""
 
-    workspace: str | None
-    """The workspace whose attributes these are; null: each has its own in `workspaces`."""
+    workspace: str | None = LEFT_OUT
+    """The workspace whose attributes these are; null: the only one."""
     first_seen_ms: int
     """When it was first seen."""
     last_seen_ms: int

@@ -41,14 +41,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def printed(*arguments: str) -> list[dict[str, object]]:
-    process = run_here(*arguments, folder=Path.cwd())
+def lines_of_command(line: str) -> list[dict[str, object]]:
+    process = run_here(*line.split(), folder=Path.cwd())
     assert process.returncode in (0, 3), process.stderr
-    return [json.loads(line) for line in process.stdout.splitlines()]
+    return [json.loads(text) for text in process.stdout.splitlines()]
 
 
-def document(*arguments: str) -> object:
-    process = run_here(*arguments, folder=Path.cwd())
+def document(line: str) -> object:
+    process = run_here(*line.split(), folder=Path.cwd())
     assert process.returncode in (0, 3), process.stderr
     return json.loads(process.stdout)
 
@@ -109,7 +109,7 @@ def test_what_is_no_table_is_refused(store: Store) -> None:
 
 
 def test_an_export_is_the_parquet_file_of_the_command(store: Store) -> None:
-    assert not printed(*"export profiles -o all.parquet".split())
+    assert not lines_of_command("export profiles -o all.parquet")
     file = pyarrow.parquet.read_table("all.parquet")
     assert store.export("profiles").equals(file)
     reader = store.export_batches("profiles")
@@ -125,7 +125,7 @@ def test_an_export_is_the_parquet_file_of_the_command(store: Store) -> None:
 
 def test_a_report_has_the_numbers_of_the_document(store: Store) -> None:
     report = store.import_files("b.csv", feed="new", dry_run=True)
-    command = document("import", "b.csv", "--feed", "new", "--dry-run", "--json")
+    command = document("import b.csv --feed new --dry-run --json")
     assert isinstance(command, dict)
     for name in ("rows", "profiles", "identities", "attributes"):
         assert dataclasses.asdict(getattr(report, name)) == command[name]
@@ -169,7 +169,7 @@ def test_a_plan_is_applied_or_says_what_has_moved(store: Store) -> None:
 
 
 def test_a_diff_has_the_lines_of_the_command(store: Store) -> None:
-    changes, lines = store.diff(0, 2), printed("diff", "0", "2", "--json")
+    changes, lines = store.diff(0, 2), lines_of_command("diff 0 2 --json")
     assert [(each.mpid, each.change) for each in changes] == [
         (int(str(line["mpid"])), line["change"]) for line in lines
     ]

@@ -131,10 +131,12 @@ CALLS = [name for name in vars(Store) if not name.startswith("_")]
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_shows_its_keywords(name: str) -> None:
     parameters = inspect.signature(getattr(Store, name)).parameters.values()
-    assert not [one for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+    assert not [
+        parameter for parameter in parameters if parameter.kind is inspect.Parameter.VAR_KEYWORD
+    ]
     hints = get_type_hints(options.FileReading)
-    for one in parameters:
-        assert one.name == "self" or one.annotation is not inspect.Parameter.empty
-        assert "ForwardRef" not in str(one)
+    for parameter in parameters:
+        assert parameter.name == "self" or parameter.annotation is not inspect.Parameter.empty
+        assert "ForwardRef" not in str(parameter)
     if name == "import_files":
-        assert hints.keys() <= {one.name for one in parameters}
+        assert hints.keys() <= {parameter.name for parameter in parameters}

@@ -49,19 +49,19 @@ audience = "gold"
 output = "mail"
 identities = ["email"]
 """
-FIRST = """customer_id,email,tier,note
+CUSTOMERS = """customer_id,email,tier,note
 A,a@example.com,gold,
 B,b@example.com,tin,old
 ,,lost,
 C,unknown,tin,x
 """
-SECOND = """customer_id,email,tier
+NEWER = """customer_id,email,tier
 A,new@example.com,iron
 B,a@example.com,tin
 """
 
 
-def printed(line: str, folder: Path, *, status: int = 0) -> str:
+def stdout_of(line: str, folder: Path, *, status: int = 0) -> str:
     """Run a command; return what it prints."""
     process = call(*shlex.split(line), folder=folder)
     error = process.exception
@@ -80,34 +80,34 @@ def documents(name: str, text: str) -> list[Any]:
 def check(line: str, folder: Path, *, status: int = 0, name: str = "") -> list[Any]:
     """Run a command, hold what it prints against its schema, and return it."""
     schema = name or schema_of(shlex.split(line))
-    found = documents(schema, printed(line, folder, status=status))
-    assert found, line
-    assert faults(schema, found) == [], line
-    return found
+    printed_documents = documents(schema, stdout_of(line, folder, status=status))
+    assert printed_documents, line
+    assert faults(schema, printed_documents) == [], line
+    return printed_documents
 
 
 def check_file(path: Path, name: str) -> list[Any]:
     """Hold the lines of a file against a schema, and return them."""
-    found = documents(name, path.read_text("utf-8"))
-    assert found, path
-    assert faults(name, found) == []
-    return found
+    printed_documents = documents(name, path.read_text("utf-8"))
+    assert printed_documents, path
+    assert faults(name, printed_documents) == []
+    return printed_documents
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.toml").write_text(CONFIG)
-    (tmp_path / "first.csv").write_text(FIRST)
-    (tmp_path / "second.csv").write_text(SECOND)
+    (tmp_path / "first.csv").write_text(CUSTOMERS)
+    (tmp_path / "second.csv").write_text(NEWER)
     return tmp_path
 
 
 @pytest.fixture
 def filled(folder: Path) -> Path:
     """Return a folder with a store of two imports."""
-    printed("import first.csv --feed crm", folder, status=3)
-    printed("import second.csv --feed crm", folder)
+    stdout_of("import first.csv --feed crm", folder, status=3)
+    stdout_of("import second.csv --feed crm", folder)
     return folder
 
 
@@ -130,8 +130,8 @@ def test_imports_their_files_and_their_undo(folder: Path) -> None:
     check("set --customer-id A --delete note tier=gold --json", folder)
     check("modify --customer-id A --remove email=new@example.com --json", folder)
     check("modify --customer-id A --add email=second@example.com --json", folder)
-    found = check("show customer_id=A --json", folder, name="show", status=7)
-    assert found[0]["profiles"] == []
+    nobody = check("show customer_id=A --json", folder, name="show", status=7)
+    assert nobody[0]["profiles"] == []
     (a,), (b,) = (check(f"show {value} --json", folder)[0]["profiles"] for value in ("A", "B"))
     check(f"alias --from {a['mpid']} --to {b['mpid']} --now --json", folder)
     (undone,) = check("imports undo 3 --replay --yes --json", folder)
@@ -148,15 +148,15 @@ def test_a_dry_run_before_there_is_a_store(folder: Path) -> None:
 
 def test_looking_and_writing(filled: Path) -> None:
     (filled / "ids.csv").write_text("customer_id\nA\nnobody\n\n")
-    found, *_ = check("lookup ids.csv --field tier --json", filled)
-    assert found["user_attributes"] == {"tier": "iron"}
+    looked_up, *_ = check("lookup ids.csv --field tier --json", filled)
+    assert looked_up["user_attributes"] == {"tier": "iron"}
     check("identify --customer-id A --email b@example.com --json", filled)
     check("search --where \"tier = 'iron'\" --json", filled)
     for kind in ("profiles", "identities", "attributes", "batches", "imports"):
         check(f"export {kind} --json", filled)
         (written,) = check(f"export {kind} --json -o x.{kind}.gz", filled, name="export-written")
         assert (written["kind"], written["output"]) == (kind, f"x.{kind}.gz")
-        assert written["exported"] == len(printed(f"export {kind}", filled).splitlines())
+        assert written["exported"] == len(stdout_of(f"export {kind}", filled).splitlines())
     check("access --customer-id A --json", filled)
     (files,) = check("access --customer-id A --json -o a.json", filled, name="access-written")
     assert files == {"written": ["a.json"]}
@@ -241,18 +241,18 @@ def test_requests_of_people(filled: Path) -> None:
 
 
 def test_what_leaves(folder: Path) -> None:
-    printed("feeds add crm", folder)
+    stdout_of("feeds add crm", folder)
     (folder / "c.toml").write_text(CONFIG + MEMBERS)
-    printed("config apply c.toml", folder)
-    printed("import first.csv --feed crm --event visit", folder, status=3)
+    stdout_of("config apply c.toml", folder)
+    stdout_of("import first.csv --feed crm --event visit", folder, status=3)
     check("enrich second.csv --feed crm --json", folder)
     check("outbox list --json", folder)
-    with receiver(lambda got: 400) as refusing:
+    with receiver(lambda request: 400) as refusing:
         (folder / "c.toml").write_text(
             (CONFIG + MEMBERS).replace("http://127.0.0.1:9/hook", refusing.url)
         )
-        printed("config apply c.toml", folder)
-        process = call("forward", "--json", "--pause", "0", folder=folder)
+        stdout_of("config apply c.toml", folder)
+        process = call(*shlex.split("forward --json --pause 0"), folder=folder)
         assert faults("forward", documents("forward", process.stdout)) == []
     (outbox,) = check("outbox list --json", folder)
     assert {dead["audience"] for dead in outbox["dead"]} == {None, "gold"}
@@ -272,7 +272,7 @@ def test_a_push(filled: Path) -> None:
     assert faults("push", documents("push", stdout)) == []
     refused = check_file(filled / "refused.jsonl", "push-refused")
     assert {"mpid", "part", "code"} <= refused[0].keys()
-    printed("export batches -o b.jsonl", filled)
+    stdout_of("export batches -o b.jsonl", filled)
     with receiving(always(Do(status=400))) as platform:
         line = f"push b.jsonl --host {platform.url} --refused file.jsonl --json"
         tried(filled, *line.split())
@@ -281,7 +281,7 @@ def test_a_push(filled: Path) -> None:
 
 def test_uid2(filled: Path) -> None:
     check("uid2 run --dry-run --json", filled)
-    with operator() as asked:
-        outcome = asking_uid2.ask(filled, asked)
+    with operator() as stub:
+        outcome = asking_uid2.ask(filled, stub)
     assert outcome.requests == 1
     assert faults("uid2-run", [json.loads(json.dumps(outcome.as_json()))]) == []

@@ -29,9 +29,9 @@ def schema_of(words: Iterable[str]) -> str:
 
 def faults(name: str, documents: Iterable[Any]) -> list[str]:
     """Return where documents are not as a schema says."""
-    found = []
+    wrong = []
     for document in documents:
         for error in validator(name).iter_errors(document):
             causes = [f"{cause.json_path}: {cause.message}" for cause in error.context or ()]
-            found.append(f"{name} {error.json_path}: {error.message[:300]} {causes[:6]}")
-    return found
+            wrong.append(f"{name} {error.json_path}: {error.message[:300]} {causes[:6]}")
+    return wrong
