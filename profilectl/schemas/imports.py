@@ -275,8 +275,8 @@ class KeptOutJson:
     """How many have events."""
     events: int
     """How many events they have."""
-    event_types: Counts | None
-    """The events by type; null: not known."""
+    event_types: Counts
+    """The events by type; an older version did not remember them."""
 
 
 @dataclass(frozen=True, kw_only=True)

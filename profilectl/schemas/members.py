@@ -296,9 +296,9 @@ class WrittenJson:
 class ServerJson:
     """A running server that still tells of somebody."""
 
-    process: int
-    """Its process."""
-    address: str
-    """Its address."""
-    user: str | None
-    """The user that runs it."""
+    process: int | None
+    """Its process; null: it does not say."""
+    address: str | None
+    """Its address; null: it does not say."""
+    user: int | None
+    """The number of its user, if nothing else is known of it."""

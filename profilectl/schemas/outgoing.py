@@ -358,7 +358,7 @@ class Uid2Json:
 
     audience: str | None
     """The audience that was asked for."""
-    older_than_days: int | None
+    older_than_days: int
     """Only UIDs older than this were asked for again."""
     feed: str
     """The feed that brought the answers."""
