@@ -63,6 +63,10 @@ ServersOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, option("--json", help="Print JSON for scripts.")]
+LinesOption = Annotated[
+    bool,
+    option("--json", help="Write JSON lines; with -o also print JSON that says how many."),
+]
 PickOption = Annotated[int | None, option("--pick", metavar="N", help="Which of several profiles.")]
 EveryOption = Annotated[
     bool, option("--all", help="All of several profiles that have the identity.")
@@ -171,6 +175,21 @@ def check_memory_limit(size: str | None) -> str | None:
     ):
         raise UsageError(f"--memory-limit {size}: must be a size such as 2GB or 800MB")
     return size
+
+
+def form_of_lines(stated: str | None, output: Path | None, by_name: str, *, as_json: bool) -> str:
+    """Return the format of what a command writes as rows, which with --json are JSON lines.
+
+    stated: of --format. output: the file; None: standard output. by_name: of the file's name.
+    Raises UsageError for another format on standard output with --json.
+    """
+    if not as_json or output is not None:
+        return stated or by_name
+    if stated not in (None, "jsonl"):
+        raise UsageError(
+            f"--json and --format {stated} exclude each other", f"-o FILE takes {stated}"
+        )
+    return "jsonl"
 
 
 def file_or_stdout(output: Path | None) -> Path | None:

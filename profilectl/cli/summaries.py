@@ -12,7 +12,7 @@ ABOUT = "A customer profile store on your own machine, with the rules of a custo
 SUMMARIES: Mapping[str, Mapping[str, str]] = {
     "Start": {
         "import": "Import CSV, Parquet, JSONL or JSON files as one transaction.",
-        "columns": "Show what the columns of files would become.",
+        "columns": "Show what the columns of files would become, and first values.",
         "show": "Show a person's profile, and where each value came from.",
         "browse": "Search and look at profiles with the keyboard.",
     },
@@ -64,6 +64,7 @@ SUMMARIES: Mapping[str, Mapping[str, str]] = {
         "restore": "Make the store from a backup, after checking that it is sound.",
         "compact": "Merge the tables of older imports, and free unused space.",
         "stats": "Show how many profiles and values the store has, and its size.",
+        "schema": "Print the JSON Schema of what a command prints.",
         "help": "Show the help of a command.",
     },
 }

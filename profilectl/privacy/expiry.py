@@ -371,7 +371,7 @@ def _strip_cells(aging: PreparedRetention) -> None:
         count = _count(aging, rows)
         if count:
             aging.stripped.append(rows)
-            aging.erased.outcome.tell("row cells", count)
+            aging.erased.outcome.tell("row_cells", count)
             emptied = ", ".join(
                 f"if(profile in (from aged_profile), null, {cell}) as {cell}" for cell in cells
             )

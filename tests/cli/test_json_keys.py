@@ -16,6 +16,7 @@ import pytest
 import typer
 from support.doors import call, made_once
 from support.places import ROOT
+from support.schemas import faults, schema_of
 
 CONFIG = """
 [calculated.visits]
@@ -280,6 +281,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     return found
 
 
+def test_a_document_is_as_its_schema_says(told: dict[str, list[Any]]) -> None:
+    assert [
+        fault
+        for command, documents in told.items()
+        for fault in faults(schema_of(command.split()), documents)
+    ] == []
+
+
 def name_of(command: str) -> str:
     """Return the name of a command: its words before the first option or value."""
     words = command.split()
@@ -517,6 +526,16 @@ ELSEWHERE = {
     "outbox drop": "counts",
     "outbox retry": "counts",
     "explain attribute": "the long name of explain",
+    # the form of what was written, tested in tests/schemas
+    "calculated remove": "a name",
+    "audiences remove": "a name",
+    "audiences export": "as audiences members",
+    "feeds add": "as feeds show",
+    "feeds set": "as feeds show",
+    "config apply": "names of settings",
+    "config export": "as the TOML file",
+    "export batches": "as the platform has it",
+    "schema": "the schemas themselves",
 }
 
 

@@ -26,8 +26,8 @@ import pytest
 from support.doors import call
 from support.stopping import started
 
+from profilectl import Store
 from profilectl.files.leftovers import private_files
-from profilectl.library import Store
 
 NOBODY = 65534
 # Says what it could read of a folder when it is told to end; files that were there before are

@@ -64,6 +64,7 @@ RULE_TABLES = {
     "rules/text/casing",
     "rules/text/presence",
     "rules/text/terminal",
+    "schemas/catalog",
     "server/answer",
     "server/idsync/requests",
     "store/catalog",
@@ -117,7 +118,7 @@ ACTIONS = {
 """What a command may import of the packages that work on a store: each opens it, does one thing and
 closes it again, or is the request for that.
 """
-BELOW_ACTIONS = ("cli", "codes", "files", "render", "rules", "version")
+BELOW_ACTIONS = ("cli", "codes", "files", "render", "rules", "schemas", "version")
 """The packages that every command may import."""
 MOST_MODULES = 24
 """The most modules of one folder."""
@@ -303,3 +304,4 @@ def test_tables_are_aligned_by_hand_in_rule_modules_only() -> None:
 def test_what_is_not_python_is_in_the_package() -> None:
     assert (PACKAGE / "store" / "schema.sql").is_file()
     assert (PACKAGE / "py.typed").is_file()
+    assert (PACKAGE / "schemas" / "published" / "import.json").is_file()

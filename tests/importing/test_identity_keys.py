@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from support.doors import call
 from support.effort import first_now
 
+from profilectl import Store
 from profilectl.codes import NobodyFound
-from profilectl.library import Store
 from profilectl.rules.sql import identities as identity_sql
 from profilectl.rules.text.casing import CASED, PASSED_OVER, fold, loose
 

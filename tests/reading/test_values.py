@@ -18,9 +18,9 @@ from support.audience_people import by_engine, person_of
 from support.doors import made_once, run_here
 from support.effort import at_length, first_now, spread_now
 
+from profilectl import Store
 from profilectl.audiences.sql.membership_sql import AudienceToEvaluate
 from profilectl.codes import ProfilectlError, UsageError
-from profilectl.library import Store
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.where import condition_of
 from profilectl.rules.criteria.text import criterion_of

@@ -12,9 +12,12 @@ import typer
 from profilectl.cli.app import app, options_of, tell_unknown
 from profilectl.cli.options import (
     JsonOption,
+    LinesOption,
     WaitOption,
     file_or_stdout,
+    form_of_lines,
     names_of,
+    value_of,
     with_options,
 )
 from profilectl.codes import UsageError
@@ -260,6 +263,7 @@ def export_command(
         ),
     ] = None,
     wait: WaitOption = 0,
+    as_json: LinesOption = False,
 ) -> None:
     """Export the members of an audience with all their identities."""
     from profilectl.audiences.download import export_audience
@@ -267,17 +271,25 @@ def export_command(
 
     output = file_or_stdout(output)
     suffix = output.suffix.removeprefix(".") if output else ""
-    chosen = format.value if format else suffix if suffix in ("csv", "jsonl", "zip") else "csv"
+    by_name = suffix if suffix in ("csv", "jsonl", "zip") else "csv"
+    chosen = form_of_lines(value_of(format), output, by_name, as_json=as_json)
     if chosen == "zip" and output is None:
         raise UsageError("a zip goes into a file", "name it with -o")
     count = export_audience(options_of(context).store, name, output, form=chosen, wait_s=wait)
-    if not options_of(context).quiet:
+    if as_json and output is not None:
+        screen.print_json({"exported": count, "kind": "members", "output": str(output)})
+    elif not options_of(context).quiet:
         screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
 
 
 @group.command("remove", epilog="Example: profilectl audiences remove regulars")
-def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
+def remove_command(
+    context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
+) -> None:
     """Remove an audience and its memberships; refused while another audience refers to it."""
     from profilectl.audiences.actions import remove_audience
+    from profilectl.render import screen
 
     remove_audience(options_of(context).store, name, wait_s=wait)
+    if as_json:
+        screen.print_json({"removed": name})

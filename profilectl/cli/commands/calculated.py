@@ -261,11 +261,16 @@ def show_command(
 
 
 @group.command("remove", epilog="Example: profilectl calculated remove spent")
-def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
+def remove_command(
+    context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
+) -> None:
     """Remove a calculated attribute with its values.
 
     The attribute that it masked shows again.
     """
     from profilectl.audiences.calculated_actions import remove_calculated
+    from profilectl.render import screen
 
     remove_calculated(options_of(context).store, name, wait_s=wait)
+    if as_json:
+        screen.print_json({"removed": name})

@@ -54,7 +54,7 @@ class ColumnsOptions:
 @command("columns", epilog="Example: profilectl columns legacy.csv")
 @with_options(ColumnsOptions)
 def columns_command(context: Context, options: ColumnsOptions) -> None:
-    """Show what the columns of files would become, with their first values.
+    """Show what the columns of files would become, and first values.
 
     Where a column may be an identity or an attribute that the platform knows, it says the --map
     that makes it one. Nothing is imported, and no store is needed.

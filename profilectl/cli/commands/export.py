@@ -13,11 +13,13 @@ import typer
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import (
+    LinesOption,
     MemoryOption,
     OnlyEnvironmentOption,
     WaitOption,
     check_memory_limit,
     file_or_stdout,
+    form_of_lines,
     names_of,
     value_of,
     with_options,
@@ -168,6 +170,7 @@ class ExportProfilesOptions:
     safe: SafeOption = False
     memory_limit: MemoryOption = None
     wait: WaitOption = 0
+    as_json: LinesOption = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +184,7 @@ class ExportRowsOptions:
     safe: SafeOption = False
     memory_limit: MemoryOption = None
     wait: WaitOption = 0
+    as_json: LinesOption = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +201,7 @@ class ExportBatchesOptions:
     selection: SelectionOptions
     memory_limit: MemoryOption = None
     wait: WaitOption = 0
+    as_json: LinesOption = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +215,7 @@ class ExportImportsOptions:
     safe: SafeOption = False
     memory_limit: MemoryOption = None
     wait: WaitOption = 0
+    as_json: LinesOption = False
 
 
 AnyExportOptions = (
@@ -223,9 +229,10 @@ def _form_of(options: AnyExportOptions) -> str:
 
     if isinstance(options, ExportBatchesOptions):
         return "jsonl"
-    if options.format is not None:
-        return str(options.format.value)
-    return format_named(file_or_stdout(options.output))
+    output = file_or_stdout(options.output)
+    return form_of_lines(
+        value_of(options.format), output, format_named(output), as_json=options.as_json
+    )
 
 
 def _request(kind: str, options: AnyExportOptions, selection: SelectionOptions) -> ExportRequest:
@@ -266,7 +273,7 @@ def _export(
 
     common, output = options_of(context), file_or_stdout(options.output)
     # Without a file the rows go to the terminal, and a progress bar would stand between them.
-    with screen.progress_bar(quiet=common.quiet or output is None) as progress:
+    with screen.progress_bar(quiet=common.quiet or output is None or options.as_json) as progress:
         count = export_store(
             common.store,
             request,
@@ -275,7 +282,9 @@ def _export(
             memory_limit=check_memory_limit(options.memory_limit),
             progress=progress,
         )
-    if output and not common.quiet:
+    if output and options.as_json:
+        screen.print_json({"exported": count, "kind": request.kind, "output": str(output)})
+    elif output and not common.quiet:
         screen.notice(f"{screen.counted(count, noun)} in {output}")
 
 

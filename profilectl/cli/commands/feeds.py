@@ -67,10 +67,12 @@ def add_feed(
         option("--partner", help="The partner whose data it is; only with --source partner."),
     ] = None,
     wait: WaitOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Register a feed."""
     from profilectl.render import screen
     from profilectl.store.feeds import add_feed as add
+    from profilectl.store.feeds import feed_of
 
     ranked_as = str(source.value) if source else source_named_by(name)
     add(
@@ -81,7 +83,9 @@ def add_feed(
         partner=partner,
         wait_s=wait,
     )
-    if not options_of(context).quiet:
+    if as_json:
+        screen.print_json(feed_of(options_of(context).store, name, wait_s=wait))
+    elif not options_of(context).quiet:
         screen.notice(
             f"registered the feed {name}: source {ranked_as}, protection {protection.value}"
         )
@@ -105,9 +109,11 @@ def set_feed(
         option("--partner", help="Refused if it differs: attributes depend on it."),
     ] = None,
     wait: WaitOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Change a feed's protection level."""
     from profilectl.render import screen
+    from profilectl.store.feeds import feed_of
     from profilectl.store.feeds import set_feed as change_feed
 
     after = change_feed(
@@ -118,7 +124,9 @@ def set_feed(
         partner=partner,
         wait_s=wait,
     )
-    if not options_of(context).quiet:
+    if as_json:
+        screen.print_json(feed_of(options_of(context).store, name, wait_s=wait))
+    elif not options_of(context).quiet:
         screen.notice(f"the feed {name}: protection {after}")
 
 

@@ -171,6 +171,10 @@ class AccessOptions:
     pick: PickOption = None
     every: EveryOption = False
     wait: WaitOption = 0
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With -o or --html, print JSON that says what was written."),
+    ] = False
 
 
 @app.command("access", epilog=ACCESS)
@@ -200,10 +204,12 @@ def access_command(context: typer.Context, options: AccessOptions) -> None:
         _write(output, "-o", to_json(document) + "\n")
     elif options.html is None:
         screen.print_text(to_json(document) + "\n")
-    if not common.quiet:
-        for path in (output, options.html):
-            if path is not None:
-                screen.notice(f"what is held is in {path}")
+    written = [path for path in (output, options.html) if path is not None]
+    if options.as_json and written:
+        screen.print_json({"written": [str(path) for path in written]})
+    elif not common.quiet:
+        for path in written:
+            screen.notice(f"what is held is in {path}")
 
 
 def _page(document: Document) -> str:

@@ -17,6 +17,7 @@ from profilectl.cli.options import (
     OnlyEnvironmentOption,
     WaitOption,
     file_or_stdout,
+    form_of_lines,
     names_of,
     value_of,
     with_options,
@@ -170,6 +171,9 @@ class LookupOptions:
         ),
     ] = None
     wait: WaitOption = 0
+    as_json: Annotated[bool, option("--json", help="Write JSON lines, as --format jsonl does.")] = (
+        False
+    )
 
 
 @command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
@@ -187,7 +191,9 @@ def lookup_command(context: Context, options: LookupOptions) -> None:
 
     store, output = options_of(context).store, file_or_stdout(options.output)
     any_type = options.kind in (None, "any", "mpid")
-    form = options.format.value if options.format else format_named(output)
+    form = form_of_lines(
+        value_of(options.format), None, format_named(output), as_json=options.as_json
+    )
     if form not in LineFormat.__members__:
         raise UsageError(
             f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv"

@@ -126,11 +126,20 @@ class Module:
 
     @cached_property
     def bound(self) -> list[Place]:
-        """Return the names bound to values: not functions, classes, imports, `self` and `cls`."""
+        """Return the names bound to values: not functions, classes, imports, `self` and `cls`, and
+        not the members of a class ...Json: they are keys of documents, which scripts rest on.
+        """
+        keys = {
+            id(member.target)
+            for node in self.nodes
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Json")
+            for member in node.body
+            if isinstance(member, ast.AnnAssign)
+        }
         names = [
             Place(self.name, node.lineno, name)
             for node in self.nodes
-            if (name := _bound_name(node)) is not None
+            if id(node) not in keys and (name := _bound_name(node)) is not None
         ]
         return [place for place in names if place.what not in {"self", "cls", "_"}]
 
