@@ -36,6 +36,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "import":              Schema("imports.ReportJson", (
         "import", "apply", "set", "modify", "alias",
     )),
+    "columns":             Schema("imports.ColumnsJson", ("columns",)),
     "plan":                Schema("imports.PlanJson", ("plan make", "plan show")),
     "imports-list":        Schema("imports.PastImportJson", ("imports list",), LISTED),
     "imports-show":        Schema("imports.ShownImportJson", ("imports show",)),

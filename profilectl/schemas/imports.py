@@ -463,3 +463,63 @@ class ChangeJson(PersonJson):
     """Its line."""
     row: int | None = LEFT_OUT
     """Its row, of a Parquet file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestionJson:
+    """What a column may be."""
+
+    kind: Literal["identity", "reserved"]
+    """An identity, or an attribute that the platform knows."""
+    field: str
+    """The identity type, or the name of the attribute."""
+    option: str
+    """The option that makes the column one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnJson:
+    """A column of files, or a key of their rows."""
+
+    column: str
+    """Its name."""
+    becomes: str | None
+    """The field of a batch that it becomes; null if it is left out."""
+    field: str
+    """The kind of that field, such as identity or attribute."""
+    kinds: list[str]
+    """The kinds of its values: text, number, boolean, list, object."""
+    looks_like: str | None
+    """What most of its texts look like, such as an e-mail address; null if nothing."""
+    filled: int
+    """In how many of the first rows it has a value."""
+    first_values: list[str]
+    """Its first values, each once."""
+    suggestion: SuggestionJson | None
+    """What it may be instead; null if nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnTableJson:
+    """Files that have the same columns."""
+
+    paths: list[str]
+    """Their paths."""
+    format: str
+    """Their format."""
+    rows_read: int
+    """How many rows the values are of."""
+    names_somebody: bool
+    """Whether a column is an identity or an MPID."""
+    notices: list[str]
+    """What is to be said of their headings."""
+    columns: list[ColumnJson]
+    """Their columns, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnsJson:
+    """What the columns of files would become."""
+
+    files: list[ColumnTableJson]
+    """A table for each kind of files."""
