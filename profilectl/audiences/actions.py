@@ -39,6 +39,7 @@ from profilectl.store.definitions import (
     audiences,
     check_meant,
     check_references,
+    check_unused,
     check_workspace,
     drop_audience,
     put_audience,
@@ -178,6 +179,7 @@ def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
         audience_defined(store, name)
+        check_unused(store, name)
         with store.transaction():
             drop_audience(store, name)
         # Messages about it are gone too, and with them perhaps identities of erased people.

@@ -13,10 +13,12 @@ from profilectl.cli.app import app, options_of, tell_unknown
 from profilectl.cli.options import (
     JsonOption,
     WaitOption,
+    YesOption,
     file_or_stdout,
     names_of,
     with_options,
 )
+from profilectl.cli.question import loss_of, need_yes
 from profilectl.codes import UsageError
 from profilectl.rules.audience import KINDS
 
@@ -275,9 +277,20 @@ def export_command(
         screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
 
 
-@group.command("remove", epilog="Example: profilectl audiences remove regulars")
-def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
-    """Remove an audience and its memberships; refused while another audience refers to it."""
-    from profilectl.audiences.actions import remove_audience
+@group.command("remove", epilog="Example: profilectl audiences remove regulars --yes")
+def remove_command(
+    context: typer.Context, name: NameArgument, yes: YesOption = False, wait: WaitOption = 0
+) -> None:
+    """Remove an audience and its memberships; refused while another audience refers to it.
 
-    remove_audience(options_of(context).store, name, wait_s=wait)
+    It asks before; without a terminal it needs --yes.
+    """
+    from profilectl.audiences.actions import remove_audience
+    from profilectl.audiences.removal import goes_with_audience
+
+    store = options_of(context).store
+    need_yes(
+        yes,
+        lambda: loss_of(f"audience {name}", goes_with_audience(store, name, wait_s=wait)),
+    )
+    remove_audience(store, name, wait_s=wait)
