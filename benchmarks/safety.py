@@ -48,7 +48,7 @@ def _rows_of_whole_store(bench: Bench, room: Path) -> list[tuple[str, ...]]:
     forget = ("forget", "--file", people, "--type", "email", "--yes", "--wait-servers", "0")
     works: list[tuple[tuple[str | Path, ...], Callable[[], Sample]]] = [
         (("imports", "undo", "2", "--yes"), lambda: whole_store.undo(store)),
-        (("compact", "--keep", "0"), lambda: whole_store.compact(store, target)),
+        (("compact", "--keep", "0", "--yes"), lambda: whole_store.compact(store, target)),
         (forget, lambda: whole_store.forget(store, people, target)),
     ]
     rows = []
@@ -84,7 +84,7 @@ def _commands(second: Path, room: Path) -> dict[str, list[str | Path]]:
         "check": ["check"],
         "backup": ["backup", room / "backup.duckdb"],
         "stats": ["stats", "--json"],
-        "compact --keep 0": ["compact", "--keep", "0"],
+        "compact --keep 0": ["compact", "--keep", "0", "--yes"],
     }
 
 

@@ -10,7 +10,8 @@ status of the command that wrote it and the words on the terminal must never dis
     ├── StoreUnusable       6  no store, or it cannot be used
     ├── NobodyFound         7  nobody found
     ├── PlanMoved           8  a saved plan no longer fits the store
-    └── Unfinished          9  the other side did not take everything
+    ├── Unfinished          9  the other side did not take everything
+    └── Declined          130  a person answered no
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Exit(enum.IntEnum):
     HUNG_UP = 129
     """Its terminal was closed (SIGHUP): as with Ctrl-C."""
     INTERRUPTED = 130
-    """Interrupted by Ctrl-C: anything it was writing is there whole or not at all."""
+    """Interrupted by Ctrl-C: anything it was writing is there whole or not at all. Or a person
+    answered no to its question: nothing was changed.
+    """
     TERMINATED = 143
     """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes the
     requests it has begun and exits with 0.)
@@ -166,6 +169,12 @@ class Unfinished(ProfilectlError):
     def __init__(self, message: str, hint: str = "", come_back_ms: int | None = None) -> None:
         super().__init__(message, hint)
         self.come_back_ms = come_back_ms
+
+
+class Declined(ProfilectlError):
+    """A person answered no to the question of a command: nothing was changed."""
+
+    exit = Exit.INTERRUPTED
 
 
 class CodeEffect(enum.Enum):

@@ -39,6 +39,7 @@ from profilectl.store.definitions import (
     audiences,
     check_meant,
     check_references,
+    check_unused,
     check_workspace,
     drop_audience,
     put_audience,
@@ -180,6 +181,7 @@ def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
         audience_defined(store, name)
+        check_unused(store, name)
         with store.transaction():
             drop_audience(store, name)
         # Messages about it are gone too, and with them perhaps identities of erased people.
@@ -236,7 +238,7 @@ def make_members(
     scratch.make("member", reading(MEMBER, membership=held))
     recent = lively(profiles, at_ms)
     clause_of_people = both(awake, is_in("profile", recent) if recent else "")
-    person_relations(profiles, read, clause_of_people)
+    person_relations(profiles, read, clause_of_people, with_mpids=True)
     chosen = members(evaluated, at_ms, PeopleRelations(event=event))
     scratch.make(into, select("profile", f"({chosen})"))
 

@@ -10,7 +10,6 @@ import dataclasses
 import enum
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
@@ -71,7 +70,9 @@ PickOption = Annotated[int | None, option("--pick", metavar="N", help="Which of 
 EveryOption = Annotated[
     bool, option("--all", help="All of several profiles that have the identity.")
 ]
-YesOption = Annotated[bool, option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[
+    bool, option("--yes", "-y", help="Go on without a question; needed where nobody can be asked.")
+]
 MemoryOption = Annotated[
     str | None, option("--memory-limit", metavar="SIZE", help="For example 2GB.")
 ]
@@ -161,11 +162,6 @@ def _made(options: type, values: dict[str, object]) -> object:
         else:
             fields[field.name] = values[field.name]
     return options(**fields)
-
-
-def is_terminal() -> bool:
-    """Return whether a person can be asked: input and messages are at a terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def check_memory_limit(size: str | None) -> str | None:

@@ -56,7 +56,7 @@ SUMMARIES: Mapping[str, Mapping[str, str]] = {
     },
     "Set up": {
         "feeds": "List, add and change feeds.",
-        "config": "Apply or write the configuration.",
+        "config": "Apply, change or write the configuration.",
         "serve": "Serve the Profile API, the Events API and IDSync until Ctrl-C.",
         "credentials": "Make credentials for clients and feeds of `profilectl serve`.",
         "check": "Check the promises of the store; exit with 6 if one is broken.",

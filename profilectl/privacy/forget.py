@@ -17,7 +17,7 @@ from profilectl.privacy.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.privacy.erasure import PreparedErasure, prepare_erasure
 from profilectl.privacy.meant import Meant, known_among, meant_by, named
 from profilectl.privacy.outcome import Erasure
-from profilectl.privacy.staying_out import lift, lift_everybody, suppressed_among
+from profilectl.privacy.staying_out import identities_out, lift, lift_everybody, suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.lookup import Lookup, LookupMatch, matches_of
 from profilectl.rules.identity import BY_NAME
@@ -255,19 +255,25 @@ def _report(
         forgotten.key = str(key_path(store_path))
 
 
-def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
+def lift_all(
+    store_path: Path, *, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None
+) -> int:
     """Let everybody in again who was erased, also where the key of the list is lost.
 
-    Return the number of identities. Raises NobodyFound where nobody was erased, StoreBusy,
-    StoreUnusable; then the store is as before.
+    Return the number of identities; with dry_run, of those that would be let in. Raises NobodyFound
+    where nobody was erased, StoreBusy, StoreUnusable; then the store is as before.
     """
     must_exist(store_path)
     with (
         scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, write=True, wait_s=wait_s) as store,
+        open_store(
+            scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run
+        ) as store,
     ):
         if not store_suppresses(scratch):
             raise NobodyFound("nobody was erased from this store")
+        if dry_run:
+            return identities_out(scratch)
         return lift_everybody(store, now_ms=_now_ms(now_ms))
 
 

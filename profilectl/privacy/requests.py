@@ -183,8 +183,11 @@ def _were_erased(store: OpenStore, name: Meant) -> bool:
     return False
 
 
-def _now(now_ms: int | None) -> int:
-    return now_ms if now_ms is not None else time.time_ns() // 1_000_000
+def _now(now: int | str | None) -> int:
+    """Return a time in milliseconds: one that is given so or as a text, else that of now."""
+    if isinstance(now, str):
+        return time_ms("--now", now)
+    return now if now is not None else time.time_ns() // 1_000_000
 
 
 # Requests
@@ -313,6 +316,19 @@ def _set_status(
     store.scratch.run(SET_STATUS, bound)
 
 
+def erasures_due(
+    store_path: Path, *, now: int | str | None = None, wait_s: float = 0
+) -> list[Record]:
+    """Return the requests by which carry_out would erase somebody now, oldest first."""
+    now_ms = _now(now)
+    with open_beside(store_path, wait_s=wait_s) as store:
+        return [
+            record
+            for record in _records(store)
+            if record.type == "erasure" and record.is_due(now_ms)
+        ]
+
+
 def carry_out(
     store_path: Path,
     folder: Path,
@@ -330,7 +346,7 @@ def carry_out(
     was when it is called again. Return the requests that were finished.
     """
     check_named(folder)
-    now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
+    now_ms = _now(now)
     # The opt-outs come first: they are an import, and the aliases that carried them go below.
     keep_opt_outs(
         store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms

@@ -46,6 +46,10 @@ class RetentionApplied:
     told_by: tuple[Teller, ...] = ()
     """Servers that may still answer with what went."""
 
+    def anything(self) -> bool:
+        """Return whether anything went."""
+        return bool(self.stubs or self.gone or self.events)
+
     def as_json(self) -> dict[str, object]:
         """Return the document of `retention apply --json`."""
         return {

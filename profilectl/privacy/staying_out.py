@@ -12,6 +12,7 @@ from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.identities import MPID_TYPE, digest_of, mpid_hash_of
+from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore, who
 
 LIFTED = "lifted"
@@ -91,6 +92,12 @@ def lift(store: OpenStore, kind: str, value: str, *, now_ms: int) -> int:
     return count
 
 
+def identities_out(scratch: Scratch) -> int:
+    """Return how many identities a store keeps out."""
+    types = {"mpid": MPID_TYPE, "digits": DIGITS_TYPE}
+    return int(scratch.row(IDENTITIES_OUT, types)[0])
+
+
 def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
     """Write a store anew without the list of those who stay out; its key is not needed.
 
@@ -98,8 +105,7 @@ def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
     StoreUnusable; then the store is as before.
     """
     scratch = store.scratch
-    types = {"mpid": MPID_TYPE, "digits": DIGITS_TYPE}
-    count = int(scratch.row(IDENTITIES_OUT, types)[0])
+    count = identities_out(scratch)
     scratch.load("this_lifting", ACT, [(store.next_erasure(), LIFTED, now_ms, who())])
     scratch.load("forgotten_meta", NAMES, [(FINGERPRINT,)])
     rewriting = Rewriting(scratch)

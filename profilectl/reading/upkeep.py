@@ -9,7 +9,7 @@ from profilectl.importing.suppression import sealed_list
 from profilectl.reading.check import Breach, check
 from profilectl.reading.stats import stats_of
 from profilectl.store.attaching import must_exist
-from profilectl.store.compaction import rewrite_compact
+from profilectl.store.compaction import rewrite_compact, to_lay_together
 from profilectl.store.copies import put_in_place
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
@@ -55,6 +55,23 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
         return check(store, repair=repair)
 
 
+def made_final(path: Path, *, keep: int | None = None, wait_s: float = 0) -> list[int]:
+    """Return the imports that can be undone now and could not after compact_store, oldest first."""
+    must_exist(path)
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        segments = store.segments()
+        together = to_lay_together(segments, _keep(store, keep))
+        return [
+            segment.first_import
+            for segment in together
+            if segment.first_import == segment.last_import
+        ]
+
+
+def _keep(store: OpenStore, keep: int | None) -> int:
+    return store.settings().keep_imports if keep is None else keep
+
+
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:
     """Lay segments together and write the store anew, without the room that is free in it.
 
@@ -68,8 +85,9 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
         segments_before = len(store.segments())
-        imports = store.settings().keep_imports if keep is None else keep
-        rewritten, segments = rewrite_compact(store, imports, scratch.folder, stays=_sealed(store))
+        rewritten, segments = rewrite_compact(
+            store, _keep(store, keep), scratch.folder, stays=_sealed(store)
+        )
         put_in_place(scratch, rewritten, path)
     return Compacted(
         segments_before=segments_before,

@@ -202,23 +202,24 @@ def print_records(records: Sequence[Record]) -> None:
     _say_told_by(dict.fromkeys(teller for record in records for teller in record.told_by or ()))
 
 
-def print_aged(aged: RetentionApplied) -> None:
+def print_aged(aged: RetentionApplied, *, stderr: bool = False) -> None:
     """Print what retention removed, or would remove."""
+    say = notice if stderr else print_line
     would = "would " if aged.dry_run else ""
-    print_line(
+    say(
         f"{counted(aged.gone, 'profile')}"
         f" {would}{'go' if aged.dry_run or aged.gone != 1 else 'goes'} for good"
     )
-    print_line(
+    say(
         f"{counted(aged.stubs, 'profile')}"
         f" {would}{'keep' if aged.dry_run or aged.stubs != 1 else 'keeps'} only who they"
         " are"
     )
-    print_line(
+    say(
         f"{counted(aged.events, 'event')}"
         f" {would}{'go' if aged.dry_run or aged.events != 1 else 'goes'}"
     )
-    _say_told_by(aged.told_by)
+    _say_told_by(aged.told_by, say)
 
 
 def print_clocks(clocks: Document) -> None:

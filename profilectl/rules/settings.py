@@ -12,6 +12,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.identity import STRATEGIES, display, flags_of, no_type, star_of, type_named
 from profilectl.rules.priority import OVERWRITE
 from profilectl.rules.retention import check_clocks
+from profilectl.rules.text.naming import nearest
 
 # fmt: off
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -60,8 +61,8 @@ CHOICES = {
 HIGHEST_LIMIT = 1_000_000
 
 
-def settings_in(document: Mapping[str, object], title: str) -> dict[str, object]:
-    """Return the settings in a configuration, checked.
+def stated_settings(document: Mapping[str, object], title: str) -> dict[str, object]:
+    """Return the settings in a configuration, each checked by itself.
 
     title: the name of the configuration in messages. Raises InputRefused, naming the setting.
     """
@@ -73,17 +74,33 @@ def settings_in(document: Mapping[str, object], title: str) -> dict[str, object]
         for member, value in members.items():
             name = f"{section}.{member}"
             if name not in SETTINGS:
-                raise InputRefused(
-                    f"{title}: there is no setting {name}",
-                    "the settings are " + ", ".join(SETTINGS),
-                )
+                raise InputRefused(f"{title}: there is no setting {name}", advice_on_key(name))
             settings[name] = _checked(value, name, title)
+    return settings
+
+
+def advice_on_key(name: str) -> str:
+    """Return what to try instead of a setting that there is not: the nearest, else all of them."""
+    section, _, member = name.rpartition(".")
+    # Who leaves out the section, or names another, means the setting that has such a key.
+    names = [setting for setting in SETTINGS if setting.rpartition(".")[2] == member]
+    if not names:
+        of_section = [
+            each[len(section) + 1 :] for each in SETTINGS if each.startswith(f"{section}.")
+        ]
+        names = [f"{section}.{key}" for key in nearest(member, of_section)]
+    return " or ".join(names or nearest(name, tuple(SETTINGS))) or (
+        "the settings are " + ", ".join(SETTINGS)
+    )
+
+
+def check_together(settings: Mapping[str, object], title: str) -> None:
+    """Check all settings of a configuration against each other. Raises InputRefused."""
     _check_flags(settings, title)
     try:
         check_clocks(settings)
     except UsageError as error:
         raise InputRefused(f"{title}: {error.message}", error.hint) from None
-    return settings
 
 
 def _checked(value: object, name: str, title: str) -> object:

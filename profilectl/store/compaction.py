@@ -84,6 +84,15 @@ def lay_together(scratch: Scratch, path: Path, change: str) -> None:
         compact(store)
 
 
+def to_lay_together(segments: Sequence[Segment], keep: int) -> Sequence[Segment]:
+    """Return the segments that rewrite_compact lays together: all but the newest `keep`.
+
+    A single segment is as it would be: it stays, and with it the undo of its import.
+    """
+    older = segments[: max(len(segments) - keep, 0)]
+    return older if len(older) > 1 else ()
+
+
 def rewrite_compact(
     store: OpenStore, keep: int, folder: Path, stays: Mapping[str, str]
 ) -> tuple[Path, list[Segment]]:
@@ -94,8 +103,8 @@ def rewrite_compact(
     undone as before. Raises StoreUnusable.
     """
     scratch, segments = store.scratch, store.segments()
-    neighbours = segments[: max(len(segments) - keep, 0)]
-    if len(neighbours) < 2:
+    neighbours = to_lay_together(segments, keep)
+    if not neighbours:
         return rewrite_store(scratch, store.path, folder, stays=stays or None), segments
     together, tables = _laid_together(store, neighbours)
     old = numbers(segment.number for segment in neighbours)

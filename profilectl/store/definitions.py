@@ -257,8 +257,8 @@ def _put(store: OpenStore, defined: Sequence[Defined], audience: Audience, *, no
     return number
 
 
-def drop_audience(store: OpenStore, name: str) -> None:
-    """Forget an audience and its memberships; called within a transaction.
+def check_unused(store: OpenStore, name: str) -> None:
+    """Check that an audience may be removed.
 
     Raises UsageError while another refers to it, or a connection leads it to an output.
     """
@@ -280,10 +280,13 @@ def drop_audience(store: OpenStore, name: str) -> None:
         connect = "connects" if len(connected) == 1 else "connect"
         raise UsageError(
             f"audience {name} is in use: {', '.join(connected)} {connect} it to an output",
-            f"take [connections.{connected[0]}] out of the configuration first:"
-            " profilectl config export, config apply",
+            f"profilectl config unset connections.{connected[0]} first",
         )
-    for audience in defined:
+
+
+def drop_audience(store: OpenStore, name: str) -> None:
+    """Forget an audience and its memberships; called within a transaction, after check_unused."""
+    for audience in audiences(store):
         if audience.name == name:
             _forget(store, audience.number)
 

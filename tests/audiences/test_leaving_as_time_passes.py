@@ -133,7 +133,7 @@ def test_an_opt_out_outlasts_the_retention_of_events(tmp_path: Path) -> None:
         batch("B", 1),
     )
     ok(tmp_path, "audiences", "add", "rt", "tier = 'gold'")
-    assert json.loads(ok(tmp_path, "retention", "apply", "--json"))["events"] == 1
+    assert json.loads(ok(tmp_path, "retention", "apply", "--yes", "--json"))["events"] == 1
     ok(tmp_path, "audiences", "refresh")
     assert sizes(tmp_path) == {"rt": 1}
     (one,) = json.loads(ok(tmp_path, "show", "A", "--json"))["profiles"]

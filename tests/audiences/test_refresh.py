@@ -294,7 +294,7 @@ def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
         ]["name"]
         == "$Age"
     )
-    assert run_here("calculated", "remove", "$age", folder=tmp_path).returncode == 0
+    assert run_here("calculated", "remove", "--yes", "$age", folder=tmp_path).returncode == 0
     assert json.loads(run_here("calculated", "list", "--json", folder=tmp_path).stdout) == []
     (tmp_path / "c.toml").write_text(
         '[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n'
@@ -410,7 +410,7 @@ def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
 def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
     for name, criteria in (("g", "tier = 'gold'"), ("nest", "tier = 'tin' or audience 'G'")):
         assert run_here("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
-    removed = run_here("audiences", "remove", "g", folder=tmp_path)
+    removed = run_here("audiences", "remove", "--yes", "g", folder=tmp_path)
     assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (
         2,
         True,
@@ -421,8 +421,8 @@ def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
         "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr,
     ) == (2, True)
     assert (
-        run_here("audiences", "remove", "nest", folder=tmp_path).returncode
-        == run_here("audiences", "remove", "g", folder=tmp_path).returncode
+        run_here("audiences", "remove", "--yes", "nest", folder=tmp_path).returncode
+        == run_here("audiences", "remove", "--yes", "g", folder=tmp_path).returncode
         == 0
     )
 

@@ -99,7 +99,7 @@ def person(folder: Path) -> tuple[dict[str, Any], list[str]]:
 @pytest.mark.slow
 def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(folder: Path) -> None:
     assert person(folder)[0] == {"spent": 5, "tier": "gold"}
-    assert commanded(folder, "retention", "apply")["stubs"] == 1
+    assert commanded(folder, "retention", "apply", "--yes")["stubs"] == 1
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     assert person(folder) == ({"spent": 3}, [])
     # Nor does what is computed for everybody bring it back, whichever way it is asked.
@@ -132,13 +132,13 @@ def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(fold
 @pytest.mark.slow
 def test_with_lifetime_profiles_all_comes_back(folder: Path) -> None:
     assert run_here("retention", "set", "--lifetime-profiles", folder=folder).returncode == 0
-    commanded(folder, "retention", "apply")
+    commanded(folder, "retention", "apply", "--yes")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     assert person(folder) == ({"spent": 8, "tier": "gold"}, ["buyers", "rich"])
 
 
 def test_a_standard_audience_counts_events_for_as_long_as_they_are_kept(folder: Path) -> None:
-    commanded(folder, "retention", "apply")
+    commanded(folder, "retention", "apply", "--yes")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     counted = {
         kind: commanded(folder, "audiences", "preview", "count(event 'buy') >= 2", "--kind", kind)[
@@ -155,7 +155,7 @@ def test_an_opt_out_from_before_holds(folder: Path) -> None:
         "out",
         batch("A", BEFORE_MS, {"event_type": "opt_out", "data": {"is_opted_out": True}}),
     )
-    commanded(folder, "retention", "apply")
+    commanded(folder, "retention", "apply", "--yes")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS), bought("4", NOW_MS)))
     assert person(folder) == ({"spent": 7}, [])
 
@@ -163,7 +163,7 @@ def test_an_opt_out_from_before_holds(folder: Path) -> None:
 def test_a_stub_that_had_nothing_but_events_starts_anew_too(tmp_path: Path) -> None:
     bring(tmp_path, "old", batch("A", BEFORE_MS, bought("5", BEFORE_MS)))
     assert run_here("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
-    assert [commanded(tmp_path, "retention", "apply")["stubs"] for _ in "12"] == [1, 0]
+    assert [commanded(tmp_path, "retention", "apply", "--yes")["stubs"] for _ in "12"] == [1, 0]
     bring(tmp_path, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     commanded(
         tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price"
@@ -173,10 +173,10 @@ def test_a_stub_that_had_nothing_but_events_starts_anew_too(tmp_path: Path) -> N
 
 def test_a_batch_that_arrives_late_brings_somebody_back(folder: Path) -> None:
     """Its own time is before that of retention, and within the lifetime."""
-    commanded(folder, "retention", "apply")
+    commanded(folder, "retention", "apply", "--yes")
     bring(folder, "new", batch("A", NOW_MS - DAY_MS, bought("3", NOW_MS - DAY_MS)))
     assert person(folder)[0] == {"spent": 3}
-    assert commanded(folder, "retention", "apply")["stubs"] == 0
+    assert commanded(folder, "retention", "apply", "--yes")["stubs"] == 0
     assert (
         "beyond its lifetime"
         not in run_here("explain", "A", "--attribute", "spent", folder=folder).stdout
@@ -184,7 +184,7 @@ def test_a_batch_that_arrives_late_brings_somebody_back(folder: Path) -> None:
 
 
 def test_of_one_person_only_what_arrived_since_counts(folder: Path) -> None:
-    commanded(folder, "retention", "apply")
+    commanded(folder, "retention", "apply", "--yes")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     scratch = Scratch(folder)
     with open_store(scratch, folder / "profiles.duckdb") as store:
@@ -219,9 +219,9 @@ def test_what_an_alias_carries_over_arrives_with_the_alias(
     if early:
         assert run_here(*alias, folder=tmp_path).returncode == 0
         assert person(tmp_path)[0] == {"spent": 12}
-        commanded(tmp_path, "retention", "apply", "--now", "2200-01-01")
+        commanded(tmp_path, "retention", "apply", "--yes", "--now", "2200-01-01")
     else:
-        commanded(tmp_path, "retention", "apply")
+        commanded(tmp_path, "retention", "apply", "--yes")
         assert run_here(*alias, folder=tmp_path).returncode == 0
     bring(tmp_path, "new", batch("A", recent_ms, bought("3", recent_ms)))
     assert person(tmp_path)[0] == {"spent": spent}

@@ -400,7 +400,7 @@ def test_a_request_for_erasure_takes_it_from_the_heir_too(aliased: Path) -> None
     }
     (aliased / "request.json").write_text(json.dumps(request))
     commanded(aliased, "privacy", "request", "request.json")
-    commanded(aliased, "privacy", "run")
+    commanded(aliased, "privacy", "run", "--yes")
     assert SECRET.encode() not in (aliased / "profiles.duckdb").read_bytes()
     assert standing(aliased, "B") == ({}, [])
 
@@ -421,7 +421,7 @@ def test_events_that_retention_takes_away_are_not_counted_any_more(tmp_path: Pat
     carried_over(tmp_path, "A", "B")
     assert standing(tmp_path, "A") == standing(tmp_path, "B") == ({"spent": 7}, ["twice"])
     commanded(tmp_path, "retention", "set", "--lifetime-days", "20", "--retention-days", "60")
-    commanded(tmp_path, "retention", "apply")
+    commanded(tmp_path, "retention", "apply", "--yes")
     assert standing(tmp_path, "A") == standing(tmp_path, "B") == ({"spent": 4}, [])
 
 

@@ -264,7 +264,7 @@ def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
             run("--workspace", "eu", "import", "a.csv", "--feed", "crm", folder=tmp_path).returncode
             == 0
         )
-    assert run("imports", "undo", "2", folder=tmp_path).returncode == 0
+    assert run(*["imports", "undo", "2", "--yes"], folder=tmp_path).returncode == 0
     for line, found in (
         ("diff --attribute ", ["tier"]), ("diff ", ["1"]), ("diff --identity em", ["email="]), ("imports undo ", ["1"]), ("imports show ", ["1", "2"]),
         ("--workspace ", ["eu"]), ("feeds show c", ["crm"]), ("feeds add c", []),

@@ -157,7 +157,7 @@ def test_the_door_opens_for_plain_words(line: str) -> None:
         ["import", "a.csv"],
         ["import", "a.csv", "--feed", "f", "--format", "no format"],
         ["imports"],
-        ["imports", "undo", "0"],
+        [*["imports", "undo", "0", "--yes"]],
         ["show", "--email", ""],
         ["show", "--nothing"],
         ["show", "--json=1"],

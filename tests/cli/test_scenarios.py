@@ -160,7 +160,7 @@ def test_38_beyond_its_lifetime_a_profile_is_in_no_audience(tmp_path: Path) -> N
     done(tmp_path, "audiences", "add", "golden", "tier = 'gold'")
     assert members(tmp_path, "golden") == ["A"]
     done(tmp_path, "retention", "set", "--lifetime-days", "30", "--retention-days", "730")
-    done(tmp_path, "retention", "apply")
+    done(tmp_path, "retention", "apply", "--yes")
     told = [
         json.loads(line)
         for line in done(tmp_path, "audiences", "diff", "golden", "--json").splitlines()
@@ -210,15 +210,15 @@ def test_39_erasure_waits_and_then_they_are_somebody_new(tmp_path: Path) -> None
         return (datetime.now(UTC) + timedelta(days=days)).isoformat()
 
     ask(1, {"ios_advertising_id": device})
-    done(tmp_path, "privacy", "run", "--now", later(8))
+    done(tmp_path, "privacy", "run", "--yes", "--now", later(8))
     assert shown(tmp_path, "--customer-id", "A")["mpid"] == before["mpid"]
     done(tmp_path, "privacy", "cancel", ask(2, {"controller_customer_id": "A"}))
-    done(tmp_path, "privacy", "run", "--now", later(8))
+    done(tmp_path, "privacy", "run", "--yes", "--now", later(8))
     assert shown(tmp_path, "--customer-id", "A")["mpid"] == before["mpid"]
     ask(3, {"controller_customer_id": "A"})
-    done(tmp_path, "privacy", "run", "--now", later(6.9))
+    done(tmp_path, "privacy", "run", "--yes", "--now", later(6.9))
     assert shown(tmp_path, "--customer-id", "A")["mpid"] == before["mpid"]
-    done(tmp_path, "privacy", "run", "--now", later(7.1))
+    done(tmp_path, "privacy", "run", "--yes", "--now", later(7.1))
     done(tmp_path, "forget", "--customer-id", "A", "--allow-return", "--yes")
     bring(
         tmp_path,

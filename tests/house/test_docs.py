@@ -345,7 +345,7 @@ def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleTy
 
 
 def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
-    from profilectl.configuration import read_config
+    from profilectl.configuration.stated import read_config
 
     shown = re.findall(
         r"^```toml\n(.*?)^```",

@@ -27,7 +27,7 @@ def test_no_address_of_a_request_is_called(tmp_path: Path) -> None:
         for arguments in (
             ["import", "a.csv", "--feed", "f"],
             ["privacy", "request", "request.json"],
-            ["privacy", "run", "-o", "answers"],
+            [*["privacy", "run", "-o", "answers", "--yes"]],
         ):
             done = call(*arguments, folder=tmp_path)
             assert done.exit_code == 0, (done.output, done.exception)

@@ -209,7 +209,7 @@ def test_a_dash_is_no_name_of_a_file(tmp_path: Path) -> None:
     assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     before = sorted(tmp_path.iterdir())
     for arguments in (
-        ["backup", "-"], ["credentials", "new", "-", "--client", "c"], ["plan", "a.csv", "--feed", "f", "-o", "-"], ["privacy", "run", "-o", "-"],
+        ["backup", "-"], ["credentials", "new", "-", "--client", "c"], ["plan", "a.csv", "--feed", "f", "-o", "-"], ["privacy", "run", "--yes", "-o", "-"],
         ["export", "profiles", "--max-rows-per-file", "1", "-o", "-"], ["push", "--dry-run", "-"], ["show", "--customer-id", "A", "--save-svg", "-"],
         *(["import", "a.csv", "--feed", "g", option, "-"] for option in ("--rejects", "--rejects-as-input", "--explain-rows")),
     ):  # fmt: skip

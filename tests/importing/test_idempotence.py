@@ -112,7 +112,7 @@ def test_a_request_is_known_by_its_feed_and_forgotten_with_its_import(tmp_path: 
     assert brought(tmp_path, "b.jsonl")["rows"]["dropped"] == 1
     assert brought(tmp_path, "b.jsonl", feed="g")["rows"]["applied"] == 1
     # The drop rests on the first import: it cannot go alone.
-    assert run_here("imports", "undo", "1", folder=tmp_path).returncode == 4
+    assert run_here(*["imports", "undo", "1", "--yes"], folder=tmp_path).returncode == 4
     assert run_here("imports", "undo", "1", "--replay", "--yes", folder=tmp_path).returncode == 0
     assert values(tmp_path) == {"A": {"tier": "lead"}}
     assert run_here("check", folder=tmp_path).returncode == 0

@@ -204,7 +204,9 @@ def test_an_erased_mark_of_nothing_keeps_nobody_out_and_clears_no_reject(tmp_pat
     assert imported(tmp_path, "rows.csv")["profiles"]["created"] == 2
     # '-' was somebody's then
     assert call("forget", "--customer-id", "C-1", "--yes", folder=tmp_path).exit_code == 0
-    assert call("config", "apply", "new.toml", folder=tmp_path).exit_code == 0
+    assert (
+        call(*["config", "apply", "new.toml", "--prune", "--yes"], folder=tmp_path).exit_code == 0
+    )
     written(
         tmp_path,
         "csv",

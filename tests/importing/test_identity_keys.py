@@ -208,7 +208,7 @@ def test_whoever_is_forgotten_by_either_spelling_is_gone_and_stays_out(
         "list": [("forget", "--file", "list.txt", "--type", "email", "--yes")],
         "columns": [("forget", "--file", "list.csv", "--yes")],
         "rows": [("forget", "--file", "list.jsonl", "--yes")],
-        "request": [("privacy", "request", "request.json"), ("privacy", "run")],
+        "request": [("privacy", "request", "request.json"), ("privacy", "run", "--yes")],
     }
     for arguments in asked[way]:
         done = call(*arguments, folder=tmp_path)

@@ -267,7 +267,7 @@ def configured(text: str) -> Callable[[Path], None]:
             (lambda folder: (folder / "b.csv").unlink(), "b.csv"),
             (commanded("import", "c.csv", "--feed", "g"), "import 2 was made since"),
             (commanded("import", "b.csv", "--feed", "f"), "import 2 was made since"),
-            (commanded("imports", "undo", "1"), "import 1 was undone since"),
+            (commanded(*["imports", "undo", "1", "--yes"]), "import 1 was undone since"),
             (
                 commanded("feeds", "add", "h", "--source", "account"),
                 "the feed h was registered since",
@@ -337,7 +337,7 @@ def test_a_manifest_that_was_changed_since_is_a_move(folder: Path) -> None:
 
 def test_compaction_and_reading_move_nothing(folder: Path) -> None:
     assert run_here("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
-    commanded("compact", "--keep", "0")(folder)
+    commanded("compact", "--yes", "--keep", "0")(folder)
     commanded("export", "profiles")(folder)
     assert run_here("apply", "b.plan", folder=folder).returncode == 3
 

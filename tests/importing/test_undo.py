@@ -356,7 +356,7 @@ def dependent(folder: Path) -> None:
 
 def test_an_import_on_which_others_rest_is_refused_naming_them(tmp_path: Path) -> None:
     dependent(tmp_path)
-    said = refused(tmp_path, "imports", "undo", "1")
+    said = refused(tmp_path, *["imports", "undo", "1", "--yes"])
     assert "later imports rest on it: 3 (h)" in said
     assert "--cascade" in said
     assert "--replay" in said
@@ -365,7 +365,7 @@ def test_an_import_on_which_others_rest_is_refused_naming_them(tmp_path: Path) -
 
 def test_cascade_takes_those_back_as_well_and_no_others(tmp_path: Path) -> None:
     dependent(tmp_path)
-    done = run_here("imports", "undo", "1", "--cascade", "--json", folder=tmp_path)
+    done = run_here(*["imports", "undo", "1", "--cascade", "--yes"], "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"undone": [3, 1], "replayed": []}
     assert values(tmp_path) == {"B": {"x": "1"}}
@@ -378,7 +378,7 @@ def test_cascade_takes_those_back_as_well_and_no_others(tmp_path: Path) -> None:
 
 def test_replay_by_command_line_says_what_was_made_again(tmp_path: Path) -> None:
     dependent(tmp_path)
-    done = run_here("imports", "undo", "1", "--replay", "--json", folder=tmp_path)
+    done = run_here(*["imports", "undo", "1", "--replay", "--yes"], "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "undone": [3, 2, 1],
@@ -393,7 +393,14 @@ def test_replay_finds_the_files_from_another_folder(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = run_here(
-        "--store", "../profiles.duckdb", "imports", "undo", "1", "--replay", folder=elsewhere
+        "--store",
+        "../profiles.duckdb",
+        "imports",
+        "undo",
+        "--yes",
+        "1",
+        "--replay",
+        folder=elsewhere,
     )
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "2"}, "B": {"x": "1"}}
@@ -414,10 +421,10 @@ def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "import 2 cannot be made again: what it read is not kept" in refused(
-        tmp_path, "imports", "undo", "1", "--replay"
+        tmp_path, *["imports", "undo", "1", "--replay", "--yes"]
     )
     # there is nothing to be made again
-    done = run_here("imports", "undo", "2", "--replay", folder=tmp_path)
+    done = run_here(*["imports", "undo", "2", "--replay", "--yes"], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "1"}}
 
@@ -425,7 +432,10 @@ def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
 def test_cascade_and_replay_exclude_each_other(tmp_path: Path) -> None:
     dependent(tmp_path)
     assert (
-        run_here("imports", "undo", "1", "--cascade", "--replay", folder=tmp_path).returncode == 2
+        run_here(
+            *["imports", "undo", "1", "--cascade", "--yes"], "--replay", folder=tmp_path
+        ).returncode
+        == 2
     )
     assert not any(one["undone"] for one in listed(tmp_path))
 
@@ -439,7 +449,7 @@ def test_an_undone_import_is_listed_as_undone_and_its_file_is_new_again(tmp_path
         )
         == 2
     )
-    assert call("imports", "undo", "1", folder=tmp_path).exit_code == 0
+    assert call(*["imports", "undo", "1", "--yes"], folder=tmp_path).exit_code == 0
     assert export(tmp_path) == ""
     (one,) = listed(tmp_path)
     assert (one["import"], one["undone"], one["undoable"]) == (1, True, False)
@@ -453,11 +463,13 @@ def test_an_undone_import_is_listed_as_undone_and_its_file_is_new_again(tmp_path
 
 def test_undoing_twice_or_what_never_was_is_refused(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
-    assert call("imports", "undo", "1", folder=tmp_path).exit_code == 0
+    assert call(*["imports", "undo", "1", "--yes"], folder=tmp_path).exit_code == 0
     for options in ([], ["--cascade"], ["--replay"]):
-        assert "import 1 was undone already" in refused(tmp_path, "imports", "undo", "1", *options)
+        assert "import 1 was undone already" in refused(
+            tmp_path, *["imports", "undo", "1", "--yes"], *options
+        )
         assert "there is no import 2" in refused(
-            tmp_path, "imports", "undo", "2", *options, status=2
+            tmp_path, *["imports", "undo", "2", "--yes"], *options, status=2
         )
 
 
@@ -465,16 +477,16 @@ def test_what_compaction_laid_together_cannot_be_undone(tmp_path: Path) -> None:
     dependent(tmp_path)
     (tmp_path / "keep.toml").write_text("[history]\nkeep = 1\n")
     assert call("config", "apply", "keep.toml", folder=tmp_path).exit_code == 0
-    assert call("compact", folder=tmp_path).exit_code == 0
+    assert call("compact", "--yes", folder=tmp_path).exit_code == 0
     before = export(tmp_path)
     for number in ("1", "2"):
         for options in ([], ["--cascade"], ["--replay"]):
-            said = refused(tmp_path, "imports", "undo", number, *options)
+            said = refused(tmp_path, "imports", "undo", "--yes", number, *options)
             assert f"import {number} was laid together with others" in said
             assert "history.keep" in said
     assert export(tmp_path) == before
     assert [one["undoable"] for one in listed(tmp_path)] == [False, False, True]
-    assert call("imports", "undo", "3", folder=tmp_path).exit_code == 0
+    assert call(*["imports", "undo", "3", "--yes"], folder=tmp_path).exit_code == 0
     assert values(tmp_path) == {"A": {"x": "1"}, "B": {"x": "1"}}
     assert call("check", folder=tmp_path).exit_code == 0
 
@@ -484,7 +496,7 @@ def test_imports_of_other_attributes_of_the_same_profile_are_independent(tmp_pat
     bring(tmp_path, "b.csv", "customer_id,x\nA,2\n")
     bring(tmp_path, "c.csv", "customer_id,y\nA,3\n")
     assert [one["needs"] for one in listed(tmp_path)] == [[], [1], [1]]
-    done = run_here("imports", "undo", "2", "--json", folder=tmp_path)
+    done = run_here(*["imports", "undo", "2", "--json", "--yes"], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["undone"] == [2]
     assert values(tmp_path) == {"A": {"y": "3", "z": "1"}}
@@ -498,7 +510,7 @@ def test_a_feed_goes_with_the_import_that_registered_it(tmp_path: Path) -> None:
     assert "registered with source warehouse" in refused(
         tmp_path, "import", "c.csv", "--feed", "g", "--source", "account"
     )
-    assert call("imports", "undo", "2", folder=tmp_path).exit_code == 0
+    assert call(*["imports", "undo", "2", "--yes"], folder=tmp_path).exit_code == 0
     assert [
         one["name"] for one in json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)
     ] == ["f"]
@@ -525,7 +537,7 @@ def test_a_feed_stays_when_it_was_declared_or_has_another_import(
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n", "--source", "warehouse")
     if not declared:
         bring(tmp_path, "b.csv", "customer_id,x\nB,1\n")
-    assert call("imports", "undo", "1", folder=tmp_path).exit_code == 0
+    assert call(*["imports", "undo", "1", "--yes"], folder=tmp_path).exit_code == 0
     (one,) = json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)
     assert (one["name"], one["source"]) == ("f", "warehouse")
     assert one["imports"] == (not declared)

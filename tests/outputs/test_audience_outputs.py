@@ -56,7 +56,7 @@ def config(
 
 def applied(folder: Path, text: str) -> None:
     (folder / "c.toml").write_text(text)
-    done(folder, "config", "apply", "c.toml")
+    done(folder, *["config", "apply", "c.toml", "--prune", "--yes"])
 
 
 def rows_of(people: dict[str, str | None], **more: Any) -> list[dict[str, Any]]:
@@ -198,12 +198,12 @@ def test_what_a_connection_cannot_mean_is_refused_in_words(
     if "events-api" in output:
         text = text.replace('"us1"', '"https://s2s.us1.mparticle.com"')
     (folder / "c.toml").write_text(text)
-    assert message in refused(folder, "config", "apply", "c.toml")[0]
+    assert message in refused(folder, *["config", "apply", "c.toml", "--prune"])[0]
 
 
 def test_an_audience_that_is_connected_is_not_removed(folder: Path) -> None:
     applied(folder, config())
-    assert "gold-mail" in refused(folder, "audiences", "remove", "gold")[0]
+    assert "gold-mail" in refused(folder, *["audiences", "remove", "gold", "--yes"])[0]
 
 
 # what leaves
@@ -420,7 +420,7 @@ def test_a_privacy_request_and_retention_are_told_as_well(folder: Path) -> None:
     applied(folder, config(more="[retention]\nlifetime_days = 30\nretention_days = 60"))
     done(folder, "forward")
     later = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 40 * 86400))
-    done(folder, "retention", "apply", "--now", later)
+    done(folder, "retention", "apply", "--yes", "--now", later)
     done(folder, "forward")
     assert sorted(said(lines(folder)[2:])) == [("delete", "Ann"), ("delete", "Bob")]
 
@@ -430,7 +430,7 @@ def test_a_profile_beyond_retention_is_removed_there(folder: Path) -> None:
     applied(folder, config(more="[retention]\nlifetime_days = 30\nretention_days = 60"))
     done(folder, "forward")
     later = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 70 * 86400))
-    done(folder, "retention", "apply", "--now", later)
+    done(folder, "retention", "apply", "--yes", "--now", later)
     done(folder, "forward")
     assert sorted(said(lines(folder)[2:])) == [("delete", "Ann"), ("delete", "Bob")]
     assert "Ann" not in everything(folder)
@@ -817,13 +817,8 @@ def test_killed_at_sixty_points_the_receiver_has_who_is_in_the_audience(
                 shutil.copytree(folder, folder.parent / "counting", dirs_exist_ok=True)
                 with receiver() as elsewhere:
                     if output == "webhook":
-                        (folder.parent / "counting" / "c.toml").write_text(
-                            config(
-                                'attributes = ["n"]',
-                                output=f'type = "webhook"\nurl = "{elsewhere.url}"',
-                            )
-                        )
-                        done(folder.parent / "counting", "config", "apply", "c.toml")
+                        address = f'type = "webhook"\nurl = "{elsewhere.url}"'
+                        applied(folder.parent / "counting", config('attributes = ["n"]', address))
                     assert not child(folder.parent / "counting", 0)
                 count = int((folder.parent / "counting" / "counted").read_text())
             kills += child(folder, chance.randrange(1, count + 1))

@@ -39,7 +39,7 @@ def connected(folder: Path, output: str, *, feeds: int = 1) -> None:
         for n in range(feeds)
     ]
     (folder / "c.toml").write_text("".join(lines))
-    ran(folder, "config", "apply", "c.toml")
+    ran(folder, *["config", "apply", "c.toml", "--prune", "--yes"])
 
 
 def ran(

@@ -400,7 +400,7 @@ def test_what_is_not_declared_any_more_is_gone(folder: Path) -> None:
     (folder / "less.toml").write_text(
         '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\naccepts_eventless = true\n'
     )
-    told = call("config", "apply", "less.toml", "--dry-run", folder=folder).stderr
+    told = call(*["config", "apply", "less.toml", "--prune", "--dry-run"], folder=folder).stderr
     assert re.search(r"^connections\.a: .* -> gone$", told, re.MULTILINE), told
     assert re.search(r"^outputs\.all: .* -> gone$", told, re.MULTILINE), told
     assert "accepts_eventless true" in told
@@ -590,7 +590,7 @@ def test_an_opt_out_leaves_and_so_does_what_follows(folder: Path) -> None:
 
 def test_an_import_that_is_undone_does_not_leave(folder: Path) -> None:
     imported(folder, "web", {**A, "events": [view()]})
-    done(folder, "imports", "undo", "1")
+    done(folder, *["imports", "undo", "1", "--yes"])
     assert forwarded(folder) == []
 
 
@@ -605,7 +605,7 @@ def test_an_import_that_is_made_again_leaves_once(folder: Path) -> None:
         (folder / f"{number}.jsonl").write_text(json.dumps(content) + "\n")
         done(folder, "import", f"{number}.jsonl", "--feed", "web")
     assert len(forwarded(folder)) == 2
-    done(folder, "imports", "undo", "1", "--replay")
+    done(folder, *["imports", "undo", "1", "--replay", "--yes"])
     assert len(forwarded(folder)) == 2
     assert json.loads(done(folder, "forward", "--json"))[0]["waiting"] == 0
 
@@ -623,12 +623,12 @@ def test_whoever_is_erased_does_not_leave(folder: Path) -> None:
         {"user_identities": {"email": "A@X.org"}, "events": [view()]},
         {"user_identities": {"email": "b@x.org"}, "events": [view()]},
     )
-    told = json.loads(done(folder, "forget", "--customer-id", "A", "--json"))
+    told = json.loads(done(folder, "forget", "--yes", "--customer-id", "A", "--json"))
     assert told["rows"]["outbox"] == 3
     found = forwarded(folder)
     assert len(found) == 2
     assert not re.search("a@x", (folder / "lake.jsonl").read_text(), re.IGNORECASE)
-    told = json.loads(done(folder, "forget", "--customer-id", "B", "--json"))
+    told = json.loads(done(folder, "forget", "--yes", "--customer-id", "B", "--json"))
     assert (told["not_touched"]["outputs"], told["not_touched"]["outputs_that_may_have"]) == (
         ["lake", "slim"],
         [],

@@ -66,7 +66,7 @@ def test_what_retention_takes_away_is_deleted_at_the_host_of_a_push(
     )
     with receiving() as receiver:
         sent(tmp_path, receiver.url)
-        done(tmp_path, "retention", "apply", "--now", later(40))
+        done(tmp_path, "retention", "apply", "--yes", "--now", later(40))
         sent(tmp_path, receiver.url)
         assert receiver.accepted[-1].get("deleted_user_attributes") == ["tier"]
         assert len(receiver.accepted) == 2
@@ -84,7 +84,7 @@ def test_events_that_a_host_accepted_are_not_sent_again_after_retention(
     with receiving() as receiver:
         sent(tmp_path, receiver.url, "--events")
         assert len(receiver.accepted) == 1
-        done(tmp_path, "retention", "apply", "--now", later(40))
+        done(tmp_path, "retention", "apply", "--yes", "--now", later(40))
         sent(tmp_path, receiver.url, "--events")
         assert len(receiver.accepted) == 1
 
@@ -127,12 +127,13 @@ def test_whoever_was_taken_back_and_waits_to_be_removed_can_be_erased(tmp_path: 
 
 MOVED = GOLD.replace("mail.jsonl", "elsewhere.jsonl")
 UNCONNECTED = GOLD.partition("[connections")[0]
+REMOVE = ("audiences", "remove", "gold", "--yes")
 CHANGES = GOLD.replace('"jsonl"', '"csv"').replace("mail.jsonl", "mail.csv")
 
 
 @pytest.mark.parametrize(("before", "acts"), [
     (GOLD, [MOVED]),
-    pytest.param(GOLD, [UNCONNECTED, ("audiences", "remove", "gold")], marks=pytest.mark.slow),
+    pytest.param(GOLD, [UNCONNECTED, REMOVE], marks=pytest.mark.slow),
     pytest.param(GOLD, [UNCONNECTED.partition("[audiences")[0]], marks=pytest.mark.slow),
     pytest.param(CHANGES, [CHANGES.replace('csv"\n[', 'csv"\ncontent = "full"\n['), ("forward",)], marks=pytest.mark.slow),
 ])  # fmt: skip
@@ -153,7 +154,10 @@ def test_no_byte_of_whoever_is_erased_stays_however_the_removal_goes(
         if isinstance(act, str):
             (tmp_path / "c.toml").write_text(act)
         (tmp_path / "mail.csv").unlink(missing_ok=True)
-        done(tmp_path, *(("config", "apply", "c.toml") if isinstance(act, str) else act))
+        done(
+            tmp_path,
+            *(("config", "apply", "c.toml", "--prune", "--yes") if isinstance(act, str) else act),
+        )
     assert "ANN-4711" not in table_text(tmp_path)
     assert not in_bytes(tmp_path, "ANN-4711")
     done(tmp_path, "check")
@@ -236,7 +240,7 @@ def test_removals_of_stubs_and_of_whoever_is_gone_are_two_messages(tmp_path: Pat
         {"user_identities": {"customer_id": "NEW"}, "user_attributes": {"tier": "gold"}},
     )
     done(tmp_path, "forward")
-    done(tmp_path, "retention", "apply", "--now", later(40))
+    done(tmp_path, "retention", "apply", "--yes", "--now", later(40))
     with duckdb.connect(str(tmp_path / "profiles.duckdb"), read_only=True) as store:
         numbers = store.execute("select number from audience_outbox").fetchall()
     assert len(numbers) == len(set(numbers)) == 2
@@ -297,7 +301,7 @@ def test_what_is_dropped_is_called_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(GOLD + '[connections.app]\nfeed = "app"\noutput = "mail"\n')
     done(tmp_path, "config", "apply", "c.toml")
     imported(tmp_path, {**seen("A"), "user_attributes": {"tier": "gold"}})
-    drop = ("outbox", "drop", "--waiting", "--output", "mail")
+    drop = ("outbox", "drop", "--yes", "--waiting", "--output", "mail")
     assert (
         done(tmp_path, *drop, "--dry-run") == "1 batch and 1 change of audiences would be dropped\n"
     )

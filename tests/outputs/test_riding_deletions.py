@@ -81,7 +81,7 @@ def fine(*arguments: str, folder: Path, status: int = 0) -> str:
 
 def applied(config: str, folder: Path) -> None:
     (folder / "c.toml").write_text(config)
-    fine("config", "apply", "c.toml", folder=folder)
+    fine(*["config", "apply", "c.toml", "--prune", "--yes"], folder=folder)
 
 
 def brought(folder: Path, *batches: dict[str, Any], feed: str = "crm") -> None:
@@ -179,7 +179,7 @@ ALONE: list[tuple[str, list[Step], list[list[str]]]] = [
 LONGER: list[tuple[str, list[Step], list[list[str]]]] = [
     ("a calculated one without a value masks to nothing",    [calculated("color", *NEVER), crm(view(), view()), FORWARD],                               [["color"], []]),
     ("a deletion that is taken back is none",                [crm(said(deletes="color")), command("imports", "undo", "3", "--yes"), crm(view()), FORWARD], [[]]),
-    ("a calculated one that is gone is gone for the output", [calculated("seen", *COUNT), crm(view()), FORWARD, command("--workspace", "default", "calculated", "remove", "seen"), crm(view(), view()), FORWARD], [[], ["seen"], []]),
+    ("a calculated one that is gone is gone for the output", [calculated("seen", *COUNT), crm(view()), FORWARD, command("--workspace", "default", "calculated", "remove", "--yes", "seen"), crm(view(), view()), FORWARD], [[], ["seen"], []]),
     ("what the filter switches off is told once it is on",   [config(SWITCHED_OFF), crm(view()), FORWARD, crm(said(deletes="color"), view()), FORWARD, config(CONFIG + CONNECTED), crm(view(), view()), FORWARD], [[], [], ["color"], []]),
     ("what was taken out of the outbox tells nothing",       [crm(view(deletes="color")), command("outbox", "drop", "--waiting", "--output", "lake", "--yes"), crm(view()), FORWARD], [["color"]]),
 ]
@@ -424,7 +424,7 @@ def test_what_retention_takes_away_is_deleted_at_the_output(tmp_path: Path) -> N
     brought(tmp_path, {**view("color"), "timestamp_unixtime_ms": 1_700_000_000_000})
     fine("forward", folder=tmp_path)
     applied(CONFIG + CONNECTED + "[retention]\nlifetime_days = 30\n", tmp_path)
-    fine("retention", "apply", folder=tmp_path)
+    fine("retention", "apply", "--yes", folder=tmp_path)
     brought(tmp_path, view(), view())
     fine("forward", folder=tmp_path)
     assert deleted(lines(tmp_path)) == [[], ["color"], []]

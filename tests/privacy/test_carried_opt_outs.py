@@ -100,13 +100,13 @@ def by_request(folder: Path) -> None:
         )
     )
     ok(folder, "privacy", "request", "erasure.json")
-    done = call("privacy", "run", "-o", "answers", folder=folder)
+    done = call(*["privacy", "run", "-o", "answers", "--yes"], folder=folder)
     assert done.exit_code == 0, done.output
 
 
 def by_age(folder: Path) -> None:
     ok(folder, "retention", "set", "--retention-days", "2")
-    assert ok(folder, "retention", "apply")["gone"] == 1
+    assert ok(folder, "retention", "apply", "--yes")["gone"] == 1
 
 
 def standing(folder: Path) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_no_value_of_the_erased_is_in_the_file(folder: Path) -> None:
         == json.loads(before)["profiles"] - 1
     )
     assert profiles(folder, "--other", "orphan-1")[0]["user_identities"] == {"other": ["orphan-1"]}
-    done(folder, "compact", "--keep", "0")
+    done(folder, "compact", "--keep", "0", "--yes")
     is_gone(folder)
 
 

@@ -61,11 +61,11 @@ def later(days: float) -> str:
 def test_an_erasure_waits_seven_days_and_may_be_cancelled(folder: Path) -> None:
     assert asked(folder)[0] == 0
     assert status(folder)["request_status"] == "pending"
-    done(folder, "privacy", "run", "--now", later(6.9))
+    done(folder, "privacy", "run", "--yes", "--now", later(6.9))
     assert status(folder)["request_status"] == "pending"
     assert len(profiles(folder, "--customer-id", ERIKA["customer_id"])) == 1
     done(folder, "privacy", "cancel", ID)
-    done(folder, "privacy", "run", "--now", later(8))
+    done(folder, "privacy", "run", "--yes", "--now", later(8))
     assert status(folder)["request_status"] == "cancelled"
     assert len(profiles(folder, "--customer-id", ERIKA["customer_id"])) == 1
     assert tried(folder, "privacy", "cancel", ID)[0] == 4
@@ -73,7 +73,7 @@ def test_an_erasure_waits_seven_days_and_may_be_cancelled(folder: Path) -> None:
 
 def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path) -> None:
     asked(folder)
-    done(folder, "privacy", "run", "--now", later(7.1))
+    done(folder, "privacy", "run", "--yes", "--now", later(7.1))
     is_gone(folder)
     found = status(folder)
     assert (found["request_status"], found["profiles"], found["encoded_request"]) == (
@@ -81,12 +81,12 @@ def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path
         1,
         None,
     )
-    done(folder, "privacy", "run", "--now", later(7 + 364))
+    done(folder, "privacy", "run", "--yes", "--now", later(7 + 364))
     assert [
         one["subject_request_id"]
         for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)
     ] == [ID]
-    done(folder, "privacy", "run", "--now", later(7 + 367))
+    done(folder, "privacy", "run", "--yes", "--now", later(7 + 367))
     assert json.loads(done(folder, "privacy", "requests", "--json").stdout) == []
 
 
@@ -98,13 +98,13 @@ def test_no_byte_of_a_record_is_left_after_its_year(beside: str, folder: Path) -
     """
     name, value = ID.replace("a7", "d7"), "asked-for-nobody@example.org"
     asked(folder, "access", {"email": value}, name=name)
-    done(folder, "privacy", "run", "-o", "answers")
+    done(folder, *["privacy", "run", "-o", "answers", "--yes"])
     encoded = status(folder, name)["encoded_request"]
     assert set(in_file(folder, [value, encoded[:60]])) == {value, encoded[:60]}
     if beside == "an erasure":
         asked(folder)
     erased = json.loads(done(folder, "stats", "--json").stdout)["profiles"]
-    done(folder, "privacy", "run", "--now", later(367))
+    done(folder, "privacy", "run", "--yes", "--now", later(367))
     assert in_file(folder, [value, name, encoded[:60]]) == []
     assert [
         one["subject_request_id"]
@@ -120,7 +120,7 @@ def test_the_waiting_period_may_be_skipped(folder: Path) -> None:
     assert (
         asked(folder, extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}})[0] == 0
     )
-    done(folder, "privacy", "run")
+    done(folder, "privacy", "run", "--yes")
     is_gone(folder)
 
 
@@ -130,7 +130,7 @@ def test_a_request_by_a_device_alone_reaches_nobody_known(folder: Path) -> None:
         identities={"ios_idfv": DEVICE},
         extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}},
     )
-    done(folder, "privacy", "run")
+    done(folder, "privacy", "run", "--yes")
     assert status(folder)["profiles"] == 0
     assert len(profiles(folder, "--customer-id", ERIKA["customer_id"])) == 1
 
@@ -138,7 +138,7 @@ def test_a_request_by_a_device_alone_reaches_nobody_known(folder: Path) -> None:
 def test_access_and_portability_are_answered_in_files(folder: Path) -> None:
     asked(folder, "access")
     asked(folder, "portability", name=ID.replace("a7", "b7"))
-    done(folder, "privacy", "run", "-o", "answers")
+    done(folder, *["privacy", "run", "-o", "answers", "--yes"])
     found = status(folder)
     assert found["request_status"] == "completed"
     assert json.loads((folder / found["results_url"]).read_text())["profiles"][0][

@@ -98,7 +98,7 @@ def folder(tmp_path: Path) -> Path:
 
 def applied(folder: Path, days: float, *options: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
-        done(folder, "retention", "apply", "--now", day(days), "--json", *options).stdout
+        done(folder, "retention", "apply", "--yes", "--now", day(days), "--json", *options).stdout
     )
     done(folder, "check")
     return found
@@ -153,7 +153,7 @@ def test_beyond_its_lifetime_a_profile_is_a_stub(folder: Path) -> None:
         for one in json.loads(done(folder, "retention", "show", "--json").stdout)["applied"]
     ] == [(0, 1)]
     assert "0 profiles gone, 1 stub made" in done(folder, "retention", "show").stdout
-    done(folder, "compact", "--keep", "0")
+    done(folder, "compact", "--yes", "--keep", "0")
     done(folder, "check")
 
 
@@ -226,7 +226,7 @@ def test_a_correction_by_hand_goes_with_what_it_set(folder: Path) -> None:
     done(folder, "retention", "apply", "--now", "2200-01-01", "--dry-run")
     assert in_tables(folder, [VALUES[5]]) == [VALUES[5]]
     done(folder, "retention", "set", "--retention-days", "0")
-    done(folder, "retention", "apply", "--now", "2200-01-01")
+    done(folder, "retention", "apply", "--yes", "--now", "2200-01-01")
     assert in_tables(folder, VALUES) == []
     assert in_file(folder, VALUES) == []
     done(folder, "check")
@@ -251,7 +251,7 @@ def test_the_clocks_are_settings(folder: Path) -> None:
     }
     assert "lifetime_days = 30" in done(folder, "config", "export").stdout
     (folder / "c.toml").write_text("[retention]\nlifetime_days = 10\nlifetime_profiles = true\n")
-    done(folder, "config", "apply", "c.toml")
+    done(folder, *["config", "apply", "c.toml", "--prune", "--yes"])
     assert "lifetime_profiles = true" in done(folder, "config", "export").stdout
     assert tried(folder, "retention", "set", "--retention-days", "5")[0] == 2
     (folder / "c.toml").write_text("[retention]\nlifetime_days = 10\nretention_days = 5\n")
@@ -370,7 +370,7 @@ def test_old_events_go_from_every_import(folder: Path) -> None:
     for name in ("1.jsonl", "2.jsonl"):
         assert run_here("import", name, "--feed", "app", folder=folder).returncode == 0
     run_here("retention", "set", "--retention-days", "45", folder=folder)
-    done = run_here("retention", "apply", "--json", folder=folder)
+    done = run_here("retention", "apply", "--yes", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == 3, "two of B, and that of A, who goes"
     assert len(run_here("events", "B", "--json", folder=folder).stdout.splitlines()) == 2
@@ -398,7 +398,7 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
         "calculated", "add", "n", "--type", "count", "--event-type", "session_start", folder=folder
     )
     run_here("retention", "set", "--lifetime-days", "20", folder=folder)
-    run_here("retention", "apply", folder=folder)
+    run_here("retention", "apply", "--yes", folder=folder)
     preview = json.loads(
         run_here(
             "calculated",

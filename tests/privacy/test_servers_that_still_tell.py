@@ -155,12 +155,16 @@ def test_whatever_erases_waits_for_servers_and_names_them(folder: Path, living: 
     done("privacy", "request", "erasure.json", folder=folder)
     done("retention", "set", "--lifetime-days", "365", folder=folder)
     nobody = {"process": None, "address": None, "user": None}
-    (record,) = done("privacy", "run", "--now", "2100-01-01", "--wait-servers", "0", folder=folder)
+    (record,) = done(
+        "privacy", "run", "--yes", "--now", "2100-01-01", "--wait-servers", "0", folder=folder
+    )
     assert record["still_told_by"] == [nobody]
     assert done("retention", "apply", "--dry-run", folder=folder)["still_told_by"] == []
     living.thread.start()
-    assert done("retention", "apply", folder=folder)["still_told_by"] == []
-    assert done("retention", "apply", folder=folder)["still_told_by"] == [], "nothing was to go"
+    assert done("retention", "apply", "--yes", folder=folder)["still_told_by"] == []
+    assert done("retention", "apply", "--yes", folder=folder)["still_told_by"] == [], (
+        "nothing was to go"
+    )
     living.stop.set()
     living.thread.join()
     assert done("forget", "--customer-id", "ann", "--dry-run", folder=folder)["still_told_by"] == []

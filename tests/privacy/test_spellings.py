@@ -301,7 +301,7 @@ def test_a_request_for_erasure_leaves_no_address_it_named(folder: Path) -> None:
     }
     (folder / "erasure.json").write_text(json.dumps(asked))
     done(folder, "privacy", "request", "erasure.json")
-    done(folder, "privacy", "run")
+    done(folder, "privacy", "run", "--yes")
     told = table(
         folder, "select group_id, callbacks, identities, request, sealed from subject_request"
     )

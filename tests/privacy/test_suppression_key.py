@@ -116,7 +116,7 @@ def guessed(path: Path) -> set[object]:
 def test_whoever_holds_the_store_alone_cannot_guess_who_was_erased(tmp_path: Path) -> None:
     _with_two(tmp_path)
     asked(tmp_path, "erasure")
-    done(tmp_path, "privacy", "run")
+    done(tmp_path, "privacy", "run", "--yes")
     store = tmp_path / "profiles.duckdb"
     guesses = guessed(store)
     texts = {f"{one:032x}" for one in guesses} | {
@@ -244,7 +244,7 @@ def test_without_its_key_nobody_is_let_in_and_reading_goes_on(
         ("imports", "list"),
         ("export", "profiles"),
         ("backup", "b.duckdb"),
-        ("compact",),
+        ("compact", "--yes"),
         ("search", "ben"),
     ):
         done(folder, *arguments)
@@ -268,10 +268,10 @@ def test_an_import_is_refused_before_its_files_are_read(folder: Path) -> None:
 def test_a_request_for_erasure_waits_where_the_key_is_not_there(folder: Path) -> None:
     asked(folder, "erasure")
     without_key(folder)
-    assert tried(folder, "privacy", "run")[0] == 6
+    assert tried(folder, *["privacy", "run", "--yes"])[0] == 6
     assert json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "pending"
     (folder / "away").rename(folder / KEY)
-    done(folder, "privacy", "run")
+    done(folder, "privacy", "run", "--yes")
     assert (
         json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "completed"
     )
@@ -332,7 +332,7 @@ def plain_again(folder: Path) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(("compact",), marks=pytest.mark.slow),
+        pytest.param(("compact", "--yes"), marks=pytest.mark.slow),
         ("forget", "--email", "ben@example.org", "--yes"),
     ],
 )

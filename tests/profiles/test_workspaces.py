@@ -152,7 +152,7 @@ def test_a_feed_stays_in_its_workspace(folder: Path) -> None:
 def test_undo_takes_back_what_one_workspace_was_told(folder: Path) -> None:
     bring(folder, "app", batch("A", event("view"), user_attributes={"x": "w"}))
     bring(folder, "cards", batch("A", event("buy"), user_attributes={"x": "s"}))
-    assert run_here("imports", "undo", "2", folder=folder).returncode == 0
+    assert run_here(*["imports", "undo", "2", "--yes"], folder=folder).returncode == 0
     assert shown(folder, "web")["user_attributes"] == {"views": 1, "x": "w"}
     assert run_here("--workspace", "shop", "export", "profiles", folder=folder).stdout == ""
     assert [
@@ -269,8 +269,8 @@ def test_what_rested_on_a_calculated_attribute_that_is_gone_is_evaluated_again(
     bring(tmp_path, "app", batch("A", event("view")), batch("B", event("view")))
     for how in (
         ("calculated", "deactivate", "visits"),
-        ("calculated", "remove", "visits"),
-        ("config", "apply", "less.toml"),
+        ("calculated", "remove", "--yes", "visits"),
+        ("config", "apply", "less.toml", "--prune", "--yes"),
     ):
         assert (
             run_here(

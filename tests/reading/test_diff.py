@@ -113,7 +113,7 @@ def test_what_cannot_be_is_told_in_our_words(folder: Path) -> None:
 
 
 def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
-    assert run_here("imports", "undo", "2", folder=folder).returncode == 0
+    assert run_here(*["imports", "undo", "2", "--yes"], folder=folder).returncode == 0
     for arguments in (("2",), ("1", "2")):
         assert run_here("diff", *arguments, folder=folder).returncode == 4
     for arguments in (("9",), ("0",)):

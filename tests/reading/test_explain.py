@@ -360,7 +360,7 @@ def test_a_row_is_explained_after_compaction(tmp_path: Path) -> None:
         run_here("explain", "row", row, folder=tmp_path).stdout
         for row in ("crm.jsonl:1", "wh.csv:2", "app.jsonl:3")
     ]
-    assert run_here("compact", "--keep", "0", folder=tmp_path).returncode == 0
+    assert run_here("compact", "--yes", "--keep", "0", folder=tmp_path).returncode == 0
     assert [
         run_here("explain", "row", row, folder=tmp_path).stdout
         for row in ("crm.jsonl:1", "wh.csv:2", "app.jsonl:3")
@@ -383,7 +383,7 @@ def test_what_went_with_retention_is_said_to_have_gone(tmp_path: Path) -> None:
     )
     run_here("import", "a.jsonl", "--feed", "crm", folder=tmp_path)
     run_here("retention", "set", "--lifetime-days", "30", folder=tmp_path)
-    run_here("retention", "apply", folder=tmp_path)
+    run_here("retention", "apply", "--yes", folder=tmp_path)
     done = run_here("explain", "C1", "--attribute", "tier", folder=tmp_path)
     assert done.returncode == 4
     assert "went with retention on 20" in done.stderr

@@ -537,7 +537,7 @@ EMPTY = [
     ("diff", "--attribute", ""),
     ("diff", "--identity", ""),
     ("export", "profiles", "--partition-by", "", "-o", "parts"),
-    ("forget", "--file", "a.jsonl", "--type", ""),
+    ("forget", "--yes", "--file", "a.jsonl", "--type", ""),
     ("--workspace", "", "export", "profiles"),
     ("stream", "--device", ""),
     ("calculated", "preview", "n", "--type", "count", "--where", ""),

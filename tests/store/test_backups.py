@@ -309,7 +309,9 @@ def test_a_store_that_is_there_is_replaced_with_force_alone(folder: Path) -> Non
     )
     assert (folder / "profiles.duckdb").read_bytes() == before
     assert call("feeds", "add", "later", folder=folder).exit_code == 0
-    assert call("restore", "b.age", "-i", "key", "--force", folder=folder).exit_code == 0
+    assert (
+        call(*["restore", "b.age", "-i", "key", "--force", "--yes"], folder=folder).exit_code == 0
+    )
     assert "later" not in call("feeds", "list", folder=folder).stdout
 
 
@@ -324,7 +326,7 @@ def test_a_log_that_is_left_is_not_read_into_the_restored_store(folder: Path) ->
     assert (
         "the log of a store that is gone" in failure("restore", "b.duckdb", folder=folder).message
     )
-    assert call("restore", "b.duckdb", "--force", folder=folder).exit_code == 0
+    assert call(*["restore", "b.duckdb", "--force", "--yes"], folder=folder).exit_code == 0
     assert not (folder / "profiles.duckdb.wal").exists()
     assert "77" not in call("config", "export", folder=folder).stdout
 
@@ -347,13 +349,15 @@ def test_a_damaged_store_is_replaced_and_one_in_use_is_not(folder: Path) -> None
     assert holder.stdin is not None
     holder.stdout.readline()
     try:
-        assert failure("restore", "b.duckdb", "--force", folder=folder).exit == Exit.BUSY
+        assert (
+            failure(*["restore", "b.duckdb", "--force", "--yes"], folder=folder).exit == Exit.BUSY
+        )
     finally:
         holder.stdin.close()
         holder.wait()
         holder.stdout.close()
     (folder / "profiles.duckdb").write_bytes(b"x" * 100_000)
-    assert call("restore", "b.duckdb", "--force", folder=folder).exit_code == 0
+    assert call(*["restore", "b.duckdb", "--force", "--yes"], folder=folder).exit_code == 0
     assert call("check", folder=folder).exit_code == 0
 
 
@@ -476,7 +480,12 @@ def test_a_foreign_backup_or_another_database_is_not_restored(
         )
     assert not (folder / "r.duckdb").exists()
     assert isinstance(
-        failure("--store", "b.age", "restore", "b.age", "--force", "-i", "key", folder=folder),
+        failure(
+            "--store",
+            "b.age",
+            *["restore", "b.age", "--force", "-i", "key", "--yes"],
+            folder=folder,
+        ),
         UsageError,
     )
 
@@ -523,18 +532,18 @@ def test_a_restore_says_who_was_erased_since_and_is_back(tmp_path: Path) -> None
     )
     for command in ("import a.csv --feed crm", "backup b.duckdb"):
         assert call(*command.split(), folder=tmp_path).exit_code == 0
-    nobody = call("restore", "b.duckdb", "--force", "--json", folder=tmp_path)
+    nobody = call(*["restore", "b.duckdb", "--force", "--yes"], "--json", folder=tmp_path)
     assert json.loads(nobody.stdout)["erased_since"] == 0
     assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
-    back = call("restore", "b.duckdb", "--force", folder=tmp_path)
+    back = call(*["restore", "b.duckdb", "--force", "--yes"], folder=tmp_path)
     assert (
         "1 person was erased after the backup was made, and in the store again: give"
         " profilectl forget again"
     ) in back.stderr.replace("\n", " ")
     assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
     assert (
-        json.loads(call("restore", "b.duckdb", "--force", "--json", folder=tmp_path).stdout)[
-            "erased_since"
-        ]
+        json.loads(
+            call(*["restore", "b.duckdb", "--force", "--yes"], "--json", folder=tmp_path).stdout
+        )["erased_since"]
         == 1
     )

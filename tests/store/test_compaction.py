@@ -241,7 +241,7 @@ def test_what_was_refused_is_laid_together_again_and_again(tmp_path: Path) -> No
     bring("b.csv", "customer_id,tier\nA,silver\n", "--feed", "app", "--source", "sdk")
     for number in range(4):
         bring(f"z{number}.csv", f"customer_id,z{number}\nA,1\n", "--feed", "crm")
-        assert run_here("compact", folder=tmp_path).returncode == 0
+        assert run_here("compact", "--yes", folder=tmp_path).returncode == 0
         assert run_here("check", folder=tmp_path).returncode == 0
     told = run_here("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
     assert "not silver, from app" in told

@@ -270,7 +270,7 @@ def test_the_first_import_killed_anywhere_leaves_no_store_or_a_whole_one(tmp_pat
     [
         "imports undo 2 --yes",
         "imports undo 1 --replay --yes",
-        "compact --keep 0",
+        "compact --keep 0 --yes",
         "backup copy.duckdb",
     ],
 )

@@ -337,11 +337,11 @@ OPERATIONS = [
     Operation(
         "privacy run",
         requested,
-        "privacy run -o answers --now 2026-10-20",
+        "privacy run -o answers --now 2026-10-20 --yes",
         true_words=IS_DONE,
         between=people,
     ),
-    Operation("compact", two_imports, "compact --keep 0", true_words=IS_DONE),
+    Operation("compact", two_imports, "compact --keep 0 --yes", true_words=IS_DONE),
     Operation(
         "forward to a file",
         forwards('type = "jsonl"\npath = "out.jsonl"'),

@@ -216,7 +216,7 @@ COMMANDS = (
     ("imports", "undo", "1", "--yes"),
     ("forget", "A", "--yes"),
     ("backup", "b.duckdb"),
-    ("compact",),
+    ("compact", "--yes"),
     ("config", "export"),
     ("feeds", "list"),
     ("check", "--repair"),

@@ -168,8 +168,8 @@ def state(folder: Path) -> dict[str, Any]:
 
 COMMANDS = {
     "import": ["import", "new.jsonl", "--feed", "app"],
-    "retention": ["retention", "apply", "--now", later(1)],
-    "privacy": ["privacy", "run", "--now", later(8), "-o", "answers"],
+    "retention": ["retention", "apply", "--yes", "--now", later(1)],
+    "privacy": ["privacy", "run", "--yes", "--now", later(8), "-o", "answers"],
     "forget": ["forget", "--file", "who.txt", "--type", "customer_id", "--yes"],
 }
 ENOUGH = at_length(5, by_night=60)

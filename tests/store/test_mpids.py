@@ -87,7 +87,7 @@ def test_segments_of_both_kinds_are_laid_together(keep: str, tmp_path: Path) -> 
     imported(tmp_path, "c.csv", "customer_id,spend\nB,9\nD,9\n")
     before = people(tmp_path)
     assert before["C"] == 7
-    succeed(tmp_path, "compact", "--keep", keep)
+    succeed(tmp_path, "compact", "--yes", "--keep", keep)
     assert people(tmp_path) == before
     succeed(tmp_path, "check")
     for customer, mpid in before.items():
@@ -98,7 +98,7 @@ def test_segments_without_mpids_stay_without_them(tmp_path: Path) -> None:
     imported(tmp_path, "a.csv", "customer_id,tier\nA,1\nB,2\n")
     imported(tmp_path, "b.csv", "customer_id,tier\nC,3\nA,5\n")
     before = people(tmp_path)
-    succeed(tmp_path, "compact", "--keep", "0")
+    succeed(tmp_path, "compact", "--yes", "--keep", "0")
     assert not any(name.startswith("mpid_") for name in tables(tmp_path))
     assert people(tmp_path) == before
 
@@ -155,7 +155,7 @@ def test_every_mpid_leads_to_its_profile(imports: list[list[tuple[str, str]]], j
             else:
                 imported(folder, f"{number}.csv", f"customer_id,x\n{text}")
         if joins:
-            succeed(folder, "compact", "--keep", "0")
+            succeed(folder, "compact", "--yes", "--keep", "0")
         succeed(folder, "check")
         lines = succeed(folder, "export", "profiles").splitlines()
         documents = [json.loads(line) for line in lines]

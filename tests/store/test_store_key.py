@@ -114,7 +114,7 @@ def test_the_key_of_one_command_is_not_that_of_the_next(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("import", "a.csv", "--feed", "g"), ("feeds", "add", "g"), ("compact",), ("forget", "--mpid", "1", "--yes"), ("imports", "undo", "1", "--yes"), ("backup", "b.duckdb"),
+    [("import", "a.csv", "--feed", "g"), ("feeds", "add", "g"), ("compact", "--yes"), ("forget", "--mpid", "1", "--yes"), ("imports", "undo", "1", "--yes"), ("backup", "b.duckdb"),
      ("--store", "new.duckdb", "feeds", "add", "g"), ("--store", "new.duckdb", "import", "a.csv", "--feed", "g"), ("check", "--repair")],
     ids=lambda one: " ".join(one[:3]),
 )  # fmt: skip
@@ -193,7 +193,7 @@ def test_everything_is_written_encrypted_where_duckdb_can(
 
     monkeypatch.setattr(Scratch, "confine", confined)
     keyed = ("--store-key", "key", "--store", "new.duckdb")
-    for arguments in (("import", "a.csv", "--feed", "f"), ("set", "tier=tin", "--customer-id", "A"), ("forget", "--customer-id", "B", "--yes"), ("compact",),
+    for arguments in (("import", "a.csv", "--feed", "f"), ("set", "tier=tin", "--customer-id", "A"), ("forget", "--customer-id", "B", "--yes"), ("compact", "--yes"),
                       ("backup", "b.duckdb"), ("check",)):  # fmt: skip
         done = call(*keyed, *arguments, folder=folder)
         assert done.exit_code == 0, (arguments, done.exception)

@@ -93,9 +93,9 @@ def test_an_upgraded_store_takes_imports_and_gives_the_last_back(tmp_path: Path)
     before = run_here("export", "profiles", "--sorted", folder=tmp_path).stdout
     (tmp_path / "a.csv").write_text("customer_id,tier\nC1,diamond\nC9,gold\n")
     assert run_here("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
-    assert run_here("imports", "undo", "4", folder=tmp_path).returncode == 0
+    assert run_here(*["imports", "undo", "4", "--yes"], folder=tmp_path).returncode == 0
     assert run_here("export", "profiles", "--sorted", folder=tmp_path).stdout == before
-    refused = run_here("imports", "undo", "1", folder=tmp_path)
+    refused = run_here(*["imports", "undo", "1", "--yes"], folder=tmp_path)
     assert refused.returncode == 4
     assert "2 (warehouse), 3 (crm)" in refused.stderr
 
@@ -111,7 +111,7 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
         ("import", "a.csv", "--feed", "f"),
         ("check", "--repair"),
         ("backup", "b"),
-        ("compact",),
+        ("compact", "--yes"),
     ):
         done = run_here(*arguments, folder=tmp_path)
         assert done.returncode == 6, arguments
@@ -244,14 +244,14 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
     changes = run_here("diff", "0", "3", "--json", folder=tmp_path).stdout
     assert "sha256" in (shown := run_here("imports", "show", "5", folder=tmp_path).stdout)
     assert "1 rows" not in shown
-    done = printed("compact", "--keep", "2", "--json", folder=tmp_path)
+    done = printed("compact", "--yes", "--keep", "2", "--json", folder=tmp_path)
     assert (done["segments_before"], done["segments"], done["undoable"]) == (4, 3, [3, 5])
     assert (
         run_here("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
     )
     assert run_here("diff", "0", "3", "--json", folder=tmp_path).stdout == changes
     assert run_here("check", folder=tmp_path).returncode == 0
-    refused = run_here("imports", "undo", "2", folder=tmp_path)
+    refused = run_here(*["imports", "undo", "2", "--yes"], folder=tmp_path)
     assert refused.returncode == 4
     assert "laid together" in refused.stderr
     assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [
@@ -261,7 +261,7 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
         False,
         True,
     ]
-    done = run_here("compact", "--keep", "0", folder=tmp_path)
+    done = run_here("compact", "--yes", "--keep", "0", folder=tmp_path)
     assert re.fullmatch(
         r"3 segments became 1, [0-9,]+ bytes became [0-9,]+; imports that can be undone: none\n",
         done.stderr,

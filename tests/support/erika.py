@@ -139,7 +139,7 @@ def is_gone(folder: Path) -> None:
 
 def forgotten(folder: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(
-        done(folder, "forget", *arguments, "--json", ok=ok).stdout
+        done(folder, "forget", "--yes", *arguments, "--json", ok=ok).stdout
     )
     return document
 

@@ -14,12 +14,14 @@ from profilectl.cli.options import (
     JsonOption,
     LinesOption,
     WaitOption,
+    YesOption,
     file_or_stdout,
     form_of_lines,
     names_of,
     value_of,
     with_options,
 )
+from profilectl.cli.question import loss_of, need_yes
 from profilectl.codes import UsageError
 from profilectl.rules.audience import KINDS
 
@@ -282,14 +284,27 @@ def export_command(
         screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
 
 
-@group.command("remove", epilog="Example: profilectl audiences remove regulars")
+@group.command("remove", epilog="Example: profilectl audiences remove regulars --yes")
 def remove_command(
-    context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
+    context: typer.Context,
+    name: NameArgument,
+    yes: YesOption = False,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
-    """Remove an audience and its memberships; refused while another audience refers to it."""
+    """Remove an audience and its memberships; refused while another audience refers to it.
+
+    It asks before; without a terminal it needs --yes.
+    """
     from profilectl.audiences.actions import remove_audience
+    from profilectl.audiences.removal import goes_with_audience
     from profilectl.render import screen
 
-    remove_audience(options_of(context).store, name, wait_s=wait)
+    store = options_of(context).store
+    need_yes(
+        yes,
+        lambda: loss_of(f"audience {name}", goes_with_audience(store, name, wait_s=wait)),
+    )
+    remove_audience(store, name, wait_s=wait)
     if as_json:
         screen.print_json({"removed": name})

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from profilectl.cli.app import app, options_of, tell_unknown
-from profilectl.cli.options import JsonOption, WaitOption, names_of, value_of, with_options
+from profilectl.cli.options import (
+    JsonOption,
+    WaitOption,
+    YesOption,
+    names_of,
+    value_of,
+    with_options,
+)
+from profilectl.cli.question import Loss, loss_of, need_yes
 from profilectl.codes import UsageError
 from profilectl.rules.calculated import TYPES, Definition, definition_of
 from profilectl.rules.event.event import EVENT_TYPES
@@ -260,17 +268,28 @@ def show_command(
     screen.print_json(attribute) if as_json else audiences.print_calculation(attribute)
 
 
-@group.command("remove", epilog="Example: profilectl calculated remove spent")
+@group.command("remove", epilog="Example: profilectl calculated remove spent --yes")
 def remove_command(
-    context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
+    context: typer.Context,
+    name: NameArgument,
+    yes: YesOption = False,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a calculated attribute with its values.
 
-    The attribute that it masked shows again.
+    The attribute that it masked shows again. It asks before; without a terminal it needs --yes.
     """
-    from profilectl.audiences.calculated_actions import remove_calculated
+    from profilectl.audiences.calculated_actions import calculated_named, remove_calculated
     from profilectl.render import screen
 
-    remove_calculated(options_of(context).store, name, wait_s=wait)
+    store = options_of(context).store
+
+    def loss() -> Loss:
+        values = calculated_named(store, name, wait_s=wait)["profiles"]
+        return loss_of(f"calculated attribute {name}", {"value": values})
+
+    need_yes(yes, loss)
+    remove_calculated(store, name, wait_s=wait)
     if as_json:
         screen.print_json({"removed": name})

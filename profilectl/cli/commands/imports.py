@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 from profilectl.cli.context import Context, options_of
-from profilectl.cli.options import JsonOption, WaitOption, YesOption, is_terminal, with_options
+from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
+from profilectl.cli.question import Loss, need_yes
 from profilectl.cli.registry import argument, command, group, option
-from profilectl.codes import InputRefused, UsageError
+from profilectl.codes import UsageError
 
 group("imports", help="List, show and undo imports.")
 
@@ -77,7 +78,8 @@ class ImportsUndoOptions:
 def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     """Undo an import.
 
-    It stays in the history as undone, and its files may be imported again.
+    It stays in the history as undone, and its files may be imported again. It asks before; without
+    a terminal it needs --yes.
     """
     from profilectl.importing.undo import undo_import
     from profilectl.render import screen
@@ -88,8 +90,7 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
             "--replay makes the later imports again, --cascade does not",
         )
     common = options_of(context)
-    if not options.yes and is_terminal():
-        _ask(common.store, options)
+    need_yes(options.yes, lambda: _loss(common.store, options))
     with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
         undone = undo_import(
             common.store,
@@ -113,10 +114,8 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
             screen.notice(f"import {old} was made again as {new}")
 
 
-def _ask(store: Path, options: ImportsUndoOptions) -> None:
-    """Show the imports that would be undone, and ask. Raises InputRefused if the answer is no."""
-    import typer  # only where a person is asked
-
+def _loss(store: Path, options: ImportsUndoOptions) -> Loss:
+    """Return what an undo would take back. Raises InputRefused if it would refuse."""
     from profilectl.importing.undo import going
     from profilectl.render import screen
 
@@ -127,9 +126,17 @@ def _ask(store: Path, options: ImportsUndoOptions) -> None:
         replay=options.replay,
         wait_s=options.wait,
     )
-    for past in pasts:
-        again = ", to be made again" if options.replay and past.number != options.number else ""
-        rows = screen.counted(past.report["rows"]["applied"], "row")
-        screen.notice(f"import {past.number}: feed {past.feed}, {rows} applied{again}")
-    if not typer.confirm(f"Take {screen.counted(len(pasts), 'import')} back?", err=True):
-        raise InputRefused("nothing was taken back")
+
+    def show() -> None:
+        for past in pasts:
+            again = ", to be made again" if options.replay and past.number != options.number else ""
+            rows = screen.counted(past.report["rows"]["applied"], "row")
+            screen.notice(f"import {past.number}: feed {past.feed}, {rows} applied{again}")
+
+    imports = screen.counted(len(pasts), "import")
+    return Loss(
+        show=show,
+        question=f"Take {imports} back?",
+        act=f"{imports} would be taken back",
+        unchanged="nothing was taken back",
+    )

@@ -31,11 +31,11 @@ from profilectl.cli.options import (
     SourceOption,
     WaitOption,
     YesOption,
-    is_terminal,
     value_of,
     with_options,
 )
-from profilectl.codes import Exit, InputRefused, UsageError
+from profilectl.cli.question import Loss, need_yes
+from profilectl.codes import Exit, UsageError
 from profilectl.rules.text.retry_after import MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -342,7 +342,10 @@ class DropOptions:
 @outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
 @with_options(DropOptions)
 def drop_command(context: typer.Context, options: DropOptions) -> None:
-    """Remove the dead-letter list from the outbox for good: it never leaves."""
+    """Remove the dead-letter list from the outbox for good: it never leaves.
+
+    It asks before; without a terminal it needs --yes.
+    """
     from profilectl.outputs.delivery.letters import drop
     from profilectl.render import outputs, screen
 
@@ -351,12 +354,24 @@ def drop_command(context: typer.Context, options: DropOptions) -> None:
             "--waiting goes with --output", "profilectl outbox drop --waiting --output NAME"
         )
     path = options_of(context).store
-    if not options.dry_run and not options.yes and is_terminal():
+
+    def loss() -> Loss | None:
         count = drop(
             path, options.output, waiting=options.waiting, dry_run=True, wait_s=options.wait
         )
-        if not typer.confirm(f"Drop {outputs.counted_letters(count)} for good?", err=True):
-            raise InputRefused("nothing was dropped")
+        if not count.total:
+            return None
+        letters = outputs.counted_letters(count)
+        state = "waiting" if options.waiting else "dead"
+        place = f"for {options.output}" if options.output else "for all outputs"
+        return Loss(
+            show=lambda: screen.notice(f"{state}, {place}: {letters}"),
+            question=f"Drop {letters} for good?",
+            act=f"{letters} would be dropped for good",
+            unchanged="nothing was dropped",
+        )
+
+    need_yes(options.dry_run or options.yes, loss)
     count = drop(
         path, options.output, waiting=options.waiting, dry_run=options.dry_run, wait_s=options.wait
     )

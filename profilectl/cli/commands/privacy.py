@@ -19,9 +19,9 @@ from profilectl.cli.options import (
     WaitOption,
     YesOption,
     file_or_stdout,
-    is_terminal,
     with_options,
 )
+from profilectl.cli.question import Loss, need_yes
 from profilectl.cli.who import AnyPersonFlags, typed, who_is_meant
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, whole_file
@@ -123,20 +123,29 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
     """Erase people with all their data, for good.
 
     Nothing of it is left in the store's file. Later imports drop their rows. Nothing brings them
-    back, not even imports undo.
+    back, not even imports undo. It asks before; without a terminal it needs --yes.
     """
     from profilectl.privacy.forget import forget
     from profilectl.render import privacy, screen
 
     store, quiet = options_of(context).store, options_of(context).quiet
     request, allow_return = options.request(), options.allow_return
-    if not options.dry_run and not options.yes and is_terminal():
+
+    def loss() -> Loss:
         would_go = forget(
             store, request, allow_return=allow_return, dry_run=True, wait_s=options.wait
         )
-        privacy.print_forgotten(would_go, stderr=True)
-        if not typer.confirm("Erase this for good?", err=True):
-            raise InputRefused("nothing was erased")
+        profiles = screen.counted(len(would_go.erasure.profiles), "profile")
+        return Loss(
+            show=lambda: privacy.print_forgotten(would_go, stderr=True),
+            question="Erase this for good?"
+            if would_go.erasure.anything()
+            else "Let them in again?",
+            act=f"{profiles} would be erased for good",
+            unchanged="nothing was erased",
+        )
+
+    need_yes(options.yes or options.dry_run, loss)
     erasure = forget(
         store,
         request,
@@ -311,16 +320,19 @@ def run_command(
             help="Act as if it were this time: 2026-11-23, or with a time of day.",
         ),
     ] = None,
+    yes: YesOption = False,
     wait: WaitOption = 0,
     wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Carry out the requests that are due: erase people, and write access answers.
 
-    After an interruption, run it again: it goes on where it stopped.
+    It asks before it erases; without a terminal that needs --yes. After an interruption, run it
+    again: it goes on where it stopped.
     """
     from profilectl.privacy.requests import carry_out
 
+    need_yes(yes, lambda: _erasures_due(options_of(context).store, as_of, wait_s=wait))
     _print_records(
         context,
         carry_out(
@@ -335,6 +347,30 @@ def run_command(
     )
 
 
+def _erasures_due(store: Path, as_of: str | None, *, wait_s: float) -> Loss | None:
+    """Return the requests that would erase somebody now; None: there are none."""
+    from profilectl.privacy.requests import erasures_due
+    from profilectl.render import screen
+    from profilectl.render.words import moment
+
+    due = erasures_due(store, now=as_of, wait_s=wait_s)
+    if not due:
+        return None
+
+    def show() -> None:
+        for record in due:
+            received = moment(record.received_ms)
+            screen.notice(f"{record.id}: an erasure, received {received}, is due")
+
+    requests = screen.counted(len(due), "request")
+    return Loss(
+        show=show,
+        question=f"Erase the people of {requests} for good?",
+        act=f"the people of {requests} would be erased for good",
+        unchanged="nothing was carried out",
+    )
+
+
 @privacy_app.command("lift-all", epilog="Example: profilectl privacy lift-all --yes")
 def lift_all_command(
     context: typer.Context,
@@ -346,20 +382,25 @@ def lift_all_command(
 
     It needs no key, so it works for a store whose key is lost for good.
 
-    Their old data stay erased; later imports may bring the people back.
+    Their old data stay erased; later imports may bring the people back. It asks before; without a
+    terminal it needs --yes.
     """
     from profilectl.privacy.forget import lift_all
     from profilectl.render import screen
 
     options = options_of(context)
-    if not yes:
-        if not is_terminal():
-            raise UsageError(
-                "lift-all lets all erased people in again, and cannot be taken back",
-                "to do so without a question: profilectl privacy lift-all --yes",
-            )
-        if not typer.confirm("Let all erased people in again?", err=True):
-            raise InputRefused("nobody was let in")
+
+    def loss() -> Loss:
+        count = lift_all(options.store, dry_run=True, wait_s=wait)
+        identities = screen.counted(count, "identity")
+        return Loss(
+            show=lambda: screen.notice(f"the list that keeps {identities} out would be removed"),
+            question="Let all erased people in again?",
+            act="all erased people would be let in again",
+            unchanged="nobody was let in",
+        )
+
+    need_yes(yes, loss)
     count = lift_all(options.store, wait_s=wait)
     if as_json:
         screen.print_json({"lifted": count})

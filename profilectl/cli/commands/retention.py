@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profilectl.cli.app import app, options_of
-from profilectl.cli.options import JsonOption, ServersOption, WaitOption, with_options
+from profilectl.cli.options import JsonOption, ServersOption, WaitOption, YesOption, with_options
+from profilectl.cli.question import Loss, need_yes
 from profilectl.codes import UsageError
 
 if TYPE_CHECKING:
@@ -106,19 +107,35 @@ def apply_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")
     ] = False,
+    yes: YesOption = False,
     wait: WaitOption = 0,
     wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Remove data that are older than set, so that nothing of them is left in the store's file.
 
-    This cannot be undone.
+    This cannot be undone. It asks before; without a terminal it needs --yes.
     """
     from profilectl.privacy.retention import apply_retention
     from profilectl.render import privacy, screen
 
+    store = options_of(context).store
+
+    def loss() -> Loss | None:
+        would_go = apply_retention(store, now=as_of, dry_run=True, wait_s=wait)
+        if not would_go.anything():
+            return None
+        profiles = screen.counted(would_go.gone + would_go.stubs, "profile")
+        return Loss(
+            show=lambda: privacy.print_aged(would_go, stderr=True),
+            question="Remove this for good?",
+            act=f"data of {profiles} would be removed for good",
+            unchanged="nothing was removed",
+        )
+
+    need_yes(yes or dry_run, loss)
     applied = apply_retention(
-        options_of(context).store, now=as_of, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
+        store, now=as_of, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
     )
     if as_json:
         screen.print_json(applied.as_json())

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profilectl.cli.app import app, options_of
-from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
+from profilectl.cli.question import Loss, need_yes
 from profilectl.codes import Exit, UsageError
 
 if TYPE_CHECKING:
     from profilectl.files.encryption import Keys
+
+MOST_LISTED = 20
+"""The most imports that a question lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +190,7 @@ class RestoreOptions:
     ] = None
     passphrase_file: PassphraseOption = None
     force: Annotated[bool, typer.Option("--force", help="Replace the store that is there.")] = False
+    yes: YesOption = False
     wait: WaitOption = 0
     as_json: JsonOption = False
 
@@ -197,16 +202,19 @@ class RestoreOptions:
 def restore_command(context: typer.Context, options: RestoreOptions) -> None:
     """Make the store from a backup, after checking that it is sound.
 
-    The backup may be plain or encrypted.
+    The backup may be plain or encrypted. With --force it asks before it replaces a store; without a
+    terminal that needs --yes.
     """
     from profilectl.files.encryption import Keys
     from profilectl.reading.backups import is_locked, restore_store
     from profilectl.render import screen
 
     common = options_of(context)
+    locked = is_locked(options.backup)
+    need_yes(options.yes or not options.force, lambda: _store_replaced(common.store, options))
     passphrase = (
         _passphrase(options.passphrase_file, again=False)
-        if options.passphrase_file or (not options.identities and is_locked(options.backup))
+        if options.passphrase_file or (not options.identities and locked)
         else None
     )
     restored = restore_store(
@@ -234,6 +242,29 @@ def restore_command(context: typer.Context, options: RestoreOptions) -> None:
         if restored.no_key:
             screen.notice(restored.no_key)
     _warn_of_erased(restored.erased_since)
+
+
+def _store_replaced(store: Path, options: RestoreOptions) -> Loss | None:
+    """Return the store that a backup would replace; None: there is none."""
+    from profilectl.codes import StoreUnusable
+    from profilectl.importing.undo import imports_of
+    from profilectl.render import screen
+
+    if not store.is_file():
+        return None
+    try:
+        pasts = imports_of(store, wait_s=options.wait)
+        in_force = sum(past.undone_ms is None for past in pasts)
+        holds = screen.counted(in_force, "import")
+    except StoreUnusable:
+        holds = "a store that cannot be read"
+    size = screen.counted(store.stat().st_size, "byte")
+    return Loss(
+        show=lambda: screen.notice(f"{store} would be replaced: {holds}, {size}"),
+        question="Replace it for good?",
+        act=f"{store} would be replaced",
+        unchanged="nothing was restored",
+    )
 
 
 def _warn_of_erased(erased_since: int | None) -> None:
@@ -323,14 +354,19 @@ def compact_command(
             help="Keep the last N imports, so that they can be undone (default: history.keep).",
         ),
     ] = None,
+    yes: YesOption = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge the tables of older imports, and free unused space."""
+    """Merge the tables of older imports, and free unused space.
+
+    Merged imports cannot be undone any more: it asks before; without a terminal it needs --yes.
+    """
     from profilectl.reading.upkeep import compact_store
     from profilectl.render import screen
 
     options = options_of(context)
+    need_yes(yes, lambda: _imports_made_final(options.store, keep, wait_s=wait))
     compacted = compact_store(options.store, keep=keep, wait_s=wait)
     if as_json:
         screen.print_json(compacted.as_json())
@@ -340,6 +376,25 @@ def compact_command(
             f" {compacted.bytes_before:,} bytes became {compacted.bytes:,}; "
             f"imports that can be undone: {', '.join(map(str, compacted.undoable)) or 'none'}"
         )
+
+
+def _imports_made_final(store: Path, keep: int | None, *, wait_s: float) -> Loss | None:
+    """Return the imports that could not be undone after a compaction; None: there are none."""
+    from profilectl.reading.upkeep import made_final
+    from profilectl.render import screen
+
+    numbers = made_final(store, keep=keep, wait_s=wait_s)
+    if not numbers:
+        return None
+    imports = screen.counted(len(numbers), "import")
+    listed = ", ".join(map(str, numbers[:MOST_LISTED]))
+    more = f" and {len(numbers) - MOST_LISTED:,} more" if len(numbers) > MOST_LISTED else ""
+    return Loss(
+        show=lambda: screen.notice(f"imports that could not be undone any more: {listed}{more}"),
+        question=f"Give up the undo of {imports}?",
+        act=f"{imports} could not be undone any more",
+        unchanged="nothing was merged",
+    )
 
 
 @app.command("stats", epilog="Example: profilectl stats --json")
