@@ -61,7 +61,7 @@ MODULES = {
     "feeds": "feeds",
     "config": "config",
     "help": ".help_command",  # beside `commands/`, because it is about them
-    "schema": "schema",
+    "schema": ".schema_command",
 }
 
 

@@ -68,7 +68,9 @@ SCHEMAS: Mapping[str, Schema] = {
     )),
     "feeds-list":          Schema("stores.FeedJson", ("feeds list",), LISTED),
     "feeds-show":          Schema("stores.FeedJson", ("feeds show", "feeds add", "feeds set")),
-    "config-apply":        Schema("stores.ConfigurationChangesJson", ("config apply",)),
+    "config-apply":        Schema("stores.ConfigurationChangesJson", (
+        "config apply", "config set", "config unset",
+    )),
     "config-export":       Schema("stores.ConfigurationJson", ("config export",)),
     "calculated-list":     Schema("stores.ListedCalculationJson",
                                   ("calculated list", "calculated recalculate"), LISTED),

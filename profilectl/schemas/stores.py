@@ -57,11 +57,15 @@ class SettingChangeJson:
     """What it was; null: not stated."""
     after: Json
     """What it is; null: not stated any more."""
+    removes: bool
+    """Whether something that was stated is not any more."""
+    lost: dict[str, int]
+    """How much goes with it, by what it is, such as waiting messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigurationChangesJson:
-    """What `config apply` changed, or with `dry_run` would change."""
+    """What `config apply`, `set` or `unset` changed, or with `dry_run` would change."""
 
     dry_run: bool
     """Whether nothing was written."""

@@ -103,9 +103,9 @@ def test_the_word_that_may_be_left_out_is_still_so_behind_options() -> None:
 
 
 def test_the_error_of_json_says_what_to_do(tmp_path: Path) -> None:
-    result = run_here("--json", "config", "export", folder=tmp_path)
+    result = run_here("--json", "browse", folder=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "Try: profilectl config export --help" in result.stderr
+    assert "Try: profilectl browse --help" in result.stderr
 
 
 OF_PEOPLE = [path for path, leaf in LEAVES.items() if any("--mpid" in p.opts for p in leaf.params)]

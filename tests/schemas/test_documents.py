@@ -182,7 +182,10 @@ def test_feeds_and_configuration(folder: Path) -> None:
     (changes,) = check("config apply c.toml --dry-run --json", folder)
     assert changes["dry_run"]
     (changes,) = check("config apply c.toml --json", folder)
-    assert {"name": "identity.strategy", "before": None, "after": "default"} in changes["changes"]
+    check("config set identity.unique_conflict=keep --dry-run --json", folder)
+    check("config unset calculated.spent --dry-run --json", folder)
+    stated = {"name": "identity.strategy", "before": None, "after": "default"}
+    assert stated | {"removes": False, "lost": {}} in changes["changes"]
     (config,) = check("config export --json", folder)
     assert config["outputs"]["lake"]["path"] == "lake.jsonl"
 
@@ -194,7 +197,7 @@ def test_calculated_attributes_and_audiences(filled: Path) -> None:
     check("calculated deactivate old --json", filled)
     check("calculated recalculate --json", filled)
     check("calculated list --json", filled)
-    check("calculated remove old --json", filled)
+    check("calculated remove old --yes --json", filled)
     check("audiences add gold \"tier = 'iron'\" --json", filled)
     check('audiences add all "tier exists" --kind standard --json', filled)
     check("audiences refresh --json", filled)
@@ -203,7 +206,7 @@ def test_calculated_attributes_and_audiences(filled: Path) -> None:
     (written,) = check("audiences export gold --json -o g.zip", filled, name="export-written")
     assert written == {"exported": 1, "kind": "members", "output": "g.zip"}
     check("audiences diff gold --json", filled)
-    assert check("audiences remove all --json", filled) == [{"removed": "all"}]
+    assert check("audiences remove all --yes --json", filled) == [{"removed": "all"}]
 
 
 def test_upkeep(filled: Path) -> None:
@@ -251,7 +254,7 @@ def test_what_leaves(folder: Path) -> None:
         (folder / "c.toml").write_text(
             (CONFIG + MEMBERS).replace("http://127.0.0.1:9/hook", refusing.url)
         )
-        stdout_of("config apply c.toml", folder)
+        stdout_of("config apply c.toml --yes", folder)
         process = call(*shlex.split("forward --json --pause 0"), folder=folder)
         assert faults("forward", documents("forward", process.stdout)) == []
     (outbox,) = check("outbox list --json", folder)

@@ -25,7 +25,7 @@ from profilectl.rules.feed import ENVIRONMENTS, PROTECTIONS
 from profilectl.rules.priority import SOURCES
 from profilectl.schemas.catalog import FOLDER, SCHEMAS
 
-WITHOUT = {"browse": "an application on the terminal"}
+WITHOUT = {"browse": "an application on the terminal", "help": "pages for people"}
 """The commands that print no JSON, and why."""
 WITHOUT_OPTION = {"schema NAME": "prints JSON anyway"}
 

@@ -38,7 +38,7 @@ class Asked(Protocol):
         """Whether the changes are printed as JSON."""
 
 
-class Change(Protocol):
+class ChangeMaker(Protocol):
     """Makes the changes of a command, or looks which they would be."""
 
     def __call__(self, *, dry_run: bool, agreed: Changes | None = None) -> Changes:
@@ -65,7 +65,7 @@ class ConfigApplyOptions:
 @config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
 @with_options(ConfigApplyOptions)
 def apply_command(context: typer.Context, options: ConfigApplyOptions) -> None:
-    """Change what a file states, and show the difference; leave the rest as it is.
+    """ChangeMaker what a file states, and show the difference; leave the rest as it is.
 
     With --prune it also removes the rest, except feeds. It asks before; without a terminal that
     needs --yes.
@@ -174,7 +174,7 @@ def export_command(
     screen.print_json(tomllib.loads(text)) if as_json else screen.print_text(text)
 
 
-def _make(context: typer.Context, change: Change, options: Asked) -> None:
+def _make(context: typer.Context, change: ChangeMaker, options: Asked) -> None:
     """Make the changes of a command and print them, those with which something is lost first.
 
     Raises UsageError where these need a yes and nobody can be asked, Declined for the answer no.
