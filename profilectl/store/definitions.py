@@ -10,8 +10,9 @@ from typing import Any
 from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.audience import Audience, audience_of
 from profilectl.rules.calculated import Definition, definition_of
+from profilectl.rules.criteria.references import order_of_evaluation
 from profilectl.rules.criteria.text import marked, quoted
-from profilectl.rules.criteria.tree import order_of_evaluation, reads
+from profilectl.rules.criteria.tree import reads
 from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.rules.leaving.audience_connection import (

@@ -136,7 +136,7 @@ def members(
     """Return the SELECT of who is in which audience: audience (its name), profile.
 
     An audience that refers to others reads their memberships from the member relation: evaluate
-    those first (tree.order_of_evaluation). An opted-out profile is in none.
+    those first (references.order_of_evaluation). An opted-out profile is in none.
     """
     return _writer_of(audiences, now_ms, relations or PeopleRelations()).members()
 

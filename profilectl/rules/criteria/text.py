@@ -38,7 +38,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
@@ -278,9 +278,12 @@ class _Reader:
     def _test(self, field: CriteriaNode, test: CriteriaNode) -> Criterion:
         tested = self._field(field)
         operator, tokens, negated = tested_by(test)
-        if operator == "matches":
-            tokens = [self._pattern(str(test.data), token) for token in tokens]
-        operands = [self._operand(token, operator) for token in tokens]
+        operands = [
+            self._pattern(str(test.data), token)
+            if operator == "matches"
+            else self._operand(token, operator)
+            for token in tokens
+        ]
         if operator == "among" and tested.kind == "environment":
             return criteria.any_of(
                 _at(token, functools.partial(criteria.comparison, tested, "equals", [operand]))
@@ -306,8 +309,8 @@ class _Reader:
         }[str(node.data)]
         return _at(name, lambda: field_of(text))
 
-    def _pattern(self, word: str, token: CriteriaToken) -> CriteriaToken:
-        """Return a token of the pattern that a test means, which `matches` takes.
+    def _pattern(self, word: str, token: CriteriaToken) -> str:
+        """Return the pattern that a test means, as `matches` takes it.
 
         Raises _Wrong for one of another language.
         """
@@ -316,12 +319,12 @@ class _Reader:
             pattern = pattern_of_like(text)
             if pattern is None:
                 raise _Wrong(token.start_pos, LIKE_WITH_STARS)
-            return cast(CriteriaToken, token.update(value=quoted(pattern)))
+            return pattern
         if self.use.was_regular and _regular.search(text):
             raise _Wrong(token.start_pos, REGULAR)
         if self.use.was_regular and not re.search("[*?]", text):
             raise _Wrong(token.start_pos, WITHOUT_STARS)
-        return token
+        return text
 
     def _operand(self, token: CriteriaToken, operator: str) -> Operand:
         if token.type == "NUMBER":

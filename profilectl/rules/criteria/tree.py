@@ -20,15 +20,13 @@ and between two quoted dates compare times. Sources: domain.md 11.2, 14, 5.3; de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-from profilectl.codes import UsageError
 from profilectl.rules.batch_fields import attribute_key, field_named
 from profilectl.rules.criteria.operators import BY_NAME, OPERATORS, CriterionOperator
-from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME as TYPE
@@ -356,7 +354,7 @@ def digits_of(number: Decimal) -> str:
     >>> digits_of(Decimal("+007.50")), digits_of(Decimal("-0.0")), digits_of(Decimal("1e3"))
     ('7.5', '0', '1000')
     """
-    if abs(number.adjusted()) > LONGEST_NUMBER or -number.as_tuple().exponent > LONGEST_NUMBER:
+    if abs(number.adjusted()) > LONGEST_NUMBER:
         return str(number)
     text = format(number, "f")
     if "." in text:
@@ -586,31 +584,3 @@ def _by_clock(test: Criterion) -> bool:
     else:
         operator = test.when.operator if isinstance(test, EventCount) and test.when else ""
     return operator in ("within", "ago")
-
-
-def order_of_evaluation(audiences: Mapping[str, Criterion]) -> list[str]:
-    """Return the names of audiences in an order to evaluate them in.
-
-    Audiences that refer to others come last. Names compare without case. Raises UsageError if an
-    audience refers to one that does not exist, or that itself refers to another (domain.md 11.2:
-    membership is not nested).
-    """
-    # Two levels are enough: an audience that others refer to refers to none itself.
-    names = {caseless(name): name for name in audiences}
-    refers = {name: reads(tree).audiences for name, tree in audiences.items()}
-    references = [(name, target) for name, targets in refers.items() for target in targets]
-    for name, target in references:
-        if caseless(target) not in names:
-            raise UsageError(f"audience {name} refers to {target}: there is no such audience")
-    for name, target in references:
-        target_name = names[caseless(target)]
-        if refers[target_name]:
-            raise UsageError(
-                f"audience {name} refers to {target_name}, which itself refers to"
-                f" {refers[target_name][0]}",
-                "an audience that refers to another cannot be referred to: write its criteria out",
-            )
-    return [
-        *(name for name in audiences if not refers[name]),
-        *(name for name in audiences if refers[name]),
-    ]
