@@ -113,15 +113,19 @@ class _ConditionWriter:
         match tree.field.kind:
             case "attribute":
                 column = f"v{self.keys.index(name)}"
-                return passes_held(column, operator, operands, now_ms=self.now_ms)
+                return passes_held(column, operator, operands=operands, now_ms=self.now_ms)
             case "identity":
                 if name not in self.profiles.identities:
                     return "false"
                 text = key(BY_NAME[name], "held") if criteria.by_key(tree) else "held"
-                test = passes(text, operator, operands, now_ms=self.now_ms)
+                test = passes(text, operator, operands=operands, now_ms=self.now_ms)
                 return f"ifnull(len(list_filter(i_{name}, lambda held: {test})) > 0, false)"
             case "environment":
                 return f"environment = {ENVIRONMENT_CODE[str(operands[0])]}"
             case "first_seen" | "last_seen":
-                return time_passes(f"{tree.field.kind}_ms", operator, operands, now_ms=self.now_ms)
-        return passes(f"{tree.field.kind}::varchar", operator, operands, now_ms=self.now_ms)
+                return time_passes(
+                    f"{tree.field.kind}_ms", operator, operands=operands, now_ms=self.now_ms
+                )
+        return passes(
+            f"{tree.field.kind}::varchar", operator, operands=operands, now_ms=self.now_ms
+        )

@@ -33,6 +33,7 @@ def text_of(value: Value) -> str | None:
 
 
 def moment_in(value: Tested | None) -> int | None:
+    """Return the time that a value is, in milliseconds since 1970, or None."""
     return value if isinstance(value, int) else time_of(value) if isinstance(value, str) else None
 
 
@@ -84,6 +85,7 @@ def _text_passes(text: str, operator: str, operands: Sequence[Operand]) -> bool:
 
 
 def count_passes(count: int, operator: str, limits: Sequence[int]) -> bool:
+    """Return whether a number of events passes a test."""
     return _order_passes([(count > limit) - (count < limit) for limit in limits], operator)
 
 

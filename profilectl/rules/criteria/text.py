@@ -66,6 +66,7 @@ from profilectl.rules.criteria.tree import (
     CriterionFault,
     CriterionField,
     EventCount,
+    FaultAt,
     InAudience,
     Near,
     Not,
@@ -124,7 +125,7 @@ def criterion_of(text: str, use: Use = CRITERIA) -> Criterion:
         criteria.check_depth(tree)
     except NotUnderstood as error:
         raise misread(text, error.at, _advice(text, error.at), use) from None
-    except _Wrong as error:
+    except FaultAt as error:
         raise misread(text, error.at, str(error), use) from None
     except CriterionFault as error:
         raise UsageError(f"{use.title.rpartition(' ')[0]} cannot be: {error}") from None
@@ -174,14 +175,6 @@ def _advice(text: str, at: int) -> str:
     return ""
 
 
-class _Wrong(CriterionFault):
-    """A fault at a character."""
-
-    def __init__(self, at: int, what: str) -> None:
-        super().__init__(what)
-        self.at = at
-
-
 _pieces = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")+"|\bwhere\s*\(|[()]""", re.IGNORECASE)
 
 
@@ -189,7 +182,7 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
     """Blank out the conditions in `where (...)`, which have a grammar of their own.
 
     Returns the text, as long as before, and the conditions by the place of their opening bracket.
-    Raises _Wrong if a bracket is not closed.
+    Raises FaultAt if a bracket is not closed.
     """
     blanked, conditions = text, {}
     opened, depth = -1, 0
@@ -209,22 +202,22 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
                 blanked = blanked[:start] + "\ue000" * (end - start) + blanked[end:]
                 opened = -1
     if opened >= 0:
-        raise _Wrong(opened, "this bracket is not closed")
+        raise FaultAt(opened, "this bracket is not closed")
     return blanked, conditions
 
 
 def _at(place: Placed | list[CriteriaToken], make: Callable[[], T]) -> T:
     """Return the part of the tree that `make` makes.
 
-    Raises _Wrong for a fault of it: at the token `place`, or at the token of the operand at fault.
+    Raises FaultAt for a fault of it: at the token `place`, or at the token of the operand at fault.
     """
     try:
         return make()
-    except _Wrong:
+    except FaultAt:
         raise
     except CriterionFault as error:
         token = place[error.operand] if isinstance(place, list) else place
-        raise _Wrong(int(token.start_pos), str(error)) from None
+        raise FaultAt(int(token.start_pos), str(error)) from None
 
 
 class _Reader:
@@ -312,18 +305,18 @@ class _Reader:
     def _pattern(self, word: str, token: CriteriaToken) -> str:
         """Return the pattern that a test means, as `matches` takes it.
 
-        Raises _Wrong for one of another language.
+        Raises FaultAt for one of another language.
         """
         text = unquoted(token)
         if word == "like":
             pattern = pattern_of_like(text)
             if pattern is None:
-                raise _Wrong(token.start_pos, LIKE_WITH_STARS)
+                raise FaultAt(token.start_pos, LIKE_WITH_STARS)
             return pattern
         if self.use.was_regular and _regular.search(text):
-            raise _Wrong(token.start_pos, REGULAR)
+            raise FaultAt(token.start_pos, REGULAR)
         if self.use.was_regular and not re.search("[*?]", text):
-            raise _Wrong(token.start_pos, WITHOUT_STARS)
+            raise FaultAt(token.start_pos, WITHOUT_STARS)
         return text
 
     def _operand(self, token: CriteriaToken, operator: str) -> Operand:
@@ -333,7 +326,7 @@ class _Reader:
             return self._span(token)
         if token.type == "BOOLEAN":
             if operator not in ("equals", "among", "includes"):
-                raise _Wrong(token.start_pos, TRUTH)
+                raise FaultAt(token.start_pos, TRUTH)
             return str(token).lower()
         takes = BY_NAME[operator].takes
         if "time" in takes or "day" in takes:
@@ -343,7 +336,7 @@ class _Reader:
     def _moment(self, token: CriteriaToken) -> Moment:
         moment = moment_of(unquoted(token))
         if moment is None:
-            raise _Wrong(
+            raise FaultAt(
                 token.start_pos, "a day is written '2024-01-31', a time '2024-01-31T12:00Z'"
             )
         return moment
@@ -351,7 +344,7 @@ class _Reader:
     def _span(self, token: CriteriaToken) -> Days:
         span = days_of(str(token))
         if span is None:
-            raise _Wrong(token.start_pos, "a span is written 30 days, 30d or 2 weeks")
+            raise FaultAt(token.start_pos, "a span is written 30 days, 30d or 2 weeks")
         return span
 
     def _event(
@@ -359,7 +352,7 @@ class _Reader:
     ) -> EventCount:
         kind, name, condition, recency = node.children
         if kind is not None and unquoted(kind).lower() not in EVENT_TYPES:
-            raise _Wrong(
+            raise FaultAt(
                 kind.start_pos,
                 f"{kind} is no type of event ({', '.join(EVENT_TYPES)}); the name of an event"
                 " stands in single quotes",
@@ -381,14 +374,14 @@ class _Reader:
     def _condition(self, token: CriteriaToken) -> str:
         """Return the condition in the brackets at a token.
 
-        Raises _Wrong, at the character that is wrong in the condition.
+        Raises FaultAt, at the character that is wrong in the condition.
         """
         text = self.conditions[token.start_pos]
         try:
             return condition_text(text)
         except UsageError as error:
             at = re.search("at character ([0-9]+):", error.message)
-            raise _Wrong(
+            raise FaultAt(
                 token.start_pos + (int(at[1]) if at else 1),
                 f"in the condition on the event: {error.hint}",
             ) from None
@@ -399,7 +392,7 @@ class _Reader:
             operator, negated = comparison_meant(tokens.pop(0))
         for token in tokens:
             if not re.fullmatch("[0-9]{1,18}", str(token)):
-                raise _Wrong(token.start_pos, "events are counted in whole numbers")
+                raise FaultAt(token.start_pos, "events are counted in whole numbers")
         counts = [int(token) for token in tokens]
         count = _at(tokens, lambda: self._event(event, operator, counts))
         return criteria.not_(count) if negated else count

@@ -269,6 +269,14 @@ class CriterionFault(ValueError):
         self.operand = operand
 
 
+class FaultAt(CriterionFault):
+    """A fault at a character of an expression, from 0."""
+
+    def __init__(self, at: int, what: str) -> None:
+        super().__init__(what)
+        self.at = at
+
+
 def comparison(
     field: CriterionField, operator: str, operands: Iterable[Operand] = ()
 ) -> Comparison:

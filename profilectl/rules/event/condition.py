@@ -29,7 +29,7 @@ from profilectl.rules.criteria.grammar import (
 )
 from profilectl.rules.criteria.operators import BY_NAME
 from profilectl.rules.criteria.passing import passes, pattern_of
-from profilectl.rules.criteria.tree import CriterionFault, Operand, check_operands
+from profilectl.rules.criteria.tree import CriterionFault, FaultAt, Operand, check_operands
 from profilectl.rules.event.field import Path, caseless, path_of, scalars, text_of, values_at
 from profilectl.rules.text.moments import moment_of
 from profilectl.rules.text.numbers import quantity, quantity_of
@@ -183,18 +183,10 @@ def event_condition(text: str) -> EventCondition:
         return EventCondition(text, _read(parsed(text, "occurrence").children[0]))
     except NotUnderstood as error:
         raise _misread(text, error.at, EXAMPLE) from None
-    except _Wrong as error:
+    except FaultAt as error:
         raise _misread(text, error.at, str(error)) from None
     except RecursionError:
         raise UsageError("the condition is nested too deep", "take brackets away") from None
-
-
-class _Wrong(CriterionFault):
-    """A fault at a character."""
-
-    def __init__(self, at: int, what: str) -> None:
-        super().__init__(what)
-        self.at = at
 
 
 def _misread(text: str, at: int, hint: str) -> UsageError:
@@ -264,19 +256,19 @@ def _test(path: Path, operator: str, tokens: list[CriteriaToken], *, word: str) 
 def _pattern(token: CriteriaToken, word: str) -> str:
     pattern = pattern_of_like(unquoted(token)) if word == "like" else unquoted(token)
     if pattern is None:
-        raise _Wrong(token.start_pos, LIKE_WITH_STARS)
+        raise FaultAt(token.start_pos, LIKE_WITH_STARS)
     return pattern
 
 
 def _operands(operator: str, tokens: list[CriteriaToken]) -> tuple[Operand, ...]:
-    """Return the operands of a test of OTHERS. Raises _Wrong."""
+    """Return the operands of a test of OTHERS. Raises FaultAt."""
     if operator not in OTHERS:
-        raise _Wrong(tokens[0].start_pos, SPAN)
+        raise FaultAt(tokens[0].start_pos, SPAN)
     operands = tuple(_operand(token, operator) for token in tokens)
     try:
         check_operands(BY_NAME[operator], operands)
     except CriterionFault as error:
-        raise _Wrong(tokens[error.operand].start_pos, str(error)) from None
+        raise FaultAt(tokens[error.operand].start_pos, str(error)) from None
     return operands
 
 
@@ -288,7 +280,7 @@ def _operand(token: CriteriaToken, operator: str) -> Operand:
         return text
     moment = moment_of(text)
     if moment is None:
-        raise _Wrong(token.start_pos, DAY)
+        raise FaultAt(token.start_pos, DAY)
     return moment
 
 
@@ -343,7 +335,7 @@ def _value_test(node: Compared | Contains | Matches | Tested) -> Callable[[Value
             return lambda value: within in caseless(text_of(value))
         case Tested(_, operator, operands):
             # No operand is a span, so the time of the test is none.
-            return lambda value: passes(text_of(value), operator, operands, now_ms=0)
+            return lambda value: passes(text_of(value), operator, operands=operands, now_ms=0)
     pattern = pattern_of(caseless(node.pattern))
     return lambda value: bool(pattern.fullmatch(caseless(text_of(value))))
 

@@ -204,7 +204,7 @@ def _test_of_text(node: Tested) -> Callable[[str], str]:
     """Return the SQL of how a text passes a test that values of people have too."""
     from profilectl.rules.sql.values import passes  # which writes events' numbers itself
 
-    return lambda text: passes(text, node.operator, node.operands, now_ms=0)
+    return lambda text: passes(text, node.operator, operands=node.operands, now_ms=0)
 
 
 def _some(values: str, test: Callable[[str], str]) -> str:
