@@ -23,7 +23,7 @@ from profilectl.rules.leaving.audience_connection import (
 from profilectl.rules.leaving.connection import Connection, ConsentRule
 from profilectl.rules.leaving.connection_config import check_connection, connection_of
 from profilectl.rules.leaving.output import TYPES, Output, output_of, variable
-from profilectl.rules.text.naming import advice, no_such
+from profilectl.rules.text.naming import advice, instead, no_such
 from profilectl.rules.workspace import no_workspace, several_workspaces
 from profilectl.store.store import OpenStore
 
@@ -431,7 +431,7 @@ def check_connections(
         if connection.output not in by_name:
             raise UsageError(
                 f"connection {name}: there is no output {connection.output}",
-                _declare("outputs", by_name),
+                instead(connection.output, by_name, _declare("outputs", by_name)),
             )
         before = connected.setdefault((connection.feed, connection.output), name)
         if before != name:
@@ -501,11 +501,12 @@ def check_audience_connections(
         if connection.audience not in there:
             raise UsageError(
                 f"{prefix}: there is no audience {connection.audience}",
-                _declare("audiences", there),
+                instead(connection.audience, there, _declare("audiences", there)),
             )
         if connection.output not in by_name:
             raise UsageError(
-                f"{prefix}: there is no output {connection.output}", _declare("outputs", by_name)
+                f"{prefix}: there is no output {connection.output}",
+                instead(connection.output, by_name, _declare("outputs", by_name)),
             )
         output = by_name[connection.output]
         if output.type == "events-api":

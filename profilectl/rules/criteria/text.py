@@ -76,6 +76,7 @@ from profilectl.rules.criteria.tree import (
 from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
+from profilectl.rules.text.naming import instead
 
 T = TypeVar("T")
 
@@ -354,8 +355,9 @@ class _Reader:
         if kind is not None and unquoted(kind).lower() not in EVENT_TYPES:
             raise FaultAt(
                 kind.start_pos,
-                f"{kind} is no type of event ({', '.join(EVENT_TYPES)}); the name of an event"
-                " stands in single quotes",
+                f"{kind} is no type of event: "
+                + instead(kind, EVENT_TYPES, f"one of {', '.join(EVENT_TYPES)}")
+                + "; the name of an event stands in single quotes",
             )
         return criteria.happened(
             unquoted(kind).lower() if kind is not None else None,

@@ -32,6 +32,7 @@ from profilectl.rules.fields import UnusableRow
 from profilectl.rules.identity import BY_NAME as TYPE
 from profilectl.rules.identity import display, key_of, type_named
 from profilectl.rules.text.moments import Days, Moment
+from profilectl.rules.text.naming import instead
 
 DEEPEST = 50
 """How deep criteria may be nested: more than anybody can read, and far from what the engine can
@@ -389,7 +390,7 @@ def identity(name: str) -> CriterionField:
     """Return the field of an identity type, in any spelling. Raises CriterionFault."""
     kind = type_named(name)
     if kind is None:
-        raise CriterionFault(f"{name} is no identity type")
+        raise CriterionFault(f"{name} is no identity type: {instead(name, TYPE, ', '.join(TYPE))}")
     return CriterionField("identity", kind.name)
 
 
