@@ -72,3 +72,29 @@ OPERATORS: tuple[CriterionOperator, ...] = tuple(
 )
 """All operators: the text, TOML, SQL and the documents follow this table."""
 BY_NAME: Mapping[str, CriterionOperator] = {operator.name: operator for operator in OPERATORS}
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    "equals": ("tier = 'gold'", "it is that text, number or boolean"),
+    "among": ("tier in ('gold', 'tin')", "it is one of them"),
+    "contains": ("name contains 'ann'", "the text has it in it; of a list, an entry"),
+    "starts": ("city starts with 'Le'", "the text begins so"),
+    "ends": ("email ends with '.org'", "the text ends so"),
+    "matches": (
+        "email matches 'a*@example.???'",
+        "the whole text is so: `*` is any text, `?` one character",
+    ),
+    "less": ("visits < 3", "the number is less; or the text, letter by letter"),
+    "at_most": ("visits <= 1e3", "it is that or less"),
+    "more": ("visits > 3.5", "it is more"),
+    "at_least": ("visits >= 3", "it is that or more"),
+    "between": ("visits between 1 and 9", "the number or time lies there, bounds included"),
+    "before": ("signup before '2020-01-01'", "the time is before that day or moment"),
+    "after": ("signup after '2020-01-01T12:00Z'", "the time is that or later"),
+    "on": ("signup on '2019-05-17'", "the time is of that day, in UTC"),
+    "within": ("last_order within 30 days", "the time is not longer ago, and not to come"),
+    "ago": ("last_order over 2 weeks ago", "the time is that long ago or longer"),
+    "includes": ("sizes includes '40'", "an entry of the list is that"),
+    "part": ("sizes includes part '4'", "an entry of the list has it in it"),
+    "exists": ("tier exists", "there is a value, also an empty one"),
+    "filled": ("tier is not empty", "there is a value with something in it"),
+}
+"""An example of each operator, and when it holds, for the documents."""
