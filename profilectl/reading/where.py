@@ -75,7 +75,9 @@ def condition_of(text: str, profiles: Profiles) -> ProfileCondition:
 
         make_met_beside(profiles, beside, now_ms)
     keys = list(criteria.reads(tree).attributes)
-    return ProfileCondition(_ConditionWriter(profiles, keys, beside, now_ms).sql(tree), keys)
+    return ProfileCondition(
+        _ConditionWriter(profiles, keys, beside=beside, now_ms=now_ms).sql(tree), keys
+    )
 
 
 def _is_beside(leaf: Criterion) -> bool:

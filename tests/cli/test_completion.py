@@ -277,11 +277,8 @@ def with_files(folder: Path) -> Path:
     for name, text in COLUMNS.items():
         (folder / name).write_text(text)
     (folder / "old.csv").write_bytes("Straße,tier\n".encode("windows-1252"))
-    done = call("audiences", "add", "golden", "tier exists", "--workspace", "crm", folder=folder)
-    if done.exit_code:
-        done = call(
-            "--workspace", "crm", "audiences", "add", "golden", "tier exists", folder=folder
-        )
+    words = ("--workspace", "crm", "audiences", "add", "golden", "tier exists")
+    done = call(*words, folder=folder)
     assert done.exit_code == 0, done.output
     return folder
 

@@ -24,28 +24,30 @@ from profilectl.rules.event.condition import event_condition
 from profilectl.rules.membership import PersonFacts, holds
 from profilectl.rules.text.values import parse_json
 
-PEOPLE = [
+GOLD = {"tier": "Gold", "n": 1000, "yes": True, "sizes": ["40", "41"]}
+SILVER = {"tier": "silver", "n": "1e2", "yes": "false", "sizes": ["400"]}
+PEOPLE: list[dict[str, Any]] = [
     {
         "user_identities": {"customer_id": "A", "email": "Ann@Example.com"},
-        "user_attributes": {"tier": "Gold", "n": 1000, "yes": True, "sizes": ["40", "41"]},
+        "user_attributes": GOLD,
         "device_info": {"platform": "iOS", "limit_ad_tracking": True},
         "consent_state": {"gdpr": {"ads": {"consented": True, "timestamp_unixtime_ms": 1}}},
         "events": [
             {"event_type": "custom_event", "data": {
                 "event_name": "buy", "custom_event_type": "transaction",
-                "custom_attributes": {"tier": "Gold", "n": 1000, "yes": True, "sizes": ["40", "41"]},
+                "custom_attributes": GOLD,
             }}
         ],
     },
     {
         "user_identities": {"customer_id": "B"},
-        "user_attributes": {"tier": "silver", "n": "1e2", "yes": "false", "sizes": ["400"]},
+        "user_attributes": SILVER,
         "device_info": {"platform": "Android", "limit_ad_tracking": False},
         "events": [
             {"event_type": "opt_out", "data": {"is_opted_out": True}},
             {"event_type": "custom_event", "data": {
                 "event_name": "buy", "custom_event_type": "transaction",
-                "custom_attributes": {"tier": "silver", "n": "1e2", "yes": "false", "sizes": ["400"]},
+                "custom_attributes": SILVER,
             }},
         ],
     },
@@ -133,7 +135,7 @@ def test_a_test_means_the_same_everywhere(condition: str, passing: str, folder: 
     assert searched(folder, condition) == passing
     # who has opted out is in no audience
     assert previewed(folder, condition) == passing.replace("B", "")
-    documents = [one["events"][-1] if "events" in one else {"data": {}} for one in PEOPLE]  # type: ignore[index]
+    documents = [one["events"][-1] if "events" in one else {"data": {}} for one in PEOPLE]
     read = event_condition(condition)
     of_events = "".join(
         name
@@ -198,7 +200,7 @@ def test_a_search_finds_whom_the_rule_says(
     lay_out([AudienceToEvaluate("a", tree)], given_people)
     reads = criteria.reads(tree)
     profiles = cast(Profiles, SimpleNamespace(identities=reads.identities))
-    sql = _ConditionWriter(profiles, reads.attributes, [], NOW_MS).sql(tree)
+    sql = _ConditionWriter(profiles, reads.attributes, beside=[], now_ms=NOW_MS).sql(tree)
     found = {
         place
         for (place,) in database().execute(f"select profile from person where {sql}").fetchall()

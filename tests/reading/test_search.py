@@ -73,7 +73,8 @@ def test_identities_are_found(
     spread_now([
         ("tier = 'gold'", "C1"), ("tier != 'gold'", "C2 C3 C4"), ("tier in ('gold', 'tin')", "C1 C3"), ("tier not in ('gold', 'tin')", "C2 C4"),
         ("tier is null", "C4"), ("tier is not null and not tier = 'iron'", "C1 C3"), ("visits = 12", "C1"), ("visits >= 12.0 and visits < 13", "C1"), ("visits > 12", ""),
-        ("points = 5", "C2"), ("points = '5'", "C2"), ("points = '05'", ""), ("newsletter = true", "C1"), ("newsletter = false", ""), ("sizes contains '41'", "C1"), ("sizes contains '4'", "C1"), ("sizes includes '4'", ""),
+        ("points = 5", "C2"), ("points = '5'", "C2"), ("points = '05'", ""), ("newsletter = true", "C1"), ("newsletter = false", ""), ("sizes contains '41'", "C1"), ("sizes contains '4'", "C1"),
+        ("sizes includes '4'", ""),
         ("tier like '%i%'", "C2 C3"), ("tier matches 't?n'", "C3"), ("email = 'SHARED@example.org'", "C2 C3"), ("customer_id = 'C4' or $FirstName = 'Amélie'", "C1 C4"),
         ("\"שפה\" = 'עברית'", "C2"), ("שפה is not null", "C2"), ("user_attributes.tier = 'tin'", "C3"), ("environment = 'production'", "C1 C2 C3 C4"), ("mobile_number is not null", "C1"),
         ("last_seen_ms > 1789000000000 and (customer_id = 'C1' or customer_id = 'C2')", "C1"), ("tier = 'it''s'", ""), ("key001 = 'value 1' and more001 = 1", "C4"),

@@ -119,10 +119,10 @@ CONDITIONS = [
     ("n contains '9'",                           "ABC",     "... of which contains finds a part"),
     ("n = 9",                                    "ABC",     "a number compares with numbers, also in text"),
     ("n in (9.00, 7)",                           "ABCD",    "... one of several"),
-    ("l includes '9'",                           "AB",      "an entry is a value as any; what is no list has none"),
+    ("l includes '9'",                           "AB",      "an entry of a list is a value as any"),
     ("l includes 9.0",                           "AB",      "... as a number"),
-    ("l contains '9'",                           "ABCD",    "a list contains what an entry of it contains, a text what it contains"),
-    ("l includes 'a\"b,9'",                      "D",       "an entry with what a list is written with"),
+    ("l contains '9'",                           "ABCD",    "a list contains what an entry contains"),
+    ("l includes 'a\"b,9'",                      "D",       "an entry with signs of a list"),
     ("yes = true",                               "AB",      "true is the boolean, and its text"),
     ("yes = 'TRUE'",                             "AB",      "... in quotes as well"),
     ("yes != true",                              "CD",      "... and its opposite"),
@@ -141,7 +141,7 @@ CONDITIONS = [
     ("email matches ' ANN@*.COM '",              "A",       "... matches"),
     ("email not like 'ANN@%'",                   "BCD",     "... and their opposites hold where no value passes"),
     ("email != 'ANN@example.com'",               "BCD",     "... also where there is none"),
-    ("customer_id = 'a'",                        "A",       "as every text, a customer number compares in any case"),
+    ("customer_id = 'a'",                        "A",       "any text compares in any case"),
     ("customer_id like ' A '",                   "A",       "... but no white space around it"),
 ]
 # fmt: on

@@ -122,8 +122,10 @@ def test_a_condition_says(condition: str, expected: bool, why: str) -> None:
 
 
 @pytest.mark.parametrize(("condition", "place"), [
-    ("price >", 8), ("price = 3 and", 14), ("(a = 1", 7), ("a.b. = 1", 4), ("= 3", 1), ("a like 'x*'", 8), ("a within 30 days", 10), ("a before '2024'", 10), ("a between 1 and 'x'", 17), ("a = b", 5), ("a = 'x", 5), ("", 1),
+    ("price >", 8), ("price = 3 and", 14), ("(a = 1", 7), ("a.b. = 1", 4), ("= 3", 1), ("a = b", 5), ("a = 'x", 5), ("", 1),
     ("a = 1 drop table", 7), ("and = 1", 1), ("a in ()", 7), ("a matches 5", 11),
+    ("a like 'x*'", 8), ("a within 30 days", 10), ("a before '2024'", 10),
+    ("a between 1 and 'x'", 17),
 ])  # fmt: skip
 def test_a_condition_that_is_not_understood_says_where(condition: str, place: int) -> None:
     with pytest.raises(UsageError) as caught:

@@ -170,7 +170,7 @@ def _parser() -> Lark:
 
 
 def unquoted(token: object) -> str:
-    """Return the text that a token in single or double quotes stands for."""
+    """Return the text of a token in single or double quotes."""
     text = str(token)
     if text[0] in "'\"":
         return text[1:-1].replace(text[0] * 2, text[0])
@@ -182,7 +182,7 @@ _FARTHEST = "9" * 17
 
 
 def number_of(token: object) -> Decimal:
-    """Return the number that a token stands for, exactly; an exponent that is too far is capped."""
+    """Return the number of a token, exactly; an exponent that is too far is capped."""
     digits, letter, exponent = str(token).lower().partition("e")
     sign = "-" if exponent.startswith("-") else ""
     if len(exponent.lstrip("+-0")) > len(_FARTHEST):

@@ -125,9 +125,9 @@ def criterion_of(text: str, use: Use = CRITERIA) -> Criterion:
         tree = _Reader(text, conditions, use).tree(parsed(blanked, "person").children[0])
         criteria.check_depth(tree)
     except NotUnderstood as error:
-        raise misread(text, error.at, _advice(text, error.at), use) from None
+        raise misread(text, error.at, _advice(text, error.at), use=use) from None
     except FaultAt as error:
-        raise misread(text, error.at, str(error), use) from None
+        raise misread(text, error.at, str(error), use=use) from None
     except CriterionFault as error:
         raise UsageError(f"{use.title.rpartition(' ')[0]} cannot be: {error}") from None
     except RecursionError:
