@@ -56,13 +56,13 @@ PEOPLE: list[dict[str, Any]] = [
 
 
 def _stored(folder: Path) -> None:
-    (folder / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in PEOPLE))
+    (folder / "a.jsonl").write_text("".join(json.dumps(batch) + "\n" for batch in PEOPLE))
     for words in (
         ("import", "a.jsonl", "--feed", "app", "--source", "sdk"),
         ("audiences", "add", "Rich", "n >= 1e3"),
     ):
-        done = run_here(*words, folder=folder)
-        assert done.returncode == 0, done.stderr
+        process = run_here(*words, folder=folder)
+        assert process.returncode == 0, process.stderr
 
 
 stored = made_once(_stored)
@@ -74,17 +74,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def searched(folder: Path, condition: str) -> str:
-    done = run_here("export", "profiles", "--where", condition, folder=folder)
-    assert done.returncode == 0, done.stderr
-    lines = map(json.loads, done.stdout.splitlines())
+    process = run_here("export", "profiles", "--where", condition, folder=folder)
+    assert process.returncode == 0, process.stderr
+    lines = map(json.loads, process.stdout.splitlines())
     return "".join(sorted(line["user_identities"]["customer_id"][0] for line in lines))
 
 
 def previewed(folder: Path, condition: str) -> str:
-    done = run_here("audiences", "preview", condition, "--json", folder=folder)
-    assert done.returncode == 0, done.stderr
-    sample = json.loads(done.stdout)["sample"]
-    return "".join(sorted(one["user_identities"]["customer_id"][0] for one in sample))
+    process = run_here("audiences", "preview", condition, "--json", folder=folder)
+    assert process.returncode == 0, process.stderr
+    sample = json.loads(process.stdout)["sample"]
+    return "".join(sorted(person["user_identities"]["customer_id"][0] for person in sample))
 
 
 # fmt: off
@@ -135,7 +135,7 @@ def test_a_test_means_the_same_everywhere(condition: str, passing: str, folder: 
     assert searched(folder, condition) == passing
     # who has opted out is in no audience
     assert previewed(folder, condition) == passing.replace("B", "")
-    documents = [one["events"][-1] if "events" in one else {"data": {}} for one in PEOPLE]
+    documents = [batch["events"][-1] if "events" in batch else {"data": {}} for batch in PEOPLE]
     read = event_condition(condition)
     of_events = "".join(
         name
@@ -145,16 +145,16 @@ def test_a_test_means_the_same_everywhere(condition: str, passing: str, folder: 
     assert of_events == passing
 
 
-@pytest.mark.parametrize(("condition", "found", "members"), ABOUT_PEOPLE)
+@pytest.mark.parametrize(("condition", "matching", "members"), ABOUT_PEOPLE)
 def test_a_search_knows_what_an_audience_knows(
-    condition: str, found: str, members: str, folder: Path
+    condition: str, matching: str, members: str, folder: Path
 ) -> None:
-    assert searched(folder, condition) == found
+    assert searched(folder, condition) == matching
     assert previewed(folder, condition) == members
 
 
 @pytest.mark.parametrize(
-    ("condition", "said"),
+    ("condition", "message"),
     [
         ("event 'bui'", "there is no event bui"),
         ("audience 'rihc'", "there is no audience rihc"),
@@ -162,18 +162,18 @@ def test_a_search_knows_what_an_audience_knows(
     ],
 )
 def test_a_name_of_nothing_is_refused_with_the_nearest(
-    condition: str, said: str, folder: Path
+    condition: str, message: str, folder: Path
 ) -> None:
-    done = run_here("search", "--where", condition, folder=folder)
-    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
-    assert any(name in done.stderr.partition("Try:")[2] for name in ("buy", "Rich", "tier"))
+    process = run_here("search", "--where", condition, folder=folder)
+    assert (process.returncode, message in process.stderr) == (2, True), process.stderr
+    assert any(name in process.stderr.partition("Try:")[2] for name in ("buy", "Rich", "tier"))
 
 
 @pytest.mark.parametrize("command", ["search --where", "export profiles --where"])
 def test_text_and_what_stands_beside_go_together(command: str, folder: Path) -> None:
     words = command.replace("search", "search ann").split()
-    done = run_here(*words, "event 'buy' and tier = 'gold'", folder=folder)
-    assert (done.returncode, "Ann@Example.com" in done.stdout) == (0, True), done.stdout
+    process = run_here(*words, "event 'buy' and tier = 'gold'", folder=folder)
+    assert (process.returncode, "Ann@Example.com" in process.stdout) == (0, True), process.stdout
 
 
 def on_rows(tree: Criterion) -> bool:
@@ -201,7 +201,7 @@ def test_a_search_finds_whom_the_rule_says(
     reads = criteria.reads(tree)
     profiles = cast(Profiles, SimpleNamespace(identities=reads.identities))
     sql = _ConditionWriter(profiles, reads.attributes, beside=[], now_ms=NOW_MS).sql(tree)
-    found = {
+    matching = {
         place
         for (place,) in database().execute(f"select profile from person where {sql}").fetchall()
     }
@@ -210,4 +210,4 @@ def test_a_search_finds_whom_the_rule_says(
         person.events = [event for event in person.events if event.type != "opt_out"]
         if holds(tree, person, NOW_MS):
             expected.add(place)
-    assert found == expected
+    assert matching == expected

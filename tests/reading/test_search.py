@@ -109,7 +109,8 @@ def test_a_condition_that_is_not_understood_says_where(
 
 
 def test_text_and_condition_go_together_and_the_values_are_told(folder: Path) -> None:
-    answer = searched(folder, "shared", "--where", "tier = 'tin'")
+    words = ("shared", "--where", "tier = 'tin'")
+    answer = searched(folder, *words)
     assert answer["count"] == 1
     assert answer["hits"][0]["user_attributes"] == {"tier": "tin"}
     assert "tin" in run_here("search", "shared", "--where", "tier = 'tin'", folder=folder).stdout
