@@ -38,6 +38,7 @@ from profilectl.reading.check import PROMISES
 from profilectl.rules.batch_fields import KEPT_FIELDS, RESERVED_KEYS
 from profilectl.rules.batch_limits import LIMITS
 from profilectl.rules.calculated import TYPES as CALCULATED
+from profilectl.rules.criteria.operators import MEANINGS, OPERATORS
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.feed import PROTECTIONS, Effect
 from profilectl.rules.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
@@ -453,6 +454,21 @@ def identity_options() -> str:
     )
 
 
+def condition_tests() -> str:
+    return table(
+        ("test", "holds if", "opposite", "in TOML"),
+        (
+            (
+                code(MEANINGS[operator.name][0]),
+                MEANINGS[operator.name][1],
+                code(operator.negated) or "`not` before it",
+                listed(filter(None, (operator.key, operator.negated_key))),
+            )
+            for operator in OPERATORS
+        ),
+    )
+
+
 def presence() -> str:
     words = {True: "yes", False: "no"}
     return table(
@@ -489,6 +505,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
     "presence": presence,
+    "condition-tests": condition_tests,
     "server-set": server_set,
     "output-types": output_types,
     "output-switches": output_switches,

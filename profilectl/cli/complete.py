@@ -1,4 +1,6 @@
-"""Shell completion from the store: feeds, workspaces, imports, attribute keys, identity types.
+"""Shell completion from the store: feeds, audiences, workspaces, imports, attributes, types.
+
+The columns of a file come from the file that the line names already.
 
 A completion never fails and never waits.
 
@@ -60,14 +62,48 @@ def workspaces(ctx: typer.Context, incomplete: str) -> list[str]:
     return sorted(name for name in _names(ctx, "workspaces") if name.startswith(incomplete))
 
 
-def imports(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the number of an import."""
-    return [number for number in _names(ctx, "imports") if number.startswith(incomplete)]
+def audiences(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of an audience."""
+    return sorted(name for name in _names(ctx, "audiences") if name.startswith(incomplete))
 
 
-def imports_in_force(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the number of an import that is not undone."""
-    return [number for number in _names(ctx, "imports in force") if number.startswith(incomplete)]
+def imports(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the number of an import, with its feed and its day as help."""
+    return _numbers(ctx, "imports", incomplete)
+
+
+def imports_in_force(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the number of an import that is not undone, with its feed and its day as help."""
+    return _numbers(ctx, "imports in force", incomplete)
+
+
+def _numbers(ctx: typer.Context, kind: str, incomplete: str) -> list[tuple[str, str]]:
+    parted = (name.partition(" ") for name in _names(ctx, kind))
+    return [(number, about) for number, _, about in parted if number.startswith(incomplete)]
+
+
+def columns(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the column of COLUMN=FIELD, of the files that the line names already."""
+    if "=" in incomplete:
+        return []
+    names: dict[str, None] = {}
+    with contextlib.suppress(Exception):
+        from profilectl.files.column_names import column_names
+
+        for path in _files(ctx):
+            names.update(dict.fromkeys(column_names(path)))
+    return [f"{name}=" for name in names if name.startswith(incomplete)]
+
+
+def _files(ctx: typer.Context) -> Iterator[Path]:
+    """Yield the files among the words before the one that is completed."""
+    # A line whose last option has no value yet is not read to its end: its words are in args.
+    words: list[object] = [*ctx.args]
+    for value in ctx.params.values():
+        words += value if isinstance(value, list | tuple) else [value]
+    for word in words:
+        if isinstance(word, str | Path) and Path(word).is_file():
+            yield Path(word)
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -67,7 +67,12 @@ ManifestOption = Annotated[
 ]
 MapOption = Annotated[
     list[str] | None,
-    option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable."),
+    option(
+        "--map",
+        metavar="COLUMN=FIELD",
+        help="What one column means; repeatable.",
+        completion="columns",
+    ),
 ]
 DelimiterOption = Annotated[
     str | None,

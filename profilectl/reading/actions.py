@@ -21,6 +21,8 @@ from profilectl.reading.identity_chain import Apart, Identified, Link, apart, ch
 from profilectl.reading.people import attribute_named
 from profilectl.reading.row_fate import RowFate, explain_row
 from profilectl.rules.feed import workspaces_of
+from profilectl.rules.text.moments import written
+from profilectl.store.definitions import audiences
 from profilectl.store.history import history_of
 from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
@@ -261,7 +263,8 @@ def export_store(
 def names_in(store_path: Path, what: str) -> list[str]:
     """Return names of a store, for completion.
 
-    `what` is feeds, workspaces, imports, "imports in force", or keys (of attributes).
+    `what` is feeds, audiences, workspaces, imports, "imports in force", or keys (of attributes).
+    Behind the number of an import stand its feed and its day.
     """
     with (
         scratch_beside(store_path.absolute()) as scratch,
@@ -269,11 +272,13 @@ def names_in(store_path: Path, what: str) -> list[str]:
     ):
         if what == "feeds":
             return [feed.name for feed in store.feeds()]
+        if what == "audiences":
+            return [each.name for each in audiences(store)]
         if what == "workspaces":
             return workspaces_of(store.feeds())
         if what.startswith("imports"):
             return [
-                str(past.number)
+                f"{past.number} {past.feed}, {written(past.started_ms, day=True)}"
                 for past in history_of(store)
                 if what == "imports" or past.undone_ms is None
             ]

@@ -14,6 +14,7 @@ from profilectl.rules.criteria.toml import COMBINATIONS, criterion_in
 from profilectl.rules.criteria.tree import Criterion, check_depth
 from profilectl.rules.feed import DEFAULT_WORKSPACE
 from profilectl.rules.text.moments import Days, days_of
+from profilectl.rules.text.naming import instead
 
 # fmt: off
 KINDS: dict[str, str] = {
@@ -76,8 +77,12 @@ def audience_of(name: str, table: object) -> Audience:
         if key not in (*KEYS, *COMBINATIONS):
             raise UsageError(
                 f"{title}: there is no key {key}",
-                f"an audience has {', '.join(KEYS)}, or instead of criteria"
-                f" {', '.join(COMBINATIONS)}",
+                instead(
+                    key,
+                    (*KEYS, *COMBINATIONS),
+                    f"an audience has {', '.join(KEYS)}, or instead of criteria"
+                    f" {', '.join(COMBINATIONS)}",
+                ),
             )
     combined = {key: table[key] for key in COMBINATIONS if key in table}
     if combined and "criteria" in table:

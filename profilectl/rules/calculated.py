@@ -30,6 +30,7 @@ from profilectl.rules.event.field import (
 )
 from profilectl.rules.feed import DEFAULT_WORKSPACE
 from profilectl.rules.identity import type_named
+from profilectl.rules.text.naming import instead
 from profilectl.rules.text.values import Number, Value, hold
 
 
@@ -209,7 +210,10 @@ def definition_of(name: str, table: object) -> Definition:
         )
     for key in table:
         if key not in KEYS:
-            raise UsageError(f"{title}.{key}: there is no such key", f"keys are {', '.join(KEYS)}")
+            raise UsageError(
+                f"{title}.{key}: there is no such key",
+                instead(key, KEYS, f"keys are {', '.join(KEYS)}"),
+            )
     kind = _choice(table, "type", title, choices=TYPES)
     if kind is None:
         raise UsageError(f"{title}.type is missing", f"types are {', '.join(TYPES)}")
@@ -244,7 +248,10 @@ def _choice(
 ) -> str | None:
     value = _text(table, key, title)
     if value is not None and value not in choices:
-        raise UsageError(f"{title}.{key}: {value} is not one", f"one of {', '.join(choices)}")
+        raise UsageError(
+            f"{title}.{key}: {value} is not one",
+            instead(value, choices, f"one of {', '.join(choices)}"),
+        )
     return value
 
 

@@ -13,10 +13,17 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from profilectl.rules.consent import Purpose, Statement, replaces, statements_of
 from profilectl.rules.criteria import tree as criteria
+from profilectl.rules.criteria.passing import (
+    Tested,
+    count_passes,
+    moment_in,
+    passes,
+    text_of,
+    time_passes,
+)
 from profilectl.rules.criteria.tree import (
     All,
     AnyOf,
@@ -27,17 +34,15 @@ from profilectl.rules.criteria.tree import (
     InAudience,
     Near,
     Not,
-    Operand,
+    by_key,
 )
 from profilectl.rules.device import device_ids, devices_of
 from profilectl.rules.event.condition import holds as condition_holds
-from profilectl.rules.event.condition import pattern_of
 from profilectl.rules.event.event import Occurred, opted_out
 from profilectl.rules.event.field import caseless
-from profilectl.rules.text.moments import Days, Moment, time_of
-from profilectl.rules.text.numbers import quantity, quantity_of
-from profilectl.rules.text.presence import is_filled
-from profilectl.rules.text.values import MARK, Value, held_text, is_list, parse_json, to_json
+from profilectl.rules.identity import BY_NAME, key_of
+from profilectl.rules.text.moments import Days
+from profilectl.rules.text.values import MARK, Value, held_text, is_list, parse_json
 
 EARTH_METRES = 6_371_008.8
 """The mean radius of the earth as a sphere: a distance is right to half a percent."""
@@ -198,7 +203,7 @@ def _turns(tree: Criterion, person: PersonFacts, lookback: Days | None) -> Itera
             times = [event.at_ms for event in person.events]
         elif isinstance(leaf, Comparison):
             spans = [span for span in leaf.operands if isinstance(span, Days)]
-            times = [_time(value) for value in _values(leaf, person)]
+            times = [moment_in(value) for value in _values(leaf, person)]
         for span in spans:
             for at_ms in times:
                 if at_ms is not None:
@@ -234,7 +239,7 @@ class _Test:
                 )
             case EventCount():
                 count = sum(self._counts(event, tree) for event in self.person.events)
-                return _count_passes(count, tree.operator, tree.counts)
+                return count_passes(count, tree.operator, tree.counts)
             case Consent():
                 return _state(consents(self.person.rest), tree) == tree.state
             case InAudience():
@@ -259,12 +264,6 @@ class _Test:
         return not tree.where or condition_holds(tree.where, dict(event.document))
 
 
-Tested = str | int | Sequence[Value]
-"""A value as the operators see it: a text, a time in milliseconds, or a list. Where None may stand
-too, it is a tag: an attribute that exists without a text.
-"""
-
-
 def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
     """Return the values that a comparison tests: it holds if any of them passes."""
     name = tree.field.name
@@ -272,7 +271,8 @@ def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
         case "attribute":
             return [_attribute(person.attributes[name])] if name in person.attributes else []
         case "identity":
-            return list(person.identities.get(name, ()))
+            values = person.identities.get(name, ())
+            return [key_of(BY_NAME[name], value) if by_key(tree) else value for value in values]
         case "device":
             texts = [text_of(device.get(name)) for device in devices(person.rest)]
             return [text for text in texts if text is not None]
@@ -292,105 +292,6 @@ def _attribute(held: str) -> Tested | None:
         assert isinstance(entries, list)
         return entries
     return None if held == f"{MARK}null" else held_text(held)
-
-
-def text_of(value: Value) -> str | None:
-    """Return the text of a value of a document: a number as it was written, true or false.
-
-    Returns None for null, lists and objects.
-    """
-    if isinstance(value, str):
-        return str(value)
-    return to_json(value) if isinstance(value, bool) else None
-
-
-def _time(value: Tested | None) -> int | None:
-    return value if isinstance(value, int) else time_of(value) if isinstance(value, str) else None
-
-
-def passes(value: Tested | None, operator: str, operands: Sequence[Operand], now_ms: int) -> bool:
-    """Return whether one value passes a test (domain.md 11.2).
-
-    An operator that does not suit the value finds nothing: a list has no text and no number, a text
-    has no entries.
-
-    value: None is a tag, which exists without a text (2.2).
-    """
-    if operator == "exists":
-        return True
-    if operator == "filled":
-        return is_filled(value)
-    if operator in ("includes", "part"):
-        entries = [text_of(entry) for entry in value] if isinstance(value, list) else []
-        inner = "equals" if operator == "includes" else "contains"
-        # A null in a list is an entry without a text.
-        return any(entry is not None and _text_passes(entry, inner, operands) for entry in entries)
-    if operands and isinstance(operands[0], Moment | Days):
-        at_ms = _time(value)
-        return at_ms is not None and time_passes(at_ms, operator, operands, now_ms=now_ms)
-    return isinstance(value, str) and _text_passes(value, operator, operands)
-
-
-def _text_passes(text: str, operator: str, operands: Sequence[Operand]) -> bool:
-    if operator == "among":
-        return any(_text_passes(text, "equals", [operand]) for operand in operands)
-    if isinstance(operands[0], Decimal):
-        number = quantity_of(text)
-        limits = [quantity(str(operand)) for operand in operands if isinstance(operand, Decimal)]
-        return number is not None and _order_passes(
-            [number.order(limit) for limit in limits], operator
-        )
-    folded, sought = caseless(text), caseless(str(operands[0]))
-    match operator:
-        case "equals":
-            return folded == sought
-        case "contains":
-            return sought in folded
-        case "starts":
-            return folded.startswith(sought)
-        case "ends":
-            return folded.endswith(sought)
-    return pattern_of(sought).fullmatch(folded) is not None
-
-
-def _count_passes(count: int, operator: str, limits: Sequence[int]) -> bool:
-    return _order_passes([(count > limit) - (count < limit) for limit in limits], operator)
-
-
-def _order_passes(orders: Sequence[int], operator: str) -> bool:
-    """Return whether a number passes a test.
-
-    orders: -1, 0 or 1, as it compares with each operand.
-    """
-    match operator:
-        case "equals":
-            return orders[0] == 0
-        case "less":
-            return orders[0] < 0
-        case "at_most":
-            return orders[0] <= 0
-        case "more":
-            return orders[0] > 0
-        case "at_least":
-            return orders[0] >= 0
-    return orders[0] >= 0 >= orders[1]
-
-
-def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: int) -> bool:
-    """Return whether a time passes a test of criteria.tree.TIMES (domain.md 11.2)."""
-    start, end = operands[0], operands[-1]
-    if isinstance(start, Days):
-        since_ms = now_ms - start.ms
-        return since_ms < at_ms <= now_ms if operator == "within" else at_ms <= since_ms
-    assert isinstance(start, Moment)
-    assert isinstance(end, Moment)
-    # Before is exclusive; after, on and between include their bounds (domain.md 11.2).
-    match operator:
-        case "before":
-            return at_ms < start.first_ms
-        case "after":
-            return at_ms >= start.first_ms
-    return start.first_ms <= at_ms <= end.last_ms  # on, between
 
 
 def consents(batches: Iterable[OtherFields]) -> dict[Purpose, str]:

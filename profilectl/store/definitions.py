@@ -10,8 +10,9 @@ from typing import Any
 from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.audience import Audience, audience_of
 from profilectl.rules.calculated import Definition, definition_of
+from profilectl.rules.criteria.references import order_of_evaluation
 from profilectl.rules.criteria.text import marked, quoted
-from profilectl.rules.criteria.tree import order_of_evaluation, reads
+from profilectl.rules.criteria.tree import reads
 from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.rules.leaving.audience_connection import (
@@ -22,7 +23,7 @@ from profilectl.rules.leaving.audience_connection import (
 from profilectl.rules.leaving.connection import Connection, ConsentRule
 from profilectl.rules.leaving.connection_config import check_connection, connection_of
 from profilectl.rules.leaving.output import TYPES, Output, output_of, variable
-from profilectl.rules.text.naming import advice, no_such
+from profilectl.rules.text.naming import advice, instead, no_such
 from profilectl.rules.workspace import no_workspace, several_workspaces
 from profilectl.store.store import OpenStore
 
@@ -433,7 +434,7 @@ def check_connections(
         if connection.output not in by_name:
             raise UsageError(
                 f"connection {name}: there is no output {connection.output}",
-                _declare("outputs", by_name),
+                instead(connection.output, by_name, _declare("outputs", by_name)),
             )
         before = connected.setdefault((connection.feed, connection.output), name)
         if before != name:
@@ -503,11 +504,12 @@ def check_audience_connections(
         if connection.audience not in there:
             raise UsageError(
                 f"{prefix}: there is no audience {connection.audience}",
-                _declare("audiences", there),
+                instead(connection.audience, there, _declare("audiences", there)),
             )
         if connection.output not in by_name:
             raise UsageError(
-                f"{prefix}: there is no output {connection.output}", _declare("outputs", by_name)
+                f"{prefix}: there is no output {connection.output}",
+                instead(connection.output, by_name, _declare("outputs", by_name)),
             )
         output = by_name[connection.output]
         if output.type == "events-api":

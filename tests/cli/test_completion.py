@@ -277,3 +277,48 @@ def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
             COMP_CWORD=str(len(words.split(" ")) - 1),
         )
         assert done.stdout.split() == found, line
+
+
+COLUMNS = {
+    "legacy.csv": "Tier;E-Mail;First Name;$(touch RAN)\n1;2;3;4\n",
+    "members.jsonl": '{"user_identities":{},"tier":1}\n{"visits":2}\n{"cut',
+}
+
+
+@pytest.fixture
+def with_files(folder: Path) -> Path:
+    for name, text in COLUMNS.items():
+        (folder / name).write_text(text)
+    (folder / "old.csv").write_bytes("Straße,tier\n".encode("windows-1252"))
+    words = ("--workspace", "crm", "audiences", "add", "golden", "tier exists")
+    done = call(*words, folder=folder)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+@pytest.mark.parametrize(("line", "found"), [
+    ("import legacy.csv --map ", ["Tier=", "E-Mail="]),
+    ("import legacy.csv --feed crm --map T", ["Tier="]),
+    ("import members.jsonl --map ", ["user_identities=", "tier=", "visits="]),
+    ("import old.csv --map ", ["Straße=", "tier="]),
+    ("import nosuch.csv --map ", []),
+    ("import a.jsonl legacy.csv --map Tier=", []),
+    ("--workspace crm audiences show ", ["golden"]),
+    ("--workspace crm push --audience g", ["golden"]),
+])  # fmt: skip
+def test_audiences_and_columns_of_the_named_file_are_offered(
+    line: str, found: list[str], with_files: Path
+) -> None:
+    assert sorted(filter(None, offered(with_files, line).split("\n"))) == sorted(found)
+
+
+def test_an_import_is_offered_with_its_feed_and_day(folder: Path) -> None:
+    told = offered(folder, "imports show ", "zsh")
+    assert "crm, 20" in told
+
+
+def test_a_store_that_cannot_be_read_and_a_broken_file_offer_nothing(tmp_path: Path) -> None:
+    (tmp_path / "profiles.duckdb").write_bytes(b"no store")
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    for line in ("audiences show ", "imports show ", "import x.parquet --map "):
+        assert offered(tmp_path, line).strip() == ""

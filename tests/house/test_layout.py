@@ -16,7 +16,7 @@ import pytest
 from support.places import ROOT
 
 PACKAGE = ROOT / "profilectl"
-PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
+PARSERS = {"rules/criteria/grammar.py"}
 """The rules that read a language, with lark."""
 RULE_TABLES = {
     "audiences/outgoing/messages",
@@ -44,7 +44,7 @@ RULE_TABLES = {
     "rules/batch_members",
     "rules/calculated",
     "rules/criteria/operators",
-    "rules/criteria/text",
+    "rules/criteria/grammar",
     "rules/criteria/toml",
     "rules/criteria/tree",
     "rules/device",

@@ -89,6 +89,12 @@ CASES: list[tuple[str, bool, str]] = [
         "letters are folded one by one: a final sigma is another letter",
     ),
     ("sigma = '\u03b4\u03c3'", True, "... and a capital sigma always the same one"),
+    ("currency starts with 'EU' and currency ends with 'r'", True, "how a text begins and ends"),
+    ("currency not starts with 'u'", True, "... and does not"),
+    ("price between 12.5 and 13", True, "a range of numbers, with its bounds"),
+    ("tags includes 'red' and tags includes part 'ED'", True, "a list includes what = finds"),
+    ("currency like 'e_r'", True, "like is another way to write matches"),
+    ("thousand > 1e2 and big < 1e999999999", True, "a number with an exponent"),
     ("(price = 1 or price = 12.5) and not (currency = 'usd')", True, "brackets"),
     ("price = 1 and currency = 'usd' or yes = true", True, "and binds closer than or"),
 ]
@@ -116,8 +122,10 @@ def test_a_condition_says(condition: str, expected: bool, why: str) -> None:
 
 
 @pytest.mark.parametrize(("condition", "place"), [
-    ("price >", 8), ("price = 3 and", 14), ("(a = 1", 7), ("a.b. = 1", 4), ("= 3", 1), ("a like 'x'", 3), ("a = b", 5), ("a = 'x", 5), ("", 1),
+    ("price >", 8), ("price = 3 and", 14), ("(a = 1", 7), ("a.b. = 1", 4), ("= 3", 1), ("a = b", 5), ("a = 'x", 5), ("", 1),
     ("a = 1 drop table", 7), ("and = 1", 1), ("a in ()", 7), ("a matches 5", 11),
+    ("a like 'x*'", 8), ("a within 30 days", 10), ("a before '2024'", 10),
+    ("a between 1 and 'x'", 17),
 ])  # fmt: skip
 def test_a_condition_that_is_not_understood_says_where(condition: str, place: int) -> None:
     with pytest.raises(UsageError) as caught:

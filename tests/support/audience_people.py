@@ -335,7 +335,7 @@ moments = some.sampled_from((NOW_MS, NOW_MS - 7 * DAY_MS, NOW_MS - 30 * DAY_MS))
 ) | some.sampled_from((0, -1, -7, -30)).map(
     lambda days: Moment((NOW_MS // DAY_MS + days) * DAY_MS, day=True)
 )
-decimals = some.sampled_from([*NUMBERS, "10", "0.01"]).map(Decimal)
+decimals = some.sampled_from([*NUMBERS, "10", "0.01", "1e400", "-1E-2000"]).map(Decimal)
 fields = some.one_of(
     some.sampled_from(KEYS).map(criteria.attribute),
     some.sampled_from(("email", "customer_id")).map(criteria.identity),

@@ -212,6 +212,27 @@ tests = st.one_of(
             ["is empty", "is not empty", "exists", "not exists", "is null", "is not null"]
         ),
     ).map(" ".join),
+    st.tuples(names, st.sampled_from(["includes", "not includes", "includes part"]), quoted).map(
+        " ".join
+    ),
+    st.tuples(
+        names,
+        st.sampled_from(["starts with", "not starts with", "ends with", "not ends with"]),
+        quoted,
+    ).map(" ".join),
+    st.tuples(
+        names,
+        st.sampled_from(
+            [
+                "between -1 and 12.5",
+                "not between 1e-3 and 1e400",
+                "before '2024-08-02'",
+                "not after '2024-08-01T12:00Z'",
+                "on '2024-08-01'",
+                "between '2024-08-01' and '2024-08-02'",
+            ]
+        ),
+    ).map(" ".join),
 )
 conditions = st.recursive(
     tests,

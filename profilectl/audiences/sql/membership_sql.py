@@ -36,7 +36,8 @@ from profilectl.rules.criteria.tree import (
     Reads,
 )
 from profilectl.rules.event.field import caseless
-from profilectl.rules.sql.identities import ENVIRONMENT_CODE
+from profilectl.rules.identity import BY_NAME
+from profilectl.rules.sql.identities import ENVIRONMENT_CODE, key
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import compared, passes, passes_held, time_passes
 from profilectl.rules.text.moments import Days
@@ -64,6 +65,8 @@ where now_in.profile is null or before_in.profile is null
 
 # A profile is in an audience if its criteria hold and it has not opted out.
 CHOSEN = "select {columns} from person anti join opted on opted.profile = person.profile"
+
+NONE_OUT = "select null::bigint as profile where false"
 
 # The people that consent speaks against: settled says no, or it says nothing and doubtful does.
 AGAINST = """
@@ -105,6 +108,8 @@ class PeopleRelations:
     """profile, audience VARCHAR (its name): memberships as they are."""
     touched: str | None = None
     """profile: only those are evaluated; None: everybody."""
+    with_opted_out: bool = False
+    """Whether people who have opted out count too, as in a search."""
     of_touched: Collection[str] = ()
     """The relations that have no other profiles than the touched. Each choice that is not made
     again spares DuckDB's planning a join wherever the relation is read."""
@@ -131,7 +136,7 @@ def members(
     """Return the SELECT of who is in which audience: audience (its name), profile.
 
     An audience that refers to others reads their memberships from the member relation: evaluate
-    those first (tree.order_of_evaluation). An opted-out profile is in none.
+    those first (references.order_of_evaluation). An opted-out profile is in none.
     """
     return _writer_of(audiences, now_ms, relations or PeopleRelations()).members()
 
@@ -270,7 +275,8 @@ class _MembershipWriter:
     def members(self) -> str:
         """Return the SELECT of audience, profile."""
         of = self.relations.of
-        steps = {"opted": opted_out(of(self.relations.event))}
+        opted = NONE_OUT if self.relations.with_opted_out else opted_out(of(self.relations.event))
+        steps = {"opted": opted}
         for group, kinds in enumerate(self.groups):
             steps[f"counted{group}"] = counted(
                 kinds, of(self.relations.event), self.now_ms, once=kinds[0] in self.once
@@ -362,7 +368,8 @@ class _MembershipWriter:
                 return passes_held(column, operator=operator, operands=operands, now_ms=now_ms)
             case "identity":
                 # one of several identities of the type is enough
-                test = passes("held", operator=operator, operands=operands, now_ms=now_ms)
+                text = key(BY_NAME[field.name], "held") if criteria.by_key(tree) else "held"
+                test = passes(text, operator=operator, operands=operands, now_ms=now_ms)
                 held = f"list_filter(person.i_{field.name}, lambda held: {test})"
                 return f"coalesce(len({held}) > 0, false)"
             case "device":

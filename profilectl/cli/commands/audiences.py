@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of, tell_unknown
 from profilectl.cli.options import (
     JsonOption,
@@ -35,7 +36,10 @@ KindName = enum.Enum("KindName", names_of(KINDS), type=str)  # type: ignore[misc
 FormatName = enum.Enum(  # type: ignore[misc]
     "FormatName", {name: name for name in ("csv", "jsonl", "zip")}, type=str
 )
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The audience.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The audience.", autocompletion=complete.audiences),
+]
 CriteriaArgument = Annotated[
     str,
     typer.Argument(
@@ -156,7 +160,12 @@ def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> 
 def refresh_command(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="The audiences (default: all).")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="The audiences (default: all).",
+            autocompletion=complete.audiences,
+        ),
     ] = None,
     as_of: NowOption = None,
     wait: WaitOption = 0,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.commands.export import OptOutsName, OptOutsOption
 from profilectl.cli.import_options import UnpackedOption
@@ -84,7 +85,12 @@ class PushOptions:
     ] = None
     audience: Annotated[
         str | None,
-        typer.Option("--audience", metavar="NAME", help="Send only members of this audience."),
+        typer.Option(
+            "--audience",
+            metavar="NAME",
+            help="Send only members of this audience.",
+            autocompletion=complete.audiences,
+        ),
     ] = None
     environment: OnlyEnvironmentOption = None
     with_mpid: Annotated[

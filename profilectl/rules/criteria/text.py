@@ -3,11 +3,14 @@
     tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2
     (email exists or mobile_number exists) and device.platform = 'iOS' exclude audience 'staff'
 
-Texts stand in single quotes (a quote in one is doubled), numbers bare, days and times as
-'2024-01-31' or '2024-01-31T12:00Z'. In words:
+This is the language of `--where` too (reading/where.py); events are tested with the same tests
+(event/condition.py). The grammar is that of grammar.py. Texts stand in single quotes (a quote in
+one is doubled), numbers and `true` and `false` bare, days and times as '2024-01-31' or
+'2024-01-31T12:00Z'. In words:
 
-    TESTS       NAME = != 'text'   NAME in ('a', 'b')   NAME contains | starts with | ends with 'x'
-                NAME = != < <= > >= 3    NAME between 1 and 9    NAME matches 'a*b?'
+    TESTS       NAME = != < <= > >= 'text'     NAME in ('a', 'b')     NAME matches 'a*b?'
+                NAME contains | starts with | ends with 'x'
+                NAME = != < <= > >= 3          NAME between 1 and 9   NAME = != true
     DATES       NAME before | after | on '2024-01-31'
                 NAME between '2024-01-01' and '2024-01-31'
                 NAME within 30 days      NAME over 2 weeks ago
@@ -18,13 +21,14 @@ Texts stand in single quotes (a quote in one is doubled), numbers bare, days and
                 count(event ...) >= 2    = != < <= > >= between
     THE PERSON  first_seen, last_seen: a test of DATES           environment = 'production'
                 consent gdpr.marketing is granted | denied | unknown
-                device.platform          attribution.campaign    audience 'vip'
-                location within 10 km of 52.52, 13.405
+                device.platform          limit_ad_tracking       attribution.campaign
+                audience 'vip'           location within 10 km of 52.52, 13.405
 
 NAME is an attribute (`tier`, `$City`, `"Favourite colour"`), calculated or not, or an identity type
 (`email`). `not` stands before any of it, and before the words of a test (`not contains`). `and`
 binds closer than `or`, and `exclude` less than both: A or B exclude C is (A or B) and not C. Words
-may be in upper case.
+may be in upper case. `is null` is another way to write `not exists`, `is not null` one for
+`exists`, and `like 'g%'` one for `matches 'g*'`.
 """
 
 from __future__ import annotations
@@ -32,12 +36,27 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TypeVar
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
-from profilectl.rules.criteria.operators import BY_NAME, OPERATORS
+from profilectl.rules.criteria.grammar import (
+    BARE,
+    WORDS,
+    CriteriaNode,
+    CriteriaToken,
+    NotUnderstood,
+    Placed,
+    comparison_meant,
+    number_of,
+    parsed,
+    pattern_of_like,
+    tested_by,
+    unquoted,
+)
+from profilectl.rules.criteria.operators import BY_NAME
 from profilectl.rules.criteria.tree import (
     All,
     AnyOf,
@@ -47,6 +66,7 @@ from profilectl.rules.criteria.tree import (
     CriterionFault,
     CriterionField,
     EventCount,
+    FaultAt,
     InAudience,
     Near,
     Not,
@@ -56,113 +76,71 @@ from profilectl.rules.criteria.tree import (
 from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
-
-if TYPE_CHECKING:
-    from lark import Lark
+from profilectl.rules.text.naming import instead
 
 T = TypeVar("T")
 
-# fmt: off
-WORDS = (
-    "and", "or", "not", "exclude", "in", "is", "contains", "starts", "ends", "with", "matches",
-    "between", "before", "after", "on", "within", "over", "ago", "includes", "part", "exists",
-    "empty", "event", "count", "where", "audience", "consent", "device", "attribution",
-    "first_seen", "last_seen", "environment", "location", "of",
+_bare = re.compile(BARE, re.IGNORECASE)
+_regular = re.compile(r"^\^|\$$|\\|[.][*+?]|\[[^\]]*\]|\(.*\)|\{[0-9,]+\}|[^|]\|[^|]")
+"""What a regular expression has, and a pattern hardly ever."""
+REGULAR = "matches takes a pattern with * and ? for the whole text: 'g*' for '^g', '*an*' for 'an'"
+WITHOUT_STARS = "matches takes a pattern for the whole text: write contains, or put * around it"
+LIKE_WITH_STARS = "* and ? stand for any text in a pattern: write contains or starts with"
+TRUTH = "true and false are compared by = and != only"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A place where conditions on people are written."""
+
+    title: str
+    """Its name in messages, with its verb."""
+    example: str
+    """What to write there."""
+    has_own_fields: bool = False
+    """Whether names of tree.OWN_FIELDS are those, and no attributes."""
+    was_regular: bool = False
+    """Whether `matches` took a regular expression once: a pattern that may be one is refused."""
+
+
+CRITERIA = Use(
+    "the criteria are",
+    "for example tier = 'gold' and count(event 'purchase' within 30 days) >= 2",
 )
-# fmt: on
-"""The words of the language: an attribute with such a name is written in double quotes."""
-
-_NOT_A_WORD = rf"(?!({'|'.join(WORDS)})(?![\w$]))"
-_BARE = rf"{_NOT_A_WORD}[^\W\d][\w.$]*|\$[\w.$]+"
-_bare = re.compile(_BARE, re.IGNORECASE)
-
-# A rule that begins with _ has no node of its own: its parts belong to the node above it.
-GRAMMAR = rf"""
-start: excluding
-excluding: any (_EXCLUDE any)*
-any: all (_OR all)*
-all: one (_AND one)*
-?one: _NOT one                                              -> negation
-    | "(" excluding ")"
-    | field _tail                                           -> tested
-    | field _NOT _word                                      -> tested_not
-    | event                                                 -> happened
-    | _COUNT "(" event ")" (compared | between)             -> counted
-    | _AUDIENCE STRING                                      -> audience
-    | _CONSENT NAME _IS NAME                                -> consent
-    | _CONSENT NAME _IS _NOT NAME                           -> consent_not
-    | _LOCATION _WITHIN DISTANCE _OF NUMBER "," NUMBER      -> near
-field: NAME                                                 -> named
-    | _DEVICE "." NAME                                      -> device
-    | _ATTRIBUTION "." NAME                                 -> attribution
-    | _FIRST_SEEN                                           -> first_seen
-    | _LAST_SEEN                                            -> last_seen
-    | _ENVIRONMENT                                          -> environment
-event: _EVENT [NAME] [STRING] [_WHERE CONDITION] [recency]
-_tail: compared | empty | filled | _word
-_word: among | words | between | when
-?recency: when | between
-compared: COMPARISON _literal
-empty: _IS _EMPTY
-filled: _IS _NOT _EMPTY
-among: _IN "(" _literal ("," _literal)* ")"
-between: _BETWEEN _literal _AND _literal
-words: _CONTAINS STRING                                     -> contains
-    | _STARTS _WITH STRING                                  -> starts
-    | _ENDS _WITH STRING                                    -> ends
-    | _MATCHES STRING                                       -> matches
-    | _INCLUDES _literal                                    -> includes
-    | _INCLUDES _PART STRING                                -> part
-    | _EXISTS                                               -> exists
-when: _BEFORE STRING                                        -> before
-    | _AFTER STRING                                         -> after
-    | _ON STRING                                            -> on
-    | _WITHIN SPAN                                          -> within
-    | _OVER SPAN _AGO                                       -> ago
-_literal: STRING | NUMBER
-COMPARISON: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(?![\w.])/
-SPAN: /[0-9]+\s*[a-z]+/i
-DISTANCE: /[0-9]+(\.[0-9]+)?\s*[a-z]+/i
-STRING: /'([^']|'')*'/
-CONDITION: /\(\uE000*\)/
-NAME: /"([^"]|"")+"|{_BARE}/i
-%ignore /\s+/
-""" + "".join(rf"_{word.upper()}: /{word}(?![\w$])/i" + "\n" for word in WORDS)
+"""The criteria of audiences."""
+WHERE = Use(
+    "the condition is",
+    "for example tier = 'gold' and visits >= 3; a text stands in single quotes",
+    has_own_fields=True,
+    was_regular=True,
+)
+"""The option --where of a search, an export and a push."""
 
 
 # A refresh asks for its audiences each time that it opens the store: 0.5 ms for each expression.
 @functools.lru_cache(maxsize=256)
-def criterion_of(text: str) -> Criterion:
+def criterion_of(text: str, use: Use = CRITERIA) -> Criterion:
     """Read an expression. Raises UsageError, with a mark at the character that is wrong."""
-    from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
-
     try:
         # Places in the blanked text are places in the text, so faults are shown where they are.
         blanked, conditions = _without_conditions(text)
-        parsed = cast(CriteriaNode, _parser().parse(blanked))
-        tree = _Reader(text, conditions).tree(parsed)
+        tree = _Reader(text, conditions, use).tree(parsed(blanked, "person").children[0])
         criteria.check_depth(tree)
-    except UnexpectedInput as error:
-        ended = isinstance(error, UnexpectedEOF) or (
-            isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        )
-        at = len(text) if ended else int(error.pos_in_stream or 0)
-        raise misread(text, at, _advice(text, at)) from None
-    except _Wrong as error:
-        raise misread(text, error.at, str(error)) from None
+    except NotUnderstood as error:
+        raise misread(text, error.at, _advice(text, error.at), use=use) from None
+    except FaultAt as error:
+        raise misread(text, error.at, str(error), use=use) from None
     except CriterionFault as error:
-        raise UsageError(f"the criteria cannot be: {error}") from None
+        raise UsageError(f"{use.title.rpartition(' ')[0]} cannot be: {error}") from None
     except RecursionError:
-        raise UsageError("the criteria are nested too deep", "take brackets away") from None
+        raise UsageError(f"{use.title} nested too deep", "take brackets away") from None
     return tree
 
 
-def misread(text: str, at: int, what: str) -> UsageError:
+def misread(text: str, at: int, what: str, use: Use = CRITERIA) -> UsageError:
     """Return the error of an expression that is wrong at a character, from 0."""
     return UsageError(
-        f"the criteria are not understood at character {at + 1}: {marked(text, at)}",
-        what or "for example tier = 'gold' and count(event 'purchase' within 30 days) >= 2",
+        f"{use.title} not understood at character {at + 1}: {marked(text, at)}", what or use.example
     )
 
 
@@ -180,8 +158,6 @@ def _shortened(text: str, *, head: bool, longest: int = 60) -> str:
 def _advice(text: str, at: int) -> str:
     """Return what the writer likely meant at a character, or an empty text."""
     before, after = text[:at].rstrip(), text[at:]
-    if re.match(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)e[+-]?[0-9]", after, re.IGNORECASE):
-        return "a number is written out, without an exponent: 1000"
     if re.search(
         r"(=|<|>|\b(contains|with|matches|includes|part|before|after|on|audience))$",
         before,
@@ -202,47 +178,6 @@ def _advice(text: str, at: int) -> str:
     return ""
 
 
-# lark is loaded with the first expression: most commands read none.
-@functools.cache
-def _parser() -> Lark:
-    from lark import Lark
-
-    return Lark(GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True)
-
-
-class Placed(Protocol):
-    """A part of an expression."""
-
-    start_pos: int
-    """The place of its first character, from 0."""
-
-
-class CriteriaToken(Placed, Protocol):
-    """A token of an expression; str() of it is its text."""
-
-    type: str
-    """Its name in the grammar."""
-
-
-class CriteriaNode(Protocol):
-    """A node of the tree that the parser makes."""
-
-    data: str
-    """The name of its rule in the grammar."""
-    children: Sequence[Any]
-    """The nodes and tokens below it; None for an optional one that is not there."""
-    meta: Placed
-    """Its place in the expression."""
-
-
-class _Wrong(CriterionFault):
-    """A fault at a character."""
-
-    def __init__(self, at: int, what: str) -> None:
-        super().__init__(what)
-        self.at = at
-
-
 _pieces = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")+"|\bwhere\s*\(|[()]""", re.IGNORECASE)
 
 
@@ -250,7 +185,7 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
     """Blank out the conditions in `where (...)`, which have a grammar of their own.
 
     Returns the text, as long as before, and the conditions by the place of their opening bracket.
-    Raises _Wrong if a bracket is not closed.
+    Raises FaultAt if a bracket is not closed.
     """
     blanked, conditions = text, {}
     opened, depth = -1, 0
@@ -270,38 +205,38 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
                 blanked = blanked[:start] + "\ue000" * (end - start) + blanked[end:]
                 opened = -1
     if opened >= 0:
-        raise _Wrong(opened, "this bracket is not closed")
+        raise FaultAt(opened, "this bracket is not closed")
     return blanked, conditions
 
 
 def _at(place: Placed | list[CriteriaToken], make: Callable[[], T]) -> T:
     """Return the part of the tree that `make` makes.
 
-    Raises _Wrong for a fault of it: at the token `place`, or at the token of the operand at fault.
+    Raises FaultAt for a fault of it: at the token `place`, or at the token of the operand at fault.
     """
     try:
         return make()
-    except _Wrong:
+    except FaultAt:
         raise
     except CriterionFault as error:
         token = place[error.operand] if isinstance(place, list) else place
-        raise _Wrong(int(token.start_pos), str(error)) from None
+        raise FaultAt(int(token.start_pos), str(error)) from None
 
 
 class _Reader:
     """Makes the tree of tree.py from the parser's.
 
-    text: the expression. conditions: its conditions on events (_without_conditions).
+    text: the expression. conditions: its conditions on events (_without_conditions). use: the place
+    where it is written.
     """
 
-    def __init__(self, text: str, conditions: dict[int, str]) -> None:
+    def __init__(self, text: str, conditions: dict[int, str], use: Use) -> None:
         self.text = text
         self.conditions = conditions
+        self.use = use
 
     def tree(self, node: CriteriaNode) -> Criterion:
         match node.data:
-            case "start":
-                return self.tree(node.children[0])
             case "excluding":
                 included, *excluded = map(self.tree, node.children)
                 if not excluded:
@@ -327,24 +262,29 @@ class _Reader:
             case "counted":
                 return self._counted(*node.children)
             case "audience":
-                return InAudience(_unquoted(node.children[0]))
+                return InAudience(unquoted(node.children[0]))
             case "consent" | "consent_not":
                 purpose, state = node.children
                 consent = _at(
-                    purpose, lambda: criteria.consent(_unquoted(purpose), str(state).lower())
+                    purpose, lambda: criteria.consent(unquoted(purpose), str(state).lower())
                 )
                 return criteria.not_(consent) if node.data == "consent_not" else consent
         return self._near(*node.children)
 
     def _test(self, field: CriteriaNode, test: CriteriaNode) -> Criterion:
         tested = self._field(field)
-        operator, negated = str(test.data), False
-        tokens = list(test.children)
-        if operator == "compared":
-            operator, negated = _comparison(tokens.pop(0))
-        elif operator == "empty":
-            operator, negated = "filled", True
-        operands = [self._operand(token, operator) for token in tokens]
+        operator, tokens, negated = tested_by(test)
+        operands = [
+            self._pattern(str(test.data), token)
+            if operator == "matches"
+            else self._operand(token, operator)
+            for token in tokens
+        ]
+        if operator == "among" and tested.kind == "environment":
+            return criteria.any_of(
+                _at(token, functools.partial(criteria.comparison, tested, "equals", [operand]))
+                for token, operand in zip(tokens, operands, strict=True)
+            )
         comparison = _at(
             tokens or field.meta, lambda: criteria.comparison(tested, operator, operands)
         )
@@ -354,27 +294,52 @@ class _Reader:
         if not node.children:
             return CriterionField(str(node.data))
         name = node.children[0]
+        text = unquoted(name)
+        if self.use.has_own_fields and text in criteria.OWN_FIELDS:
+            # in double quotes it is the attribute of that name
+            return CriterionField(text) if str(name) == text else criteria.attribute(text)
         field_of = {
             "named": criteria.field_of,
             "device": criteria.device_field,
             "attribution": criteria.attribution_field,
         }[str(node.data)]
-        return _at(name, lambda: field_of(_unquoted(name)))
+        return _at(name, lambda: field_of(text))
+
+    def _pattern(self, word: str, token: CriteriaToken) -> str:
+        """Return the pattern that a test means, as `matches` takes it.
+
+        Raises FaultAt for one of another language.
+        """
+        text = unquoted(token)
+        if word == "like":
+            pattern = pattern_of_like(text)
+            if pattern is None:
+                raise FaultAt(token.start_pos, LIKE_WITH_STARS)
+            return pattern
+        if self.use.was_regular and _regular.search(text):
+            raise FaultAt(token.start_pos, REGULAR)
+        if self.use.was_regular and not re.search("[*?]", text):
+            raise FaultAt(token.start_pos, WITHOUT_STARS)
+        return text
 
     def _operand(self, token: CriteriaToken, operator: str) -> Operand:
         if token.type == "NUMBER":
-            return Decimal(str(token))
+            return number_of(token)
         if token.type == "SPAN":
             return self._span(token)
+        if token.type == "BOOLEAN":
+            if operator not in ("equals", "among", "includes"):
+                raise FaultAt(token.start_pos, TRUTH)
+            return str(token).lower()
         takes = BY_NAME[operator].takes
         if "time" in takes or "day" in takes:
             return self._moment(token)
-        return _unquoted(token)
+        return unquoted(token)
 
     def _moment(self, token: CriteriaToken) -> Moment:
-        moment = moment_of(_unquoted(token))
+        moment = moment_of(unquoted(token))
         if moment is None:
-            raise _Wrong(
+            raise FaultAt(
                 token.start_pos, "a day is written '2024-01-31', a time '2024-01-31T12:00Z'"
             )
         return moment
@@ -382,22 +347,23 @@ class _Reader:
     def _span(self, token: CriteriaToken) -> Days:
         span = days_of(str(token))
         if span is None:
-            raise _Wrong(token.start_pos, "a span is written 30 days, 30d or 2 weeks")
+            raise FaultAt(token.start_pos, "a span is written 30 days, 30d or 2 weeks")
         return span
 
     def _event(
         self, node: CriteriaNode, operator: str = "at_least", counts: Sequence[int] = (1,)
     ) -> EventCount:
         kind, name, condition, recency = node.children
-        if kind is not None and _unquoted(kind).lower() not in EVENT_TYPES:
-            raise _Wrong(
+        if kind is not None and unquoted(kind).lower() not in EVENT_TYPES:
+            raise FaultAt(
                 kind.start_pos,
-                f"{kind} is no type of event ({', '.join(EVENT_TYPES)}); the name of an event"
-                " stands in single quotes",
+                f"{kind} is no type of event: "
+                + instead(kind, EVENT_TYPES, f"one of {', '.join(EVENT_TYPES)}")
+                + "; the name of an event stands in single quotes",
             )
         return criteria.happened(
-            _unquoted(kind).lower() if kind is not None else None,
-            _unquoted(name) if name is not None else None,
+            unquoted(kind).lower() if kind is not None else None,
+            unquoted(name) if name is not None else None,
             self._condition(condition) if condition is not None else "",
             when=self._when(recency) if recency is not None else None,
             operator=operator,
@@ -412,14 +378,14 @@ class _Reader:
     def _condition(self, token: CriteriaToken) -> str:
         """Return the condition in the brackets at a token.
 
-        Raises _Wrong, at the character that is wrong in the condition.
+        Raises FaultAt, at the character that is wrong in the condition.
         """
         text = self.conditions[token.start_pos]
         try:
             return condition_text(text)
         except UsageError as error:
             at = re.search("at character ([0-9]+):", error.message)
-            raise _Wrong(
+            raise FaultAt(
                 token.start_pos + (int(at[1]) if at else 1),
                 f"in the condition on the event: {error.hint}",
             ) from None
@@ -427,10 +393,10 @@ class _Reader:
     def _counted(self, event: CriteriaNode, test: CriteriaNode) -> Criterion:
         tokens, operator, negated = list(test.children), str(test.data), False
         if operator == "compared":
-            operator, negated = _comparison(tokens.pop(0))
+            operator, negated = comparison_meant(tokens.pop(0))
         for token in tokens:
             if not re.fullmatch("[0-9]{1,18}", str(token)):
-                raise _Wrong(token.start_pos, "events are counted in whole numbers")
+                raise FaultAt(token.start_pos, "events are counted in whole numbers")
         counts = [int(token) for token in tokens]
         count = _at(tokens, lambda: self._event(event, operator, counts))
         return criteria.not_(count) if negated else count
@@ -444,28 +410,9 @@ class _Reader:
         return _at(
             [distance, latitude, longitude],
             lambda: criteria.near(
-                number, unit, latitude=Decimal(str(latitude)), longitude=Decimal(str(longitude))
+                number, unit, latitude=number_of(latitude), longitude=number_of(longitude)
             ),
         )
-
-
-def _comparison(token: CriteriaToken) -> tuple[str, bool]:
-    """Return the operator that a sign means, and whether it is turned around."""
-    sign = str(token)
-    if sign == "<>":
-        sign = "!="
-    return next(
-        (operator.name, operator.word != sign)
-        for operator in OPERATORS
-        if sign in (operator.word, operator.negated)
-    )
-
-
-def _unquoted(token: CriteriaToken) -> str:
-    text = str(token)
-    if text[0] in "'\"":
-        return text[1:-1].replace(text[0] * 2, text[0])
-    return text
 
 
 def expression(tree: Criterion) -> str:

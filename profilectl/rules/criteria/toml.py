@@ -62,8 +62,6 @@ from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
 Table = Mapping[str, object]
 """A table of TOML."""
 
-LONGEST_NUMBER = 1_000
-"""The most digits of a number before or after the point: the expression writes them out."""
 COMBINATIONS = ("all", "any", "exclude")
 # fmt: off
 SUBJECTS = (
@@ -270,12 +268,8 @@ def _operand(value: object, takes: Sequence[str], place: str) -> Operand:
 def _number(value: float | Decimal, place: str) -> Decimal:
     # The digits that were written, not those of the binary float.
     number = Decimal(repr(value) if isinstance(value, float) else value)
-    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
-        raise _Misplaced(
-            place,
-            f"must be a number with digits, at most {LONGEST_NUMBER:,} of them before or after the"
-            " point",
-        )
+    if not number.is_finite():
+        raise _Misplaced(place, "must be a number with digits")
     return number
 
 

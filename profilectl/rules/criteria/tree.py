@@ -20,29 +20,37 @@ and between two quoted dates compare times. Sources: domain.md 11.2, 14, 5.3; de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-from profilectl.codes import UsageError
 from profilectl.rules.batch_fields import attribute_key, field_named
 from profilectl.rules.criteria.operators import BY_NAME, OPERATORS, CriterionOperator
-from profilectl.rules.event.field import caseless
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import UnusableRow
-from profilectl.rules.identity import display, type_named
+from profilectl.rules.identity import BY_NAME as TYPE
+from profilectl.rules.identity import display, key_of, type_named
 from profilectl.rules.text.moments import Days, Moment
+from profilectl.rules.text.naming import instead
 
 DEEPEST = 50
 """How deep criteria may be nested: more than anybody can read, and far from what the engine can
 take.
 """
 
+LONGEST_NUMBER = 1_000
+"""The digits before or after the point up to which a number is written out without an exponent."""
+ENTRY = "; for an entry of a list write includes"
+
 Operand = str | Decimal | Moment | Days
 """A value that a test compares with."""
 
 
+BY_KEY = ("equals", "among")
+"""The operators that compare an identity by its key (identity.key_of)."""
+ORDERS = ("less", "at_most", "more", "at_least")
+"""The operators of an order: of numbers, or of texts letter by letter."""
 TIMES = ("between", "before", "after", "on", "within", "ago")
 """The operators of recency, which test the time of an event."""
 COUNTS = ("equals", "less", "at_most", "more", "at_least", "between")
@@ -62,6 +70,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "last_seen":          TIMES,
     "environment":        ("equals",),
 }
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    # the profile's own columns that --where tests beside those: a search looks at them, and no
+    # audience is about them
+    "mpid":               _VALUE,
+    "first_seen_ms":      _VALUE,
+    "last_seen_ms":       _VALUE,
+}
+LIMIT_AD_TRACKING = "limit_ad_tracking"
+"""The name of device.limit_ad_tracking that a person's answers have too."""
 ATTRIBUTION = ("service_provider", "publisher", "campaign")
 CONSENT_STATES = {
     # the state of a consent, and the value of `consented` in the statement in force (domain.md
@@ -86,7 +103,7 @@ class CriterionField:
     """A field of a person that is tested."""
 
     kind: str
-    """Its kind, one of FIELDS."""
+    """Its kind, one of FIELDS or OWN_FIELDS."""
     name: str = ""
     """The attribute's key, the identity type, or the member of device_info or attribution_info;
     empty for the other kinds.
@@ -110,11 +127,22 @@ def sought(tree: Comparison) -> tuple[Operand, ...]:
 
     An identity has no outer white space, so neither has a text that is compared with all of it.
     """
-    if tree.field.kind != "identity" or tree.operator not in ("equals", "among", "matches"):
+    if tree.field.kind != "identity" or tree.operator not in (*BY_KEY, "matches", *ORDERS):
         return tree.operands
     return tuple(
-        display(operand) if isinstance(operand, str) else operand for operand in tree.operands
+        _sought_text(tree, operand) if isinstance(operand, str) else operand
+        for operand in tree.operands
     )
+
+
+def _sought_text(tree: Comparison, operand: str) -> str:
+    text = display(operand)
+    return key_of(TYPE[tree.field.name], text) if by_key(tree) else text
+
+
+def by_key(tree: Comparison) -> bool:
+    """Return whether a test compares the keys of identities, by which an import looks them up."""
+    return tree.field.kind == "identity" and tree.operator in BY_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +270,14 @@ class CriterionFault(ValueError):
         self.operand = operand
 
 
+class FaultAt(CriterionFault):
+    """A fault at a character of an expression, from 0."""
+
+    def __init__(self, at: int, what: str) -> None:
+        super().__init__(what)
+        self.at = at
+
+
 def comparison(
     field: CriterionField, operator: str, operands: Iterable[Operand] = ()
 ) -> Comparison:
@@ -251,7 +287,7 @@ def comparison(
     """
     rule = BY_NAME[operator]
     listed = tuple(operands)
-    if operator not in FIELDS[field.kind]:
+    if operator not in {**FIELDS, **OWN_FIELDS}[field.kind]:
         raise CriterionFault(f"{rule.word!r} says nothing of {title(field)}")
     fits = bool(listed) if rule.count is None else len(listed) == rule.count
     if not fits:
@@ -278,11 +314,15 @@ def check_operands(rule: CriterionOperator, operands: tuple[Operand, ...]) -> No
     for place, operand in enumerate(operands):
         if not kinds_of(operand).intersection(rule.takes):
             raise CriterionFault(
-                f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(operand)}", place
+                f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(operand)}"
+                + (ENTRY if rule.name == "contains" else ""),
+                place,
             )
         # `in (5, 'a')` would compare once as a number and once as text.
         if type(operand) is not type(operands[0]):
-            raise CriterionFault(f"{rule.word!r} takes texts or numbers, not both", place)
+            raise CriterionFault(
+                f"{rule.word!r} takes texts or numbers, not both: write two tests with or", place
+            )
     if rule.name == "between" and _start(operands[0]) > _start(operands[1]):
         raise CriterionFault(
             f"{shown(operands[0])} is after {shown(operands[1])}: nothing lies between them"
@@ -323,6 +363,8 @@ def digits_of(number: Decimal) -> str:
     >>> digits_of(Decimal("+007.50")), digits_of(Decimal("-0.0")), digits_of(Decimal("1e3"))
     ('7.5', '0', '1000')
     """
+    if abs(number.adjusted()) > LONGEST_NUMBER:
+        return str(number)
     text = format(number, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -348,7 +390,7 @@ def identity(name: str) -> CriterionField:
     """Return the field of an identity type, in any spelling. Raises CriterionFault."""
     kind = type_named(name)
     if kind is None:
-        raise CriterionFault(f"{name} is no identity type")
+        raise CriterionFault(f"{name} is no identity type: {instead(name, TYPE, ', '.join(TYPE))}")
     return CriterionField("identity", kind.name)
 
 
@@ -371,8 +413,11 @@ def field_of(name: str) -> CriterionField:
 
     A name is that of an identity type in any spelling of domain.md 3, else of an attribute;
     `user_attributes.email` is the attribute email. Names of fields of a device begin with
-    `device_info.`, those of the attribution with `attribution_info.`. Raises CriterionFault.
+    `device_info.`, those of the attribution with `attribution_info.`; `limit_ad_tracking` is that
+    of a device. Raises CriterionFault.
     """
+    if name == LIMIT_AD_TRACKING:
+        return device_field(name)
     try:
         column = field_named(name)
     except UnusableRow:
@@ -439,10 +484,10 @@ def near(distance: Decimal, unit: str, latitude: Decimal, longitude: Decimal) ->
     Raises CriterionFault if there is no such point; its operands are the distance, the latitude and
     the longitude.
     """
-    if not (abs(latitude) <= 90 and abs(longitude) <= 180):
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         raise CriterionFault(
             "a latitude lies between -90 and 90, a longitude between -180 and 180",
-            2 if abs(latitude) <= 90 else 1,
+            2 if -90 <= latitude <= 90 else 1,
         )
     if unit not in METRES or distance < 0:
         raise CriterionFault(f"a distance is a number of {', '.join(METRES)}")
@@ -548,31 +593,3 @@ def _by_clock(test: Criterion) -> bool:
     else:
         operator = test.when.operator if isinstance(test, EventCount) and test.when else ""
     return operator in ("within", "ago")
-
-
-def order_of_evaluation(audiences: Mapping[str, Criterion]) -> list[str]:
-    """Return the names of audiences in an order to evaluate them in.
-
-    Audiences that refer to others come last. Names compare without case. Raises UsageError if an
-    audience refers to one that does not exist, or that itself refers to another (domain.md 11.2:
-    membership is not nested).
-    """
-    # Two levels are enough: an audience that others refer to refers to none itself.
-    names = {caseless(name): name for name in audiences}
-    refers = {name: reads(tree).audiences for name, tree in audiences.items()}
-    references = [(name, target) for name, targets in refers.items() for target in targets]
-    for name, target in references:
-        if caseless(target) not in names:
-            raise UsageError(f"audience {name} refers to {target}: there is no such audience")
-    for name, target in references:
-        target_name = names[caseless(target)]
-        if refers[target_name]:
-            raise UsageError(
-                f"audience {name} refers to {target_name}, which itself refers to"
-                f" {refers[target_name][0]}",
-                "an audience that refers to another cannot be referred to: write its criteria out",
-            )
-    return [
-        *(name for name in audiences if not refers[name]),
-        *(name for name in audiences if refers[name]),
-    ]

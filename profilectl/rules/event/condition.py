@@ -1,6 +1,8 @@
 """Conditions on one event, such as `currency = 'EUR' and price > 10`: read, and tested.
 
-Names are those of field.path_of. Texts compare without case. A comparison with a number compares
+The tests are those of the language of conditions (criteria/grammar.py, criteria/operators.py), of
+which a test of an event has all but spans of time. Names are those of field.path_of. Texts compare
+without case. A comparison with a number compares
 every value that is a number, also in text, digit for digit. A test of a field with several values
 holds if one of them passes. A negated test (!=, not in, not contains, not matches) holds if the
 test itself does not, so also if the field is absent. For what exists and what is empty see
@@ -10,72 +12,49 @@ text/presence.py. The same in SQL: sql/events.py. Sources: domain.md 11.1, 11.2.
 from __future__ import annotations
 
 import functools
-import operator
-import re
-from collections.abc import Callable, Iterator, Sequence
+import operator as signs
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
 
 from profilectl.codes import UsageError
+from profilectl.rules.criteria.grammar import (
+    CriteriaNode,
+    CriteriaToken,
+    NotUnderstood,
+    number_of,
+    parsed,
+    pattern_of_like,
+    tested_by,
+    unquoted,
+)
+from profilectl.rules.criteria.operators import BY_NAME
+from profilectl.rules.criteria.passing import passes, pattern_of
+from profilectl.rules.criteria.tree import CriterionFault, FaultAt, Operand, check_operands
 from profilectl.rules.event.field import Path, caseless, path_of, scalars, text_of, values_at
-from profilectl.rules.text.numbers import LITERAL, quantity, quantity_of
+from profilectl.rules.text.moments import moment_of
+from profilectl.rules.text.numbers import quantity, quantity_of
 from profilectl.rules.text.presence import exists, is_filled
 from profilectl.rules.text.values import Value
 
-if TYPE_CHECKING:
-    from lark import Lark
-
-_WORDS = "and|or|not|is|in|contains|matches|exists|null|true|false"
-_QUOTED = '"([^"]|"")+"'
-_BARE = rf"(?!({_WORDS})\b)[^\W\d][\w$]*"
-# A rule that begins with ? has no node of its own if it has a single child.
-GRAMMAR = rf"""
-?start: any
-?any: all ("or"i all)*                                   -> any
-?all: one ("and"i one)*                                  -> all
-?one: "not"i one                                         -> negation
-    | "(" any ")"
-    | NAME OPERATOR literal                              -> compared
-    | NAME "in"i "(" literal ("," literal)* ")"          -> among
-    | NAME "not"i "in"i "(" literal ("," literal)* ")"   -> not_among
-    | NAME "contains"i literal                           -> contains
-    | NAME "not"i "contains"i literal                    -> not_contains
-    | NAME "matches"i STRING                             -> matches
-    | NAME "not"i "matches"i STRING                      -> not_matches
-    | NAME "is"i "empty"i                                -> empty
-    | NAME "is"i "not"i "empty"i                         -> filled
-    | NAME ("exists"i | "is"i "not"i "null"i)            -> exists
-    | NAME ("not"i "exists"i | "is"i "null"i)            -> not_exists
-?literal: STRING -> text
-    | NUMBER     -> number
-    | BOOLEAN    -> boolean
-OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /{LITERAL}/i
-BOOLEAN: /(true|false)\b/i
-STRING: /'([^']|'')*'/
-NAME: /({_QUOTED}|{_BARE}|\$\w+)(\[\])?(\.({_QUOTED}|[\w$]+)(\[\])?)*/i
-%import common.WS
-%ignore WS
-"""
+OTHERS = ("starts", "ends", "between", "before", "after", "on")
+"""The operators of Tested."""
 EXAMPLE = "for example currency = 'EUR' and price > 10"
 
+SPAN = (
+    "a span of time stands behind the brackets: event 'purchase' where (...) within 30 days;"
+    " a calculated attribute has --within"
+)
+DAY = "a day is written '2024-01-31', a time '2024-01-31T12:00Z'"
+LIKE_WITH_STARS = "* and ? stand for any text in a pattern: write contains or starts with"
+
 _ORDER: dict[str, Callable[[int, int], bool]] = {
-    "=": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    "=": signs.eq,
+    "<": signs.lt,
+    "<=": signs.le,
+    ">": signs.gt,
+    ">=": signs.ge,
 }
 """The signs, as tests of an order (-1, 0 or 1: the value against the literal) against 0."""
-
-
-class ParsedNode(Protocol):
-    """A node of the tree that the parser makes; its leaves are texts."""
-
-    data: str
-    """The name of its rule in the grammar."""
-    children: Sequence[ParsedNode]
-    """The nodes and leaves below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +139,21 @@ class Matches:
     """The pattern: * is any run of characters, ? one."""
 
 
-Node = AnyCondition | AllOf | NotCondition | Exists | Filled | Compared | Contains | Matches
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Another test of a value: how a text begins or ends, a range of numbers, a date."""
+
+    path: Path
+    """The field."""
+    operator: str
+    """The name of the operator, one of OTHERS."""
+    operands: tuple[Operand, ...]
+    """Its operands."""
+
+
+Node = (
+    AnyCondition | AllOf | NotCondition | Exists | Filled | Compared | Contains | Matches | Tested
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,21 +179,20 @@ def event_condition(text: str) -> EventCondition:
 
     Raises UsageError, with a mark before the character that is wrong.
     """
-    from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
-
     try:
-        return EventCondition(text, _read(cast(ParsedNode, _parser().parse(text))))
-    except UnexpectedInput as error:
-        ended = isinstance(error, UnexpectedEOF) or (
-            isinstance(error, UnexpectedToken) and error.token.type == "$END"
-        )
-        at = len(text) if ended else int(error.pos_in_stream or 0)
-        raise UsageError(
-            f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}",
-            EXAMPLE,
-        ) from None
+        return EventCondition(text, _read(parsed(text, "occurrence").children[0]))
+    except NotUnderstood as error:
+        raise _misread(text, error.at, EXAMPLE) from None
+    except FaultAt as error:
+        raise _misread(text, error.at, str(error)) from None
     except RecursionError:
         raise UsageError("the condition is nested too deep", "take brackets away") from None
+
+
+def _misread(text: str, at: int, hint: str) -> UsageError:
+    return UsageError(
+        f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", hint
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -226,62 +218,77 @@ def holds(text: str, document: Value) -> bool:
     return condition_read(text).holds(document)
 
 
-# lark is loaded with the first condition: most commands read none.
-@functools.cache
-def _parser() -> Lark:
-    from lark import Lark
-
-    return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
-
-
-def _read(tree: ParsedNode) -> Node:
-    rule = str(tree.data)
-    if rule in ("any", "all"):
-        parts = tuple(_read(part) for part in tree.children)
-        return AnyCondition(parts) if rule == "any" else AllOf(parts)
-    if rule == "negation":
-        return NotCondition(_read(tree.children[0]))
-    if rule.startswith("not_"):
-        return NotCondition(_test(rule.removeprefix("not_"), tree.children))
-    return _test(rule, tree.children)
+def _read(node: CriteriaNode) -> Node:
+    match node.data:
+        case "any" | "all":
+            parts = tuple(map(_read, node.children))
+            if len(parts) == 1:
+                return parts[0]
+            return AnyCondition(parts) if node.data == "any" else AllOf(parts)
+        case "negation":
+            return NotCondition(_read(node.children[0]))
+    place, test = node.children
+    operator, tokens, negated = tested_by(test)
+    read = _test(path_of(str(place.children[0])), operator, tokens, word=str(test.data))
+    return NotCondition(read) if negated is not (node.data == "tested_not") else read
 
 
-def _test(rule: str, children: Sequence[ParsedNode]) -> Node:
-    name, *operands = children
-    path = path_of(str(name))
-    match rule:
-        case "compared":
-            sign, literal = str(operands[0]), _literal(operands[1])
-            if sign in ("!=", "<>"):
-                return NotCondition(Compared(path, "=", literal))
-            return Compared(path, sign, literal)
+def _test(path: Path, operator: str, tokens: list[CriteriaToken], *, word: str) -> Node:
+    match operator:
+        case "equals" | "less" | "at_most" | "more" | "at_least":
+            return Compared(path, BY_NAME[operator].word, _literal(tokens[0]))
         case "among":
-            return AnyCondition(
-                tuple(Compared(path, "=", _literal(operand)) for operand in operands)
-            )
-        case "contains":
-            return Contains(path, _literal(operands[0]))
+            return AnyCondition(tuple(Compared(path, "=", _literal(token)) for token in tokens))
+        case "contains" | "part":
+            return Contains(path, _literal(tokens[0]))
+        # The values of a list are those of its entries, so it includes what = finds.
+        case "includes":
+            return Compared(path, "=", _literal(tokens[0]))
         case "matches":
-            return Matches(path, _unquoted(operands[0]))
-        case "empty":
-            return NotCondition(Filled(path))
+            return Matches(path, _pattern(tokens[0], word))
+        case "exists":
+            return Exists(path)
         case "filled":
             return Filled(path)
-    return Exists(path)
+    return Tested(path, operator, _operands(operator, tokens))
 
 
-def _literal(tree: ParsedNode) -> Literal:
-    token = tree.children[0]
-    if tree.data == "text":
-        return Literal(_unquoted(token))
-    if tree.data == "number":
+def _pattern(token: CriteriaToken, word: str) -> str:
+    pattern = pattern_of_like(unquoted(token)) if word == "like" else unquoted(token)
+    if pattern is None:
+        raise FaultAt(token.start_pos, LIKE_WITH_STARS)
+    return pattern
+
+
+def _operands(operator: str, tokens: list[CriteriaToken]) -> tuple[Operand, ...]:
+    """Return the operands of a test of OTHERS. Raises FaultAt."""
+    if operator not in OTHERS:
+        raise FaultAt(tokens[0].start_pos, SPAN)
+    operands = tuple(_operand(token, operator) for token in tokens)
+    try:
+        check_operands(BY_NAME[operator], operands)
+    except CriterionFault as error:
+        raise FaultAt(tokens[error.operand].start_pos, str(error)) from None
+    return operands
+
+
+def _operand(token: CriteriaToken, operator: str) -> Operand:
+    if token.type == "NUMBER":
+        return number_of(token)
+    text = unquoted(token)
+    if BY_NAME[operator].takes == ("text",):
+        return text
+    moment = moment_of(text)
+    if moment is None:
+        raise FaultAt(token.start_pos, DAY)
+    return moment
+
+
+def _literal(token: CriteriaToken) -> Literal:
+    if token.type == "NUMBER":
         return Literal(str(token), number=True)
     # A boolean is compared as text, as a value is (text_of).
-    return Literal(str(token).lower())
-
-
-def _unquoted(token: ParsedNode) -> str:
-    return str(token)[1:-1].replace("''", "'")
+    return Literal(str(token).lower() if token.type == "BOOLEAN" else unquoted(token))
 
 
 def _paths(node: Node) -> Iterator[Path]:
@@ -311,7 +318,7 @@ def _holds(node: Node, document: Value) -> bool:
     return any(passes(value) for value in scalars(values_at(document, node.path)))
 
 
-def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
+def _value_test(node: Compared | Contains | Matches | Tested) -> Callable[[Value], bool]:
     """Return the test that one value must pass."""
     match node:
         case Compared(_, sign, Literal(text, True)):
@@ -326,6 +333,9 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
         case Contains(_, literal):
             within = caseless(literal.text)
             return lambda value: within in caseless(text_of(value))
+        case Tested(_, operator, operands):
+            # No operand is a span, so the time of the test is none.
+            return lambda value: passes(text_of(value), operator, operands=operands, now_ms=0)
     pattern = pattern_of(caseless(node.pattern))
     return lambda value: bool(pattern.fullmatch(caseless(text_of(value))))
 
@@ -333,18 +343,3 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
 def _text_order(text: str, literal: str) -> int:
     """Return -1, 0 or 1: how a text compares with a literal."""
     return (text > literal) - (text < literal)
-
-
-def pattern_of(pattern: str) -> re.Pattern[str]:
-    """Return the expression that a whole folded text must match.
-
-    In a pattern * is any run of characters, ? one.
-    """
-    # (?>...) takes the shortest run that reaches the next piece for good. Otherwise a pattern with
-    # many stars would try every division of the text.
-    beginning, *pieces = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
-    if not pieces:
-        return re.compile(beginning, re.DOTALL)
-    *middle, end = pieces
-    runs = "".join(f"(?>.*?{piece})" for piece in middle)
-    return re.compile(beginning + runs + ".*" + end, re.DOTALL)

@@ -16,6 +16,7 @@ from profilectl.rules.identity import BY_NAME, TYPES, IdentityType, key_of, no_t
 from profilectl.rules.leaving.connection import ConsentRule
 from profilectl.rules.leaving.connection_config import consent_rules
 from profilectl.rules.leaving.output import LONGEST_NAME
+from profilectl.rules.text.naming import instead
 from profilectl.rules.text.normal_form import email_in_form, phone_in_form
 from profilectl.rules.text.values import Value, held_json, parse_json, whole
 
@@ -113,7 +114,7 @@ def audience_connection_of(name: str, table: Mapping[str, object]) -> AudienceCo
         if key not in KEYS:
             raise UsageError(
                 f"{title}: there is no key {key}",
-                f"a connection of an audience has {', '.join(KEYS)}",
+                instead(key, KEYS, f"a connection of an audience has {', '.join(KEYS)}"),
             )
     audience, output = (_text(title, table, key) for key in ("audience", "output"))
     active = table.get("active", True)

@@ -23,6 +23,7 @@ from profilectl.rules.leaving.connection import (
     Points,
 )
 from profilectl.rules.leaving.output import LONGEST_NAME
+from profilectl.rules.text.naming import instead
 
 KEYS = (
     "feed",
@@ -74,7 +75,8 @@ def connection_of(name: str, table: object) -> Connection:
     for key in table:
         if key not in KEYS:
             raise UsageError(
-                f"{title}: there is no key {key}", f"a connection has {', '.join(KEYS)}"
+                f"{title}: there is no key {key}",
+                instead(key, KEYS, f"a connection has {', '.join(KEYS)}"),
             )
     feed, output = (_text(title, key, table.get(key)) for key in ("feed", "output"))
     active = _switch(title, "active", table.get("active", True))
@@ -202,7 +204,10 @@ def _points(title: str, table: object) -> Points:
         raise UsageError(f"{title} must be a table", f"of {', '.join(POINTS)}")
     for kind in table:
         if kind not in POINTS:
-            raise UsageError(f"{title}: there is no key {kind}", f"it has {', '.join(POINTS)}")
+            raise UsageError(
+                f"{title}: there is no key {kind}",
+                instead(kind, POINTS, f"it has {', '.join(POINTS)}"),
+            )
     identities = _names(title, "user_identities", table.get("user_identities", []))
     user_identities = frozenset(_identity_type(title, name) for name in identities)
     events = {
@@ -244,7 +249,8 @@ def _table(title: str, key: str, value: object) -> Mapping[str, object]:
 def _event_type(title: str, kind: str) -> str:
     if kind not in EVENT_TYPES:
         raise UsageError(
-            f"{title}: there is no event type {kind!r}", "the types are " + ", ".join(EVENT_TYPES)
+            f"{title}: there is no event type {kind!r}",
+            instead(kind, EVENT_TYPES, "the types are " + ", ".join(EVENT_TYPES)),
         )
     return kind
 

@@ -14,6 +14,7 @@ from typing import TypedDict
 
 from profilectl.codes import UsageError
 from profilectl.rules.text.address import checked
+from profilectl.rules.text.naming import instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _check_keys(
             hint = (
                 "credentials come from the environment or a file, see docs/outputs.md"
                 if key in _SECRETS
-                else f"a {kind} output has {', '.join(keys)}"
+                else instead(key, keys, f"a {kind} output has {', '.join(keys)}")
             )
             raise UsageError(f"{title}: there is no key {key}", hint)
 

@@ -27,6 +27,7 @@ from profilectl.rules.event.condition import (
     Matches,
     Node,
     NotCondition,
+    Tested,
     condition_read,
 )
 from profilectl.rules.event.field import Path, caseless
@@ -142,7 +143,7 @@ class EventSql:
                 )
         return self._value_test(node)
 
-    def _value_test(self, node: Compared | Contains | Matches) -> str:
+    def _value_test(self, node: Compared | Contains | Matches | Tested) -> str:
         """Return the SQL of a test that one of the values must pass."""
         match node:
             case Compared(path, _, literal) if literal.number:
@@ -159,6 +160,8 @@ class EventSql:
             case Contains(path, literal):
                 within = quote_text(caseless(literal.text))
                 return self._any(path, lambda text: f"contains(lower({text}), {within})")
+            case Tested(path):
+                return self._any(path, _test_of_text(node))
             case Matches(path, pattern):
                 pattern_text = quote_text(like(caseless(pattern)))
                 return self._any(path, lambda text: f"lower({text}) like {pattern_text} escape '!'")
@@ -195,6 +198,13 @@ class EventSql:
             f"case when starts_with({part}, '\"') then {string(part)}"
             f" when left({part}, 1) not in ('{{', 'n') then {part} end"
         )
+
+
+def _test_of_text(node: Tested) -> Callable[[str], str]:
+    """Return the SQL of how a text passes a test that values of people have too."""
+    from profilectl.rules.sql.values import passes  # which writes events' numbers itself
+
+    return lambda text: passes(text, node.operator, operands=node.operands, now_ms=0)
 
 
 def _some(values: str, test: Callable[[str], str]) -> str:

@@ -52,6 +52,8 @@ def passes_held(held_value: str, operator: str, operands: Sequence[Operand], now
         return definite(f"{held_value} not in ({', '.join(map(quote_text, EMPTY))})")
     if operator in ("includes", "part"):
         return _list_passes(held_value, operator, operands, now_ms=now_ms)
+    if operator == "contains":
+        return _contains_passes(held_value, operands, now_ms=now_ms)
     # Such texts are never held behind the mark, so the column needs no second form.
     if operator in ("equals", "among") and all(
         isinstance(operand, str) and _only_a_string(operand) for operand in operands
@@ -60,9 +62,22 @@ def passes_held(held_value: str, operator: str, operands: Sequence[Operand], now
     if isinstance(operands[0], Decimal):
         # A number is held behind the mark, a string without it; neither has the mark within.
         return passes(f"ltrim({held_value}, chr(31))", operator, operands, now_ms=now_ms)
+    return _text_held_passes(held_value, operator, operands, now_ms=now_ms)
+
+
+def _text_held_passes(
+    held_value: str, operator: str, operands: Sequence[Operand], *, now_ms: int
+) -> str:
     marked = passes(held_text(held_value), operator, operands, now_ms=now_ms)
     plain = passes(held_value, operator, operands, now_ms=now_ms)
     return f"case when starts_with({held_value}, chr(31)) then {marked} else {plain} end"
+
+
+def _contains_passes(held_value: str, operands: Sequence[Operand], *, now_ms: int) -> str:
+    """Return the SQL of `contains`: a list contains what an entry of it contains."""
+    entry = _list_passes(held_value, "part", operands, now_ms=now_ms)
+    text = _text_held_passes(held_value, "contains", operands, now_ms=now_ms)
+    return f"case when starts_with({held_value}, chr(31) || '[') then {entry} else {text} end"
 
 
 _scalar = re.compile("[+-]?[0-9].*|true|false", re.DOTALL)
@@ -158,6 +173,8 @@ def _text_passes(text: str, operator: str, sought: str) -> str:
             return f"starts_with({text}, {literal})"
         case "ends":
             return f"ends_with({text}, {literal})"
+        case "less" | "at_most" | "more" | "at_least":
+            return f"{text} {SIGNS[operator]} {literal}"
     return f"{text} like {quote_text(like(sought))} escape '!'"
 
 
