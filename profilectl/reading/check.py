@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from profilectl.files import progress
 from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
@@ -322,17 +323,20 @@ def _breaches(store: OpenStore) -> Iterator[Breach]:
     missing = list(_missing_tables(checked))
     checked.found.extend(missing)
     yield from missing
+    progress.step("readable")
     damaged = list(_unreadable(checked))
     yield from damaged
     if damaged or any(not breach.repairable for breach in missing):
         return  # the other promises rest on these
     for breaches in CHECKS:
+        progress.step(breaches.__name__)
         for breach in breaches(checked):
             checked.found.append(breach)
             yield breach
     for past in history:
         if past.undone_ms is None:
             yield from _wrong_counts(checked, past)
+    progress.step("_wrongly_computed")
     yield from _wrongly_computed(checked)
     yield from _wrongly_waiting(checked)
 

@@ -62,12 +62,14 @@ def import_command(context: Context, options: ImportOptions) -> None:
     the priority of its source. Every row that cannot be used goes to the rejects, with its reason.
     """
     from profilectl.importing.run import import_files
-    from profilectl.render import screen
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_import
 
     if options.detailed_exitcode and not options.dry_run:
         raise UsageError("--detailed-exitcode goes with --dry-run")
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    marks = work_of_import(options.files, options.reading.format, common.store)
+    with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -79,7 +81,7 @@ def import_command(context: Context, options: ImportOptions) -> None:
             dry_run=options.dry_run,
             wait_s=options.wait,
             stdin=sys.stdin.buffer,
-            progress=progress,
+            progress=tell,
         )
         report = import_files(common.store, request)
     print_outcome(report, as_json=options.as_json, quiet=common.quiet)

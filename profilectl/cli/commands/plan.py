@@ -81,9 +81,12 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     """
     from profilectl.importing.plans.plan import UNSIGNED, make_plan
     from profilectl.render import screen
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_import
 
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    marks = work_of_import(options.files, options.reading.format, common.store)
+    with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -91,7 +94,7 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
             rejects=options.rejects,
             explain_rows=options.explain_rows,
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
         )
         report, plan = make_plan(common.store, request, options.output)
     if options.as_json:
@@ -144,10 +147,11 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     """Make exactly the import of a plan, or exit with 8 and show what has changed since."""
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plans.plan import apply_plan
-    from profilectl.render import screen
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_plan
 
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    with progress(work_of_plan(options.plan, common.store), quiet=common.quiet) as tell:
         report = apply_plan(
             common.store,
             options.plan,
@@ -156,7 +160,7 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
             explain_rows=options.explain_rows,
             memory_limit=check_memory_limit(options.memory_limit),
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
         )
     print_outcome(report, as_json=options.as_json, quiet=common.quiet)
     raise typer.Exit(exit_of(report) if report.number is not None else Exit.DONE)

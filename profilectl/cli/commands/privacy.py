@@ -125,7 +125,8 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
     Later imports drop their rows. Nothing brings them back, not even imports undo.
     """
     from profilectl.privacy.forget import forget
-    from profilectl.render import privacy, screen
+    from profilectl.render import privacy, screen, works
+    from profilectl.render.progress import progress
 
     store, quiet = options_of(context).store, options_of(context).quiet
     request, allow_return = options.request(), options.allow_return
@@ -136,14 +137,15 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
         privacy.print_forgotten(would_go, stderr=True)
         if not typer.confirm("Erase this for good?", err=True):
             raise InputRefused("nothing was erased")
-    erasure = forget(
-        store,
-        request,
-        allow_return=allow_return,
-        dry_run=options.dry_run,
-        wait_s=options.wait,
-        servers_s=options.wait_servers,
-    )
+    with progress(works.FORGET, quiet=quiet):
+        erasure = forget(
+            store,
+            request,
+            allow_return=allow_return,
+            dry_run=options.dry_run,
+            wait_s=options.wait,
+            servers_s=options.wait_servers,
+        )
     if options.as_json:
         screen.print_json(erasure.as_json())
     else:

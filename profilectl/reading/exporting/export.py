@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.audiences.barred import in_force
 from profilectl.codes import UsageError
+from profilectl.files import progress as at_work
 from profilectl.files.sinks import (
     Parquet,
     Parts,
@@ -93,6 +94,10 @@ left join parted on parted.profile = exported._profile
 """
 GROUP_VALUES = "select profile, {columns} as value from folded"
 
+# What narrows a stretch to the profiles that are wanted.
+AMONG_CHOSEN = " and profile in (select profile from chosen)"
+# How many profiles each of some stretches has, for the progress.
+PROFILES_OF_STRETCHES = "select {counts} from ({profiles})"
 # Profiles are chosen one condition after another.
 CHOSEN = "select profile from candidate where profile in (select profile from matching)"
 OF_ENVIRONMENT = "select profile from named where environment = $environment"
@@ -213,6 +218,7 @@ def export_to(
         with _one_file(output, request, import_extract()) as writer:
             writer.write(rows)
         return len(rows)
+    at_work.step("choosing")
     profiles = _profiles_to_export(store, request)
     if request.partition_by is not None:  # the folders have the attribute's own name
         key = profiles.meant(request.partition_by) or request.partition_by
@@ -234,6 +240,7 @@ def export_to(
         own=[name for name in OWN if name in request.fields] or OWN,
     )
     pouring = _Pouring(profiles, extract, request, progress=_Progress(progress))
+    at_work.step("exporting")
     if request.partition_by is None and request.max_rows is None:
         with _one_file(output, request, extract) as writer:
             return pouring.into(writer)
@@ -373,8 +380,7 @@ def stretches(
     """
     if end is None:
         _, end = profiles.store.next_import()
-    is_chosen = " and profile in (select profile from chosen)"
-    chosen = is_chosen if profiles.store.scratch.has("chosen") else ""
+    chosen = AMONG_CHOSEN if profiles.store.scratch.has("chosen") else ""
     least, most = STRETCHES
     least = min(least, WIDE_CELLS // max(cells, 1))
     size = min(max(STRETCH_CELLS // max(cells, 1), least, 1), most)
@@ -390,11 +396,14 @@ class _Progress:
     """It is called with the number at each change."""
     rows: int = 0
     """How many have left."""
+    total: int | None = None
+    """How many are to leave, where that is known."""
 
     def add(self, rows: int) -> None:
         """Count rows that have left."""
         self.rows += rows
         self.report(self.rows)
+        at_work.rows(self.rows, self.total)
 
 
 @dataclass(frozen=True)
@@ -476,19 +485,41 @@ class _Pouring:
             columns = f"{columns} || chr(10) as text"
         return _sorted(columns, order, exported)
 
+    def _told(self, conditions: Iterable[str], until: float = 1.0) -> Iterable[str]:
+        """Yield conditions, and say how far the export is with each, by its profiles.
+
+        until: the share of the export that all of them are.
+        """
+        if not at_work.is_watched():
+            yield from conditions
+            return
+        conditions, scratch = list(conditions), self.profiles.store.scratch
+        spans = [condition.removesuffix(AMONG_CHOSEN) for condition in conditions]
+        counts = ", ".join(f"count(*) filter ({span})" for span in spans) or "0"
+        known = known_mpids(self.profiles.segments)
+        candidates = "select profile from chosen" if scratch.has("chosen") else known
+        profiles = scratch.row(PROFILES_OF_STRETCHES.format(counts=counts, profiles=candidates))
+        whole, before = sum(profiles) or 1, 0
+        if self.request.kind == "profiles" and until == 1:
+            self.progress.total = whole
+        for condition, number in zip(conditions, profiles, strict=False):
+            at_work.span(before / whole * until, (before + number) / whole * until)
+            before += number
+            yield condition
+
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
         if self.request.in_order:
             return self._into_sorted(writer)
         order = "_profile" if self.texts else self._order
-        for condition in self._stretches():
+        for condition in self._told(self._stretches()):
             _drain(self, self._sorted_whole(order, self._whole(condition)), writer)
         return self.progress.rows
 
     def _into_sorted(self, writer: RowWriter) -> int:
         """Write all rows in the order of MPIDs, for which all are read before the first leaves."""
         scratch = self.profiles.store.scratch
-        for place, condition in enumerate(self._stretches()):
+        for place, condition in enumerate(self._told(self._stretches(), until=0.5)):
             select = self._whole(condition)
             if not place:
                 scratch.make("export_row", reading(NO_ROWS, exported=select))
@@ -506,7 +537,7 @@ class _Pouring:
         `group` makes the SELECT of the value that names the folder of each profile.
         """
         order = f"_group nulls last, {self._order}" if group else self._order
-        for condition in stretches(self.profiles, self.extract.cells):
+        for condition in self._told(stretches(self.profiles, self.extract.cells)):
             rows = self._select(condition)
             if group is None:
                 grouped = reading(WITHOUT_GROUP, exported=rows)
