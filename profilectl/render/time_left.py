@@ -29,6 +29,10 @@ class Share(NamedTuple):
     """Where it begins, from 0 to 1."""
     end: float
     """Where it ends."""
+    since: float = 0
+    """From which share of its own a statement is in the stretch: DuckDB takes what it only reads
+    before a sort for a half.
+    """
 
 
 WHOLE = Share(0, 1)
@@ -110,7 +114,8 @@ class Estimate:
         shares = self.marks[self.place].shares
         of_stretch = shares.get(DIGITS.sub("#", name), shares.get(""))
         if of_stretch is not None:
-            inside = of_stretch.begin + share * (of_stretch.end - of_stretch.begin)
+            ahead = max(0.0, share - of_stretch.since) / (1 - of_stretch.since)
+            inside = of_stretch.begin + ahead * (of_stretch.end - of_stretch.begin)
             self.reach(self.span.begin + inside * (self.span.end - self.span.begin), now)
 
     def _pace(self, now: float, share: float = 0.0) -> float | None:

@@ -256,7 +256,8 @@ def _export(
     common, output = options_of(context), file_or_stdout(options.output)
     # Without a file the rows go to the terminal, and a line of progress would stand among them.
     among_rows = output is None and sys.stdout.isatty()
-    with progress(works.EXPORT, quiet=common.quiet or among_rows) as tell:
+    marks = works.PARQUET_EXPORT if request.format == "parquet" else works.EXPORT
+    with progress(marks, quiet=common.quiet or among_rows) as tell:
         count = export_store(
             common.store,
             request,

@@ -38,6 +38,7 @@ from profilectl.reading.exporting.extract import (
     import_extract,
     import_rows,
 )
+from profilectl.reading.exporting.how_far import AMONG_CHOSEN, told
 from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling
 from profilectl.reading.exporting.single_rows import tell_others
@@ -94,10 +95,6 @@ left join parted on parted.profile = exported._profile
 """
 GROUP_VALUES = "select profile, {columns} as value from folded"
 
-# What narrows a stretch to the profiles that are wanted.
-AMONG_CHOSEN = " and profile in (select profile from chosen)"
-# How many profiles each of some stretches has, for the progress.
-PROFILES_OF_STRETCHES = "select {counts} from ({profiles})"
 # Profiles are chosen one condition after another.
 CHOSEN = "select profile from candidate where profile in (select profile from matching)"
 OF_ENVIRONMENT = "select profile from named where environment = $environment"
@@ -396,14 +393,12 @@ class _Progress:
     """It is called with the number at each change."""
     rows: int = 0
     """How many have left."""
-    total: int | None = None
-    """How many are to leave, where that is known."""
 
     def add(self, rows: int) -> None:
         """Count rows that have left."""
         self.rows += rows
         self.report(self.rows)
-        at_work.rows(self.rows, self.total)
+        at_work.rows(self.rows)
 
 
 @dataclass(frozen=True)
@@ -485,27 +480,9 @@ class _Pouring:
             columns = f"{columns} || chr(10) as text"
         return _sorted(columns, order, exported)
 
-    def _told(self, conditions: Iterable[str], until: float = 1.0) -> Iterable[str]:
-        """Yield conditions, and say how far the export is with each, by its profiles.
-
-        until: the share of the export that all of them are.
-        """
-        if not at_work.is_watched():
-            yield from conditions
-            return
-        conditions, scratch = list(conditions), self.profiles.store.scratch
-        spans = [condition.removesuffix(AMONG_CHOSEN) for condition in conditions]
-        counts = ", ".join(f"count(*) filter ({span})" for span in spans) or "0"
-        known = known_mpids(self.profiles.segments)
-        candidates = "select profile from chosen" if scratch.has("chosen") else known
-        profiles = scratch.row(PROFILES_OF_STRETCHES.format(counts=counts, profiles=candidates))
-        whole, before = sum(profiles) or 1, 0
-        if self.request.kind == "profiles" and until == 1:
-            self.progress.total = whole
-        for condition, number in zip(conditions, profiles, strict=False):
-            at_work.span(before / whole * until, (before + number) / whole * until)
-            before += number
-            yield condition
+    def _told(self, conditions: Iterable[str], until: float = 1) -> Iterator[str]:
+        line_each = self.request.kind == "profiles"
+        return told(self.profiles, conditions, until=until, line_each=line_each)
 
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
