@@ -1,4 +1,4 @@
-"""What a command is at, told to whoever watches it: the line on a terminal, or nobody.
+"""What a command is at, for a watcher: the line on a terminal.
 
 Code that works for long says here which step begins, and how far it is. Without a watcher each of
 these calls is one comparison.
@@ -7,8 +7,10 @@ these calls is one comparison.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+Step = TypeVar("Step", bound=Callable[..., object])
 
 
 class Running(Protocol):
@@ -19,7 +21,7 @@ class Running(Protocol):
 
 
 class Watcher(Protocol):
-    """What is told how far a command is."""
+    """What takes note of how far a command is."""
 
     def step(self, name: str) -> None:
         """Take note that a step begins."""
@@ -53,7 +55,7 @@ def watching(watcher: Watcher) -> Iterator[None]:
 
 
 def is_watched() -> bool:
-    """Return whether anybody is told; what only they need can be left out otherwise."""
+    """Return whether there is a watcher; what only it needs can be left out otherwise."""
     return _watcher is not None
 
 
@@ -61,6 +63,13 @@ def step(name: str) -> None:
     """Say that a step begins."""
     if _watcher is not None:
         _watcher.step(name)
+
+
+def each(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield functions, each of which is a step of its own name, and say that it begins."""
+    for function in steps:
+        step(function.__name__)
+        yield function
 
 
 def span(begin: float, end: float) -> None:

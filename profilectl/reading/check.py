@@ -319,24 +319,20 @@ def _breaches(store: OpenStore) -> Iterator[Breach]:
     """Yield the breaches of a store, in one pass over it."""
     tables = frozenset(name for (name,) in store.scratch.rows(TABLES_THERE))
     checked = _Checked(store, segments=store.segments(), tables=tables)
-    history = history_of(store)
     missing = list(_missing_tables(checked))
     checked.found.extend(missing)
     yield from missing
-    progress.step("readable")
     damaged = list(_unreadable(checked))
     yield from damaged
     if damaged or any(not breach.repairable for breach in missing):
         return  # the other promises rest on these
-    for breaches in CHECKS:
-        progress.step(breaches.__name__)
+    for breaches in progress.each(CHECKS):
         for breach in breaches(checked):
             checked.found.append(breach)
             yield breach
-    for past in history:
+    for past in history_of(store):
         if past.undone_ms is None:
             yield from _wrong_counts(checked, past)
-    progress.step("_wrongly_computed")
     yield from _wrongly_computed(checked)
     yield from _wrongly_waiting(checked)
 

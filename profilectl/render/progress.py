@@ -20,12 +20,12 @@ from typing import TextIO
 from profilectl.files import progress as channel
 from profilectl.files.progress import Running
 from profilectl.render import screen
-from profilectl.render.time_left import Estimate, Mark, Share
+from profilectl.render.time_left import Mark, Share, TimeLeft
 
 APPEARS_S = 1.0
 """After how many seconds the line appears: what ends before shows nothing."""
 NEARLY_S = 0.7
-"""What ends within so many seconds more does not get a line any more."""
+"""What ends within this many seconds more does not get a line any more."""
 EVERY_S = 0.2
 """The seconds between two drawings."""
 FOLLOWS = 0.25
@@ -77,7 +77,7 @@ class Line:
         """Begin with nothing drawn."""
         self.stream = stream
         self.began = time.monotonic()
-        self.estimate = Estimate(marks, self.began)
+        self.estimate = TimeLeft(marks, self.began)
         self.number = 0
         self.total: int | None = None
         self.goes_through_all = False
@@ -153,19 +153,19 @@ class Line:
         if self._over.wait(APPEARS_S):
             return
         while not self._over.wait(EVERY_S):
-            now = time.monotonic()
+            at_s = time.monotonic()
             with self._lock, contextlib.suppress(OSError, ValueError):
-                self._look(now)
-                if not self._drawn_columns and self._is_nearly_over(now):
+                self._look(at_s)
+                if not self._drawn_columns and self._is_nearly_over(at_s):
                     continue
                 width = self._width()
-                text = self.text(now, width)
+                text = self.text(at_s, width)
                 self.stream.write(self._erasing(width) + text)
                 self.stream.flush()
                 self._drawn_columns = len(text)
 
-    def _is_nearly_over(self, now: float) -> bool:
-        return self.left is not None and self.left < NEARLY_S and now - self.began < 3 * APPEARS_S
+    def _is_nearly_over(self, at_s: float) -> bool:
+        return self.left is not None and self.left < NEARLY_S and at_s - self.began < 3 * APPEARS_S
 
     def _width(self) -> int:
         """Return the columns of the terminal as it is now."""
@@ -179,31 +179,31 @@ class Line:
         lines = max(0, (self._drawn_columns - 1) // max(width, 1))
         return (f"\x1b[{lines}A" if lines else "") + ERASE
 
-    def _look(self, now: float) -> None:
+    def _look(self, at_s: float) -> None:
         """Ask DuckDB how far its statement is, and how much time is left."""
         running = self._running
-        if running is not None and now - running.began >= LONG_S:
+        if running is not None and at_s - running.began >= LONG_S:
             with contextlib.suppress(Exception):  # closed meanwhile
                 percent = running.connection.query_progress()
                 if percent > 0:
-                    self.estimate.reach_by_statement(running.name, percent / 100, now)
-        estimated = self.estimate.left_s(now)
+                    self.estimate.reach_by_statement(running.name, percent / 100, at_s)
+        estimated = self.estimate.left_s(at_s)
         if estimated is None:
             self.left = None
         elif self.left is None:
             self.left = estimated
         else:
-            expected = max(0.0, self.left - (now - self.left_at))
+            expected = max(0.0, self.left - (at_s - self.left_at))
             self.left = expected + FOLLOWS * (estimated - expected)
-        self.left_at = now
+        self.left_at = at_s
 
-    def text(self, now: float, width: int) -> str:
+    def text(self, at_s: float, width: int) -> str:
         """Return the line for a terminal of a width: at most one column less."""
-        spent = now - self.began
+        spent = at_s - self.began
         room = width - 1
         title = self._title()
         share = spent / (spent + self.left) if self.left is not None else 0.0
-        facts = self._facts(now)
+        facts = self._facts(at_s)
         while facts and len(title) + LEAST_BAR + 2 + sum(len(fact) + 2 for fact in facts) > room:
             del facts[0]  # the time left stands at the end, and stays the longest
         columns = room - len(title) - 2 - sum(len(fact) + 2 for fact in facts)
@@ -222,9 +222,9 @@ class Line:
         title = behind[-1] if behind else ""
         return f"{len(behind)} of {len(titles)} {title}" if len(titles) > 1 else title
 
-    def _facts(self, now: float) -> list[str]:
+    def _facts(self, at_s: float) -> list[str]:
         """Return the facts of the line, the least needed one before the others."""
-        rate, facts, spent = None, [], now - self.began
+        rate, facts, spent = None, [], at_s - self.began
         if self.total and self.left is not None:
             rate = self.total / (spent + self.left)
         elif self.number:
@@ -234,7 +234,7 @@ class Line:
         if self.total:
             number = self.number
             if self.goes_through_all:
-                number = round(self.total * self.estimate.through_step(now))
+                number = round(self.total * self.estimate.through_step(at_s))
             facts.append(f"{number:,} of {self.total:,} rows")
         elif self.number:
             facts.append(f"{self.number:,} rows")

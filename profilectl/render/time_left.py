@@ -54,27 +54,27 @@ class Mark:
     """
 
 
-class Estimate:
+class TimeLeft:
     """How far a command is. Times are seconds of one clock, given with each call."""
 
-    def __init__(self, marks: Sequence[Mark], now: float) -> None:
+    def __init__(self, marks: Sequence[Mark], at_s: float) -> None:
         """Begin before the earliest mark."""
         self.marks = list(marks)
         self.place = -1
-        self.mark_began = self.span_began = self.share_at = now
+        self.mark_began = self.span_began = self.share_at = at_s
         self.span = WHOLE
         self.share = 0.0
         self.spent_s = self.spent_weight = 0.0
 
-    def enter(self, name: str, now: float) -> bool:
+    def enter(self, name: str, at_s: float) -> bool:
         """Take note that a mark begins; return whether it is one, and ahead."""
         name = DIGITS.sub("#", name)
         for place in range(self.place + 1, len(self.marks)):
             if self.marks[place].name == name:
-                self._leave(now)
-                self.place, self.mark_began = place, now
-                self.share, self.share_at = 0.0, now
-                self.span, self.span_began = WHOLE, now
+                self._leave(at_s)
+                self.place, self.mark_began = place, at_s
+                self.share, self.share_at = 0.0, at_s
+                self.span, self.span_began = WHOLE, at_s
                 return True
         return False
 
@@ -84,30 +84,30 @@ class Estimate:
             replace(mark, weight=weight) if mark.name == name else mark for mark in self.marks
         ]
 
-    def _leave(self, now: float) -> None:
+    def _leave(self, at_s: float) -> None:
         """Take note of what the mark took; what lies further behind counts less."""
         if self.place < 0:
             return
         weight = self.marks[self.place].weight
         fades = math.exp(-weight / (RECENT * self._whole))
-        self.spent_s = self.spent_s * fades + now - self.mark_began
+        self.spent_s = self.spent_s * fades + at_s - self.mark_began
         self.spent_weight = self.spent_weight * fades + weight
 
     @property
     def _whole(self) -> float:
         return sum(mark.weight for mark in self.marks) or 1.0
 
-    def begin_span(self, span: Share, now: float) -> None:
+    def begin_span(self, span: Share, at_s: float) -> None:
         """Take note that a stretch of the mark begins."""
-        self.span, self.span_began = span, now
-        self.reach(span.begin, now)
+        self.span, self.span_began = span, at_s
+        self.reach(span.begin, at_s)
 
-    def reach(self, share: float, now: float) -> None:
+    def reach(self, share: float, at_s: float) -> None:
         """Take note that a share of the mark is through."""
         if share > self.share:
-            self.share, self.share_at = min(share, 1.0), now
+            self.share, self.share_at = min(share, 1.0), at_s
 
-    def reach_by_statement(self, name: str, share: float, now: float) -> None:
+    def reach_by_statement(self, name: str, share: float, at_s: float) -> None:
         """Take note of how far a statement is, which is a share of the stretch."""
         if self.place < 0:
             return
@@ -116,24 +116,24 @@ class Estimate:
         if of_stretch is not None:
             ahead = max(0.0, share - of_stretch.since) / (1 - of_stretch.since)
             inside = of_stretch.begin + ahead * (of_stretch.end - of_stretch.begin)
-            self.reach(self.span.begin + inside * (self.span.end - self.span.begin), now)
+            self.reach(self.span.begin + inside * (self.span.end - self.span.begin), at_s)
 
-    def _pace(self, now: float, share: float = 0.0) -> float | None:
+    def _pace(self, at_s: float, share: float = 0.0) -> float | None:
         """Return the seconds that a weight of 1 takes; None: too little is behind to say.
 
         share: how much of the mark is through.
         """
         spent, weight = self.spent_s, self.spent_weight
         if share:
-            spent += now - self.mark_began
+            spent += at_s - self.mark_began
             weight += self.marks[self.place].weight * share
         return spent / weight if spent >= EARLIEST_S and weight else None
 
-    def through(self, now: float) -> float:
+    def through(self, at_s: float) -> float:
         """Return the share of the mark that is through, as far as it is known or expected."""
         if self.place < 0:
             return 0.0
-        pace = self._pace(now, self.share)
+        pace = self._pace(at_s, self.share)
         if self.span.begin > 0:  # the stretches before say how long all of them take
             whole_s = (self.span_began - self.mark_began) / self.span.begin
         else:
@@ -141,12 +141,12 @@ class Estimate:
         room = self.span.end - self.share
         if whole_s <= 0 or room <= 0:
             return self.share
-        gone = (now - self.share_at) / whole_s / room
-        if gone > CREEPS:
-            gone = 1 - (1 - CREEPS) * math.exp(-(gone - CREEPS) / (1 - CREEPS))
-        return self.share + gone * room
+        passed = (at_s - self.share_at) / whole_s / room
+        if passed > CREEPS:
+            passed = 1 - (1 - CREEPS) * math.exp(-(passed - CREEPS) / (1 - CREEPS))
+        return self.share + passed * room
 
-    def through_step(self, now: float) -> float:
+    def through_step(self, at_s: float) -> float:
         """Return the share of the step that is through: the marks from its title to the next."""
         if self.place < 0:
             return 0.0
@@ -155,15 +155,15 @@ class Estimate:
         end = next((at for at in later if self.marks[at].title), len(self.marks))
         weights = [mark.weight for mark in self.marks[begin:end]]
         behind = sum(weights[: self.place - begin])
-        own = self.through(now) * self.marks[self.place].weight
+        own = self.through(at_s) * self.marks[self.place].weight
         return min(1.0, (behind + own) / (sum(weights) or 1.0))
 
-    def left_s(self, now: float) -> float | None:
+    def left_s(self, at_s: float) -> float | None:
         """Return how many seconds the command still takes; None: nobody can say yet."""
         if self.place < 0:
             return None
-        share, spent = self.through(now), now - self.mark_began
-        pace = self._pace(now, share)
+        share, spent = self.through(at_s), at_s - self.mark_began
+        pace = self._pace(at_s, share)
         if pace is None:
             return None
         own = pace * self.marks[self.place].weight * (1 - share)

@@ -13,63 +13,66 @@ from pathlib import Path
 
 from profilectl.render.time_left import Mark, Share
 
-# fmt: off
 READING = {
-    "csv":     Mark("reading", 2.9, "reading the files", {"": Share(0, 0.76)}),
-    "parquet": Mark("reading", 2.6, "reading the files", {"file#": Share(0, 0.6)}),
-    "jsonl":   Mark("reading", 7.3, "reading the files",
-                    {"file#_lines": Share(0.05, 0.25), "file#_fast": Share(0.28, 0.97)}),
+    "csv": Mark("reading", 2.9, "reading the files", shares={"": Share(0, 0.76)}),
+    "parquet": Mark("reading", 2.6, "reading the files", shares={"file#": Share(0, 0.6)}),
+    "jsonl": Mark(
+        "reading",
+        7.3,
+        "reading the files",
+        shares={"file#_lines": Share(0.05, 0.25), "file#_fast": Share(0.28, 0.97)},
+    ),
 }
 """Reading the files of an import, by their format."""
 
 EMPTY = [
-    Mark("sift",              0.1,  "checking rows and identities"),
-    Mark("identity_hash",     2.1),
-    Mark("claim",             1.0),
-    Mark("shared_value",      0.3),
-    Mark("resolve",           0.1,  "resolving identities"),
-    Mark("sharing_row",       0.6),
-    Mark("keyed",             0.3),
-    Mark("open_link",         0.9),
-    Mark("row_profile",       0.4),
-    Mark("settled_gain",      0.4),
-    Mark("warning",           0.25),
-    Mark("settled",           0.35),
-    Mark("merge",             0.05, "merging attributes"),
-    Mark("fresh_seq",         0.1),
-    Mark("contested_row",     0.9),
-    Mark("writing",           0.2,  "writing"),
-    Mark("write row",         6.6),
-    Mark("write index",       1.6),
-    Mark("history",           0.25),
+    Mark("sift", 0.1, "checking rows and identities"),
+    Mark("identity_hash", 2.1),
+    Mark("claim", 1.0),
+    Mark("shared_value", 0.3),
+    Mark("resolve", 0.1, "resolving identities"),
+    Mark("sharing_row", 0.6),
+    Mark("keyed", 0.3),
+    Mark("open_link", 0.9),
+    Mark("row_profile", 0.4),
+    Mark("settled_gain", 0.4),
+    Mark("warning", 0.25),
+    Mark("settled", 0.35),
+    Mark("merge", 0.05, "merging attributes"),
+    Mark("fresh_seq", 0.1),
+    Mark("contested_row", 0.9),
+    Mark("writing", 0.2, "writing"),
+    Mark("write row", 6.6),
+    Mark("write index", 1.6),
+    Mark("history", 0.25),
 ]
 """An import into an empty store, once its files are read."""
 ONTO = [
-    Mark("sift",              0.1,  "checking rows and identities"),
-    Mark("identity_hash",     2.6),
-    Mark("claim",             1.4),
-    Mark("shared_value",      0.3),
-    Mark("resolve",           0.1,  "resolving identities"),
-    Mark("held_value",        1.7),
-    Mark("sharing_row",       1.0),
-    Mark("keyed",             0.5),
-    Mark("open_match",        0.7),
-    Mark("open_link",         0.9),
-    Mark("row_profile",       0.7),
-    Mark("settled_gain",      0.95),
-    Mark("warning",           0.25),
-    Mark("settled",           0.25),
-    Mark("crowded_value",     0.7),
-    Mark("merge",             0.1,  "merging attributes"),
-    Mark("earlier_row",       0.9),
-    Mark("fresh_seq",         0.5),
-    Mark("contested_row",     2.7),
-    Mark("changed_profile",   0.9),
-    Mark("examined_profile",  0.95),
-    Mark("writing",           0.3,  "writing"),
-    Mark("write row",         6.0),
-    Mark("write index",       0.9),
-    Mark("history",           0.5),
+    Mark("sift", 0.1, "checking rows and identities"),
+    Mark("identity_hash", 2.6),
+    Mark("claim", 1.4),
+    Mark("shared_value", 0.3),
+    Mark("resolve", 0.1, "resolving identities"),
+    Mark("held_value", 1.7),
+    Mark("sharing_row", 1.0),
+    Mark("keyed", 0.5),
+    Mark("open_match", 0.7),
+    Mark("open_link", 0.9),
+    Mark("row_profile", 0.7),
+    Mark("settled_gain", 0.95),
+    Mark("warning", 0.25),
+    Mark("settled", 0.25),
+    Mark("crowded_value", 0.7),
+    Mark("merge", 0.1, "merging attributes"),
+    Mark("earlier_row", 0.9),
+    Mark("fresh_seq", 0.5),
+    Mark("contested_row", 2.7),
+    Mark("changed_profile", 0.9),
+    Mark("examined_profile", 0.95),
+    Mark("writing", 0.3, "writing"),
+    Mark("write row", 6.0),
+    Mark("write index", 0.9),
+    Mark("history", 0.5),
 ]
 """An import into a store that has as many rows as its files."""
 CALCULATING = Mark("calculating", 0.0, "refreshing calculated attributes and audiences")
@@ -79,73 +82,71 @@ SORTED = Share(0.11, 1, since=0.5)
 is after 11 % of its time; from then on it is right.
 """
 EXPORT = [
-    Mark("choosing",          0.5,  "choosing the profiles"),
-    Mark("exporting",         22.0, "writing the export"),
+    Mark("choosing", 0.5, "choosing the profiles"),
+    Mark("exporting", 22.0, "writing the export"),
 ]
 PARQUET_EXPORT = [
-    Mark("choosing",          1.5,  "choosing the profiles"),
-    Mark("exporting",         19.0, "writing the export"),
+    Mark("choosing", 1.5, "choosing the profiles"),
+    Mark("exporting", 19.0, "writing the export"),
 ]
 """An export to Parquet, which finds first what has a value."""
 CHECK = [
-    Mark("readable",          1.5,  "reading every table"),
+    Mark("readable", 1.5, "reading every table"),
     Mark("_wrong_fingerprint", 0.05, "checking the promises"),
-    Mark("_out_of_order",     0.25),
+    Mark("_out_of_order", 0.25),
     Mark("_wrong_numbers_of_rows", 0.1),
     Mark("_strays_of_imports", 0.6),
-    Mark("_wrong_founders",   2.4),
+    Mark("_wrong_founders", 2.4),
     Mark("_of_another_environment", 1.3),
-    Mark("_wrong_indexes",    2.4),
-    Mark("_shared_identities", 2.4),
-    Mark("_wrongly_computed", 0.3,  "computing calculated attributes again"),
+    Mark("_wrong_indexes", 2.4),
+    Mark("_shared_identities", 2.7),
 ]
 COMPACT = [
-    Mark("copying",           1.0,  "copying the tables"),
-    Mark("write row",         10.0, "laying segments together", {"write row": SORTED}),
-    Mark("write event",       0.0,  "", {"write event": SORTED}),
-    Mark("write index",       2.3,  "", {"write index": SORTED}),
-    Mark("putting",           0.4,  "putting the new file in place"),
+    Mark("copying", 1.0, "copying the tables"),
+    Mark("write row", 10.0, "laying segments together", shares={"write row": SORTED}),
+    Mark("write event", 0.0, "", shares={"write event": SORTED}),
+    Mark("write index", 2.3, "", shares={"write index": SORTED}),
+    Mark("putting", 0.4, "putting the new file in place"),
 ]
 BACKUP = [
-    Mark("copying",           1.1,  "copying the store"),
-    Mark("reading back",      0.6,  "reading the copy back"),
+    Mark("copying", 1.1, "copying the store"),
+    Mark("reading back", 0.6, "reading the copy back"),
 ]
 RESTORE = [
-    Mark("copying",           1.1,  "copying the backup"),
-    Mark("reading back",      0.6),
+    Mark("copying", 1.1, "copying the backup"),
+    Mark("reading back", 0.6),
     *CHECK,
 ]
 FORGET = [
-    Mark("finding",           1.0,  "finding the people"),
-    Mark("copying",           10.0, "writing the store without them"),
-    Mark("verifying",         0.3,  "counting what stays"),
-    Mark("calculating",       0.5,  "refreshing calculated attributes and audiences"),
-    Mark("putting",           0.4,  "putting the new file in place"),
+    Mark("finding", 1.0, "finding the people"),
+    Mark("copying", 10.0, "writing the store without them"),
+    Mark("verifying", 0.3, "counting what stays"),
+    Mark("calculating", 0.5, "refreshing calculated attributes and audiences"),
+    Mark("putting", 0.4, "putting the new file in place"),
 ]
 REFRESH = [
     CALCULATING,
 ]
 LOOKUP = [
-    Mark("reading",           0.5,  "reading the identities"),
-    Mark("sought",            0.4,  "looking the identities up"),
-    Mark("held",              1.0),
-    Mark("match",             1.0),
-    Mark("answer",            1.0),
-    Mark("answering",         3.0,  "writing the answers"),
+    Mark("reading", 0.5, "reading the identities"),
+    Mark("sought", 0.4, "looking the identities up"),
+    Mark("held", 1.0),
+    Mark("match", 1.0),
+    Mark("answer", 1.0),
+    Mark("answering", 3.0, "writing the answers"),
 ]
 VOUCH = [
-    Mark("reading back",      1.0,  "reading the backup"),
+    Mark("reading back", 1.0, "reading the backup"),
 ]
 STATS = [
-    Mark("counting",          1.0,  "counting"),
+    Mark("counting", 1.0, "counting"),
 ]
 PUSH = [
-    Mark("pushing",           1.0,  "pushing"),
+    Mark("pushing", 1.0, "pushing"),
 ]
 UNDO = [
-    Mark("replaying",         1.0,  "importing again"),
+    Mark("replaying", 1.0, "importing again"),
 ]
-# fmt: on
 FORWARD = [Mark("", 1.0, "forwarding")]
 UID2 = [Mark("asking", 1.0, "asking the operator")]
 

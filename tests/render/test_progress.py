@@ -27,7 +27,7 @@ from profilectl.files import progress as channel
 from profilectl.render import progress as module
 from profilectl.render import works
 from profilectl.render.progress import ERASE, Line, duration
-from profilectl.render.time_left import Estimate, Mark, Share
+from profilectl.render.time_left import Mark, Share, TimeLeft
 from profilectl.render.works import work_of_import
 from profilectl.store.scratch import connect
 
@@ -73,11 +73,18 @@ def at_a_terminal(*arguments: str, columns: int = 80, **variables: str) -> Itera
         os.close(ours)
 
 
+def has_more(ours: int) -> bool:
+    """Return whether a terminal shows more within half a minute."""
+    polled = select.poll()
+    polled.register(ours, select.POLLIN | select.POLLHUP)
+    return bool(polled.poll(30_000))
+
+
 def read_until(ours: int, text: bytes | None, before: bytes = b"") -> bytes:
     """Return what a terminal shows until a text comes, or its end."""
     shown = before
     with contextlib.suppress(OSError):
-        while (text is None or text not in shown) and select.select([ours], [], [], 30)[0]:
+        while (text is None or text not in shown) and has_more(ours):
             block = os.read(ours, 65536)
             if not block:
                 break
@@ -184,19 +191,19 @@ def test_the_time_left_is_true_for_the_last_two_thirds(
     end = sum(took)
     if end < 10 or max(seconds) > whole / 5:
         return
-    estimate, begin = Estimate(marks, 0), 0.0
+    estimate, begin = TimeLeft(marks, 0), 0.0
     for mark, lasts in zip(marks, took, strict=True):
         estimate.enter(mark.name, begin)
         for tick in range(20):
-            now = begin + lasts * tick / 20
-            left = estimate.left_s(now)
-            if now > end / 3 and left is not None:
-                assert abs(left - (end - now)) <= max(0.3 * (end - now), 1.0, 0.15 * max(took))
+            at_s = begin + lasts * tick / 20
+            left = estimate.left_s(at_s)
+            if at_s > end / 3 and left is not None:
+                assert abs(left - (end - at_s)) <= max(0.3 * (end - at_s), 1.0, 0.15 * max(took))
         begin += lasts
 
 
 def test_what_does_not_come_is_passed_over() -> None:
-    estimate = Estimate([Mark("a", 2), Mark("b", 100), Mark("c", 2)], 0)
+    estimate = TimeLeft([Mark("a", 2), Mark("b", 100), Mark("c", 2)], 0)
     estimate.enter("a", 0)
     estimate.enter("c", 2)
     left = estimate.left_s(3)
@@ -205,7 +212,9 @@ def test_what_does_not_come_is_passed_over() -> None:
 
 
 def test_parts_and_statements_say_how_far_a_mark_is() -> None:
-    estimate = Estimate([Mark("a", 1, "", {"": Share(0, 0.5), "x#": Share(0.5, 1, since=0.5)})], 0)
+    estimate = TimeLeft(
+        [Mark("a", 1, shares={"": Share(0, 0.5), "x#": Share(0.5, 1, since=0.5)})], 0
+    )
     estimate.enter("a", 0)
     estimate.reach_by_statement("", 0.5, 5)
     assert estimate.left_s(5) == pytest.approx(15)
@@ -213,7 +222,7 @@ def test_parts_and_statements_say_how_far_a_mark_is() -> None:
     assert estimate.share == pytest.approx(0.5)
     estimate.reach_by_statement("x7", 0.75, 15)
     assert estimate.left_s(15) == pytest.approx(5)
-    parts = Estimate([Mark("a", 1)], 0)
+    parts = TimeLeft([Mark("a", 1)], 0)
     parts.enter("a", 0)
     parts.begin_span(Share(0.5, 1), 10)
     assert parts.left_s(10) == pytest.approx(10)
@@ -234,8 +243,8 @@ def make_store(folder: Path) -> None:
     lines = "".join(f"C{n},c{n}@x.com,{n}\n" for n in range(50))
     (folder / "a.csv").write_text("customer_id,email,tier\n" + lines)
     (folder / "ids.txt").write_text("customer_id\nC1\n")
-    assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
-    assert call("audiences", "add", "all", "tier exists", folder=folder).exit_code == 0
+    assert call(*["import", "a.csv", "--feed", "f"], folder=folder).exit_code == 0
+    assert call(*["audiences", "add", "all"], "tier exists", folder=folder).exit_code == 0
 
 
 store = made_once(make_store)
@@ -245,7 +254,7 @@ STEPS = {
     "export profiles -o p.jsonl": {"choosing", "exporting"},
     "export identities --format csv -o i.csv": {"choosing", "exporting"},
     "lookup ids.txt -o found.jsonl": {"reading", "answering"},
-    "check": {"readable", "_wrong_indexes", "_wrongly_computed"},
+    "check": {"readable", "_wrong_indexes", "_shared_identities"},
     "compact --keep 0": {"copying", "putting"},
     "audiences refresh": {"calculating"},
     "calculated recalculate": {"calculating"},
