@@ -78,7 +78,7 @@ class Line:
         self.stream = stream
         self.began = time.monotonic()
         self.estimate = TimeLeft(marks, self.began)
-        self.number = 0
+        self.number, self.rows_at = 0, self.began
         self.total: int | None = None
         self.goes_through_all = False
         self.left: float | None = None
@@ -115,6 +115,8 @@ class Line:
     def rows(self, number: int, total: int | None) -> None:
         """Take note of how many rows are through, of how many."""
         with self._lock:
+            if number != self.number:
+                self.rows_at = time.monotonic()
             self.number, self.total = number, total or self.total
             if total:
                 self.estimate.reach(number / total, time.monotonic())
@@ -228,7 +230,8 @@ class Line:
         if self.total and self.left is not None:
             rate = self.total / (spent + self.left)
         elif self.number:
-            rate = self.number / spent
+            # Until they came: a rate that falls while nothing comes would be false.
+            rate = self.number / max(self.rows_at - self.began, 0.001)
         if rate:
             facts.append(f"{rate:,.0f} rows/s")
         if self.total:

@@ -152,20 +152,20 @@ class Terminal(io.StringIO):
     width=st.integers(10, 200),
     rows=st.integers(0, 10**9),
     total=st.none() | st.integers(1, 10**9),
-    left=st.none() | st.floats(0, 10**6),
+    seconds_left=st.none() | st.floats(0, 10**6),
     place=st.integers(-1, 20),
 )
 def test_the_line_is_never_wider_than_the_terminal(
-    width: int, rows: int, total: int | None, left: float | None, place: int
+    width: int, rows: int, total: int | None, seconds_left: float | None, place: int
 ) -> None:
     marks = work_of_import(["a.csv"], None, Path("none"))
     line = Line(marks, Terminal())
     line.estimate.place = min(place, len(marks) - 1)
-    line.number, line.total, line.left = rows, total, left
+    line.number, line.total, line.left = rows, total, seconds_left
     text = line.text(line.began + 5, width)
     assert len(text) < width
-    if width >= 80 and left is not None:
-        assert text.endswith(f"{duration(left)} left")
+    if width >= 80 and seconds_left is not None:
+        assert text.endswith(f"{duration(seconds_left)} left")
 
 
 def test_a_terminal_made_narrower_is_cleared_of_all_lines() -> None:
@@ -196,9 +196,11 @@ def test_the_time_left_is_true_for_the_last_two_thirds(
         estimate.enter(mark.name, begin)
         for tick in range(20):
             at_s = begin + lasts * tick / 20
-            left = estimate.left_s(at_s)
-            if at_s > end / 3 and left is not None:
-                assert abs(left - (end - at_s)) <= max(0.3 * (end - at_s), 1.0, 0.15 * max(took))
+            seconds_left = estimate.left_s(at_s)
+            if at_s > end / 3 and seconds_left is not None:
+                assert abs(seconds_left - (end - at_s)) <= max(
+                    0.3 * (end - at_s), 1.0, 0.15 * max(took)
+                )
         begin += lasts
 
 
@@ -206,8 +208,8 @@ def test_what_does_not_come_is_passed_over() -> None:
     estimate = TimeLeft([Mark("a", 2), Mark("b", 100), Mark("c", 2)], 0)
     estimate.enter("a", 0)
     estimate.enter("c", 2)
-    left = estimate.left_s(3)
-    assert left == pytest.approx(1, abs=0.2)
+    seconds_left = estimate.left_s(3)
+    assert seconds_left == pytest.approx(1, abs=0.2)
     assert not estimate.enter("b", 3)
 
 
