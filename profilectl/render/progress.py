@@ -132,15 +132,22 @@ class Line:
     def drawn(self) -> Iterator[None]:
         """Draw the line until the end, and leave the terminal without it."""
         thread = threading.Thread(target=self._draw_often, daemon=True)
-        before, screen.wipe = screen.wipe, self.wipe
+        before, screen.aside = screen.aside, self.aside
         thread.start()
         try:
             yield
         finally:
-            screen.wipe = before
+            screen.aside = before
             self._over.set()
             thread.join()
             self.wipe()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Keep the line off the terminal while something else is printed."""
+        with self._lock:
+            self.wipe()
+            yield
 
     def wipe(self) -> None:
         """Take the line off the terminal, for something else to be printed."""

@@ -63,20 +63,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural}"
 
 
-def _nothing_drawn() -> None:
-    """Take nothing off the terminal: there is no line of progress."""
-
-
-wipe: Callable[[], None] = _nothing_drawn
-"""Takes the line of progress off the terminal, before something is printed (progress.Line)."""
+aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+"""Takes the line of progress off the terminal while something is printed (progress.Line)."""
 
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     import orjson
 
-    wipe()
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    with aside():
+        sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def print_text(text: str) -> None:
@@ -86,10 +82,10 @@ def print_text(text: str) -> None:
 
 def notice(text: str) -> None:
     """Print a notice on stderr, after everything that stdout has so far."""
-    wipe()
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
-    sys.stderr.write(folded(visible(text), sys.stderr) + "\n")
+    with aside():
+        sys.stderr.write(folded(visible(text), sys.stderr) + "\n")
 
 
 def folded(text: str, stream: TextIO) -> str:
@@ -121,8 +117,8 @@ def print_line(text: str) -> None:
 
     Control characters are made visible, so that they cannot change the terminal.
     """
-    wipe()
-    sys.stdout.write(folded(visible(text), sys.stdout) + "\n")
+    with aside():
+        sys.stdout.write(folded(visible(text), sys.stdout) + "\n")
 
 
 def shortened(text: str) -> str:
