@@ -118,22 +118,22 @@ RESTORE = [
     *CHECK,
 ]
 FORGET = [
-    Mark("finding", 1.0, "finding the people"),
-    Mark("copying", 10.0, "writing the store without them"),
-    Mark("verifying", 0.3, "counting what stays"),
-    Mark("calculating", 0.5, "refreshing calculated attributes and audiences"),
-    Mark("putting", 0.4, "putting the new file in place"),
+    Mark("finding", 0.5, "finding the people"),
+    Mark("losing", 3.8, "looking for their traces"),
+    Mark("copying", 4.1, "writing the store without them"),
+    Mark("verifying", 0.1, "counting what stays"),
+    Mark("calculating", 0.0, "refreshing calculated attributes and audiences"),
+    Mark("putting", 0.3, "putting the new file in place"),
 ]
 REFRESH = [
     CALCULATING,
 ]
 LOOKUP = [
-    Mark("reading", 0.5, "reading the identities"),
-    Mark("sought", 0.4, "looking the identities up"),
-    Mark("held", 1.0),
-    Mark("match", 1.0),
-    Mark("answer", 1.0),
-    Mark("answering", 3.0, "writing the answers"),
+    Mark("reading", 1.2, "reading the identities"),
+    Mark("sought", 0.1, "looking the identities up"),
+    Mark("held", 0.2),
+    Mark("answer", 0.3),
+    Mark("answering", 0.4, "writing the answers"),
 ]
 VOUCH = [
     Mark("reading back", 1.0, "reading the backup"),
