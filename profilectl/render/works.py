@@ -119,8 +119,8 @@ RESTORE = [
 ]
 FORGET = [
     Mark("finding", 0.5, "finding the people"),
-    Mark("losing", 3.8, "looking for their traces"),
-    Mark("copying", 4.1, "writing the store without them"),
+    Mark("losing", 2.5, "looking for their traces"),
+    Mark("copying", 5.0, "writing the store without them", shares={"": Share(0, 1)}),
     Mark("verifying", 0.1, "counting what stays"),
     Mark("calculating", 0.0, "refreshing calculated attributes and audiences"),
     Mark("putting", 0.3, "putting the new file in place"),
