@@ -27,6 +27,7 @@ from profilectl.audiences.refresh_plan import (
     stages_of,
 )
 from profilectl.audiences.refresh_writing import Refreshed, write_stage
+from profilectl.files import progress
 from profilectl.rules.counts import ImportReport
 from profilectl.store.opening import UNREFRESHED, once_done, open_store
 from profilectl.store.scratch import scratch_beside
@@ -53,6 +54,7 @@ def refresh_store(
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     request = request or RefreshRequest()
     refreshed = Refreshed(0)
+    progress.step("calculating")
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
             defined = definitions_of(store)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from profilectl.files import progress
 from profilectl.importing.known import know_event_names
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
@@ -453,6 +454,7 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
             store.put_feed(entry.feed, by_import=entry.number)
         if prepared.rows:
             _write_segment(store, prepared, entry)
+        progress.step("history")
         for table in WRITTEN_BY_NAME:
             if scratch.has(f"ready_{table}"):
                 scratch.run(f"insert into store.{table} by name select * from ready_{table}")
@@ -505,7 +507,9 @@ def _row_parts(relations: Relations, segment: Segment, entry: Import) -> Iterato
     """
     columns = "*" if segment.holds_mpids else "* exclude (mpid)"
     spans, first = _parts_of(entry), entry.first_arrival
-    for start, end in spans:
+    progress.step("write row")
+    for place, (start, end) in enumerate(spans):
+        progress.part(place, len(spans))
         if len(spans) > 1 and entry.report.counts.profiles["created"]:
             # A new profile has the number of its founder.
             founding = fill(FOUNDING_PART, start=start - first, end=end - first)

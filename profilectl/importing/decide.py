@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from profilectl.codes import InputRefused, StoreBusy
+from profilectl.files import progress
 from profilectl.importing.commit import Import
 from profilectl.importing.consenting import look_at_consent
 from profilectl.importing.content import check_overtaken
@@ -135,10 +136,12 @@ def _run_steps(
     relations, staged, counts = job.relations, job.staged, job.report.counts
     segments = store.segments()
     know_store(relations, store)
+    progress.step("sift")
     sift(relations, staged, frame, counts=counts)
     if "mpid" in staged.plain:
         know_holders(relations, segments)
     how = Resolution.of(staged, frame, settings.rules)
+    progress.step("resolve")
     job.report.slow_path_rows = resolve(relations, how, counts=counts)
     _check_shared(job)
     feeds = [*store.feeds(), frame.feed] if registers else store.feeds()
@@ -150,6 +153,7 @@ def _run_steps(
         segments=segments,
         calculated=sorted(refused),
     )
+    progress.step("merge")
     merge(relations, staged, merging, counts=counts)
     needs = rests_on(relations, staged, segments, feed=frame.feed.number)
     if staged.events:

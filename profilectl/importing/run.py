@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.codes import ProfilectlError
+from profilectl.files import progress
 from profilectl.files.leftovers import private_files, unwritable
 from profilectl.files.whole_file import LOG
 from profilectl.importing.answers.examples import Decided, examples_of, without_mpids
@@ -68,6 +69,8 @@ holds the store for moments only, to copy it or to take batches in.
 """
 LATE_WAIT_S = 10.0
 """How long an import waits at least once its files are read, so that the reading is not lost."""
+CALCULATING_S = 5.0
+"""The seconds that a refresh takes after a million rows, for the progress (render/works.py)."""
 DECIDED_IN_VAIN = 2
 """How often an import is decided while others may commit; then it keeps them out."""
 
@@ -210,6 +213,8 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
             guard_of(store)
         state = store.state()
         is_first = not feed.number or not store.imports_by_feed().get(feed.number)
+        if progress.is_watched() and store.has_definitions():
+            progress.weigh("calculating", CALCULATING_S)
         if not contents.fresh and request.rejects and not request.dry_run:
             rejects = Path(request.rejects)
             contents.notices += rejects_again(store, contents.newest_import, rejects)

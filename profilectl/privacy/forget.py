@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.codes import InputRefused, NobodyFound
+from profilectl.files import progress
 from profilectl.files.leftovers import Left, left_in
 from profilectl.files.suppression_key import key_path
 from profilectl.importing.known import store_suppresses
@@ -210,6 +211,7 @@ def forget(
     ):
         folders = _known_folders(store)
         store_id = store.meta("store_id")
+        progress.step("finding")
         names = _names(profiles_of(store, every=True), request)
         prepared = prepare_erasure(
             names.profiles, names.named_by, allow_return=allow_return, now_ms=now_ms

@@ -8,6 +8,7 @@ from pathlib import Path
 from profilectl.audiences.refresh import refresh_store
 from profilectl.audiences.refresh_plan import RefreshRequest
 from profilectl.codes import StoreUnusable
+from profilectl.files import progress
 from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.copies import put_in_place, rewrite_store
@@ -53,6 +54,7 @@ def write_anew(
     """
     scratch = store.scratch
     rewritten = rewrite_store(scratch, store.path, scratch.folder, stays=rewriting.selects)
+    progress.step("verifying")
     _verify(rewriting, rewritten)
     if refreshed_ms is not None:
         refresh_store(rewritten, now_ms=refreshed_ms, request=RefreshRequest(lost=lost))

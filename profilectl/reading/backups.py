@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
+from profilectl.files import progress
 from profilectl.files.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
 from profilectl.files.leftovers import folder_beside, sync_folder
 from profilectl.files.suppression_key import key_of_store, key_path
@@ -455,6 +456,7 @@ def _check_sound(folder: Path, restored: Path, *, backup: Path, path: Path) -> _
 
 
 def _breaches(store: OpenStore) -> list[str]:
+    progress.step("readable")
     return [f"{breach.promise}: {breach.message}" for breach in check(store)]
 
 

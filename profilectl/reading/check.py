@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from profilectl.files import progress
 from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
@@ -318,7 +319,6 @@ def _breaches(store: OpenStore) -> Iterator[Breach]:
     """Yield the breaches of a store, in one pass over it."""
     tables = frozenset(name for (name,) in store.scratch.rows(TABLES_THERE))
     checked = _Checked(store, segments=store.segments(), tables=tables)
-    history = history_of(store)
     missing = list(_missing_tables(checked))
     checked.found.extend(missing)
     yield from missing
@@ -326,11 +326,11 @@ def _breaches(store: OpenStore) -> Iterator[Breach]:
     yield from damaged
     if damaged or any(not breach.repairable for breach in missing):
         return  # the other promises rest on these
-    for breaches in CHECKS:
+    for breaches in progress.each(CHECKS):
         for breach in breaches(checked):
             checked.found.append(breach)
             yield breach
-    for past in history:
+    for past in history_of(store):
         if past.undone_ms is None:
             yield from _wrong_counts(checked, past)
     yield from _wrongly_computed(checked)

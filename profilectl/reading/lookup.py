@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import UsageError
+from profilectl.files import progress
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.lookup_file import kind_of_column, load_lines, read_file
 from profilectl.reading.text_blocks import text_blocks
@@ -254,11 +255,13 @@ def look_up(profiles: Profiles, path: Path, request: Lookup) -> Iterator[bytes]:
 
     Raises InputRefused for a file that is not understood.
     """
+    progress.step("reading")
     request = replace(request, fields=_attributes(profiles, request.fields))
     _answer(profiles, read_file(profiles, path, request), request)
     explained = reading(
         EXPLAINED.format(columns=whole_number("value")), answered=_answered(profiles, request)
     )
+    progress.step("answering")
     lines = _csv_answers if request.format == "csv" else _json_answers
     yield from lines(profiles.store.scratch, explained, request.fields)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from profilectl.files import progress
 from profilectl.importing.suppression import sealed_list
 from profilectl.reading.check import Breach, check
 from profilectl.reading.stats import stats_of
@@ -52,6 +53,7 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
         scratch_beside(path) as scratch,
         open_store(scratch, path, write=repair, wait_s=wait_s) as store,
     ):
+        progress.step("readable")
         return check(store, repair=repair)
 
 

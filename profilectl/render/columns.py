@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from profilectl.render import screen
 from profilectl.render.screen import counted
 from profilectl.rules.text.terminal import visible
 
@@ -48,7 +49,9 @@ class ShownColumns:
         self.shown = bool(tables)
         for table in tables:
             lines = table_lines(table, width_of(sys.stderr), most=MOST_BEFORE_IMPORT)
-            sys.stderr.write("".join(f"{line}\n" for line in lines) + "\n")
+            # Nothing of the progress is drawn meanwhile.
+            with screen.aside():
+                sys.stderr.write("".join(f"{line}\n" for line in lines) + "\n")
 
 
 def print_tables(tables: Sequence[ColumnTable]) -> None:

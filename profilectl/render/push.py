@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
-from profilectl.render.screen import Document, console, counted, notice, print_line
+from profilectl.files import progress as at_work
+from profilectl.render.progress import progress
+from profilectl.render.screen import Document, counted, notice, print_line
+from profilectl.render.works import PUSH
 from profilectl.rules.text.retry_after import lasting
 
 if TYPE_CHECKING:
@@ -21,45 +24,23 @@ HEADINGS = {"profiles": "profiles", "import": "profiles", "file": "lines", "even
 
 @contextlib.contextmanager
 def push_progress(
-    *, quiet: bool, bar: bool = True
+    *, quiet: bool
 ) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
     """Show the progress of a push and the time it still takes, on a terminal.
 
     Yields the functions that show progress and print a notice. A pipe gets the notices only.
-
-    bar: whether to show the progress.
     """
 
     def print_notice(text: str) -> None:
         if not quiet:
             notice(text)
 
-    if quiet or not bar or not sys.stderr.isatty():
-        yield lambda completed, total: None, print_notice
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    def print_rows(completed: int, total: int) -> None:
+        at_work.step("pushing")
+        at_work.rows(completed, total)
 
-    columns = (
-        TextColumn("pushing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as drawn:
-        task = drawn.add_task("", total=None)
-        yield (
-            lambda completed, total: drawn.update(task, completed=completed, total=total),
-            print_notice,
-        )
+    with progress(PUSH, quiet=quiet):
+        yield print_rows, print_notice
 
 
 def print_push(report: PushReport, *, quiet: bool) -> None:

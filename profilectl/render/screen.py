@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from profilectl.rules.text.terminal import visible
@@ -63,11 +63,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural}"
 
 
+aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+"""Takes the line of progress off the terminal while something is printed (progress.Line)."""
+
+
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     import orjson
 
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    with aside():
+        sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def print_text(text: str) -> None:
@@ -79,7 +84,8 @@ def notice(text: str) -> None:
     """Print a notice on stderr, after everything that stdout has so far."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
-    sys.stderr.write(folded(visible(text), sys.stderr) + "\n")
+    with aside():
+        sys.stderr.write(folded(visible(text), sys.stderr) + "\n")
 
 
 def folded(text: str, stream: TextIO) -> str:
@@ -111,7 +117,8 @@ def print_line(text: str) -> None:
 
     Control characters are made visible, so that they cannot change the terminal.
     """
-    sys.stdout.write(folded(visible(text), sys.stdout) + "\n")
+    with aside():
+        sys.stdout.write(folded(visible(text), sys.stdout) + "\n")
 
 
 def shortened(text: str) -> str:
@@ -126,31 +133,3 @@ def now_ms() -> int:
     """
     epoch_s = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch_s) * 1000 if epoch_s.isdecimal() else time.time_ns() // 1_000_000
-
-
-@contextlib.contextmanager
-def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """Show the rows and the rate of an import on a terminal; nothing in a pipe."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda step, rows: None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[rows]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("opening", rows="", total=None)
-        began = time.monotonic()
-
-        def show(step: str, rows: int) -> None:
-            rate = rows / max(time.monotonic() - began, 0.001)
-            if rows:
-                bar.update(task, description=step, rows=f"{rows:,} rows, {rate:,.0f} a second")
-            else:
-                bar.update(task, description=step)
-
-        yield show

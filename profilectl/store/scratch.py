@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import StoreUnusable
+from profilectl.files import progress
 from profilectl.files.ending import interruptible
 from profilectl.files.leftovers import folder_beside, linked
 from profilectl.files.whole_file import LOG
@@ -62,7 +63,11 @@ def connect(
         config["temp_directory"] = str(spill / "spill")
     connection = duckdb.connect(":memory:", config=config)
     interruptible.add(connection)
-    connection.execute("set enable_progress_bar = false").fetchall()
+    if progress.is_watched():  # only then DuckDB counts how far its statements are
+        connection.execute("set enable_progress_bar = true").fetchall()
+        connection.execute("set enable_progress_bar_print = false").fetchall()
+    else:
+        connection.execute("set enable_progress_bar = false").fetchall()
     return connection
 
 
@@ -256,6 +261,7 @@ class Scratch:
 
     def run(self, statement: str, bound: Bound | None = None, *, step: str = "") -> None:
         """Run a statement for its effect; a named step is timed."""
+        progress.statement(step, self.connection)
         began = time.perf_counter()
         fetched(self.connection, statement, bound)
         if step:
@@ -263,6 +269,7 @@ class Scratch:
 
     def rows(self, select: str, bound: Bound | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query: for small results."""
+        progress.statement("", self.connection)
         began = time.perf_counter()
         rows = fetched(self.connection, select, bound)
         self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))

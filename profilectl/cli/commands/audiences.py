@@ -174,11 +174,12 @@ def refresh_command(
     """Evaluate audiences for everybody, and show how many users entered and left."""
     from profilectl.audiences.actions import refresh_audiences
     from profilectl.reading.people import time_of_option
-    from profilectl.render import audiences, screen
+    from profilectl.render import audiences, screen, works
+    from profilectl.render.progress import progress
 
-    refreshed = refresh_audiences(
-        options_of(context).store, names or (), now_ms=time_of_option("--now", as_of), wait_s=wait
-    )
+    common, now_ms = options_of(context), time_of_option("--now", as_of)
+    with progress(works.REFRESH, quiet=common.quiet):
+        refreshed = refresh_audiences(common.store, names or (), now_ms=now_ms, wait_s=wait)
     screen.print_json(refreshed) if as_json else audiences.print_audiences(refreshed)
 
 

@@ -248,11 +248,12 @@ def recalculate_command(
     """
     from profilectl.audiences.calculated_actions import recalculate
     from profilectl.reading.people import time_of_option
-    from profilectl.render import audiences, screen
+    from profilectl.render import audiences, screen, works
+    from profilectl.render.progress import progress
 
-    attributes = recalculate(
-        options_of(context).store, names or (), now_ms=time_of_option("--now", as_of), wait_s=wait
-    )
+    common, now_ms = options_of(context), time_of_option("--now", as_of)
+    with progress(works.REFRESH, quiet=common.quiet):
+        attributes = recalculate(common.store, names or (), now_ms=now_ms, wait_s=wait)
     screen.print_json(attributes) if as_json else audiences.print_calculated(attributes)
 
 

@@ -269,18 +269,21 @@ def _export(
 ) -> None:
     """Write an export, and print how many it has. noun: for one of them."""
     from profilectl.reading.actions import export_store
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
 
     common, output = options_of(context), file_or_stdout(options.output)
-    # Without a file the rows go to the terminal, and a progress bar would stand between them.
-    with screen.progress_bar(quiet=common.quiet or output is None or options.as_json) as progress:
+    # Without a file the rows go to the terminal, and a line of progress would stand among them.
+    among_rows = output is None and sys.stdout.isatty()
+    marks = works.PARQUET_EXPORT if request.format == "parquet" else works.EXPORT
+    with progress(marks, quiet=common.quiet or among_rows) as tell:
         count = export_store(
             common.store,
             request,
             output or sys.stdout.buffer,
             wait_s=options.wait,
             memory_limit=check_memory_limit(options.memory_limit),
-            progress=progress,
+            progress=tell,
         )
     if output and options.as_json:
         screen.print_json({"exported": count, "kind": request.kind, "output": str(output)})

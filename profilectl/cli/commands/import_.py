@@ -71,15 +71,17 @@ def import_command(context: Context, options: ImportOptions) -> None:
     the priority of its source. Every row that cannot be used goes to the rejects, with its reason.
     """
     from profilectl.importing.run import import_files
-    from profilectl.render import screen
     from profilectl.render.columns import ShownColumns
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_import
 
     if options.detailed_exitcode and not options.dry_run:
         raise UsageError("--detailed-exitcode goes with --dry-run")
     common = options_of(context)
     shown = ShownColumns()
     is_silent = common.quiet or options.as_json
-    with screen.progress_bar(quiet=is_silent) as progress:
+    marks = work_of_import(options.files, options.reading.format, common.store)
+    with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -91,7 +93,7 @@ def import_command(context: Context, options: ImportOptions) -> None:
             dry_run=options.dry_run,
             wait_s=options.wait,
             stdin=sys.stdin.buffer,
-            progress=progress,
+            progress=tell,
             columns=(lambda tables: None) if is_silent else shown,
         )
         report = import_files(common.store, request)

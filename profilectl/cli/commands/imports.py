@@ -82,7 +82,8 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     a terminal it needs --yes.
     """
     from profilectl.importing.undo import undo_import
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
 
     if options.cascade and options.replay:
         raise UsageError(
@@ -91,14 +92,14 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
         )
     common = options_of(context)
     need_yes(options.yes, lambda: _loss(common.store, options))
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    with progress(works.UNDO, quiet=common.quiet) as tell:
         undone = undo_import(
             common.store,
             options.number,
             cascade=options.cascade,
             replay=options.replay,
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
         )
     if options.as_json:
         screen.print_json(

@@ -225,7 +225,8 @@ def forward_command(context: typer.Context, options: ForwardOptions) -> None:
     """
     from profilectl.outputs.delivery.parcel import DeliveryManner
     from profilectl.outputs.delivery.run import ForwardRequest, forward
-    from profilectl.render import outputs, screen
+    from profilectl.render import outputs, screen, works
+    from profilectl.render.progress import progress
 
     common = options_of(context)
     request = ForwardRequest(
@@ -251,8 +252,8 @@ def forward_command(context: typer.Context, options: ForwardOptions) -> None:
             else:
                 outputs.print_forwarded([result])
 
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
-        forwarded = forward(common.store, request, progress=progress, told=print_round)
+    with progress(works.FORWARD, quiet=common.quiet) as tell:
+        forwarded = forward(common.store, request, progress=tell, told=print_round)
     if options.as_json:
         screen.print_json([result.as_json() for result in forwarded])
     else:

@@ -85,10 +85,13 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     from profilectl.importing.plans.plan import UNSIGNED, make_plan
     from profilectl.render import screen
     from profilectl.render.columns import ShownColumns
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_import
 
     common = options_of(context)
     shown, is_silent = ShownColumns(), common.quiet or options.as_json
-    with screen.progress_bar(quiet=is_silent) as progress:
+    marks = work_of_import(options.files, options.reading.format, common.store)
+    with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(
                 options.files, options.feed, reading=options.reading, limits=options.limits
@@ -96,7 +99,7 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
             rejects=options.rejects,
             explain_rows=options.explain_rows,
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
             columns=(lambda tables: None) if is_silent else shown,
         )
         report, plan = make_plan(common.store, request, options.output)
@@ -153,10 +156,11 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     """
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plans.plan import apply_plan
-    from profilectl.render import screen
+    from profilectl.render.progress import progress
+    from profilectl.render.works import work_of_plan
 
     common = options_of(context)
-    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+    with progress(work_of_plan(options.plan, common.store), quiet=common.quiet) as tell:
         report = apply_plan(
             common.store,
             options.plan,
@@ -165,7 +169,7 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
             explain_rows=options.explain_rows,
             memory_limit=check_memory_limit(options.memory_limit),
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
         )
     print_outcome(report, as_json=options.as_json, quiet=common.quiet)
     raise typer.Exit(exit_of(report) if report.number is not None else Exit.DONE)

@@ -126,7 +126,8 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
     back, not even imports undo. It asks before; without a terminal it needs --yes.
     """
     from profilectl.privacy.forget import forget
-    from profilectl.render import privacy, screen
+    from profilectl.render import privacy, screen, works
+    from profilectl.render.progress import progress
 
     store, quiet = options_of(context).store, options_of(context).quiet
     request, allow_return = options.request(), options.allow_return
@@ -146,14 +147,15 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
         )
 
     need_yes(options.yes or options.dry_run, loss)
-    erasure = forget(
-        store,
-        request,
-        allow_return=allow_return,
-        dry_run=options.dry_run,
-        wait_s=options.wait,
-        servers_s=options.wait_servers,
-    )
+    with progress(works.FORGET, quiet=quiet):
+        erasure = forget(
+            store,
+            request,
+            allow_return=allow_return,
+            dry_run=options.dry_run,
+            wait_s=options.wait,
+            servers_s=options.wait_servers,
+        )
     if options.as_json:
         screen.print_json(erasure.as_json())
     else:

@@ -304,7 +304,7 @@ def push_command(context: typer.Context, options: PushOptions) -> None:
     request = _request_of(options)
     sends = not (options.dry_run or options.estimate)
     credentials = credentials_of(options.credentials, os.environ) if sends else None
-    with push_progress(quiet=common.quiet, bar=not options.as_json) as (progress, notice):
+    with push_progress(quiet=common.quiet) as (progress, notice):
         report = push(
             common.store,
             request,

@@ -188,6 +188,8 @@ def lookup_command(context: Context, options: LookupOptions) -> None:
     from profilectl.files.whole_file import check_apart
     from profilectl.reading.actions import folder_for_input, look_up_file
     from profilectl.reading.lookup import Lookup
+    from profilectl.render import works
+    from profilectl.render.progress import progress
 
     store, output = options_of(context).store, file_or_stdout(options.output)
     any_type = options.kind in (None, "any", "mpid")
@@ -211,7 +213,9 @@ def lookup_command(context: Context, options: LookupOptions) -> None:
     )
     with folder_for_input(store) as folder:
         path = _input_of(options.file, folder)
-        _write(look_up_file(store, path, lookup, wait_s=options.wait), output, form)
+        among_rows = output is None and sys.stdout.isatty()
+        with progress(works.LOOKUP, quiet=options_of(context).quiet or among_rows):
+            _write(look_up_file(store, path, lookup, wait_s=options.wait), output, form)
 
 
 def _input_of(file: str, folder: Path) -> Path:

@@ -97,7 +97,8 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
         operator_credentials,
     )
     from profilectl.outputs.uid2.run import Enrichment, enrich
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
     from profilectl.render.uid2 import print_outcome
 
     common = options_of(context)
@@ -111,7 +112,7 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
             said=lambda text: None if common.quiet else screen.notice(text),
         )
 
-    with screen.progress_bar(quiet=common.quiet) as progress:
+    with progress(works.UID2, quiet=common.quiet) as tell:
         enrichment = Enrichment(
             audience=options.audience,
             older_than_days=options.older_than,
@@ -119,7 +120,7 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
             partner_identity=options.partner_identity,
             dry_run=options.dry_run,
             wait_s=options.wait,
-            progress=progress,
+            progress=tell,
         )
         outcome = enrich(common.store, enrichment, operator)
     screen.print_json(outcome.as_json()) if options.as_json else print_outcome(outcome)

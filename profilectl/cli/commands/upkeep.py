@@ -53,7 +53,8 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
     """Check the promises of the store; exit with 6 if one is broken."""
     from profilectl.reading.backups import vouch
     from profilectl.reading.upkeep import check_store
-    from profilectl.render import answers, imports, screen
+    from profilectl.render import answers, imports, screen, works
+    from profilectl.render.progress import progress
 
     common = options_of(context)
     if options.seal is not None and options.backup is None:
@@ -63,11 +64,13 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
             "--repair mends a store, no backup", "profilectl restore puts one back; repair that"
         )
     if options.backup is not None:
-        vouched = vouch(common.store, options.backup, seal=options.seal, wait_s=options.wait)
+        with progress(works.VOUCH, quiet=common.quiet):
+            vouched = vouch(common.store, options.backup, seal=options.seal, wait_s=options.wait)
         breaches = vouched.breaches
         sound = imports.vouched_for(options.backup, vouched.made_ms)
     else:
-        breaches = check_store(common.store, repair=options.repair, wait_s=options.wait)
+        with progress(works.CHECK, quiet=common.quiet):
+            breaches = check_store(common.store, repair=options.repair, wait_s=options.wait)
         sound = f"{common.store} is sound"
     broken = sum(not breach.repaired for breach in breaches)
     if options.as_json:
@@ -140,13 +143,15 @@ def backup_command(context: typer.Context, options: BackupOptions) -> None:
     With FILE.seal, check --backup can tell later whether the copy was changed.
     """
     from profilectl.reading.backups import backup_store
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
 
     common = options_of(context)
     keys = _keys_of(options)
-    backup = backup_store(
-        common.store, options.file, keys=keys, force=options.force, wait_s=options.wait
-    )
+    with progress(works.BACKUP, quiet=common.quiet):
+        backup = backup_store(
+            common.store, options.file, keys=keys, force=options.force, wait_s=options.wait
+        )
     key = backup.key
     if key and not common.quiet:
         advice = (
@@ -207,7 +212,8 @@ def restore_command(context: typer.Context, options: RestoreOptions) -> None:
     """
     from profilectl.files.encryption import Keys
     from profilectl.reading.backups import is_locked, restore_store
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
 
     common = options_of(context)
     locked = is_locked(options.backup)
@@ -217,13 +223,14 @@ def restore_command(context: typer.Context, options: RestoreOptions) -> None:
         if options.passphrase_file or (not options.identities and locked)
         else None
     )
-    restored = restore_store(
-        common.store,
-        options.backup,
-        keys=Keys((), options.identities or (), passphrase),
-        force=options.force,
-        wait_s=options.wait,
-    )
+    with progress(works.RESTORE, quiet=common.quiet):
+        restored = restore_store(
+            common.store,
+            options.backup,
+            keys=Keys((), options.identities or (), passphrase),
+            force=options.force,
+            wait_s=options.wait,
+        )
     if options.as_json:
         screen.print_json(
             {
@@ -363,11 +370,13 @@ def compact_command(
     Merged imports cannot be undone any more: it asks before; without a terminal it needs --yes.
     """
     from profilectl.reading.upkeep import compact_store
-    from profilectl.render import screen
+    from profilectl.render import screen, works
+    from profilectl.render.progress import progress
 
     options = options_of(context)
     need_yes(yes, lambda: _imports_made_final(options.store, keep, wait_s=wait))
-    compacted = compact_store(options.store, keep=keep, wait_s=wait)
+    with progress(works.COMPACT, quiet=options.quiet):
+        compacted = compact_store(options.store, keep=keep, wait_s=wait)
     if as_json:
         screen.print_json(compacted.as_json())
     elif not options.quiet:
@@ -403,9 +412,12 @@ def stats_command(
 ) -> None:
     """Show how many profiles and values the store has, and its size."""
     from profilectl.reading.upkeep import stats
-    from profilectl.render import answers, screen
+    from profilectl.render import answers, screen, works
+    from profilectl.render.progress import progress
 
-    figures = stats(options_of(context).store, wait_s=wait)
+    common = options_of(context)
+    with progress(works.STATS, quiet=common.quiet):
+        figures = stats(common.store, wait_s=wait)
     if as_json:
         screen.print_json(figures)
     else:

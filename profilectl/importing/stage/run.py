@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from profilectl.files import progress as at_work
 from profilectl.importing.stage.columns import flat_columns
 from profilectl.importing.stage.csv.csv_file import file_event_type, header_of, stage_csv
 from profilectl.importing.stage.csv.dialect import dialect_of
@@ -192,8 +193,12 @@ def _stage_units(
 ) -> list[StagedFile]:
     """Stage one unit after another. maps: what is mapped in each."""
     staged: list[StagedFile] = []
-    rows_before = 0
-    for unit, mapped in zip(units, maps, strict=True):
+    at_work.step("reading")
+    rows_before = bytes_before = 0
+    sizes = [_bytes_of(unit.file) for unit in units]
+    for unit, mapped, size in zip(units, maps, sizes, strict=True):
+        at_work.span(bytes_before / sum(sizes), (bytes_before + size) / sum(sizes))
+        bytes_before += size
 
         def unit_progress(rows: int, before: int = rows_before) -> None:
             progress(before + rows)
@@ -213,6 +218,11 @@ def _stage_units(
         rows_before += file.rows
         progress(rows_before)
     return staged
+
+
+def _bytes_of(file: InputFile) -> int:
+    """Return the bytes of a file, 1 at least."""
+    return max(1, file.local.stat().st_size if file.local.is_file() else 0)
 
 
 def _stage_file(task: StageTask, options: ReadingOptions) -> StagedFile:

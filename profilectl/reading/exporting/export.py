@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.audiences.barred import in_force
 from profilectl.codes import UsageError
+from profilectl.files import progress as at_work
 from profilectl.files.sinks import (
     Parquet,
     Parts,
@@ -37,6 +38,7 @@ from profilectl.reading.exporting.extract import (
     import_extract,
     import_rows,
 )
+from profilectl.reading.exporting.how_far import AMONG_CHOSEN, told
 from profilectl.reading.exporting.long_texts import LongTexts, TextForm
 from profilectl.reading.exporting.retold_sql import Telling
 from profilectl.reading.exporting.single_rows import tell_others
@@ -213,6 +215,7 @@ def export_to(
         with _one_file(output, request, import_extract()) as writer:
             writer.write(rows)
         return len(rows)
+    at_work.step("choosing")
     profiles = _profiles_to_export(store, request)
     if request.partition_by is not None:  # the folders have the attribute's own name
         key = profiles.meant(request.partition_by) or request.partition_by
@@ -234,6 +237,7 @@ def export_to(
         own=[name for name in OWN if name in request.fields] or OWN,
     )
     pouring = _Pouring(profiles, extract, request, progress=_Progress(progress))
+    at_work.step("exporting")
     if request.partition_by is None and request.max_rows is None:
         with _one_file(output, request, extract) as writer:
             return pouring.into(writer)
@@ -373,8 +377,7 @@ def stretches(
     """
     if end is None:
         _, end = profiles.store.next_import()
-    is_chosen = " and profile in (select profile from chosen)"
-    chosen = is_chosen if profiles.store.scratch.has("chosen") else ""
+    chosen = AMONG_CHOSEN if profiles.store.scratch.has("chosen") else ""
     least, most = STRETCHES
     least = min(least, WIDE_CELLS // max(cells, 1))
     size = min(max(STRETCH_CELLS // max(cells, 1), least, 1), most)
@@ -395,6 +398,7 @@ class _Progress:
         """Count rows that have left."""
         self.rows += rows
         self.report(self.rows)
+        at_work.rows(self.rows)
 
 
 @dataclass(frozen=True)
@@ -476,19 +480,23 @@ class _Pouring:
             columns = f"{columns} || chr(10) as text"
         return _sorted(columns, order, exported)
 
+    def _told(self, conditions: Iterable[str], until: float = 1) -> Iterator[str]:
+        line_each = self.request.kind == "profiles"
+        return told(self.profiles, conditions, until=until, line_each=line_each)
+
     def into(self, writer: RowWriter) -> int:
         """Write all rows; return how many."""
         if self.request.in_order:
             return self._into_sorted(writer)
         order = "_profile" if self.texts else self._order
-        for condition in self._stretches():
+        for condition in self._told(self._stretches()):
             _drain(self, self._sorted_whole(order, self._whole(condition)), writer)
         return self.progress.rows
 
     def _into_sorted(self, writer: RowWriter) -> int:
         """Write all rows in the order of MPIDs, for which all are read before the first leaves."""
         scratch = self.profiles.store.scratch
-        for place, condition in enumerate(self._stretches()):
+        for place, condition in enumerate(self._told(self._stretches(), until=0.5)):
             select = self._whole(condition)
             if not place:
                 scratch.make("export_row", reading(NO_ROWS, exported=select))
@@ -506,7 +514,7 @@ class _Pouring:
         `group` makes the SELECT of the value that names the folder of each profile.
         """
         order = f"_group nulls last, {self._order}" if group else self._order
-        for condition in stretches(self.profiles, self.extract.cells):
+        for condition in self._told(stretches(self.profiles, self.extract.cells)):
             rows = self._select(condition)
             if group is None:
                 grouped = reading(WITHOUT_GROUP, exported=rows)
