@@ -227,7 +227,7 @@ class _Again:
     def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
         from profilectl.importing.corrections.attributes import content_again
-        from profilectl.importing.request import request_of
+        from profilectl.importing.request import NO_REJECTS, request_of
 
         has_files = document.get("content") is None
         if not has_files:
@@ -245,7 +245,11 @@ class _Again:
             {"allow_spoiled": True, "any_time": True, **document},
             protection=past.protection,
             source=past.source,
-            rejects=str(self.folder / "rejects.jsonl"),
+            rejects=(
+                NO_REJECTS
+                if document.get("rejects") == NO_REJECTS
+                else str(self.folder / "rejects.jsonl")
+            ),
             first_arrival=past.first_arrival,
             now_ms=past.started_ms,
             refreshes=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,16 @@ def print_rate(report: ImportReport) -> None:
         f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a"
         f" second{slow})"
     )
+
+
+def print_advice(report: ImportReport) -> None:
+    """Print on stderr what to do next, each with its command."""
+    if report.advice:
+        notice("What next:")
+    for piece in report.advice:
+        notice(f"- {piece.text}")
+        # A command is never folded: a shell takes it as it stands.
+        sys.stderr.write(f"    {visible(piece.command)}\n")
 
 
 def print_examples(examples: Document) -> None:

@@ -184,6 +184,22 @@ class SharedIdentity:
         return f"{rows}{profiles} {share} the {self.type} {self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A piece of advice on what to do after an import."""
+
+    code: str
+    """The rule that gives it, for programs."""
+    text: str
+    """What there is to do, and why."""
+    command: str
+    """A command that does it, or shows more, as it is typed into a shell."""
+
+    def as_json(self) -> Document:
+        """Return the advice's part of the document of `import --json`."""
+        return {"code": self.code, "text": self.text, "command": self.command}
+
+
 @dataclass(slots=True)
 class ImportReport:
     """The report of an import, or with dry_run of one that would be made."""
@@ -230,6 +246,8 @@ class ImportReport:
     """The steps, and how many seconds each took."""
     notices: list[str] = field(default_factory=list)
     """Sentences on how the files were read that a person should know."""
+    advice: list[Advice] = field(default_factory=list)
+    """What to do next, the most important first (importing/answers/advice.py)."""
 
     def as_json(self) -> Document:
         """Return the document of `import --json`."""
@@ -248,6 +266,7 @@ class ImportReport:
             "locked_ms": self.locked_ms,
             "notices": self.notices,
             "shared": [identity.as_json() for identity in self.shared],
+            "advice": [piece.as_json() for piece in self.advice],
         }
         # Keys that only some imports have are not there for the others.
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):

@@ -108,6 +108,7 @@ def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
         if not quiet:
             sys.stdout.flush()
             imports.print_rate(report)
+            imports.print_advice(report)
 
 
 def _print_notices(report: ImportReport, *, as_json: bool) -> None:
