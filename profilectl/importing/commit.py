@@ -17,9 +17,8 @@ import orjson
 
 from profilectl.importing.known import know_event_names
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
-from profilectl.importing.request import NO_REJECTS
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
-from profilectl.rules.counts import ImportReport
+from profilectl.rules.counts import NO_REJECTS, ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging

@@ -12,10 +12,10 @@ from pathlib import Path
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.files.whole_file import whole_file
 from profilectl.importing.answers.trace import first_rows, trace_rows
-from profilectl.importing.request import NO_REJECTS, ImportJob, most_rejects
+from profilectl.importing.request import ImportJob, most_rejects
 from profilectl.importing.stage.mendable import Mendable
 from profilectl.importing.stage.original import reject_rows
-from profilectl.rules.counts import FileReport, names_of
+from profilectl.rules.counts import NO_REJECTS, FileReport, names_of
 
 BLOCK_BYTES = 1 << 16
 """How much of the rejects is copied at once: more needs new memory for each block."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
-from profilectl.rules.counts import FileReport, ImportReport
+from profilectl.rules.counts import NO_REJECTS, FileReport, ImportReport
 from profilectl.rules.workspace import chosen_workspace
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from profilectl.importing.stage.staged import Rejects, Staged
     from profilectl.store.scratch import Scratch
     from profilectl.store.store import State
-
-NO_REJECTS = "none"
-"""The value of --rejects with which rejected rows are counted, and written nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

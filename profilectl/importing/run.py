@@ -111,16 +111,16 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         reading = _reading(request, look, inputs, now_ms=now_ms)
         job = _stage(scratch, look, reading, path=store_path, request=request, rejects=rejects)
         try:
-            done = _decide_dry(job) if request.dry_run else _commit(job)
+            due = _decide_dry(job) if request.dry_run else _commit(job)
         except Overtaken as error:
             return report_imported(report, error.number)
         deliver_rejects(job)
         if request.content is None:
-            report.advice = advise(job, next_final=done.next_final)
+            report.advice = advise(job, next_final=due.next_final)
         if request.keep_scratch:
             _keep_scratch(scratch, Path(request.keep_scratch))
         report.steps = scratch.steps
-    if done.has_definitions and request.refreshes:
+    if due.has_definitions and request.refreshes:
         report.audiences = refresh_after(store_path, report, request)
     report.elapsed_ms = round((time.monotonic() - began) * 1000)
     return report
@@ -327,7 +327,7 @@ def _mendable(
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
+class _Due:
     """What is due after an import."""
 
     has_definitions: bool = False
@@ -336,7 +336,7 @@ class _Done:
     """The import that the next one lays together with others, so that it is final; None: none."""
 
 
-def _decide_dry(job: ImportJob) -> _Done:
+def _decide_dry(job: ImportJob) -> _Due:
     """Decide without a commit, and find examples; nothing is due after it."""
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
@@ -347,7 +347,7 @@ def _decide_dry(job: ImportJob) -> _Done:
             without_mpids(job.report.examples)
         job.request.checked(job.report, decided.state)
         trace_import(job)
-    return _Done()
+    return _Due()
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +374,7 @@ class _Written:
     """The import that the next one makes final."""
 
 
-def _commit(job: ImportJob) -> _Done:
+def _commit(job: ImportJob) -> _Due:
     """Decide and commit; again, if another process committed in between."""
     scratch, path = job.scratch, job.store_path
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
@@ -396,7 +396,7 @@ def _commit(job: ImportJob) -> _Done:
     job.report.locked_ms = round((time.monotonic() - began) * 1000)
     if written.compaction:
         lay_together(scratch, path, f"import {written.number}")
-    return _Done(written.has_definitions, written.next_final)
+    return _Due(written.has_definitions, written.next_final)
 
 
 def _prepare(job: ImportJob, store: OpenStore) -> _Ready:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.files.suppression_key import key_of_store
-from profilectl.rules.counts import ImportReport, PastImport
+from profilectl.rules.counts import NO_REJECTS, ImportReport, PastImport
 from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import scratch_beside
@@ -227,7 +227,7 @@ class _Again:
     def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
         from profilectl.importing.corrections.attributes import content_again
-        from profilectl.importing.request import NO_REJECTS, request_of
+        from profilectl.importing.request import request_of
 
         has_files = document.get("content") is None
         if not has_files:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from profilectl.importing.request import NO_REJECTS
 from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
@@ -539,9 +538,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
         "dropped": checked.count(DROPPED, span),
         "rejected": checked.count(REJECTED, number),
     }
-    reported = {**past.report["rows"], "created": past.report["profiles"]["created"]}
-    if past.request and past.request.get("rejects") == NO_REJECTS:
-        reported["rejected"] = 0  # they were counted, and none was kept
+    reported = past.rows_there
     for name, count in counted.items():
         if reported[name] != count:
             yield Breach(

@@ -26,6 +26,8 @@ PROFILES = ("created", "updated", "unchanged")
 IDENTITIES = ("added", "moved", "removed")
 ATTRIBUTES = ("set", "changed", "unchanged", "deleted", "blocked")
 EVENTS = ("added",)
+NO_REJECTS = "none"
+"""The value of --rejects with which rejected rows are counted, and written nowhere."""
 
 
 MOST_NAMES = 5
@@ -341,6 +343,14 @@ class PastImport:
     """Code -> its batches that were processed and belong to nobody: how many there are, how many
     have events, and the events by type. None: not looked up.
     """
+
+    @property
+    def rows_there(self) -> dict[str, int]:
+        """The rows that the store has of it by its report: applied, created, dropped, rejected."""
+        there = {**self.report["rows"], "created": self.report["profiles"]["created"]}
+        if self.request is not None and self.request.get("rejects") == NO_REJECTS:
+            there["rejected"] = 0  # they were counted, and none was kept
+        return there
 
     def as_json(self) -> Document:
         """Return the document of `imports show --json`."""

@@ -295,7 +295,7 @@ def test_the_store_is_not_held(store: Path) -> None:
 
 
 def hit(mpid: int, kind: str, value: str, *, environment: str = "production") -> Hit:
-    return Hit(mpid, environment, kind, value, {})
+    return Hit(mpid, environment, type=kind, value=value, values={})
 
 
 def test_a_person_is_one_entry_with_all_that_matched() -> None:
@@ -305,7 +305,7 @@ def test_a_person_is_one_entry_with_all_that_matched() -> None:
         hit(1, "other", "ann-7"),
         hit(1, "email", "ann@example.com"),
         hit(1, "email", "ann@example.com", environment="development"),
-        Hit(1, "production", "", "", {"$FirstName": "Ann"}),
+        Hit(1, "production", type="", value="", values={"$FirstName": "Ann"}),
     ]
     people_found = people_of(hits)
     assert [(person.mpid, person.environment) for person in people_found] == [

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from profilectl.codes import CODES, CodeEffect
 from profilectl.importing.answers.trace import example_rows
-from profilectl.importing.request import NO_REJECTS, ImportJob, ImportRequest
+from profilectl.importing.request import ImportJob, ImportRequest
 from profilectl.importing.sharing import SHARED_BY_MANY
-from profilectl.rules.counts import Advice, ImportReport, SharedIdentity, names_of
+from profilectl.rules.counts import NO_REJECTS, Advice, ImportReport, SharedIdentity, names_of
 from profilectl.rules.identity import NAME, STRATEGIES, display, looks_like_nothing, star_of
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.settings import settings_from
@@ -84,27 +84,37 @@ class Facts:
         """Return a command as it is typed into a shell."""
         return shlex.join([*self.before, *words])
 
-    def again(self, files: Sequence[str], *more: str) -> str:
+    def again(self, files: Sequence[str], more: Sequence[str] = ()) -> str:
         """Return the command that reads files with the options of the import."""
-        options = options_of(self.request)
-        return self.command("import", *map(_plain, files), *options, *more)
+        words = ["import", *map(_plain, files), *options_of(self.request), *more]
+        return self.command(*words)
 
 
-# fmt: off
 _VALUES: tuple[tuple[str, str], ...] = (
-    ("source", "--source"), ("partner", "--partner"), ("protection", "--protection"),
-    ("format", "--format"), ("manifest", "--manifest"),
-    ("delimiter", "--delimiter"), ("encoding", "--encoding"), ("quote", "--quote"),
-    ("escape", "--escape"), ("skip_lines", "--skip-lines"), ("empty", "--empty"),
-    ("ragged", "--ragged"), ("unknown", "--unknown"), ("encoding_errors", "--encoding-errors"),
-    ("max_unpacked", "--max-unpacked"), ("event", "--event"), ("environment", "--environment"),
+    ("source", "--source"),
+    ("partner", "--partner"),
+    ("protection", "--protection"),
+    ("format", "--format"),
+    ("manifest", "--manifest"),
+    ("delimiter", "--delimiter"),
+    ("encoding", "--encoding"),
+    ("quote", "--quote"),
+    ("escape", "--escape"),
+    ("skip_lines", "--skip-lines"),
+    ("empty", "--empty"),
+    ("ragged", "--ragged"),
+    ("unknown", "--unknown"),
+    ("encoding_errors", "--encoding-errors"),
+    ("max_unpacked", "--max-unpacked"),
+    ("event", "--event"),
+    ("environment", "--environment"),
 )
 _LISTS: tuple[tuple[str, str], ...] = (("mapped", "--map"), ("nulls", "--null"))
 _SWITCHES: tuple[tuple[str, str], ...] = (
-    ("path_columns", "--path-columns"), ("binary_as_text", "--binary-as-text"),
+    ("path_columns", "--path-columns"),
+    ("binary_as_text", "--binary-as-text"),
     ("allow_spoiled", "--allow-spoiled"),
 )
-# fmt: on
 
 
 def options_of(request: ImportRequest) -> list[str]:
@@ -135,13 +145,12 @@ def _kept_apart(report: ImportReport, facts: Facts) -> Advice | None:
     if not joining:
         return None
     number, read = report.counts.codes["PROTECTED_MATCH"], report.counts.rows["read"]
-    one = number == 1
-    were = "would be" if report.dry_run else "was" if one else "were"
+    is_single = number == 1
+    were = "would be" if report.dry_run else "was" if is_single else "were"
     names = " or ".join(filter(None, [", ".join(joining[:-1]), joining[-1]]))
     text = (
-        f"{_rows(number)} of {read:,} match{'es' if one else ''} somebody by {kind} and {were}"
-        " kept apart: the"
-        f" strategy {names} joins such rows ({PAGE})"
+        f"{_rows(number)} of {read:,} match{'es' if is_single else ''} somebody by {kind} and"
+        f" {were} kept apart: the strategy {names} joins such rows ({PAGE})"
     )
     if report.dry_run:
         setting = f"identity.strategy={json.dumps(joining[0])}"
@@ -186,10 +195,19 @@ def _shared(report: ImportReport, facts: Facts) -> Advice | None:
     return Advice("SHARED_IDENTITY", text, facts.command("config", "set", setting))
 
 
-def _doubt(identity: SharedIdentity) -> tuple[bool, bool, int]:
-    """Return how much speaks for it that an identity is nobody's: more is greater."""
-    # A customer number that many rows have is most often a customer with many rows.
-    return (
+class _Doubt(NamedTuple):
+    """How much speaks for it that an identity is nobody's: more is greater."""
+
+    looks_so: bool
+    """Whether it looks like a mark of nothing."""
+    is_no_number: bool
+    """Whether it is no customer number: what has one often is most often one customer."""
+    rows: int
+    """How many rows have it."""
+
+
+def _doubt(identity: SharedIdentity) -> _Doubt:
+    return _Doubt(
         looks_like_nothing(identity.type, identity.value),
         identity.type != "customer_id",
         identity.rows,
@@ -212,7 +230,7 @@ def _rejects(report: ImportReport, facts: Facts) -> Advice | None:
         text = f"{were} rejected: mend what is raw in {report.rejects}, then import that"
         return Advice("REJECTS", text, facts.again([report.rejects]))
     text = f"{_rows(rejected)} would be rejected: write them to a file, to look at them"
-    command = facts.again(request.paths, "--dry-run", "--rejects", "rejects.jsonl")
+    command = facts.again(request.paths, ["--dry-run", "--rejects", "rejects.jsonl"])
     return Advice("REJECTS", text, command)
 
 
@@ -238,13 +256,13 @@ def _left_out(report: ImportReport, facts: Facts) -> Advice | None:
         # The columns that are ignored unasked are those of bytes.
         text = f"left out: {_named('column', list(columns))}; read as text, they are attributes"
         return Advice(
-            "LEFT_OUT", text, facts.again(request.paths, *again, "--binary-as-text", "--dry-run")
+            "LEFT_OUT", text, facts.again(request.paths, [*again, "--binary-as-text", "--dry-run"])
         )
     if not attributes:
         return None
     ordered = dict(sorted(attributes.items(), key=lambda item: (-item[1], item[0])))
     text = f"left out of rows: {names_of(ordered)}; a file can say of each row why"
-    command = facts.again(request.paths, *again, "--dry-run", "--explain-rows", "explained.jsonl")
+    command = facts.again(request.paths, [*again, "--dry-run", "--explain-rows", "explained.jsonl"])
     return Advice("LEFT_OUT", text, command)
 
 
@@ -303,7 +321,7 @@ def _look_at_kept_apart(job: ImportJob, guards: frozenset[str]) -> KeptApart | N
         return None
     kinds = [NAME[kind] for (kind,) in job.relations.rows(KEPT_APART_BY)]
     kind = next((name for name in kinds if name not in guards), None)
-    rows = example_rows(job.relations, job.staged, FIRST_KEPT_APART, ["code"])
+    rows = example_rows(job.relations, job.staged, rows=FIRST_KEPT_APART, columns=["code"])
     if kind is None or not rows:
         return None
     place = rows[0].get("line", rows[0].get("row"))

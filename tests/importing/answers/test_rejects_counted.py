@@ -6,6 +6,7 @@ For files of which many rows are of nobody, such as purchases without a customer
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a command as a shell reads them."""
+    return shlex.split(text)
+
+
 def imported(folder: Path, *arguments: str, status: int = 3) -> dict[str, Any]:
-    done = run_here("import", "p.csv", "--feed", "f", "--json", *arguments, folder=folder)
-    assert done.returncode == status, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
+    process = run_here(*words("import p.csv --feed f --json"), *arguments, folder=folder)
+    assert process.returncode == status, process.stderr
+    document: dict[str, Any] = json.loads(process.stdout)
     return document
 
 
@@ -54,7 +60,7 @@ def test_the_rows_are_counted_in_the_report_and_the_history_and_kept_nowhere(fol
     assert names(folder) == []
     assert rejects_in_store(folder) == 0
     assert "for-nobody" not in (folder / "profiles.duckdb").read_bytes().decode("latin-1")
-    past = json.loads(run_here("imports", "show", "1", "--json", folder=folder).stdout)
+    past = json.loads(run_here(*words("imports show 1 --json"), folder=folder).stdout)
     assert past["reasons"] == {"NO_IDENTITY": 2}
     assert past["rows"]["rejected"] == 2
     assert run_here("check", folder=folder).returncode == 0
@@ -71,7 +77,7 @@ def test_a_file_of_that_name_is_named_with_its_folder(folder: Path) -> None:
 
 
 def test_a_dry_run_and_a_repeated_import_write_nothing_either(folder: Path) -> None:
-    imported(folder, "--rejects", "none", "--dry-run")
+    imported(folder, *words("--rejects none --dry-run"))
     imported(folder, "--rejects", "none")
     imported(folder, "--rejects", "none", status=0)  # imported already
     imported(folder, "--rejects", "rejects.jsonl", status=0)  # there are none to write again
@@ -79,14 +85,14 @@ def test_a_dry_run_and_a_repeated_import_write_nothing_either(folder: Path) -> N
 
 
 def test_limits_and_the_other_files_of_rejects_are_as_ever(folder: Path) -> None:
-    done = run_here(
-        "import", "p.csv", "--feed", "f", "--rejects", "none", "--max-rejects", "1", folder=folder
+    process = run_here(
+        *words("import p.csv --feed f --rejects none --max-rejects 1"), folder=folder
     )
-    assert done.returncode == 4
-    assert "2 of 3 rows would be rejected" in done.stderr
-    assert "they are in" not in done.stderr
+    assert process.returncode == 4
+    assert "2 of 3 rows would be rejected" in process.stderr
+    assert "they are in" not in process.stderr
     document = imported(
-        folder, "--rejects", "none", "--rejects-as-input", "mend.csv", "--explain-rows", "why.jsonl"
+        folder, *words("--rejects none --rejects-as-input mend.csv --explain-rows why.jsonl")
     )
     assert document["rejects_as_input"] == "mend.csv"
     assert (folder / "mend.csv").read_text().count("nobody") == 2
@@ -94,33 +100,33 @@ def test_limits_and_the_other_files_of_rejects_are_as_ever(folder: Path) -> None
 
 
 def test_a_plan_keeps_to_it_unless_apply_names_a_file(folder: Path) -> None:
-    run_here("plan", "p.csv", "--feed", "f", "-o", "p.plan", "--rejects", "none", folder=folder)
-    done = run_here("apply", "p.plan", "--json", folder=folder)
-    assert done.returncode == 3, done.stderr
-    assert json.loads(done.stdout)["rejects"] is None
+    run_here(*words("plan p.csv --feed f -o p.plan --rejects none"), folder=folder)
+    process = run_here("apply", "p.plan", "--json", folder=folder)
+    assert process.returncode == 3, process.stderr
+    assert json.loads(process.stdout)["rejects"] is None
     assert rejects_in_store(folder) == 0
     assert names(folder) == []
 
 
 def test_apply_may_say_it_of_a_plan_that_does_not(folder: Path) -> None:
-    run_here("plan", "p.csv", "--feed", "f", "-o", "p.plan", folder=folder)
-    assert run_here("apply", "p.plan", "--rejects", "none", folder=folder).returncode == 3
+    run_here(*words("plan p.csv --feed f -o p.plan"), folder=folder)
+    assert run_here(*words("apply p.plan --rejects none"), folder=folder).returncode == 3
     assert rejects_in_store(folder) == 0
     assert names(folder) == []
 
 
 def test_an_import_that_is_made_again_keeps_to_it(folder: Path) -> None:
     (folder / "before.csv").write_text("email,item\nz@example.com,soup\n")
-    run_here("import", "before.csv", "--feed", "f", folder=folder)
+    run_here(*words("import before.csv --feed f"), folder=folder)
     imported(folder, "--rejects", "none")
-    done = run_here("imports", "undo", "1", "--replay", "--yes", folder=folder)
-    assert done.returncode == 0, done.stderr
+    process = run_here(*words("imports undo 1 --replay --yes"), folder=folder)
+    assert process.returncode == 0, process.stderr
     assert rejects_in_store(folder) == 0
     assert run_here("check", folder=folder).returncode == 0
 
 
 def test_explain_says_why_such_a_row_is_not_there(folder: Path) -> None:
     imported(folder, "--rejects", "none")
-    done = run_here("explain", "row", "p.csv:3", folder=folder)
-    assert done.returncode == 4
-    assert "kept no rejects (--rejects none)" in done.stderr
+    process = run_here("explain", "row", "p.csv:3", folder=folder)
+    assert process.returncode == 4
+    assert "kept no rejects (--rejects none)" in process.stderr

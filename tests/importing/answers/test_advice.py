@@ -26,8 +26,20 @@ from profilectl.rules.identity import STRATEGIES
 REQUEST = ImportRequest(["crm.csv"], "crm")
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a command as a shell reads them."""
+    return shlex.split(text)
+
+
 def report_of(**more: Any) -> ImportReport:
-    report = ImportReport(3, "crm", "csv", "create-and-update", "production", [])
+    report = ImportReport(
+        number=3,
+        feed="crm",
+        source="csv",
+        protection="create-and-update",
+        environment="production",
+        files=[],
+    )
     report.counts.rows["read"] = 100
     for name, value in more.items():
         setattr(report, name, value)
@@ -39,9 +51,9 @@ def codes_of(report: ImportReport, facts: Facts) -> list[str]:
 
 
 def imported(folder: Path, *arguments: str) -> dict[str, Any]:
-    done = call("import", *arguments, "--json", folder=folder)
-    assert done.exit_code in (0, 3), done.output
-    document: dict[str, Any] = json.loads(done.stdout)
+    process = call("import", *arguments, "--json", folder=folder)
+    assert process.exit_code in (0, 3), process.output
+    document: dict[str, Any] = json.loads(process.stdout)
     return document
 
 
@@ -51,8 +63,8 @@ def commands(document: dict[str, Any]) -> dict[str, list[str]]:
 
 def test_an_import_without_anything_odd_gives_no_advice(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,tier\n1,gold\n")
-    assert imported(tmp_path, "a.csv", "--feed", "f")["advice"] == []
-    assert "What next" not in run_here("import", "a.csv", "--feed", "g", folder=tmp_path).stderr
+    assert imported(tmp_path, *words("a.csv --feed f"))["advice"] == []
+    assert "What next" not in run_here(*words("import a.csv --feed g"), folder=tmp_path).stderr
 
 
 # Rows that were kept apart
@@ -68,16 +80,16 @@ def two_numbers_each(folder: Path, column: str = "email", people: int = 5) -> No
 
 def test_rows_kept_apart_get_the_strategies_that_join_them_and_one_of_them(tmp_path: Path) -> None:
     two_numbers_each(tmp_path)
-    document = imported(tmp_path, "crm.csv", "--feed", "crm")
+    document = imported(tmp_path, *words("crm.csv --feed crm"))
     (piece,) = document["advice"]
     assert piece["code"] == "STRATEGY"
     assert piece["text"].startswith("5 rows of 10 match somebody by email and were kept apart")
     assert "link, isolation or best-match" in piece["text"]
     assert "docs/strategies.md" in piece["text"]
     assert piece["command"] == "profilectl explain row crm.csv:7"
-    done = run_here(*shlex.split(piece["command"])[1:], folder=tmp_path)
-    assert done.returncode == 0
-    assert "PROTECTED_MATCH" in done.stdout
+    process = run_here(*shlex.split(piece["command"])[1:], folder=tmp_path)
+    assert process.returncode == 0
+    assert "PROTECTED_MATCH" in process.stdout
 
 
 @pytest.mark.parametrize("strategy", ["link", "isolation", "best-match"])
@@ -85,14 +97,14 @@ def test_each_strategy_that_is_named_joins_them(tmp_path: Path, strategy: str) -
     two_numbers_each(tmp_path)
     (tmp_path / "rules.toml").write_text(f'[identity]\nstrategy = "{strategy}"\n')
     assert call("config", "apply", "rules.toml", folder=tmp_path).exit_code == 0
-    document = imported(tmp_path, "crm.csv", "--feed", "crm")
+    document = imported(tmp_path, *words("crm.csv --feed crm"))
     assert document["profiles"]["created"] == 5
     assert document["advice"] == []
 
 
 def test_by_a_telephone_number_only_best_match_joins(tmp_path: Path) -> None:
     two_numbers_each(tmp_path, "mobile_number")
-    (piece,) = imported(tmp_path, "crm.csv", "--feed", "crm")["advice"]
+    (piece,) = imported(tmp_path, *words("crm.csv --feed crm"))["advice"]
     assert "the strategy best-match joins" in piece["text"]
     assert joining_strategies("mobile_number", "link") == ["best-match"]
     assert joining_strategies("mobile_number", "best-match") == []
@@ -104,14 +116,14 @@ def test_few_rows_that_were_kept_apart_are_no_advice(tmp_path: Path) -> None:
     (tmp_path / "crm.csv").write_text(
         "customer_id,email\n" + "".join([*rows, "m,p1@example.com\n"])
     )
-    document = imported(tmp_path, "crm.csv", "--feed", "crm")
+    document = imported(tmp_path, *words("crm.csv --feed crm"))
     assert document["warnings"] == {"PROTECTED_MATCH": 1}  # 5 % of 20 rows, and no more
     assert document["advice"] == []
 
 
 def test_a_dry_run_proposes_the_strategy(tmp_path: Path) -> None:
     two_numbers_each(tmp_path)
-    document = imported(tmp_path, "crm.csv", "--feed", "crm", "--dry-run")
+    document = imported(tmp_path, *words("crm.csv --feed crm --dry-run"))
     assert "would be kept apart" in document["advice"][0]["text"]
     assert commands(document)["STRATEGY"] == [
         "profilectl",
@@ -127,14 +139,14 @@ def test_a_dry_run_proposes_the_strategy(tmp_path: Path) -> None:
 def test_a_shared_identity_gets_the_line_that_makes_it_a_placeholder(tmp_path: Path) -> None:
     rows = "".join(f"{number},shop@example.com\n" for number in range(10))
     (tmp_path / "a.csv").write_text(f"other,email\n{rows}")
-    document = imported(tmp_path, "a.csv", "--feed", "f")
+    document = imported(tmp_path, *words("a.csv --feed f"))
     setting = commands(document)["SHARED_IDENTITY"][-1]
     assert setting == 'identity.placeholders_add=["shop@example.com"]'
     section, _, value = setting.partition("=")
     # As TOML it does what it says: nobody is joined by it any more.
     (tmp_path / "rules.toml").write_text(f"{section} = {value}\n")
     assert call("config", "apply", "rules.toml", folder=tmp_path).exit_code == 0
-    again = imported(tmp_path, "a.csv", "--feed", "g")
+    again = imported(tmp_path, *words("a.csv --feed g"))
     assert again["warnings"]["IDENTITY_PLACEHOLDER"] == 10
     assert again["advice"] == []
 
@@ -173,37 +185,35 @@ def test_a_value_with_a_star_is_not_proposed_since_it_would_be_a_pattern() -> No
 
 def test_rejects_are_mended_and_imported_with_the_options_of_the_import(tmp_path: Path) -> None:
     (tmp_path / "a b.csv").write_text("Mail;tier\nann@example.com;gold\n;silver\n")
-    document = imported(
-        tmp_path, "a b.csv", "--feed", "f", "--map", "Mail=email", "--delimiter", ";"
-    )
+    document = imported(tmp_path, *words("'a b.csv' --feed f --map Mail=email --delimiter ';'"))
     command = commands(document)["REJECTS"]
     rejects = tmp_path / "a b.csv.rejects.jsonl"
     rejects.write_text(rejects.read_text().replace('"raw":"', '"raw":"bob@example.com'))
-    done = run_here(*command[1:], "--json", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"]["applied"] == 1
+    process = run_here(*command[1:], "--json", folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["rows"]["applied"] == 1
 
 
 def test_rejects_in_the_form_of_the_input_are_imported_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email,tier\n,silver\n")
-    document = imported(tmp_path, "a.csv", "--feed", "f", "--rejects-as-input", "mend.csv")
+    document = imported(tmp_path, *words("a.csv --feed f --rejects-as-input mend.csv"))
     assert commands(document)["REJECTS"] == ["profilectl", "import", "mend.csv", "--feed", "f"]
 
 
 def test_a_dry_run_says_how_to_see_its_rejects(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email,tier\n,silver\n")
-    document = imported(tmp_path, "a.csv", "--feed", "f", "--dry-run")
-    done = run_here(*commands(document)["REJECTS"][1:], folder=tmp_path)
-    assert done.returncode == 3
+    document = imported(tmp_path, *words("a.csv --feed f --dry-run"))
+    process = run_here(*commands(document)["REJECTS"][1:], folder=tmp_path)
+    assert process.returncode == 3
     assert "NO_IDENTITY" in (tmp_path / "rejects.jsonl").read_text()
 
 
 def test_the_rejects_of_a_pipe_cannot_be_read_again(tmp_path: Path) -> None:
-    done = run_here(
-        "import", "-", "--feed", "f", "--format", "csv", "--json", folder=tmp_path,
+    process = run_here(
+        *words('import - --feed f --format csv --json'), folder=tmp_path,
         stdin=b"email,tier\n,x\n",
     )  # fmt: skip
-    assert json.loads(done.stdout)["advice"] == []
+    assert json.loads(process.stdout)["advice"] == []
 
 
 # What was left out
@@ -212,7 +222,7 @@ def test_the_rejects_of_a_pipe_cannot_be_read_again(tmp_path: Path) -> None:
 def test_attributes_left_out_are_named_with_the_command_that_says_why(tmp_path: Path) -> None:
     line = {"user_identities": {"email": "a@example.com"}, "user_attributes": {"a": {"b": 1}}}
     (tmp_path / "a.jsonl").write_text(json.dumps(line) + "\n")
-    document = imported(tmp_path, "a.jsonl", "--feed", "f")
+    document = imported(tmp_path, *words("a.jsonl --feed f"))
     (piece,) = document["advice"]
     assert piece["text"].startswith("left out of rows: a 1;")
     assert run_here(*commands(document)["LEFT_OUT"][1:], folder=tmp_path).returncode == 0
@@ -220,7 +230,7 @@ def test_attributes_left_out_are_named_with_the_command_that_says_why(tmp_path: 
 
 
 def test_columns_left_out_are_named_unless_somebody_wished_it() -> None:
-    file = FileReport("a.parquet", "", 5, (("email", "email"), ("photo", "ignored")))
+    file = FileReport("a.parquet", "", rows=5, columns=(("email", "email"), ("photo", "ignored")))
     (piece,) = advice_of(report_of(files=[file]), Facts(REQUEST))
     assert piece.code == "LEFT_OUT"
     assert piece.text.startswith("left out: column photo;")
@@ -237,21 +247,21 @@ def test_the_import_before_the_one_that_lays_together_says_what_becomes_final(
 ) -> None:
     (tmp_path / "rules.toml").write_text("[history]\nkeep = 2\n")
     assert call("config", "apply", "rules.toml", folder=tmp_path).exit_code == 0
-    told = None
+    announced = None
     for number in range(1, 20):
         (tmp_path / "a.csv").write_text(f"customer_id,tier\n{number},gold\n")
-        document = imported(tmp_path, "a.csv", "--feed", "f")
+        document = imported(tmp_path, *words("a.csv --feed f"))
         pasts = json.loads(run_here("imports", "list", "--json", folder=tmp_path).stdout)
         final = [past["import"] for past in pasts if not past["undoable"]]
-        if told is not None:
-            assert max(final) == told
+        if announced is not None:
+            assert max(final) == announced
             break
         assert not final, "nothing becomes final without a word before"
         for piece in document["advice"]:
             assert piece["code"] == "NEXT_FINAL"
             assert piece["command"] == "profilectl config set history.keep=4"
-            told = next(n for n in range(1, 20) if f" import {n} final" in piece["text"])
-    assert told is not None
+            announced = next(n for n in range(1, 20) if f" import {n} final" in piece["text"])
+    assert announced is not None
 
 
 # All of it
@@ -277,44 +287,40 @@ def test_the_store_and_the_workspace_are_in_the_command_where_they_were_named(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "a.csv").write_text("email,tier\n,silver\n")
-    done = run_here(
-        "--store", "o.duckdb", "import", "a.csv", "--feed", "f", "--json", folder=tmp_path
-    )
-    (piece,) = json.loads(done.stdout)["advice"]
+    process = run_here(*words("--store o.duckdb import a.csv --feed f --json"), folder=tmp_path)
+    (piece,) = json.loads(process.stdout)["advice"]
     assert piece["command"].startswith("profilectl --store o.duckdb import ")
     assert run_here(*shlex.split(piece["command"])[1:], folder=tmp_path).returncode == 3
 
 
 def test_a_person_gets_it_last_and_quiet_and_json_do_not(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email,tier\n,silver\n")
-    done = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
-    assert done.stderr.splitlines()[-3:] == [
+    process = run_here(*words("import a.csv --feed f"), folder=tmp_path)
+    assert process.stderr.splitlines()[-3:] == [
         "What next:",
         "- 1 row was rejected: mend what is raw in a.csv.rejects.jsonl, then import that",
         "    profilectl import a.csv.rejects.jsonl --feed f",
     ]
-    for option in ("--quiet", "--json"):
-        words = ("import", "a.csv", "--feed", "f", "--again")
-        order = ("--quiet", *words) if option == "--quiet" else (*words, option)
-        assert "What next" not in run_here(*order, folder=tmp_path).stderr
+    for again in ("import a.csv --feed f --again --json", "--quiet import a.csv --feed f --again"):
+        assert "What next" not in run_here(*words(again), folder=tmp_path).stderr
 
 
 def test_advice_is_not_remembered(tmp_path: Path) -> None:
     rows = "".join(f"{number},shop@example.com\n" for number in range(10))
     (tmp_path / "a.csv").write_text(f"other,email\n{rows}")
-    assert imported(tmp_path, "a.csv", "--feed", "f")["advice"]
-    history = run_here("imports", "show", "1", "--json", folder=tmp_path).stdout
+    assert imported(tmp_path, *words("a.csv --feed f"))["advice"]
+    history = run_here(*words("imports show 1 --json"), folder=tmp_path).stdout
     assert "advice" not in history
     assert "shop@example.com" not in history
 
 
 def test_a_plan_has_the_advice_of_its_dry_run_and_is_applied(tmp_path: Path) -> None:
     two_numbers_each(tmp_path)
-    made = call("plan", "crm.csv", "--feed", "crm", "-o", "p.plan", "--json", folder=tmp_path)
+    made = call(*words("plan crm.csv --feed crm -o p.plan --json"), folder=tmp_path)
     assert [piece["code"] for piece in json.loads(made.stdout)["report"]["advice"]] == ["STRATEGY"]
-    done = call("apply", "p.plan", "--json", folder=tmp_path)
-    assert done.exit_code == 0, done.output
-    assert commands(json.loads(done.stdout))["STRATEGY"][1:3] == ["explain", "row"]
+    process = call("apply", "p.plan", "--json", folder=tmp_path)
+    assert process.exit_code == 0, process.output
+    assert commands(json.loads(process.stdout))["STRATEGY"][1:3] == ["explain", "row"]
 
 
 def test_the_options_of_a_request_are_those_that_were_typed() -> None:
