@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
     return shlex.split(text)
 
 
-def report_of(**more: Any) -> ImportReport:
+def made_report(**more: Any) -> ImportReport:
     report = ImportReport(
         number=3,
         feed="crm",
@@ -152,9 +152,9 @@ def test_a_shared_identity_gets_the_line_that_makes_it_a_placeholder(tmp_path: P
 
 
 def test_nine_rows_are_no_advice_and_placeholders_that_are_there_stay() -> None:
-    nine = report_of(shared=[SharedIdentity("email", "a@b.example", rows=9, profiles=5)])
+    nine = made_report(shared=[SharedIdentity("email", "a@b.example", rows=9, profiles=5)])
     assert codes_of(nine, Facts(REQUEST)) == []
-    ten = report_of(shared=[SharedIdentity("email", "a@b.example", rows=10, profiles=0)])
+    ten = made_report(shared=[SharedIdentity("email", "a@b.example", rows=10, profiles=0)])
     (piece,) = advice_of(ten, Facts(REQUEST, placeholders_add=("x", "y")))
     assert shlex.split(piece.command)[-1] == ('identity.placeholders_add=["x", "y", "a@b.example"]')
 
@@ -165,19 +165,19 @@ def test_what_looks_like_nothing_comes_before_a_customer_with_many_rows() -> Non
         SharedIdentity("email", "noreply@b.example", rows=12, profiles=0),
         SharedIdentity("email", "ann@b.example", rows=40, profiles=0),
     ]
-    (piece,) = advice_of(report_of(shared=shared), Facts(REQUEST))
+    (piece,) = advice_of(made_report(shared=shared), Facts(REQUEST))
     assert "noreply@b.example" in piece.text
-    (piece,) = advice_of(report_of(shared=[shared[0], shared[2]]), Facts(REQUEST))
+    (piece,) = advice_of(made_report(shared=[shared[0], shared[2]]), Facts(REQUEST))
     assert "ann@b.example" in piece.text
 
 
 def test_a_value_with_a_star_is_not_proposed_since_it_would_be_a_pattern() -> None:
     shared = [SharedIdentity("other", "*", rows=50, profiles=0)]
-    (piece,) = advice_of(report_of(shared=shared), Facts(REQUEST))
+    (piece,) = advice_of(made_report(shared=shared), Facts(REQUEST))
     assert '["*"]' in piece.command  # stars alone are that text
     for value in ("*@example.com", "shop*", "a*b"):
         shared = [SharedIdentity("other", value, rows=50, profiles=0)]
-        assert advice_of(report_of(shared=shared), Facts(REQUEST)) == []
+        assert advice_of(made_report(shared=shared), Facts(REQUEST)) == []
 
 
 # Rejects
@@ -231,12 +231,12 @@ def test_attributes_left_out_are_named_with_the_command_that_says_why(tmp_path: 
 
 def test_columns_left_out_are_named_unless_somebody_wished_it() -> None:
     file = FileReport("a.parquet", "", rows=5, columns=(("email", "email"), ("photo", "ignored")))
-    (piece,) = advice_of(report_of(files=[file]), Facts(REQUEST))
+    (piece,) = advice_of(made_report(files=[file]), Facts(REQUEST))
     assert piece.code == "LEFT_OUT"
     assert piece.text.startswith("left out: column photo;")
     assert "--binary-as-text" in piece.command
     wished = ImportRequest(["a.parquet"], "f", unknown="ignore")
-    assert codes_of(report_of(files=[file]), Facts(wished)) == []
+    assert codes_of(made_report(files=[file]), Facts(wished)) == []
 
 
 # The history
@@ -273,7 +273,7 @@ def everything() -> tuple[ImportReport, Facts]:
     counts.codes["PROTECTED_MATCH"] = 50
     counts.left_out["UA_UNSUPPORTED_TYPE", "tags"] = 4
     shared = [SharedIdentity("email", "a@b.example", rows=10, profiles=0)]
-    report = report_of(counts=counts, shared=shared, rejects="crm.csv.rejects.jsonl")
+    report = made_report(counts=counts, shared=shared, rejects="crm.csv.rejects.jsonl")
     return report, Facts(REQUEST, kept_apart=KeptApart("email", "crm.csv:7"), next_final=2, keep=8)
 
 
