@@ -171,7 +171,7 @@ RejectsOption = Annotated[
     option(
         "--rejects",
         metavar="FILE",
-        help="The file for rejected rows (default: FILE.rejects.jsonl).",
+        help="The file for rejected rows (default: FILE.rejects.jsonl), or none: only count them.",
     ),
 ]
 AsInputOption = Annotated[

@@ -19,7 +19,7 @@ from profilectl.files import progress
 from profilectl.importing.known import know_event_names
 from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
-from profilectl.rules.counts import ImportReport
+from profilectl.rules.counts import NO_REJECTS, ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
@@ -386,7 +386,7 @@ def prepare_history(
     else:
         make_empty(relations, "ready_line_run")
     relations.drop("ready_reject")
-    if len(rejects):
+    if len(rejects) and entry.request.get("rejects") != NO_REJECTS:
         with store.scratch.ordered():
             if rejects.select:
                 relations.make("ready_reject", rejects.select, number)
@@ -531,12 +531,17 @@ def _parts_of(entry: Import) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], first + span], strict=True))
 
 
+OF_VALUES = ("shared", "advice")
+"""The parts of a report with values of people: the history does not keep them."""
+
+
 def _write_import(store: OpenStore, entry: Import) -> None:
     """Write the files of an import, and what it reports, into the history."""
     _write_files(store, entry)
     sealed = _sealed_files(store, entry, entry.guard) if entry.guard is not None else {}
     # The history keeps numbers, and nobody's values.
-    report = {name: value for name, value in entry.report.as_json().items() if name != "shared"}
+    complete = entry.report.as_json()
+    report = {name: value for name, value in complete.items() if name not in OF_VALUES}
     for file in report["files"]:
         file["sha256"] = sealed.get(file["sha256"], file["sha256"])
     store.scratch.run(

@@ -15,7 +15,7 @@ from profilectl.importing.answers.trace import first_rows, trace_rows
 from profilectl.importing.request import ImportJob, most_rejects
 from profilectl.importing.stage.mendable import Mendable
 from profilectl.importing.stage.original import reject_rows
-from profilectl.rules.counts import FileReport, names_of
+from profilectl.rules.counts import NO_REJECTS, FileReport, names_of
 
 BLOCK_BYTES = 1 << 16
 """How much of the rejects is copied at once: more needs new memory for each block."""
@@ -41,7 +41,7 @@ def check_rejects(job: ImportJob) -> None:
         return
     # All that helps to mend the rows is written before the import is refused.
     place = ""
-    if job.request.rejects or not job.request.dry_run:
+    if _are_written(job):
         place = f"; they are in {place_rejects(job)}"
     trace_import(job)
     if job.mend:
@@ -89,13 +89,30 @@ def trace_import(job: ImportJob) -> None:
 def deliver_rejects(job: ImportJob) -> None:
     """Put the rejects where the user wants them, and say so in the report."""
     report = job.report
-    if len(job.rejects) and (job.request.rejects or not job.request.dry_run):
+    if len(job.rejects) and _are_written(job):
         report.rejects = str(place_rejects(job))
+    elif len(job.rejects) and job.request.rejects == NO_REJECTS:
+        report.notices.append(_counted(job))
     elif not job.request.dry_run:
         report.notices += _stale_rejects(report.files)
     if job.mend and len(job.rejects):
         _write_mendable(job, job.mend)
         report.rejects_as_input = str(job.mend.path)
+
+
+def _are_written(job: ImportJob) -> bool:
+    """Return whether rejects go to a file: of a dry run only if it is named."""
+    if job.request.rejects == NO_REJECTS:
+        return False
+    return job.request.rejects is not None or not job.request.dry_run
+
+
+def _counted(job: ImportJob) -> str:
+    """Return the sentence that rejects are counted, and written nowhere."""
+    number = len(job.rejects)
+    codes = ", ".join(f"{count:,} {code}" for code, count in job.rejects.counts.most_common())
+    rows = f"{number:,} rejected row{'' if number == 1 else 's'}"
+    return f"{rows} {'is' if number == 1 else 'are'} counted only (--rejects none): {codes}"
 
 
 def _write_mendable(job: ImportJob, mend: Mendable) -> None:

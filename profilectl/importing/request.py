@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
-from profilectl.rules.counts import FileReport, ImportReport
+from profilectl.rules.counts import NO_REJECTS, FileReport, ImportReport
 from profilectl.rules.workspace import chosen_workspace
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ImportRequest:
     environment: str | None = None
     """The environment of all rows; None: production, unless a row states its own."""
     rejects: str | None = None
-    """The file that rejected rows are written to."""
+    """The file that rejected rows are written to; NO_REJECTS: they are counted only."""
     rejects_as_input: str | None = None
     """The file that they are written to in the format of the input."""
     explain_rows: str | None = None
@@ -184,6 +184,8 @@ def remembered(request: ImportRequest) -> dict[str, Any]:
     document["mapped"] = list(request.mapped)
     document["nulls"] = list(request.nulls)
     document["folder"] = str(Path.cwd())
+    if request.rejects == NO_REJECTS:
+        document["rejects"] = NO_REJECTS
     document["workspace"] = request.workspace or chosen_workspace()
     if request.manifest:
         digest = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
@@ -207,7 +209,17 @@ def request_of(document: Mapping[str, Any], **changes: Any) -> ImportRequest:
         if digest != document.get("manifest_sha256"):
             raise InputRefused(f"{manifest} is not the manifest it was")
     fields = {name: document[name] for name in REMEMBERED if name in document}
-    return ImportRequest(**{**fields, **changes})
+    request = ImportRequest(**{**fields, **changes})
+    # Where rejects go is not remembered, but that they go nowhere is: a plan or a replay keeps to
+    # it, unless another place is named.
+    if request.rejects is None and document.get("rejects") == NO_REJECTS:
+        return replace(request, rejects=NO_REJECTS)
+    return request
+
+
+def rejects_path(request: ImportRequest) -> str | None:
+    """Return the file that was named for rejected rows; None: none was."""
+    return None if request.rejects == NO_REJECTS else request.rejects
 
 
 def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
@@ -222,7 +234,7 @@ def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
     if request.keep_scratch:
         _check_new_file(request.keep_scratch)
     outputs = (
-        ("--rejects", request.rejects),
+        ("--rejects", rejects_path(request)),
         ("--rejects-as-input", request.rejects_as_input),
         ("--explain-rows", request.explain_rows),
     )

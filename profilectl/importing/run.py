@@ -21,6 +21,7 @@ from profilectl.codes import ProfilectlError
 from profilectl.files import progress
 from profilectl.files.leftovers import private_files, unwritable
 from profilectl.files.whole_file import LOG
+from profilectl.importing.answers.advice import advise
 from profilectl.importing.answers.examples import Decided, examples_of, without_mpids
 from profilectl.importing.answers.outcomes import outcomes_of
 from profilectl.importing.columns.tables import check_columns, check_staged
@@ -35,7 +36,12 @@ from profilectl.importing.decide import DecidedImport, decide, feed_of, latest_o
 from profilectl.importing.leaving import leaving_from
 from profilectl.importing.listed_relations import ListedRelations
 from profilectl.importing.rejects import deliver_rejects, trace_import
-from profilectl.importing.request import ImportJob, ImportRequest, check_options
+from profilectl.importing.request import (
+    ImportJob,
+    ImportRequest,
+    check_options,
+    rejects_path,
+)
 from profilectl.importing.stage.columns import Manifest, read_manifest, read_map
 from profilectl.importing.stage.mendable import Mendable, mendable
 from profilectl.importing.stage.options import ReadingOptions
@@ -55,7 +61,7 @@ from profilectl.rules.event.event import added_event
 from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
 from profilectl.rules.sql.quoting import quote_identifier, quote_path
 from profilectl.store.attaching import check_path
-from profilectl.store.compaction import compaction_due, lay_together
+from profilectl.store.compaction import compaction_due, lay_together, next_final
 from profilectl.store.history import rejects_again
 from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.store.same_store import is_held
@@ -115,14 +121,16 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         reading = _reading(request, look, inputs, now_ms=now_ms)
         job = _stage(scratch, look, reading, path=store_path, request=request, rejects=rejects)
         try:
-            has_definitions = _decide_dry(job) if request.dry_run else _commit(job)
+            due = _decide_dry(job) if request.dry_run else _commit(job)
         except Overtaken as error:
             return report_imported(report, error.number)
         deliver_rejects(job)
+        if request.content is None:
+            report.advice = advise(job, next_final=due.next_final)
         if request.keep_scratch:
             _keep_scratch(scratch, Path(request.keep_scratch))
         report.steps = scratch.steps
-    if has_definitions and request.refreshes:
+    if due.has_definitions and request.refreshes:
         report.audiences = refresh_after(store_path, report, request)
     report.elapsed_ms = round((time.monotonic() - began) * 1000)
     return report
@@ -215,8 +223,9 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
         is_first = not feed.number or not store.imports_by_feed().get(feed.number)
         if progress.is_watched() and store.has_definitions():
             progress.weigh("calculating", CALCULATING_S)
-        if not contents.fresh and request.rejects and not request.dry_run:
-            rejects = Path(request.rejects)
+        named = rejects_path(request)
+        if not contents.fresh and named and not request.dry_run:
+            rejects = Path(named)
             contents.notices += rejects_again(store, contents.newest_import, rejects)
     # A feed without a number is new: its first report says what its source means.
     meaning = [] if feed.number else [meaning_of(feed.source)]
@@ -347,8 +356,18 @@ def _mendable(
     return mendable(target, files, request.encoding, head=head)
 
 
-def _decide_dry(job: ImportJob) -> bool:
-    """Decide without a commit, and find examples; return False: nothing is to be refreshed."""
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What is due after an import."""
+
+    has_definitions: bool = False
+    """Whether calculated attributes or audiences are to be brought up to date."""
+    next_final: int | None = None
+    """The import that the next one lays together with others, so that it is final; None: none."""
+
+
+def _decide_dry(job: ImportJob) -> _Due:
+    """Decide without a commit, and find examples; nothing is due after it."""
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
         decided = decide(job, store)
@@ -358,7 +377,7 @@ def _decide_dry(job: ImportJob) -> bool:
             without_mpids(job.report.examples)
         job.request.checked(job.report, decided.state)
         trace_import(job)
-    return False
+    return _Due()
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,13 +400,12 @@ class _Written:
     """Whether older segments are to be laid together."""
     has_definitions: bool
     """Whether calculated attributes or audiences are to be brought up to date."""
+    next_final: int | None
+    """The import that the next one makes final."""
 
 
-def _commit(job: ImportJob) -> bool:
-    """Decide and commit; again, if another process committed in between.
-
-    Return whether calculated attributes or audiences are to be brought up to date.
-    """
+def _commit(job: ImportJob) -> _Due:
+    """Decide and commit; again, if another process committed in between."""
     scratch, path = job.scratch, job.store_path
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     written, began = None, 0.0
@@ -408,7 +426,7 @@ def _commit(job: ImportJob) -> bool:
     job.report.locked_ms = round((time.monotonic() - began) * 1000)
     if written.compaction:
         lay_together(scratch, path, f"import {written.number}")
-    return written.has_definitions
+    return _Due(written.has_definitions, written.next_final)
 
 
 def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
@@ -437,7 +455,12 @@ def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
 def _write(store: OpenStore, ready: _Ready) -> _Written:
     """Write an import; return what is due after it."""
     write(store, ready.prepared, ready.decided.entry)
-    return _Written(ready.decided.entry.number, compaction_due(store), store.has_definitions())
+    return _Written(
+        ready.decided.entry.number,
+        compaction=compaction_due(store),
+        has_definitions=store.has_definitions(),
+        next_final=next_final(store),
+    )
 
 
 def _caught_up(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.files.suppression_key import key_of_store
-from profilectl.rules.counts import ImportReport, PastImport
+from profilectl.rules.counts import NO_REJECTS, ImportReport, PastImport
 from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import scratch_beside
@@ -245,7 +245,11 @@ class _Again:
             {"allow_spoiled": True, "any_time": True, **document},
             protection=past.protection,
             source=past.source,
-            rejects=str(self.folder / "rejects.jsonl"),
+            rejects=(
+                NO_REJECTS
+                if document.get("rejects") == NO_REJECTS
+                else str(self.folder / "rejects.jsonl")
+            ),
             first_arrival=past.first_arrival,
             now_ms=past.started_ms,
             refreshes=False,

@@ -538,7 +538,7 @@ def _wrong_counts(checked: _Checked, past: PastImport) -> Iterator[Breach]:
         "dropped": checked.count(DROPPED, span),
         "rejected": checked.count(REJECTED, number),
     }
-    reported = {**past.report["rows"], "created": past.report["profiles"]["created"]}
+    reported = past.rows_there
     for name, count in counted.items():
         if reported[name] != count:
             yield Breach(

@@ -18,6 +18,7 @@ from profilectl.store.segments import IMPORT_FILES, known_mpids
 from profilectl.store.statements import reading, rows_of
 
 NO_ROW = "no row begins there: the header, a blank line, the middle of a row, or past the end"
+COUNTED_ROW = "; or it was rejected, and the import kept no rejects (--rejects none)"
 ERASED_ROW = "the row was of a person who was erased"
 MOST_OF_A_LINE = 20
 """How many rows of one line are shown."""
@@ -41,6 +42,12 @@ select code, message, raw
 from store.reject
 where import = $number and file = $path and line = $line
 limit $most
+"""
+# Whether an import counted its rejects, and kept none.
+COUNTS_ONLY = """
+select 1
+from store.import
+where number = $number and json_extract_string(request, '$.rejects') = 'none'
 """
 # A run of lines has a row on each; it ends where the next begins.
 ARRIVALS_OF_LINE = """
@@ -164,7 +171,11 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
         )
     ]
     if all(fate.message == NO_ROW for fate in fates):
-        raise InputRefused(f"{file}:{line}: {NO_ROW}")
+        counts_only = any(
+            profiles.store.scratch.rows(COUNTS_ONLY, {"number": fate.import_number})
+            for fate in fates
+        )
+        raise InputRefused(f"{file}:{line}: {NO_ROW}{COUNTED_ROW if counts_only else ''}")
     return fates
 
 

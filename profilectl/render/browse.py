@@ -6,8 +6,11 @@ go on meanwhile. It needs Textual (the extra `browse`), so no other module impor
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,11 +37,15 @@ from profilectl.render.explain import attribute_lines, chain_lines
 from profilectl.render.panels import panels
 from profilectl.render.screen import now_ms
 from profilectl.render.sections import View
-from profilectl.render.words import name_of, reserved_first
+from profilectl.render.words import NAME_KEYS, name_of, reserved_first
 from profilectl.rules.text.terminal import visible
 
-MOST_HITS = 200
-"""The most hits that are listed."""
+MOST_PEOPLE = 200
+"""The most people that are listed."""
+MOST_HITS = 2_000
+"""The most hits that are read, to be grouped by person."""
+MOST_MATCHES = 3
+"""The most values that the entry of one person shows."""
 PAUSE_S = 0.3
 """The seconds after the last key when a search begins by itself."""
 CONDITION = "where "
@@ -134,15 +141,71 @@ class Why(ModalScreen[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who was found, with all that matched."""
+
+    mpid: int
+    """The MPID of the profile."""
+    environment: str
+    """Its environment."""
+    matches: list[tuple[str, str]] = field(default_factory=list)
+    """What matched: an identity type or an attribute, and its value."""
+
+
+def people_of(hits: Iterable[Hit]) -> list[Person]:
+    """Return the people that hits are of, each once, in the order of their first hits."""
+    people: dict[tuple[int, str], Person] = {}
+    for hit in hits:
+        # An MPID may stand for a profile in each environment.
+        person = people.setdefault((hit.mpid, hit.environment), Person(hit.mpid, hit.environment))
+        matches = [(hit.type, hit.value)] if hit.type else list(hit.values.items())
+        person.matches.extend(match for match in matches if match not in person.matches)
+    return list(people.values())
+
+
+def name_condition(text: str, keys: Iterable[str]) -> str:
+    """Return the condition that somebody is called so; "" for a text that is nobody's name.
+
+    One word is the beginning of the first or the last name, several are both. keys: the attributes
+    that there are.
+    """
+    names = [key for key in NAME_KEYS if key in set(keys)]
+    # Nobody's name has an @ or a digit: most searches are for identities, and need no look at all
+    # attributes.
+    if not names or not any(map(str.isalpha, text)) or set(text) & set("@0123456789"):
+        return ""
+    words = text.split(maxsplit=1)
+    if len(words) == 2 and len(names) == 2:
+        return " and ".join(map(_begins, names, words))
+    return " or ".join(_begins(name, text) for name in names)
+
+
+def _begins(name: str, text: str) -> str:
+    # A blank needs no mark before it in a pattern of DuckDB.
+    pattern = re.escape(text).replace("\\ ", " ").replace("'", "''")
+    return f"\"{name}\" matches '(?i)^{pattern}'"
+
+
+def _by_name(hit: Hit, text: str) -> Hit:
+    """Return a hit of a name without the name that did not match."""
+    words = [word.lower() for word in (text, *text.split(maxsplit=1))]
+    values = {name: str(json.loads(value)) for name, value in hit.values.items()}
+    matching = {
+        name: value for name, value in values.items() if value.lower().startswith(tuple(words))
+    }
+    return replace(hit, values=matching or values)
+
+
+@dataclass(frozen=True, slots=True)
 class SearchOutcome:
     """The outcome of a search."""
 
     text: str
     """The text that was searched for."""
-    count: int = 0
-    """How many identities or profiles were found."""
-    hits: list[Hit] = field(default_factory=list)
-    """The first of them."""
+    people: list[Person] = field(default_factory=list)
+    """Who was found; not all, where is_part says so."""
+    is_part: bool = False
+    """Whether more was found than is read."""
     error: str = ""
     """Why the search failed; "" if it did not."""
 
@@ -150,15 +213,17 @@ class SearchOutcome:
         """Return the line under the search box."""
         if self.error:
             return self.error
-        if not self.hits:
+        if not self.people:
             return "nobody was found" if self.text.strip() else ""
-        is_cut = self.count > len(self.hits)
-        listed = f", the first {len(self.hits):,} are listed" if is_cut else ""
-        return f"{self.count:,} found{listed}"
+        listed = min(len(self.people), MOST_PEOPLE)
+        if self.is_part or listed < len(self.people):
+            more = "more than " if self.is_part else ""
+            return f"{more}{len(self.people):,} found, the first {listed:,} are listed"
+        return f"{len(self.people):,} found"
 
 
 class Browse(App[None]):
-    """The application: a search box, its hits, and the activity view of the highlighted one."""
+    """The application: a search box, who was found, and the highlighted one's activity view."""
 
     TITLE = "profilectl"
     CSS = """
@@ -195,7 +260,7 @@ class Browse(App[None]):
     def __init__(self, store: Path, text: str = "") -> None:
         super().__init__()
         self.store, self.text = store, text
-        self.hits: list[Hit] = []
+        self.people: list[Person] = []
         self.activity: Activity | None = None
         self.on: set[str] = set()
         self.pause: Timer | None = None
@@ -204,7 +269,7 @@ class Browse(App[None]):
         """Yield the widgets of the screen."""
         yield Input(
             self.text,
-            placeholder=f"an identity, how it begins, or any part; or: {CONDITION}tier = 'gold'",
+            placeholder=f"an identity or a name, how it begins; or: {CONDITION}tier = 'gold'",
             id="search",
         )
         yield Static(id="said", markup=False)
@@ -247,32 +312,38 @@ class Browse(App[None]):
         try:
             if text.strip():
                 count, hits = self._find(text.strip())
-                outcome = SearchOutcome(text, count, hits)
+                outcome = SearchOutcome(text, people_of(hits), is_part=count > len(hits))
         except ProfilectlError as error:
             hint = f"; {error.hint}" if error.hint else ""
             outcome = SearchOutcome(text, error=f"{error.message}{hint}")
         self.call_from_thread(self._list, outcome)
 
     def _find(self, text: str) -> tuple[int, list[Hit]]:
-        """Return the hits of a condition, of a beginning, or else of any part."""
+        """Return the hits of a condition; or of a beginning, or else of any part, and of a name."""
         if text.lower().startswith(CONDITION):
             condition = text[len(CONDITION) :]
             return search_store(self.store, SearchRequest(where=condition, limit=MOST_HITS))
         count, hits = search_store(self.store, SearchRequest(text, limit=MOST_HITS))
-        if hits:
+        if not hits:
+            request = SearchRequest(text, "substring", limit=MOST_HITS)
+            count, hits = search_store(self.store, request)
+        condition = name_condition(text, names_in(self.store, "keys"))
+        if not condition:
             return count, hits
-        return search_store(self.store, SearchRequest(text, "substring", limit=MOST_HITS))
+        request = SearchRequest(where=condition, limit=MOST_HITS)
+        named_count, named = search_store(self.store, request)
+        return count + named_count, hits + [_by_name(hit, text) for hit in named]
 
     def _list(self, outcome: SearchOutcome) -> None:
         """Show the hits of a search, unless the text in the box is another by now."""
         if outcome.text != self.query_one("#search", Input).value:
             return
-        self.hits = outcome.hits
+        self.people = outcome.people[:MOST_PEOPLE]
         listed = self.query_one("#found", OptionList)
         listed.clear_options()
-        listed.add_options([Option(_hit(hit)) for hit in outcome.hits])
+        listed.add_options([Option(_entry(person)) for person in self.people])
         self._show_message(outcome.message(), is_error=bool(outcome.error))
-        if outcome.hits:
+        if self.people:
             listed.highlighted = 0
         else:
             self.activity = None
@@ -281,22 +352,24 @@ class Browse(App[None]):
     # The activity view
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Read the profile of the highlighted hit."""
-        self._read(self.hits[event.option_index])
+        """Read the profile of the highlighted person."""
+        self._read(self.people[event.option_index])
 
     def on_option_list_option_selected(self) -> None:
-        """Explain the profile of the selected hit."""
+        """Explain the profile of the selected person."""
         self.action_why()
 
     @work(thread=True, exclusive=True, group="read")
-    def _read(self, hit: Hit) -> None:
+    def _read(self, person: Person) -> None:
         try:
-            people = read_activities(self.store, "mpid", str(hit.mpid))
+            profiles = read_activities(self.store, "mpid", str(person.mpid))
         except ProfilectlError as error:
             self.call_from_thread(self._show_message, error.message, is_error=True)
             return
-        of_hit = (activity for activity in people if activity.environment == hit.environment)
-        self.call_from_thread(self._show, next(of_hit, None))
+        of_person = (
+            activity for activity in profiles if activity.environment == person.environment
+        )
+        self.call_from_thread(self._show, next(of_person, None))
 
     def _show_message(self, message: str, *, is_error: bool) -> None:
         """Print a line under the search box."""
@@ -342,16 +415,20 @@ class Browse(App[None]):
             self.push_screen(Why(self.store, self.activity))
 
 
-def _hit(hit: Hit) -> Text:
-    """Return a hit as two lines: the identity or the values, and the profile."""
-    values = ", ".join(f"{key} {value}" for key, value in hit.values.items())
-    headline = hit.value if hit.type else values or "all conditions"
-    beside = f"{hit.type or 'profile'}  {hit.mpid}" + (
-        "" if hit.environment == "production" else f"  {hit.environment}"
-    )
-    return Text.assemble(
-        visible(headline), "\n", (beside, "dim"), overflow="ellipsis", no_wrap=True
-    )
+def _entry(person: Person) -> Text:
+    """Return the lines of a person in the list: what matched, a line each, and the profile."""
+    shown = person.matches[:MOST_MATCHES]
+    more = len(person.matches) - len(shown)
+    parts: list[str | tuple[str, str]] = []
+    for name, value in shown:
+        parts += [visible(value), (f"  {visible(name)}\n", "dim")]
+    if not shown:
+        parts.append("all conditions\n")
+    if more:
+        parts.append((f"and {more:,} more\n", "dim"))
+    environment = "" if person.environment == "production" else f"  {person.environment}"
+    parts.append((f"MPID {person.mpid}{environment}", "dim"))
+    return Text.assemble(*parts, overflow="ellipsis", no_wrap=True)
 
 
 def browse(store: Path, text: str = "") -> None:

@@ -86,6 +86,16 @@ def print_rate(report: ImportReport) -> None:
     )
 
 
+def print_advice(report: ImportReport) -> None:
+    """Print on stderr what to do next, each with its command."""
+    if report.advice:
+        notice("What next:")
+    for piece in report.advice:
+        notice(f"- {piece.text}")
+        # A command is never folded: a shell takes it as it stands.
+        sys.stderr.write(f"    {visible(piece.command)}\n")
+
+
 def print_examples(examples: Document) -> None:
     """Print the examples of a dry run or a plan."""
     from orjson import dumps

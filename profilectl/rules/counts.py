@@ -26,6 +26,8 @@ PROFILES = ("created", "updated", "unchanged")
 IDENTITIES = ("added", "moved", "removed")
 ATTRIBUTES = ("set", "changed", "unchanged", "deleted", "blocked")
 EVENTS = ("added",)
+NO_REJECTS = "none"
+"""The value of --rejects with which rejected rows are counted, and written nowhere."""
 
 
 MOST_NAMES = 5
@@ -184,6 +186,22 @@ class SharedIdentity:
         return f"{rows}{profiles} {share} the {self.type} {self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A piece of advice on what to do after an import."""
+
+    code: str
+    """The rule that gives it, for programs."""
+    text: str
+    """What there is to do, and why."""
+    command: str
+    """A command that does it, or shows more, as it is typed into a shell."""
+
+    def as_json(self) -> Document:
+        """Return the advice's part of the document of `import --json`."""
+        return {"code": self.code, "text": self.text, "command": self.command}
+
+
 @dataclass(slots=True)
 class ImportReport:
     """The report of an import, or with dry_run of one that would be made."""
@@ -230,6 +248,8 @@ class ImportReport:
     """The steps, and how many seconds each took."""
     notices: list[str] = field(default_factory=list)
     """Sentences on how the files were read that a person should know."""
+    advice: list[Advice] = field(default_factory=list)
+    """What to do next, the most important first (importing/answers/advice.py)."""
 
     def as_json(self) -> Document:
         """Return the document of `import --json`."""
@@ -248,6 +268,7 @@ class ImportReport:
             "locked_ms": self.locked_ms,
             "notices": self.notices,
             "shared": [identity.as_json() for identity in self.shared],
+            "advice": [piece.as_json() for piece in self.advice],
         }
         # Keys that only some imports have are not there for the others.
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
@@ -322,6 +343,14 @@ class PastImport:
     """Code -> its batches that were processed and belong to nobody: how many there are, how many
     have events, and the events by type. None: not looked up.
     """
+
+    @property
+    def rows_there(self) -> dict[str, int]:
+        """The rows that the store has of it by its report: applied, created, dropped, rejected."""
+        there = {**self.report["rows"], "created": self.report["profiles"]["created"]}
+        if self.request is not None and self.request.get("rejects") == NO_REJECTS:
+            there["rejected"] = 0  # they were counted, and none was kept
+        return there
 
     def as_json(self) -> Document:
         """Return the document of `imports show --json`."""

@@ -47,6 +47,19 @@ def compaction_due(store: OpenStore) -> bool:
     return len(store.segments()) > max(MANY_SEGMENTS, store.settings().keep_imports + 2)
 
 
+def next_final(store: OpenStore) -> int | None:
+    """Return the import that the next one lays together with others; None: it lays none together.
+
+    It and those before it cannot be undone after that.
+    """
+    keep, segments = store.settings().keep_imports, store.segments()
+    if compaction_due(store) or len(segments) + 1 <= max(MANY_SEGMENTS, keep + 2):
+        return None
+    # The next import has a segment too, which is among those that keep their own.
+    segment = segments[len(segments) - keep]
+    return segment.last_import if segment.first_import == segment.last_import else None
+
+
 def compact(store: OpenStore) -> int:
     """Lay neighbouring segments together if there are many; return how many were laid together.
 

@@ -134,7 +134,8 @@ def test_a_hint_names_what_this_command_has(
 
 def test_a_plan_may_have_whatever_an_import_remembers() -> None:
     known = {name.removesuffix("?") for name in REQUEST}
-    assert known == {*REMEMBERED, "manifest_sha256", "folder"}
+    # `rejects` only where it says that rejects are counted (--rejects none).
+    assert known == {*REMEMBERED, "manifest_sha256", "folder", "rejects"}
 
 
 def test_a_plan_that_was_just_made_is_applied(folder: Path) -> None:

@@ -23,7 +23,17 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 from textual.worker import WorkerCancelled
 
-from profilectl.render.browse import PAUSE_S, Browse, Why
+from profilectl.reading.search import Hit
+from profilectl.render.browse import (
+    MOST_PEOPLE,
+    PAUSE_S,
+    Browse,
+    Person,
+    SearchOutcome,
+    Why,
+    name_condition,
+    people_of,
+)
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 
@@ -282,3 +292,76 @@ def test_the_store_is_not_held(store: Path) -> None:
             pass
 
     drive(store, act, "amelie")
+
+
+def hit(mpid: int, kind: str, value: str, *, environment: str = "production") -> Hit:
+    return Hit(mpid, environment, type=kind, value=value, values={})
+
+
+def test_a_person_is_one_entry_with_all_that_matched() -> None:
+    hits = [
+        hit(1, "email", "ann@example.com"),
+        hit(2, "email", "anna@example.com"),
+        hit(1, "other", "ann-7"),
+        hit(1, "email", "ann@example.com"),
+        hit(1, "email", "ann@example.com", environment="development"),
+        Hit(1, "production", type="", value="", values={"$FirstName": "Ann"}),
+    ]
+    people_found = people_of(hits)
+    assert [(person.mpid, person.environment) for person in people_found] == [
+        (1, "production"),
+        (2, "production"),
+        (1, "development"),
+    ]
+    assert people_found[0].matches == [
+        ("email", "ann@example.com"),
+        ("other", "ann-7"),
+        ("$FirstName", "Ann"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("am", "\"$FirstName\" matches '(?i)^am' or \"$LastName\" matches '(?i)^am'"),
+        ("amé le", "\"$FirstName\" matches '(?i)^amé' and \"$LastName\" matches '(?i)^le'"),
+        (
+            "o'b.",
+            "\"$FirstName\" matches '(?i)^o''b\\.' or \"$LastName\" matches '(?i)^o''b\\.'",
+        ),
+        ("am@", ""),
+        ("C1", ""),
+        ("--", ""),
+    ],
+)
+def test_a_name_is_looked_for_where_a_text_may_be_one(text: str, condition: str) -> None:
+    assert name_condition(text, ["$LastName", "tier", "$FirstName"]) == condition
+    assert name_condition(text, ["tier"]) == ""
+
+
+def test_who_matches_by_an_address_and_by_name_is_found_once(store: Path) -> None:
+    async def act(pilot: Pilot[None]) -> None:
+        await asks(pilot, "amé")
+        assert found(pilot) == 1
+        await asks(pilot, "am")  # begins the address amelie@example.org and the name Amélie
+        assert found(pilot) == 1
+        shown = screen(pilot)
+        assert "1 found" in shown
+        assert "amelie@example.org  email" in shown
+        assert "Amélie  $FirstName" in shown
+        await asks(pilot, "amélie lef")
+        assert "Lefèvre  $LastName" in screen(pilot)
+        await asks(pilot, "where $LastName = 'Lefèvre'")
+        assert found(pilot) == 1
+        await asks(pilot, "(+ [x")  # no pattern, only a text
+        assert "nobody was found" in screen(pilot)
+
+    drive(store, act)
+
+
+def test_a_list_that_is_not_whole_says_so() -> None:
+    many = [Person(number, "production") for number in range(MOST_PEOPLE + 1)]
+    assert SearchOutcome("a", many).message() == "201 found, the first 200 are listed"
+    assert SearchOutcome("a", many[:3]).message() == "3 found"
+    part = SearchOutcome("a", many[:3], is_part=True).message()
+    assert part == "more than 3 found, the first 3 are listed"

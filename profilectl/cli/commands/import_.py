@@ -126,6 +126,7 @@ def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool, shown: bo
         if not quiet:
             sys.stdout.flush()
             imports.print_rate(report)
+            imports.print_advice(report)
 
 
 def _print_notices(report: ImportReport, *, columns: bool) -> None:

@@ -18,7 +18,7 @@ import orjson
 from profilectl.codes import InputRefused, PlanMoved, UsageError
 from profilectl.files.whole_file import check_apart, check_target, whole_file
 from profilectl.importing.plans.plan_form import FORM, document_of
-from profilectl.importing.request import ImportRequest, remembered, request_of
+from profilectl.importing.request import ImportRequest, rejects_path, remembered, request_of
 from profilectl.importing.run import import_files
 from profilectl.importing.stage.source.files import expand
 from profilectl.rules.counts import ImportReport
@@ -57,7 +57,7 @@ def make_plan(
     check_target(output, "-o")
     outputs = [
         ("-o", output),
-        ("--rejects", request.rejects),
+        ("--rejects", rejects_path(request)),
         ("--explain-rows", request.explain_rows),
     ]
     manifest = [request.manifest] if request.manifest else []

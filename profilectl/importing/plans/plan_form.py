@@ -117,6 +117,7 @@ REQUEST: Shape = {
     "environment": MAYBE_TEXT, "again": bool, "max_shared": (_count, None),
     "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
     "workspace": MAYBE_TEXT, "max_unpacked": MAYBE_TEXT, "any_time": _false, "folder": _text,
+    "rejects?": _only("none"),
 }
 FILE: Shape = {
     "path": _text, "sha256": _text, "rows": _count, "columns?": {"*": _text},
@@ -129,6 +130,7 @@ REPORT: Shape = {
     "warnings": _by_code(_count), "left_out": _by_code(COUNTS), "slow_path_rows": _count,
     "rejects": MAYBE_TEXT, "elapsed_ms": _count, "locked_ms": _count, "notices": [_text],
     "shared": SHARED, "rejects_as_input?": MAYBE_TEXT, "explained_rows?": MAYBE_TEXT,
+    "advice": [{"code": _text, "text": _any_text, "command": _any_text}],
     "examples?": EXAMPLES, "already_imported?": _count,
 }
 PLAN: Shape = {
