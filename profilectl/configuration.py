@@ -40,6 +40,7 @@ from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.output import FILES, Output, output_of
 from profilectl.rules.priority import FEED_SOURCES
+from profilectl.rules.reimport import checked_reading
 from profilectl.rules.settings import SECTIONS, SETTINGS, settings_in
 from profilectl.rules.text.naming import advice
 from profilectl.store.definitions import (
@@ -62,7 +63,7 @@ from profilectl.store.opening import open_store, store_in_memory
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 
-FEED_KEYS = ("source", "protection", "partner", "workspace")
+FEED_KEYS = ("source", "protection", "partner", "workspace", "reading")
 NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")
 """Sections with a section for each name: [feeds.crm]."""
 
@@ -89,6 +90,8 @@ class Declared:
     """The feeds whose source is not stated: a registered feed keeps its own."""
     shared: list[AudienceConnection] = field(default_factory=list)
     """The connections of audiences."""
+    readings: dict[str, dict[str, object]] = field(default_factory=dict)
+    """The readings of the feeds that state one, by the name of the feed."""
 
     @property
     def connected(self) -> list[Connection | AudienceConnection]:
@@ -150,7 +153,24 @@ def read_config(path: Path) -> Declared:
             if isinstance(members, dict) and "source" not in members
         ),
         shared=of_audiences,
+        readings=_readings(path, section),
     )
+
+
+def _readings(path: Path, feeds: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Return the readings that feeds state, by the names of the feeds. Raises InputRefused."""
+    readings: dict[str, dict[str, object]] = {}
+    for name, members in feeds.items():
+        if isinstance(members, dict) and "reading" in members:
+            try:
+                reading = checked_reading(f"[feeds.{name}.reading]", members["reading"])
+            except UsageError as error:
+                raise InputRefused(f"{path}: {error.message}", error.hint) from None
+            if "manifest" in reading:
+                # A relative path begins at the folder of the configuration.
+                reading["manifest"] = str(path.absolute().parent / str(reading["manifest"]))
+            readings[name] = reading
+    return readings
 
 
 def _document(path: Path) -> dict[str, object]:
@@ -245,7 +265,7 @@ def _feed(path: Path, name: str, members: object) -> Feed:
     if not name.strip():
         raise InputRefused(f"{path}: a feed needs a name")
     for member, value in members.items():
-        if not isinstance(value, str) or not value.strip():
+        if member != "reading" and (not isinstance(value, str) or not value.strip()):
             raise InputRefused(f"{title}: {member} must be a text")
     source = _choice(
         title, "source", members.get("source", source_named_by(name)), choices=FEED_SOURCES
@@ -296,6 +316,12 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
         is_open = feed.name in declared.sources_left_open
         change = _feed_change(feed, registered.get(feed.name), is_source_open=is_open)
         changes += [change] if change else []
+    of_store = store.readings()
+    changes += [
+        ConfigurationChange(f"feeds.{name}.reading", of_store.get(name), reading or None)
+        for name, reading in declared.readings.items()
+        if of_store.get(name, {}) != reading
+    ]
     # A feed that is registered need not be declared: feeds are never removed (design.md R10).
     declared_names = [feed.name for feed in declared.feeds]
     for connection in declared.connections:
@@ -439,6 +465,8 @@ def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChan
             before = registered.get(feed.name)
             # Of a registered feed only the protection level can change: see _feed_change.
             store.put_feed(replace(feed, number=before.number if before else 0))
+        for name, reading in declared.readings.items():
+            store.put_reading(name, reading)
         _define(store, declared)
     return changes
 
@@ -469,8 +497,12 @@ def config_text(store: OpenStore) -> str:
                 *(f"{name.partition('.')[2]} = {_toml(settings[name])}" for name in members),
                 "",
             ]
+    readings = store.readings()
     for feed in store.feeds():
         lines += [*_feed_lines(feed), ""]
+        if reading := readings.get(feed.name):
+            lines += [f"[feeds.{_toml(feed.name)}.reading]"]
+            lines += [*(f"{key} = {_toml(value)}" for key, value in reading.items()), ""]
     for section, tables in _tables(store).items():
         for name, table in tables.items():
             lines += [

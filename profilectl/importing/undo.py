@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from profilectl.files.suppression_key import key_of_store
 from profilectl.rules.counts import ImportReport, PastImport
 from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_beside, open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.segments import Segment
 from profilectl.store.store import OpenStore, State, who
 
@@ -149,7 +149,7 @@ def _replay(
     with scratch_beside(path) as scratch:
         copy = scratch.folder / "replayed.duckdb"
         with open_store(scratch, path, wait_s=wait_s) as store:
-            state = store.state()
+            state, readings = store.state(), store.readings()
             to_replay(store, number)
         copy_store(path, copy, until=time.monotonic() + wait_s)
         with open_store(scratch, copy, write=True) as store:
@@ -162,6 +162,7 @@ def _replay(
                 again = _Again(copy, scratch.folder, progress, guard=guard_of(store))
             # The last of them is the import itself, which does not come back.
             replayed = [again.make(past) for past in reversed(pasts[:-1]) if not _is_erased(past)]
+        _put_back(scratch, copy, readings)
         with open_store(scratch, path, write=True, wait_s=max(wait_s, REPLAY_WAIT_S)) as store:
             if store.state() != state:
                 raise StoreBusy(
@@ -172,6 +173,14 @@ def _replay(
         path, f"import {number} is undone, and later ones are made again", wait_s=wait_s
     )
     return Undone([past.number for past in pasts], replayed)
+
+
+def _put_back(scratch: Scratch, copy: Path, readings: Mapping[str, Mapping[str, object]]) -> None:
+    """Give feeds their readings again: a feed that went with its import came back without one."""
+    if readings:
+        with open_store(scratch, copy, write=True) as store, store.transaction():
+            for name, reading in readings.items():
+                store.put_reading(name, reading)
 
 
 def _is_erased(past: PastImport) -> bool:

@@ -90,6 +90,10 @@ class Segment:
     """The attributes that its rows have a column for, in the order of the columns."""
     mix: MpidMix
     """How the store makes MPIDs."""
+    by_hand: bool = False
+    """Whether it has several corrections that were laid together, and nothing else. Each can still
+    be taken out of it.
+    """
 
     @property
     def holds_mpids(self) -> bool:
