@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,15 @@ insert into store.stale
 select profile from store.removed where import = $number
 union
 select destination from store.alias where import = $number
+"""
+STALE_OF_CORRECTION = """
+insert into store.stale
+select distinct stored_row.profile
+from {table} as stored_row
+join store.import
+  on stored_row.arrival >= import.first_arrival
+  and stored_row.arrival < import.first_arrival + import.arrivals
+where import.number = $number
 """
 BY_NUMBER = ("removed", "request", "reject", "alias", "outbox")
 """Tables whose rows name their import."""
@@ -374,6 +383,21 @@ def undo(store: OpenStore, pasts: list[PastImport], *, now_ms: int | None = None
             remove_before_undo(store, [past.number for past in pasts])
         for past in pasts:
             _take_back(store, past, segments.get(past.number), at_ms=at_ms)
+        _take_out(store, [past.number for past in pasts])
+
+
+def _take_out(store: OpenStore, numbers: Sequence[int]) -> None:
+    """Take corrections out of the segments in which they were laid together."""
+    for segment in store.segments():
+        within = [n for n in numbers if segment.first_import <= n <= segment.last_import]
+        if segment.by_hand and within:
+            from profilectl.store.compaction import take_out
+
+            if store.has_definitions():
+                for number in within:
+                    stale = STALE_OF_CORRECTION.format(table=segment.table("row"))
+                    store.scratch.run(stale, {"number": number})
+            take_out(store, segment, within)
 
 
 def _take_back(store: OpenStore, past: PastImport, segment: Segment | None, *, at_ms: int) -> None:

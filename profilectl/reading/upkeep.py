@@ -68,8 +68,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
         segments_before = len(store.segments())
-        imports = store.settings().keep_imports if keep is None else keep
-        rewritten, segments = rewrite_compact(store, imports, scratch.folder, stays=_sealed(store))
+        rewritten, segments = rewrite_compact(store, keep, scratch.folder, stays=_sealed(store))
         put_in_place(scratch, rewritten, path)
     return Compacted(
         segments_before=segments_before,

@@ -322,6 +322,9 @@ def print_correction(report: ImportReport) -> None:
     """Print the effect of a correction."""
     counts = report.counts.attributes
     numbers = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
+    if report.number is None and not report.dry_run:
+        print_line(f"no import: nothing changes ({numbers or 'there is nothing of it to delete'})")
+        return
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(f"{number}{numbers or 'nothing to do'}")
     for code, count in report.counts.as_json()["reasons"].items():

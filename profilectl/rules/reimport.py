@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.rules.batch_fields import IGNORED, BatchField, field_named
@@ -58,7 +59,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
 # fmt: on
 FIELDS = {"map": "mapped", "null": "nulls"}
 """The fields of a request whose key in a feed's reading has another name, by that key."""
-READING_KEYS = tuple(
+READING_KEYS: tuple[str, ...] = tuple(
     {"mapped": "map", "nulls": "null", "manifest_sha256": "manifest"}.get(name, name)
     for name in WAYS
 )
@@ -158,7 +159,7 @@ def content_status(way: WayOfReading, imports: Iterable[EarlierImport]) -> Impor
 class ReadingInForce:
     """The reading of an import, and what of it is the feed's."""
 
-    fields: Mapping[str, object]
+    fields: Mapping[str, Any]
     """The fields of the request that change, by their names."""
     taken: Sequence[str]
     """What was taken from the feed, as the options that somebody would have typed."""
@@ -236,7 +237,7 @@ def reading_of_request(request: Mapping[str, object]) -> dict[str, object]:
     """
     reading: dict[str, object] = {}
     for key in READING_KEYS:
-        name = FIELDS.get(key, key)
+        name: str = FIELDS.get(key, key)
         value, default = request[name], WAYS.get(name)
         if key == "map":
             assert isinstance(value, Sequence)
@@ -264,7 +265,8 @@ def checked_reading(title: str, table: object) -> dict[str, object]:
                 advice(str(key), READING_KEYS) or f"a reading has {', '.join(READING_KEYS)}",
             )
         _check_value(title, key, value)
-        if value and value != WAYS.get(FIELDS.get(key, key)):
+        name: str = FIELDS.get(str(key), str(key))
+        if value and value != WAYS.get(name):
             reading[key] = dict(value) if isinstance(value, Mapping) else value
     # In one order, however the table has it.
     return {key: reading[key] for key in READING_KEYS if key in reading}

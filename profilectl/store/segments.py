@@ -122,6 +122,16 @@ class Segment:
         return f"a{self.keys.index(key)}" if key in self.keys else None
 
 
+def is_final(segments: Sequence[Segment], number: int) -> bool:
+    """Return whether the rows of an import lie together with those of other imports."""
+    return any(
+        segment.first_import != segment.last_import
+        and not segment.by_hand
+        and segment.first_import <= number <= segment.last_import
+        for segment in segments
+    )
+
+
 def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int) -> None:
     """Make a segment's table from the rows of a query, in the order of the query."""
     write_parts(scratch, table, kind, parts=[rows], size=size)
