@@ -57,7 +57,7 @@ from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
 from profilectl.rules.reimport import worded_reading
 from profilectl.rules.sql.quoting import quote_identifier, quote_path
 from profilectl.store.attaching import check_path
-from profilectl.store.compaction import compaction_due, lay_together
+from profilectl.store.compaction import compaction_due, lay_together, warn_of_final
 from profilectl.store.history import rejects_again
 from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.store.same_store import is_held
@@ -435,6 +435,10 @@ def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
 
 def _write(store: OpenStore, ready: _Ready) -> _Written:
     """Write an import; return what is due after it."""
+    request = ready.decided.entry.request
+    # A program that sends batches, such as serve's, has nobody to tell.
+    if ready.prepared.rows and (request.get("content") is None or request.get("who")):
+        warn_of_final(store, by_hand=bool(request.get("who")))
     write(store, ready.prepared, ready.decided.entry)
     return _Written(ready.decided.entry.number, compaction_due(store), store.has_definitions())
 

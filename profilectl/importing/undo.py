@@ -106,6 +106,18 @@ def import_of(path: Path, number: int, *, wait_s: float = 0) -> PastImport:
         return replace(past, kept_out=kept_out_of(store, number))
 
 
+def final_after(path: Path, keep: int | None, *, wait_s: float = 0) -> list[int]:
+    """Return the imports that `compact --keep` makes final: they can be undone until then.
+
+    keep: how many of the last imports stay as they are; None: as many as history.keep says. Raises
+    StoreBusy, StoreUnusable.
+    """
+    from profilectl.store.compaction import final_after_compaction
+
+    with open_beside(path, wait_s=wait_s) as store:
+        return final_after_compaction(store, keep)
+
+
 def going(
     path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0
 ) -> list[PastImport]:

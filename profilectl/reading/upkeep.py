@@ -9,8 +9,9 @@ from profilectl.importing.suppression import sealed_list
 from profilectl.reading.check import Breach, check
 from profilectl.reading.stats import stats_of
 from profilectl.store.attaching import must_exist
-from profilectl.store.compaction import rewrite_compact
+from profilectl.store.compaction import final_after_compaction, rewrite_compact
 from profilectl.store.copies import put_in_place
+from profilectl.store.history import history_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
@@ -69,6 +70,12 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
     ):
         segments_before = len(store.segments())
         rewritten, segments = rewrite_compact(store, keep, scratch.folder, stays=_sealed(store))
+        final = final_after_compaction(store, keep)
+        undoable = [
+            past.number
+            for past in history_of(store)
+            if past.why_not_undoable is None and past.number not in final
+        ]
         put_in_place(scratch, rewritten, path)
     return Compacted(
         segments_before=segments_before,
@@ -76,11 +83,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         bytes_before=bytes_before,
         bytes=path.stat().st_size,
         # an import whose rows lie together with those of others cannot be taken out again
-        undoable=[
-            segment.first_import
-            for segment in segments
-            if segment.first_import == segment.last_import
-        ],
+        undoable=undoable,
     )
 
 

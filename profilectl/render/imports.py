@@ -207,13 +207,8 @@ def print_imports(pasts: Sequence[PastImport]) -> None:
     rows = []
     for past in pasts:
         counts = past.report
-        state = (
-            "undone"
-            if past.undone_ms is not None
-            else "in force"
-            if past.undoable
-            else "in force, for good"
-        )
+        state = "undone" if past.undone_ms is not None else "in force"
+        can_be_undone = {None: "yes", "undone": "", "laid together": "no"}[past.why_not_undoable]
         rows.append(
             (
                 past.number,
@@ -224,12 +219,24 @@ def print_imports(pasts: Sequence[PastImport]) -> None:
                 f"{counts['profiles']['created']:,}",
                 f"{counts['profiles']['updated']:,}",
                 state,
+                can_be_undone,
                 ", ".join(file["path"] for file in counts["files"]),
             )
         )
     print_table(
         "Imports",
-        ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"),
+        (
+            "import",
+            "when",
+            "feed",
+            "protection",
+            "rows",
+            "created",
+            "updated",
+            "state",
+            "undo",
+            "files",
+        ),
         rows,
         right=(0, 4, 5, 6),
         spare=(3, 5, 6),

@@ -7,6 +7,7 @@ among themselves, and each can be taken out of their segment again.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -232,6 +233,41 @@ def final_after_import(store: OpenStore, *, by_hand: bool = False) -> list[int]:
 def final_after_compaction(store: OpenStore, keep: int | None) -> list[int]:
     """Return the imports that `compact --keep` makes final; keep: as in layout_of."""
     return _made_final(store, Laid(layout_of(store, keep=keep).old, by_hand=False))
+
+
+class BecomesFinal(UserWarning):
+    """The warning that imports cannot be undone any more, before that is so."""
+
+
+def warn_of_final(store: OpenStore, *, by_hand: bool = False) -> None:
+    """Warn with BecomesFinal if an import more makes others final; called before it is written.
+
+    by_hand: as in final_after_import.
+    """
+    final = final_after_import(store, by_hand=by_hand)
+    if final:
+        warnings.warn(
+            f"{worded(final)} cannot be undone any more after this"
+            f" (history.keep = {store.settings().keep_imports})",
+            BecomesFinal,
+            stacklevel=2,
+        )
+
+
+def worded(imports: Sequence[int]) -> str:
+    """Return the numbers of imports for a sentence: "imports 1 to 3 and 5"."""
+    spans: list[list[int]] = []
+    for number in imports:
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    parts = [
+        f"{span[0]} to {span[-1]}" if len(span) > 2 else " and ".join(map(str, span))
+        for span in spans
+    ]
+    listed = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+    return f"import{'s' if len(imports) > 1 else ''} {listed}"
 
 
 def _made_final(store: OpenStore, laid: Laid) -> list[int]:

@@ -41,6 +41,7 @@ from profilectl.rules.resolution import (
     modify,
 )
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, digest_of, hash_of
+from profilectl.store.compaction import compaction_due, lay_together, warn_of_final
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
@@ -169,7 +170,13 @@ def modify_identities(
         modification = _decide(hand, person, changes, rules=rules)
         if not dry_run:
             again = _how_again(named or identity, person, requested)
+            warn_of_final(store, by_hand=True)
             modification.write({"modify": again, "feed": feed, "source": source})
+        number, is_crowded = hand.report.number, not dry_run and compaction_due(store)
+    # Of one that is made again, the replay's next import lays its segment together.
+    if is_crowded and first_arrival is None:
+        with scratch_beside(store_path.absolute()) as scratch:
+            lay_together(scratch, store_path, f"import {number}")
     # A replay refreshes once, when all of it is done.
     if not dry_run and first_arrival is None:
         refresh_after_change(store_path, hand.report, wait_s=wait_s)

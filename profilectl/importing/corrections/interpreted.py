@@ -248,6 +248,8 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
         raise Unchanged(_report(row, outcome, sha256="", number=None))
     request = correction.request(person.mpid, person.environment)
     entry = _entry(request, row, outcome, needs=_needs(profiles, row), number=number)
+    if len(profiles.segments) >= MANY_SEGMENTS:
+        _warn_of_final(store)
     write(store, _prepare(store, row, outcome.refused), entry)
     return _Corrected(
         entry.report,
@@ -255,6 +257,13 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
         is_compaction_due=len(profiles.segments) >= MANY_SEGMENTS and _is_compaction_due(store),
         has_definitions=has_definitions,
     )
+
+
+def _warn_of_final(store: OpenStore) -> None:
+    """Warn if older imports cannot be undone any more after this."""
+    from profilectl.store.compaction import warn_of_final
+
+    warn_of_final(store, by_hand=True)
 
 
 def _is_compaction_due(store: OpenStore) -> bool:
