@@ -21,7 +21,7 @@ from profilectl.rules.reimport import (
     way_of,
 )
 from profilectl.store.opening import open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.scratch import may_write_beside, scratch_beside
 from profilectl.store.store import OpenStore
 
 FIRST_WAIT_S = 2.0
@@ -38,8 +38,9 @@ def with_reading(store_path: Path, request: ImportRequest) -> ImportRequest:
     # A content is made by a program, which says how it is to be read.
     if not request.takes_reading or request.content is not None:
         return request
-    of_feed = {}
-    if store_path.exists():
+    of_feed: dict[str, object] = {}
+    # Where nothing can be written, the import says so next.
+    if store_path.exists() and (request.dry_run or may_write_beside(store_path)):
         with (
             scratch_beside(store_path.absolute()) as scratch,
             open_store(

@@ -152,7 +152,8 @@ def test_a_reading_that_is_wrong_is_refused_with_its_key(
 ) -> None:
     (tmp_path / "a.toml").write_text(f"[feeds.crm.reading]\n{line}\n")
     done = run_here("config", "apply", "a.toml", folder=tmp_path)
-    assert done.returncode == 4 and "[feeds.crm.reading]" in done.stderr, done.stderr
+    assert done.returncode == 4, done.stderr
+    assert "[feeds.crm.reading]" in done.stderr
     assert words in " ".join(done.stderr.split())
 
 
