@@ -52,7 +52,7 @@ def with_reading(store_path: Path, request: ImportRequest) -> ImportRequest:
         ):
             of_feed = store.reading(request.feed)
     reading = reading_in_force(of_feed, _fields_of(request), request.stated)
-    return replace(request, takes_reading=False, taken=reading.taken, **reading.fields)
+    return replace(request, takes_reading=False, taken=reading.of_feed, **reading.fields)
 
 
 def remembered_reading(request: ImportRequest) -> dict[str, object] | None:

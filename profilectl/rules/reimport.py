@@ -161,21 +161,21 @@ class ReadingInForce:
 
     fields: Mapping[str, Any]
     """The fields of the request that change, by their names."""
-    taken: Sequence[str]
+    of_feed: Sequence[str]
     """What was taken from the feed, as the options that somebody would have typed."""
 
 
 def reading_in_force(
-    feed_reading: FeedReading, request: Mapping[str, object], stated: Collection[str] | None
+    feed_reading: FeedReading, request: Mapping[str, object], typed: Collection[str] | None
 ) -> ReadingInForce:
     """Return the reading of a request that takes what it does not state from its feed.
 
-    request: its fields, by their names. stated: the fields that somebody stated; None: those that
+    request: its fields, by their names. typed: the fields that somebody stated; None: those that
     are not at their defaults. What is stated wins, option by option; in a mapping, column by
     column.
     """
     fields: dict[str, object] = {}
-    taken: list[str] = []
+    options: list[str] = []
     for key, value in feed_reading.items():
         name = FIELDS.get(key, key)
         if key == "map":
@@ -183,14 +183,13 @@ def reading_in_force(
             mapped = request["mapped"]
             assert isinstance(mapped, Sequence)
             columns = {option.rpartition("=")[0] for option in mapped}
-            of_feed = [f"{column}={field}" for column, field in value.items()]
-            of_feed = [option for option in of_feed if option.rpartition("=")[0] not in columns]
-            fields[name] = (*of_feed, *mapped)
-            taken += [f"--map {_worded(option)}" for option in of_feed]
-        elif not _is_stated(name, request, stated):
+            more = [f"{column}={field}" for column, field in value.items() if column not in columns]
+            fields[name] = (*more, *mapped)
+            options += [f"--map {_worded(option)}" for option in more]
+        elif not _is_stated(name, request, typed):
             fields[name] = value
-            taken += _as_options(key, value)
-    return ReadingInForce(fields, taken)
+            options += _as_options(key, value)
+    return ReadingInForce(fields, options)
 
 
 def worded_reading(reading: FeedReading) -> list[str]:
@@ -204,10 +203,10 @@ def worded_reading(reading: FeedReading) -> list[str]:
     return options
 
 
-def _is_stated(name: str, request: Mapping[str, object], stated: Collection[str] | None) -> bool:
+def _is_stated(name: str, request: Mapping[str, object], typed: Collection[str] | None) -> bool:
     """Return whether somebody stated a field of a request."""
-    if stated is not None:
-        return name in stated
+    if typed is not None:
+        return name in typed
     value, default = request[name], WAYS.get(name)
     if isinstance(default, list):
         return bool(value)

@@ -29,7 +29,7 @@ from profilectl.store.segments import (
     known_mpids,
     write_table,
 )
-from profilectl.store.statements import is_in, numbers, reading, rows_of, select, union
+from profilectl.store.statements import count_rows, is_in, numbers, reading, rows_of, select, union
 from profilectl.store.store import OpenStore
 
 ORDER = {
@@ -97,7 +97,7 @@ class Laid(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StoreLayout:
     """The segments of a store, oldest first, cut where the imports begin that can be undone."""
 
     old: Sequence[Segment]
@@ -132,17 +132,18 @@ class Layout:
             return Laid([], by_hand=False)
         longest = max(self.runs, key=len, default=[])
         by_hand = len(longest) > 1
-        others = list(longest if by_hand else self.old)
+        older = list(longest if by_hand else self.old)
         neighbours: list[Segment] = []
-        while others and (
-            len(neighbours) < 2
-            or others[-1].rows <= 4 * sum(segment.rows for segment in neighbours)
+        while older and (
+            len(neighbours) < 2 or older[-1].rows <= 4 * sum(segment.rows for segment in neighbours)
         ):
-            neighbours.insert(0, others.pop())
+            neighbours.insert(0, older.pop())
         return Laid(neighbours, by_hand=by_hand)
 
 
-def layout_of(store: OpenStore, *, keep: int | None = None, more: Sequence[Segment] = ()) -> Layout:
+def layout_of(
+    store: OpenStore, *, keep: int | None = None, more: Sequence[Segment] = ()
+) -> StoreLayout:
     """Return the layout of a store.
 
     keep: how many of the last imports can be undone; None: as many as history.keep says.
@@ -160,11 +161,11 @@ def layout_of(store: OpenStore, *, keep: int | None = None, more: Sequence[Segme
         or (segment.first_import == segment.last_import and segment.first_import in by_hand)
     }
     corrections.update(segment.number for segment in more if segment.by_hand)
-    kept = store.settings().keep_imports if keep is None else keep
+    most = store.settings().keep_imports if keep is None else keep
     segments += more
     places = [place for place, segment in enumerate(segments) if segment.number not in corrections]
-    start = len(segments) if not kept else places[-kept] if len(places) >= kept else 0
-    return Layout(segments[:start], segments[start:], corrections)
+    start = len(segments) if not most else places[-most] if len(places) >= most else 0
+    return StoreLayout(segments[:start], segments[start:], corrections)
 
 
 # The entry of an index for each identity of a row.
@@ -313,7 +314,7 @@ def rewrite_compact(
         return rewrite_store(scratch, store.path, folder, stays=stays or None), segments
     number = store.next_segment()
     written = [_laid_together(store, laid, number=number + n) for n, laid in enumerate(every)]
-    gone = [segment for laid in every for segment in laid.neighbours]
+    replaced = [segment for laid in every for segment in laid.neighbours]
 
     def write_laid() -> None:
         for together, tables in written:
@@ -327,17 +328,17 @@ def rewrite_compact(
                 )
             store.put_segment(together, into="rewritten")
 
-    old = numbers(segment.number for segment in gone)
+    old = numbers(segment.number for segment in replaced)
     remaining = select("*", "store.segment", both("", is_in("number not", old)))
     rewritten = rewrite_store(
         scratch,
         store.path,
         folder,
         stays={**stays, "segment": remaining},
-        left_out=[f"{kind}_{segment.number}" for segment in gone for kind in segment.tables],
+        left_out=[f"{kind}_{segment.number}" for segment in replaced for kind in segment.tables],
         more=write_laid,
     )
-    numbers_gone = {segment.number for segment in gone}
+    numbers_gone = {segment.number for segment in replaced}
     stay = [segment for segment in segments if segment.number not in numbers_gone]
     after = [*stay, *(together for together, _ in written)]
     return rewritten, sorted(after, key=lambda segment: segment.first_import)
@@ -443,7 +444,7 @@ def take_out(store: OpenStore, segment: Segment, numbers_out: Sequence[int]) -> 
             continue
         for number in numbers_out:
             scratch.run(TAKE_OUT.format(table=segment.table(kind)), {"number": number})
-        counts[kind] = int(scratch.row(f"select count(*) from {segment.table(kind)}")[0])
+        counts[kind] = count_rows(scratch, rows_of(f"{kind}_{segment.number}"))
     if not counts["row"]:
         store.drop_segment(segment)
         return
@@ -455,7 +456,7 @@ def take_out(store: OpenStore, segment: Segment, numbers_out: Sequence[int]) -> 
         index = select("*", f"({index_select(store, segment)})", "order by hash")
         with scratch.ordered():
             scratch.run(f"create table {segment.table('index')} as {index}")
-        if scratch.row(f"select count(*) from {segment.table('index')}")[0]:
+        if count_rows(scratch, rows_of(f"index_{segment.number}")):
             tables.append("index")
         else:
             scratch.run(f"drop table {segment.table('index')}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import ProtectionName
@@ -41,7 +42,7 @@ def show_feed(
         screen.print_json(feed)
     else:
         _print([feed])
-        _print_reading(feed)
+        _print_reading(feed["reading"])
 
 
 @command(
@@ -123,16 +124,16 @@ def set_feed(
         screen.notice(f"the feed {name}: protection {after}")
 
 
-def _print_reading(feed: dict[str, Any]) -> None:
+def _print_reading(reading: Mapping[str, object]) -> None:
     """Print how the files of a feed are read, one line for each part that is not as ever."""
     from profilectl.render import screen
     from profilectl.rules.reimport import worded_reading
 
-    if not feed["reading"]:
+    if not reading:
         screen.print_line("Its files are read as each import says: it has no reading of its own.")
         return
     screen.print_line("Its files are read with (an option of an import wins):")
-    for worded in worded_reading(feed["reading"]):
+    for worded in worded_reading(reading):
         screen.print_line(f"  {worded}")
 
 

@@ -241,15 +241,10 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     has_definitions = store.has_definitions()
     calculated = store.calculated_by_workspace() if has_definitions else {}
     outcome = _interpreted(profiles, settings, row, calculated=calculated)
-    feeds = {feed.number: feed for feed in profiles.registered()}
-    if not changes_of(outcome.counts) and is_said(
-        list(apply_deletes(batch)), person.rows, row.feed, feeds=feeds
-    ):
-        raise Unchanged(_report(row, outcome, sha256="", number=None))
+    _check_changed(profiles, row, outcome)
     request = correction.request(person.mpid, person.environment)
     entry = _entry(request, row, outcome, needs=_needs(profiles, row), number=number)
-    if len(profiles.segments) >= MANY_SEGMENTS:
-        _warn_of_final(store)
+    _warn_of_final(store, profiles)
     write(store, _prepare(store, row, outcome.refused), entry)
     return _Corrected(
         entry.report,
@@ -259,8 +254,19 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     )
 
 
-def _warn_of_final(store: OpenStore) -> None:
+def _check_changed(profiles: Profiles, row: _CorrectedRow, outcome: _Outcome) -> None:
+    """Raise Unchanged for a row that changes nothing."""
+    keys, feeds = list(apply_deletes(row.batch)), profiles.registered()
+    if not changes_of(outcome.counts) and is_said(
+        keys, row.person.rows, row.feed, feeds={feed.number: feed for feed in feeds}
+    ):
+        raise Unchanged(_report(row, outcome, sha256="", number=None))
+
+
+def _warn_of_final(store: OpenStore, profiles: Profiles) -> None:
     """Warn if older imports cannot be undone any more after this."""
+    if len(profiles.segments) < MANY_SEGMENTS:
+        return
     from profilectl.store.compaction import warn_of_final
 
     warn_of_final(store, by_hand=True)
