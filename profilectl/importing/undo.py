@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.files.suppression_key import key_of_store
@@ -254,7 +254,7 @@ class _Again:
             raise _cannot(past, error) from None
         return past.number, report.number or 0
 
-    def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
+    def _request(self, past: PastImport, document: Mapping[str, object]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
         from profilectl.importing.corrections.attributes import content_again
         from profilectl.importing.request import request_of

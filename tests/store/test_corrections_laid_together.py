@@ -1,5 +1,5 @@
 """Corrections use up no room of the history, lie together among themselves, and can each be undone:
-whatever is mixed, the store is as if what was undone had never been.
+after any mixture the store is as if what was undone had never been.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PEOPLE, EMAILS, KEYS = ("A", "B", "C"), ("a@x.org", "b@x.org", "c@x.org"), ("k",
 
 @contextlib.contextmanager
 def crowded_from(segments: int) -> Iterator[None]:
-    """Lay segments together from so many on."""
+    """Lay segments together from that number on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compaction, "MANY_SEGMENTS", segments)
         patch.setattr(interpreted, "MANY_SEGMENTS", segments)
@@ -81,24 +81,24 @@ def state(path: Path) -> list[str]:
     return [re.sub(r'^\{"mpid":"-?\d+",', "{", line) for line in lines]
 
 
-def done(path: Path, folder: Path, number: int, act: Act) -> int | None:
+def number_of(path: Path, folder: Path, number: int, act: Act) -> int | None:
     """Do an act that makes an import; return its number, or None if it makes none."""
-    who = ("customer_id", act.person)
+    identity = ("customer_id", act.person)
     try:
         if act.kind == "import":
             row = {
                 "user_identities": {"customer_id": act.person, "email": act.words["emails"][0]},
                 "user_attributes": act.words["values"],
             }
-            one = Import("f", "create-and-update", [row])
-            return import_files(path, request_for(folder, number, one)).number
+            brought = Import("f", "create-and-update", [row])
+            return import_files(path, request_for(folder, number, brought)).number
         if act.kind == "set":
             values = act.words["values"]
             deletes = [key for key in act.words["delete"] if key not in values]
-            return correct(path, who, values, deletes, feed=act.words["feed"]).number
+            return correct(path, identity, values, deletes, feed=act.words["feed"]).number
         adds = [("email", act.words["emails"][0])]
         removes = [("email", value) for value in act.words["emails"][1:]]
-        return modify_identities(path, who, changes_of(adds, removes)).number
+        return modify_identities(path, identity, changes_of(adds, removes)).number
     except (NobodyFound, ProfilectlError) as error:
         note(f"{act.kind} {number}: {error}")
         return None
@@ -108,7 +108,7 @@ def check_mixture(course: list[Act], strategy: str) -> None:
     history = History({"strategy": strategy}, "rank", {"f": ("custom-feed", None)}, [])
     with tempfile.TemporaryDirectory() as name, crowded_from(3):
         folder = Path(name)
-        path, other = folder / "mixed.duckdb", folder / "never.duckdb"
+        path, never = folder / "mixed.duckdb", folder / "never.duckdb"
         declare(path, history)
         with opened(path, create=True) as store, store.transaction():
             store.put_settings({**store.settings().stated, "history.keep": 2})
@@ -122,14 +122,16 @@ def check_mixture(course: list[Act], strategy: str) -> None:
                 assert before - set(compacted.undoable) == set(final)
             elif act.kind == "undo":
                 undo_one(path, act, in_force)
-            elif number := done(path, folder, place, act):
+            elif number := number_of(path, folder, number=place, act=act):
                 in_force[number] = place
         assert breaches(path) == []
         with crowded_from(1000):
-            declare(other, history)
+            declare(never, history)
             for place in in_force.values():
-                assert done(other, folder, place, course[place]) is not None, f"act {place}"
-        assert state(path) == state(other)
+                assert number_of(never, folder, number=place, act=course[place]) is not None, (
+                    f"act {place}"
+                )
+        assert state(path) == state(never)
 
 
 def undo_one(path: Path, act: Act, in_force: dict[int, int]) -> None:
@@ -151,12 +153,12 @@ def undo_one(path: Path, act: Act, in_force: dict[int, int]) -> None:
         in_force |= {new: places[old] for old, new in undone.replayed}
         return
     try:
-        gone = undo_import(path, number).numbers
+        taken_out = undo_import(path, number).numbers
     except InputRefused as refused:
         assert "later imports rest on it" in refused.message  # noqa: PT017
-        gone = undo_import(path, number, cascade=True).numbers
-    note(f"undone {gone}")
-    for one_gone in gone:
+        taken_out = undo_import(path, number, cascade=True).numbers
+    note(f"undone {taken_out}")
+    for one_gone in taken_out:
         del in_force[one_gone]
 
 
@@ -178,8 +180,8 @@ def test_a_mixture_leaves_what_is_in_force_at_length(part: int) -> None:
     )
     @given(st.lists(acts(), min_size=8, max_size=20))
     def compare(course: list[Act]) -> None:
-        first = Act("import", "A", course[0].words, 0)
-        check_mixture([first, *course], ("default", "conversion", "best-match")[part % 3])
+        founding = Act("import", "A", course[0].words, 0)
+        check_mixture([founding, *course], ("default", "conversion", "best-match")[part % 3])
 
     compare()
 
@@ -191,10 +193,10 @@ def bring(folder: Path, name: str, text: str) -> None:
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
+    pasts: list[dict[str, Any]] = json.loads(
         call("imports", "list", "--json", folder=folder).stdout
     )
-    return found
+    return pasts
 
 
 def test_corrections_use_up_no_import_and_can_each_be_undone(tmp_path: Path) -> None:
@@ -210,9 +212,9 @@ def test_corrections_use_up_no_import_and_can_each_be_undone(tmp_path: Path) -> 
     assert undo_import(path, 4).numbers == [4]  # in the midst of those that lie together
     assert all(past["undoable"] for past in listed(tmp_path) if past["import"] != 4)
 
-    said = run_here("imports", "undo", "1", folder=tmp_path)
-    assert said.returncode == 4
-    assert "later imports rest on it" in said.stderr
+    refused = run_here("imports", "undo", "1", folder=tmp_path)
+    assert refused.returncode == 4
+    assert "later imports rest on it" in refused.stderr
     assert undo_import(path, 1, cascade=True).numbers[-1] == 1
     with opened(path) as store:
         assert store.segments() == []
@@ -223,9 +225,11 @@ def test_an_import_that_makes_older_ones_final_says_so_before(tmp_path: Path) ->
     for number in range(12):
         bring(tmp_path, f"{number}.csv", f"customer_id,tier\nA{number},gold\n")
     (tmp_path / "12.csv").write_text("customer_id,tier\nB,gold\n")
-    done = run("import", "12.csv", "--feed", "crm", folder=tmp_path)
-    assert done.returncode == 0
-    assert "imports 1 to 5 cannot be undone any more after this (history.keep = 8)" in done.stderr
+    finished = run("import", "12.csv", "--feed", "crm", folder=tmp_path)
+    assert finished.returncode == 0
+    assert (
+        "imports 1 to 5 cannot be undone any more after this (history.keep = 8)" in finished.stderr
+    )
     assert [past["undoable"] for past in listed(tmp_path)] == [False] * 5 + [True] * 8
     assert listed(tmp_path)[0]["why_not_undoable"] == "laid together"
     shown = run_here("imports", "list", folder=tmp_path, COLUMNS="200").stdout

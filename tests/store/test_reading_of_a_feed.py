@@ -34,35 +34,35 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def answer(*arguments: str, folder: Path) -> Any:
-    done = call(*arguments, folder=folder)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+def report_of(*arguments: str, folder: Path) -> Any:
+    finished = call(*arguments, folder=folder)
+    assert finished.exit_code == 0, finished.output
+    return json.loads(finished.stdout)
 
 
 def remembered(folder: Path) -> None:
-    report = answer(
+    report = report_of(
         "import", "a.csv", "--feed", "crm", *OPTIONS, "--remember", "--json", folder=folder
     )
     assert report["rows"]["applied"] == 2
 
 
 def reading_of(folder: Path) -> Any:
-    return answer("feeds", "show", "crm", "--json", folder=folder)["reading"]
+    return report_of("feeds", "show", "crm", "--json", folder=folder)["reading"]
 
 
 def test_an_import_takes_the_reading_of_its_feed_and_says_so(folder: Path) -> None:
     remembered(folder)
     assert reading_of(folder) == READING
-    done = run("import", "b.csv", "--feed", "crm", "--json", folder=folder)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    finished = run("import", "b.csv", "--feed", "crm", "--json", folder=folder)
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout)
     assert report["rows"]["applied"] == 2
     assert report["identities"]["added"] == 2
-    said = [line for line in report["notices"] if "as the feed crm is read" in line]
-    assert said
-    assert "--encoding windows-1252" in said[0]
-    assert "--skip-lines 2" in said[0]
+    notice = [line for line in report["notices"] if "as the feed crm is read" in line]
+    assert notice
+    assert "--encoding windows-1252" in notice[0]
+    assert "--skip-lines 2" in notice[0]
     assert "käthe@example.com" in run_here("export", "profiles", folder=folder).stdout
     shown = run_here("feeds", "show", "crm", folder=folder).stdout
     assert "--map Kunde=customer_id" in shown
@@ -72,13 +72,13 @@ def test_an_import_takes_the_reading_of_its_feed_and_says_so(folder: Path) -> No
 def test_the_command_line_wins_option_by_option(folder: Path) -> None:
     remembered(folder)
     (folder / "c.csv").write_text("Kunde,E-mail,Stadt,Punkte\nD4,d@example.com,n/a,9\n")
-    report = answer(
+    report = report_of(
         "import", "c.csv", "--feed", "crm", "--json", "--skip-lines", "0", "--delimiter", ",",
         "--encoding", "utf-8", "--map", "Punkte=points", "--map", "E-mail=ignore",
         folder=folder,
     )  # fmt: skip
-    (said,) = [line for line in report["notices"] if "as the feed crm is read" in line]
-    assert said == "as the feed crm is read: --map Kunde=customer_id, --null n/a, --null -"
+    (notice,) = [line for line in report["notices"] if "as the feed crm is read" in line]
+    assert notice == "as the feed crm is read: --map Kunde=customer_id, --null n/a, --null -"
     (line,) = [
         json.loads(line)
         for line in run_here("export", "profiles", folder=folder).stdout.splitlines()
@@ -91,12 +91,12 @@ def test_the_command_line_wins_option_by_option(folder: Path) -> None:
 
 def test_the_same_file_is_known_by_the_reading_in_force(folder: Path) -> None:
     remembered(folder)
-    again = answer("import", "a.csv", "--feed", "crm", "--json", folder=folder)
+    again = report_of("import", "a.csv", "--feed", "crm", "--json", folder=folder)
     assert (again["import"], again["already_imported"]) == (None, 1)
-    another = answer("import", "a.csv", "--feed", "crm", "--null", "x", "--json", folder=folder)
+    another = report_of("import", "a.csv", "--feed", "crm", "--null", "x", "--json", folder=folder)
     assert another["import"] == 2
     # What is asked of a file that is left out is remembered all the same.
-    left_out = answer(
+    left_out = report_of(
         "import", "a.csv", "--feed", "crm", "--null", "x", "--remember", "--json", folder=folder
     )
     assert left_out["already_imported"] == 2
@@ -105,7 +105,7 @@ def test_the_same_file_is_known_by_the_reading_in_force(folder: Path) -> None:
 
 def test_a_dry_run_takes_a_reading_and_remembers_none(folder: Path) -> None:
     remembered(folder)
-    report = answer(
+    report = report_of(
         "import", "b.csv", "--feed", "crm", "--null", "x", "--dry-run", "--remember", "--json",
         folder=folder,
     )  # fmt: skip
@@ -122,7 +122,7 @@ def test_the_configuration_states_changes_and_takes_away_a_reading(folder: Path)
     assert "nothing to change" in call("config", "apply", "same.toml", folder=folder).output
     for store, file in (("other.duckdb", "same.toml"),):
         assert call("--store", store, "config", "apply", file, folder=folder).exit_code == 0
-        shown = answer("--store", store, "feeds", "show", "crm", "--json", folder=folder)
+        shown = report_of("--store", store, "feeds", "show", "crm", "--json", folder=folder)
         assert shown["reading"] == READING
     (folder / "left.toml").write_text("[feeds.crm]\n")
     call("config", "apply", "left.toml", folder=folder)
@@ -151,10 +151,10 @@ def test_a_reading_that_is_wrong_is_refused_with_its_key(
     line: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.toml").write_text(f"[feeds.crm.reading]\n{line}\n")
-    done = run_here("config", "apply", "a.toml", folder=tmp_path)
-    assert done.returncode == 4, done.stderr
-    assert "[feeds.crm.reading]" in done.stderr
-    assert words in " ".join(done.stderr.split())
+    finished = run_here("config", "apply", "a.toml", folder=tmp_path)
+    assert finished.returncode == 4, finished.stderr
+    assert "[feeds.crm.reading]" in finished.stderr
+    assert words in " ".join(finished.stderr.split())
 
 
 def test_a_plan_is_applied_with_the_reading_that_it_was_made_with(folder: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_plan_is_applied_with_the_reading_that_it_was_made_with(folder: Path) 
     assert call("plan", "b.csv", "--feed", "crm", "-o", "b.plan", folder=folder).exit_code == 0
     (folder / "none.toml").write_text("[feeds.crm.reading]\n")
     call("config", "apply", "none.toml", folder=folder)
-    report = answer("apply", "b.plan", "--json", folder=folder)
+    report = report_of("apply", "b.plan", "--json", folder=folder)
     assert report["rows"]["applied"] == 2
     assert report["profiles"]["created"] == 1
 
@@ -174,13 +174,13 @@ def test_a_replay_reads_as_the_imports_did_and_leaves_the_reading(folder: Path) 
     assert call("import", "b.csv", "--feed", "crm", folder=folder).exit_code == 0
     (folder / "new.toml").write_text('[feeds.crm.reading]\nencoding = "utf-16"\n')
     call("config", "apply", "new.toml", folder=folder)
-    done = call("imports", "undo", "1", "--replay", "--yes", folder=folder)
-    assert done.exit_code == 0, done.output
+    finished = call("imports", "undo", "1", "--replay", "--yes", folder=folder)
+    assert finished.exit_code == 0, finished.output
     assert reading_of(folder) == {"encoding": "utf-16"}
-    told = run_here("export", "profiles", folder=folder).stdout
-    assert "Köln" in told
-    assert "Bonn" in told
-    assert "gold" not in told
+    lines = run_here("export", "profiles", folder=folder).stdout
+    assert "Köln" in lines
+    assert "Bonn" in lines
+    assert "gold" not in lines
 
 
 def test_a_feed_that_comes_back_in_a_replay_keeps_its_reading(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A correction that changes nothing is no import, whichever way it is decided."""
+"""A correction that changes nothing is no import."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path
 
 
-def answer(*words: str, folder: Path, status: int = 0) -> Any:
-    done = run("set", "--customer-id", "A", *words, "--json", folder=folder)
-    assert done.returncode == status, done.stderr
-    return json.loads(done.stdout)
+def report_of(*words: str, folder: Path, status: int = 0) -> Any:
+    finished = run("set", "--customer-id", "A", *words, "--json", folder=folder)
+    assert finished.returncode == status, finished.stderr
+    return json.loads(finished.stdout)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -36,50 +36,50 @@ def numbers(folder: Path) -> list[int]:
 
 
 def test_a_value_that_is_there_is_no_import(folder: Path) -> None:
-    assert answer("colour=red", folder=folder)["import"] == 2
+    assert report_of("colour=red", folder=folder)["import"] == 2
     before = (folder / "profiles.duckdb").read_bytes()
-    again = answer("colour=red", folder=folder)
+    again = report_of("colour=red", folder=folder)
     assert again["import"] is None
     assert again["attributes"]["unchanged"] == 1
     assert numbers(folder) == [1, 2]
     assert (folder / "profiles.duckdb").read_bytes() == before
-    said = run("set", "--customer-id", "A", "colour=red", folder=folder)
-    assert said.returncode == 0
-    assert said.stdout == "no import: nothing changes (1 unchanged)\n"
+    finished = run("set", "--customer-id", "A", "colour=red", folder=folder)
+    assert finished.returncode == 0
+    assert finished.stdout == "no import: nothing changes (1 unchanged)\n"
 
 
 def test_a_value_of_a_lesser_source_becomes_that_of_the_correction(folder: Path) -> None:
     # The value is the same, but its source, which ranks worse, cannot change it any more.
-    assert answer("tier=gold", folder=folder)["import"] == 2
+    assert report_of("tier=gold", folder=folder)["import"] == 2
     (folder / "b.csv").write_text("customer_id,tier\nA,silver\n")
     run("import", "b.csv", "--feed", "sdk", folder=folder)
-    assert answer("tier=gold", folder=folder)["import"] is None
+    assert report_of("tier=gold", folder=folder)["import"] is None
 
 
 def test_deleting_what_is_not_there_is_no_import(folder: Path) -> None:
-    assert answer("--delete", "nothing", folder=folder)["import"] is None
-    assert answer("colour=red", folder=folder)["import"] == 2
-    assert answer("--delete", "colour", folder=folder)["import"] == 3
-    assert answer("--delete", "colour", folder=folder)["import"] is None
-    assert answer("colour=red", folder=folder)["import"] == 4
+    assert report_of("--delete", "nothing", folder=folder)["import"] is None
+    assert report_of("colour=red", folder=folder)["import"] == 2
+    assert report_of("--delete", "colour", folder=folder)["import"] == 3
+    assert report_of("--delete", "colour", folder=folder)["import"] is None
+    assert report_of("colour=red", folder=folder)["import"] == 4
 
 
 def test_some_change_is_an_import(folder: Path) -> None:
-    assert answer("colour=red", folder=folder)["import"] == 2
-    assert answer("colour=red", "size=9", folder=folder)["import"] == 3
-    assert answer("size:=9", folder=folder)["import"] == 4  # a number now
-    assert answer("size:=9", folder=folder)["import"] is None
+    assert report_of("colour=red", folder=folder)["import"] == 2
+    assert report_of("colour=red", "size=9", folder=folder)["import"] == 3
+    assert report_of("size:=9", folder=folder)["import"] == 4  # a number now
+    assert report_of("size:=9", folder=folder)["import"] is None
 
 
 def test_a_feed_is_not_registered_for_nothing(folder: Path) -> None:
-    assert answer("colour=red", folder=folder)["import"] == 2
-    report = answer("colour=red", "--feed", "desk", folder=folder)
+    assert report_of("colour=red", folder=folder)["import"] == 2
+    report = report_of("colour=red", "--feed", "desk", folder=folder)
     assert (report["import"], report["notices"]) == (None, [])
     feeds = json.loads(run("feeds", "list", "--json", folder=folder).stdout)
     assert "desk" not in [feed["name"] for feed in feeds]
 
 
 def test_a_refused_value_is_an_import(folder: Path) -> None:
-    assert answer("colour=red", folder=folder)["import"] == 2
-    report = answer("colour=red", "--source", "csv", "--feed", "late", folder=folder, status=3)
+    assert report_of("colour=red", folder=folder)["import"] == 2
+    report = report_of("colour=red", "--source", "csv", "--feed", "late", folder=folder, status=3)
     assert report["import"] == 3
