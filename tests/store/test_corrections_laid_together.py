@@ -162,8 +162,9 @@ def undo_one(path: Path, act: Act, in_force: dict[int, int]) -> None:
         del in_force[one_gone]
 
 
+@pytest.mark.slow
 @settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(st.lists(acts(), min_size=6, max_size=10))
+@given(st.lists(acts(), min_size=5, max_size=7))
 def test_a_mixture_leaves_what_is_in_force(course: list[Act]) -> None:
     check_mixture([Act("import", "A", course[0].words, 0), *course], "default")
 

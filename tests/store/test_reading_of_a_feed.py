@@ -34,21 +34,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def report_of(*arguments: str, folder: Path) -> Any:
+def json_of_command(*arguments: str, folder: Path) -> Any:
     finished = call(*arguments, folder=folder)
     assert finished.exit_code == 0, finished.output
     return json.loads(finished.stdout)
 
 
 def remembered(folder: Path) -> None:
-    report = report_of(
+    report = json_of_command(
         "import", "a.csv", "--feed", "crm", *OPTIONS, "--remember", "--json", folder=folder
     )
     assert report["rows"]["applied"] == 2
 
 
 def reading_of(folder: Path) -> Any:
-    return report_of("feeds", "show", "crm", "--json", folder=folder)["reading"]
+    return json_of_command("feeds", "show", "crm", "--json", folder=folder)["reading"]
 
 
 def test_an_import_takes_the_reading_of_its_feed_and_says_so(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_import_takes_the_reading_of_its_feed_and_says_so(folder: Path) -> No
 def test_the_command_line_wins_option_by_option(folder: Path) -> None:
     remembered(folder)
     (folder / "c.csv").write_text("Kunde,E-mail,Stadt,Punkte\nD4,d@example.com,n/a,9\n")
-    report = report_of(
+    report = json_of_command(
         "import", "c.csv", "--feed", "crm", "--json", "--skip-lines", "0", "--delimiter", ",",
         "--encoding", "utf-8", "--map", "Punkte=points", "--map", "E-mail=ignore",
         folder=folder,
@@ -91,12 +91,14 @@ def test_the_command_line_wins_option_by_option(folder: Path) -> None:
 
 def test_the_same_file_is_known_by_the_reading_in_force(folder: Path) -> None:
     remembered(folder)
-    again = report_of("import", "a.csv", "--feed", "crm", "--json", folder=folder)
+    again = json_of_command("import", "a.csv", "--feed", "crm", "--json", folder=folder)
     assert (again["import"], again["already_imported"]) == (None, 1)
-    another = report_of("import", "a.csv", "--feed", "crm", "--null", "x", "--json", folder=folder)
+    another = json_of_command(
+        "import", "a.csv", "--feed", "crm", "--null", "x", "--json", folder=folder
+    )
     assert another["import"] == 2
     # What is asked of a file that is left out is remembered all the same.
-    left_out = report_of(
+    left_out = json_of_command(
         "import", "a.csv", "--feed", "crm", "--null", "x", "--remember", "--json", folder=folder
     )
     assert left_out["already_imported"] == 2
@@ -105,7 +107,7 @@ def test_the_same_file_is_known_by_the_reading_in_force(folder: Path) -> None:
 
 def test_a_dry_run_takes_a_reading_and_remembers_none(folder: Path) -> None:
     remembered(folder)
-    report = report_of(
+    report = json_of_command(
         "import", "b.csv", "--feed", "crm", "--null", "x", "--dry-run", "--remember", "--json",
         folder=folder,
     )  # fmt: skip
@@ -116,19 +118,19 @@ def test_a_dry_run_takes_a_reading_and_remembers_none(folder: Path) -> None:
 
 def test_the_configuration_states_changes_and_takes_away_a_reading(folder: Path) -> None:
     remembered(folder)
-    text = call("config", "export", folder=folder).stdout
+    text = call(*("config", "export"), folder=folder).stdout
     assert '[feeds."crm".reading]' in text
     (folder / "same.toml").write_text(text)
-    assert "nothing to change" in call("config", "apply", "same.toml", folder=folder).output
+    assert "nothing to change" in call(*("config", "apply"), "same.toml", folder=folder).output
     for store, file in (("other.duckdb", "same.toml"),):
         assert call("--store", store, "config", "apply", file, folder=folder).exit_code == 0
-        shown = report_of("--store", store, "feeds", "show", "crm", "--json", folder=folder)
+        shown = json_of_command("--store", store, "feeds", "show", "crm", "--json", folder=folder)
         assert shown["reading"] == READING
     (folder / "left.toml").write_text("[feeds.crm]\n")
-    call("config", "apply", "left.toml", folder=folder)
+    call(*("config", "apply"), "left.toml", folder=folder)
     assert reading_of(folder) == READING  # not stated: it stays
     (folder / "none.toml").write_text("[feeds.crm.reading]\n")
-    assert "feeds.crm.reading" in call("config", "apply", "none.toml", folder=folder).output
+    assert "feeds.crm.reading" in call(*("config", "apply"), "none.toml", folder=folder).output
     assert reading_of(folder) == {}
 
 
@@ -159,10 +161,10 @@ def test_a_reading_that_is_wrong_is_refused_with_its_key(
 
 def test_a_plan_is_applied_with_the_reading_that_it_was_made_with(folder: Path) -> None:
     remembered(folder)
-    assert call("plan", "b.csv", "--feed", "crm", "-o", "b.plan", folder=folder).exit_code == 0
+    assert call(*("plan", "b.csv"), "--feed", "crm", "-o", "b.plan", folder=folder).exit_code == 0
     (folder / "none.toml").write_text("[feeds.crm.reading]\n")
-    call("config", "apply", "none.toml", folder=folder)
-    report = report_of("apply", "b.plan", "--json", folder=folder)
+    call(*("config", "apply"), "none.toml", folder=folder)
+    report = json_of_command("apply", "b.plan", "--json", folder=folder)
     assert report["rows"]["applied"] == 2
     assert report["profiles"]["created"] == 1
 
@@ -173,8 +175,8 @@ def test_a_replay_reads_as_the_imports_did_and_leaves_the_reading(folder: Path) 
     remembered(folder)
     assert call("import", "b.csv", "--feed", "crm", folder=folder).exit_code == 0
     (folder / "new.toml").write_text('[feeds.crm.reading]\nencoding = "utf-16"\n')
-    call("config", "apply", "new.toml", folder=folder)
-    finished = call("imports", "undo", "1", "--replay", "--yes", folder=folder)
+    call(*("config", "apply"), "new.toml", folder=folder)
+    finished = call(*("imports", "undo"), "1", "--replay", "--yes", folder=folder)
     assert finished.exit_code == 0, finished.output
     assert reading_of(folder) == {"encoding": "utf-16"}
     lines = run_here("export", "profiles", folder=folder).stdout
@@ -187,7 +189,7 @@ def test_a_feed_that_comes_back_in_a_replay_keeps_its_reading(folder: Path) -> N
     remembered(folder)
     for name in ("b.csv",):
         assert call("import", name, "--feed", "crm", folder=folder).exit_code == 0
-    assert call("imports", "undo", "1", "--replay", "--yes", folder=folder).exit_code == 0
+    assert call(*("imports", "undo"), "1", "--replay", "--yes", folder=folder).exit_code == 0
     assert reading_of(folder) == READING
 
 

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path
 
 
-def report_of(*words: str, folder: Path, status: int = 0) -> Any:
+def json_of_command(*words: str, folder: Path, status: int = 0) -> Any:
     finished = run("set", "--customer-id", "A", *words, "--json", folder=folder)
     assert finished.returncode == status, finished.stderr
     return json.loads(finished.stdout)
@@ -36,9 +36,9 @@ def numbers(folder: Path) -> list[int]:
 
 
 def test_a_value_that_is_there_is_no_import(folder: Path) -> None:
-    assert report_of("colour=red", folder=folder)["import"] == 2
+    assert json_of_command("colour=red", folder=folder)["import"] == 2
     before = (folder / "profiles.duckdb").read_bytes()
-    again = report_of("colour=red", folder=folder)
+    again = json_of_command("colour=red", folder=folder)
     assert again["import"] is None
     assert again["attributes"]["unchanged"] == 1
     assert numbers(folder) == [1, 2]
@@ -50,36 +50,38 @@ def test_a_value_that_is_there_is_no_import(folder: Path) -> None:
 
 def test_a_value_of_a_lesser_source_becomes_that_of_the_correction(folder: Path) -> None:
     # The value is the same, but its source, which ranks worse, cannot change it any more.
-    assert report_of("tier=gold", folder=folder)["import"] == 2
+    assert json_of_command("tier=gold", folder=folder)["import"] == 2
     (folder / "b.csv").write_text("customer_id,tier\nA,silver\n")
     run("import", "b.csv", "--feed", "sdk", folder=folder)
-    assert report_of("tier=gold", folder=folder)["import"] is None
+    assert json_of_command("tier=gold", folder=folder)["import"] is None
 
 
 def test_deleting_what_is_not_there_is_no_import(folder: Path) -> None:
-    assert report_of("--delete", "nothing", folder=folder)["import"] is None
-    assert report_of("colour=red", folder=folder)["import"] == 2
-    assert report_of("--delete", "colour", folder=folder)["import"] == 3
-    assert report_of("--delete", "colour", folder=folder)["import"] is None
-    assert report_of("colour=red", folder=folder)["import"] == 4
+    assert json_of_command("--delete", "nothing", folder=folder)["import"] is None
+    assert json_of_command("colour=red", folder=folder)["import"] == 2
+    assert json_of_command("--delete", "colour", folder=folder)["import"] == 3
+    assert json_of_command("--delete", "colour", folder=folder)["import"] is None
+    assert json_of_command("colour=red", folder=folder)["import"] == 4
 
 
 def test_some_change_is_an_import(folder: Path) -> None:
-    assert report_of("colour=red", folder=folder)["import"] == 2
-    assert report_of("colour=red", "size=9", folder=folder)["import"] == 3
-    assert report_of("size:=9", folder=folder)["import"] == 4  # a number now
-    assert report_of("size:=9", folder=folder)["import"] is None
+    assert json_of_command("colour=red", folder=folder)["import"] == 2
+    assert json_of_command("colour=red", "size=9", folder=folder)["import"] == 3
+    assert json_of_command("size:=9", folder=folder)["import"] == 4  # a number now
+    assert json_of_command("size:=9", folder=folder)["import"] is None
 
 
 def test_a_feed_is_not_registered_for_nothing(folder: Path) -> None:
-    assert report_of("colour=red", folder=folder)["import"] == 2
-    report = report_of("colour=red", "--feed", "desk", folder=folder)
+    assert json_of_command("colour=red", folder=folder)["import"] == 2
+    report = json_of_command("colour=red", "--feed", "desk", folder=folder)
     assert (report["import"], report["notices"]) == (None, [])
     feeds = json.loads(run("feeds", "list", "--json", folder=folder).stdout)
     assert "desk" not in [feed["name"] for feed in feeds]
 
 
 def test_a_refused_value_is_an_import(folder: Path) -> None:
-    assert report_of("colour=red", folder=folder)["import"] == 2
-    report = report_of("colour=red", "--source", "csv", "--feed", "late", folder=folder, status=3)
+    assert json_of_command("colour=red", folder=folder)["import"] == 2
+    report = json_of_command(
+        "colour=red", "--source", "csv", "--feed", "late", folder=folder, status=3
+    )
     assert report["import"] == 3
