@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.options import (
@@ -83,7 +83,8 @@ EncodingOption = Annotated[
     option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ..."),
 ]
 EmptyOption = Annotated[
-    EmptyName, option("--empty", help="What an empty cell does to its attribute.")
+    EmptyName | None,
+    option("--empty", help="What an empty cell does to its attribute (default: ignore)."),
 ]
 NullOption = Annotated[
     list[str] | None,
@@ -110,25 +111,34 @@ EscapeOption = Annotated[
     ),
 ]
 SkipLinesOption = Annotated[
-    int,
+    int | None,
     option(
         "--skip-lines",
         metavar="N",
         min=0,
-        help="Skip N lines above the header of a CSV file.",
+        help="Skip N lines above the header of a CSV file (default: 0).",
     ),
 ]
 RaggedOption = Annotated[
-    RaggedName,
-    option("--ragged", help="What happens to a CSV row with too few or too many cells."),
+    RaggedName | None,
+    option(
+        "--ragged",
+        help="What happens to a CSV row with too few or too many cells (default: reject).",
+    ),
 ]
 UnknownOption = Annotated[
-    UnknownName,
-    option("--unknown", help="What to do with a dotted column that is no field of a batch."),
+    UnknownName | None,
+    option(
+        "--unknown",
+        help="What to do with a dotted column that is no field of a batch (default: refuse).",
+    ),
 ]
 EncodingErrorsOption = Annotated[
-    EncodingErrorsName,
-    option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows."),
+    EncodingErrorsName | None,
+    option(
+        "--encoding-errors",
+        help="Refuse a file with invalid text, or reject its rows (default: refuse).",
+    ),
 ]
 UnpackedOption = Annotated[
     str | None,
@@ -231,14 +241,14 @@ class ReadingFlags:
     mapped: MapOption = None
     delimiter: DelimiterOption = None
     encoding: EncodingOption = None
-    empty: EmptyOption = EmptyName["ignore"]
+    empty: EmptyOption = None
     null: NullOption = None
     quote: QuoteOption = None
     escape: EscapeOption = None
-    skip_lines: SkipLinesOption = 0
-    ragged: RaggedOption = RaggedName["reject"]
-    unknown: UnknownOption = UnknownName["refuse"]
-    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"]
+    skip_lines: SkipLinesOption = None
+    ragged: RaggedOption = None
+    unknown: UnknownOption = None
+    encoding_errors: EncodingErrorsOption = None
     max_unpacked: UnpackedOption = None
     path_columns: PathColumnsOption = False
     binary_as_text: BinaryOption = False
@@ -275,14 +285,14 @@ def import_request(
         mapped=reading.mapped or (),
         delimiter=reading.delimiter,
         encoding=reading.encoding,
-        empty=reading.empty.value,
+        empty=value_of(reading.empty) or "ignore",
         nulls=reading.null or (),
         quote=reading.quote,
         escape=reading.escape,
-        skip_lines=reading.skip_lines,
-        ragged=reading.ragged.value,
-        unknown=reading.unknown.value,
-        encoding_errors=reading.encoding_errors.value,
+        skip_lines=reading.skip_lines or 0,
+        ragged=value_of(reading.ragged) or "reject",
+        unknown=value_of(reading.unknown) or "refuse",
+        encoding_errors=value_of(reading.encoding_errors) or "refuse",
         max_unpacked=reading.max_unpacked,
         path_columns=reading.path_columns,
         binary_as_text=reading.binary_as_text,
@@ -290,8 +300,20 @@ def import_request(
         strict=reading.strict,
         event=reading.event,
         environment=value_of(reading.environment),
+        stated=_stated(reading),
         again=limits.again,
         max_shared=limits.max_shared,
         max_rejects=limits.max_rejects,
         memory_limit=check_memory_limit(limits.memory_limit),
+    )
+
+
+def _stated(reading: ReadingFlags) -> frozenset[str]:
+    """Return the fields of a request whose options somebody typed: they win over the feed's."""
+    typed = {field.name: getattr(reading, field.name) for field in fields(reading)}
+    # 0 is stated: --skip-lines 0.
+    return frozenset(
+        "nulls" if name == "null" else name
+        for name, value in typed.items()
+        if value is not None and value is not False
     )

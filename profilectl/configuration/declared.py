@@ -60,6 +60,8 @@ class Declared:
     """The settings that are not at their defaults."""
     feeds: list[Feed]
     """The feeds that are stated; others stay as they are."""
+    readings: dict[str, dict[str, object]]
+    """How the files of some feeds are read; those of other feeds stay as they are."""
     calculated: list[Definition]
     """The calculated attributes."""
     audiences: list[Audience]
@@ -94,6 +96,8 @@ def declared_by(store: OpenStore, statement: Stated, *, prune: bool) -> Declared
     declared = Declared(
         settings=statement.settings if prune else {**store.settings().stated, **statement.settings},
         feeds=feeds,
+        # Feeds are never removed, but what they state no more is.
+        readings={name: {} for name in statement.feeds if prune} | statement.readings,
         calculated=statement.calculated
         if prune
         else _completed([each.definition for each in calculations(store)], statement.calculated),

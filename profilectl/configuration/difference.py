@@ -68,6 +68,12 @@ def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange
     registered = {feed.name: feed for feed in store.feeds()}
     for feed in declared.feeds:
         changes += _feed_changes(feed, registered.get(feed.name))
+    of_store = store.readings()
+    changes += [
+        ConfigurationChange(f"feeds.{name}.reading", of_store.get(name), reading or None)
+        for name, reading in declared.readings.items()
+        if of_store.get(name, {}) != reading
+    ]
     return changes + _defined(store, declared)
 
 
@@ -141,6 +147,8 @@ def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChan
         for feed in declared.feeds:
             # Of a registered feed only the protection level can change (declared.py).
             store.put_feed(feed)
+        for name, reading in declared.readings.items():
+            store.put_reading(name, reading)
         _define(store, declared)
     return changes
 

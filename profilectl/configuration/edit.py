@@ -145,8 +145,9 @@ def _value(path: Sequence[str], text: str) -> object:
             entries = value if isinstance(value, str) else text
             return [entry.strip() for entry in entries.split(",") if entry.strip()]
         return value
-    # All that a feed has are texts, also where one looks like a number.
-    return text if path[0] == "feeds" and not isinstance(value, str) else value
+    # All that a feed has but its reading are texts, also where one looks like a number.
+    is_text = path[0] == "feeds" and "reading" not in path[2:3]
+    return text if is_text and not isinstance(value, str) else value
 
 
 def _toml_value(text: str) -> object:

@@ -22,10 +22,11 @@ from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.output import Output, output_of
 from profilectl.rules.priority import FEED_SOURCES
+from profilectl.rules.reimport import checked_reading
 from profilectl.rules.settings import SECTIONS, stated_settings
 from profilectl.rules.text.naming import advice
 
-FEED_KEYS = ("source", "protection", "partner", "workspace")
+FEED_KEYS = ("source", "protection", "partner", "workspace", "reading")
 NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")
 """Sections with a section for each name: [feeds.crm]."""
 EVERY_SECTION = (*SECTIONS, *NAMED)
@@ -45,7 +46,9 @@ class Stated:
     settings: dict[str, object]
     """The settings (rules/settings.py)."""
     feeds: dict[str, dict[str, str]]
-    """The keys that it states of each feed."""
+    """The keys that it states of each feed, without its reading."""
+    readings: dict[str, dict[str, object]]
+    """How the files of a feed are read, of each feed that says so (rules/reimport.py)."""
     calculated: list[Definition]
     """The calculated attributes."""
     audiences: list[Audience]
@@ -58,13 +61,14 @@ class Stated:
 
 def read_config(path: Path) -> Stated:
     """Read a configuration file. Raises InputRefused, naming the key that is wrong."""
-    return stated_in(_document(path), str(path))
+    return stated_in(_document(path), str(path), folder=path.parent)
 
 
-def stated_in(document: Document, title: str) -> Stated:
+def stated_in(document: Document, title: str, *, folder: Path = Path()) -> Stated:
     """Return what a document states, each part checked by itself.
 
-    title: where it stands, for messages. Raises InputRefused, naming the key that is wrong.
+    title: where it stands, for messages; folder: where a relative path begins. Raises InputRefused,
+    naming the key that is wrong.
     """
     for name in document:
         if name not in EVERY_SECTION:
@@ -72,16 +76,15 @@ def stated_in(document: Document, title: str) -> Stated:
                 f"{title}: there is no section [{name}]", advice(name, EVERY_SECTION)
             )
     settings = stated_settings(document, title)
+    feeds = _named(document, "feeds", title)
     try:
         calculated = _read_named(document, "calculated", title, read=definition_of)
         _check_names(title, calculated)
         return Stated(
             title=title,
             settings=settings,
-            feeds={
-                name: _feed_keys(title, name, members)
-                for name, members in _named(document, "feeds", title).items()
-            },
+            feeds={name: _feed_keys(title, name, members) for name, members in feeds.items()},
+            readings=_readings(feeds, folder),
             calculated=calculated,
             audiences=_read_named(document, "audiences", title, read=audience_of),
             outputs=_read_named(document, "outputs", title, read=output_of),
@@ -152,11 +155,23 @@ def _feed_keys(title: str, name: str, members: object) -> dict[str, str]:
     for member, value in members.items():
         if member not in FEED_KEYS:
             raise InputRefused(f"{title}: there is no key {member}", advice(member, FEED_KEYS))
-        if not isinstance(value, str) or not value.strip():
+        if member != "reading" and (not isinstance(value, str) or not value.strip()):
             raise InputRefused(f"{title}: {member} must be a text")
     _check_choice(title, "source", members, choices=FEED_SOURCES)
     _check_choice(title, "protection", members, choices=PROTECTIONS)
-    return members
+    return {member: value for member, value in members.items() if member != "reading"}
+
+
+def _readings(feeds: Document, folder: Path) -> dict[str, dict[str, object]]:
+    """Return the readings that feeds state, by the names of the feeds. Raises UsageError."""
+    readings: dict[str, dict[str, object]] = {}
+    for name, members in feeds.items():
+        if isinstance(members, dict) and "reading" in members:
+            reading = checked_reading(f"[feeds.{name}.reading]", members["reading"])
+            if "manifest" in reading:
+                reading["manifest"] = str(folder.absolute() / str(reading["manifest"]))
+            readings[name] = reading
+    return readings
 
 
 def _check_choice(

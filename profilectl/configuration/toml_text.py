@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from profilectl.configuration.declared import stored_connections
 from profilectl.rules.feed import DEFAULT_WORKSPACE, Feed
 from profilectl.rules.settings import SECTIONS, SETTINGS
@@ -45,17 +47,20 @@ def document_of(store: OpenStore) -> dict[str, Table]:
 
 def named_tables(store: OpenStore) -> Tables:
     """Return the feeds and the definitions of a store as tables."""
-    feeds = {feed.name: feed_table(feed) for feed in store.feeds()}
+    readings = store.readings()
+    feeds = {feed.name: feed_table(feed, readings.get(feed.name)) for feed in store.feeds()}
     return {"feeds": feeds, **defined_tables(store)}
 
 
-def feed_table(feed: Feed) -> Table:
-    """Return a feed as a table."""
+def feed_table(feed: Feed, reading: Table | None = None) -> Table:
+    """Return a feed as a table. reading: how its files are read, if it says so."""
     table: Table = {"source": feed.source, "protection": feed.protection}
     if feed.partner:
         table["partner"] = feed.partner
     if feed.workspace != DEFAULT_WORKSPACE:
         table["workspace"] = feed.workspace
+    if reading:
+        table["reading"] = reading
     return table
 
 
@@ -67,7 +72,12 @@ def config_text(store: OpenStore) -> str:
             lines += [f"[{section}]", *_members(members), ""]
     for section, tables in named_tables(store).items():
         for name, table in tables.items():
-            lines += [f"[{section}.{_toml(name)}]", *_members(table), ""]
+            parts = {"": table}
+            if section == "feeds" and "reading" in table:
+                of_feed = {key: value for key, value in table.items() if key != "reading"}
+                parts = {"": of_feed, ".reading": cast("Table", table["reading"])}
+            for part, members in parts.items():
+                lines += [f"[{section}.{_toml(name)}{part}]", *_members(members), ""]
     return "\n".join(lines)
 
 

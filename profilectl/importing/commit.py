@@ -275,6 +275,8 @@ class Import:
     """The rule of which values are nobody's identity."""
     guard: Guard | None = None
     """The guard that keeps erased people out; None if nobody was erased."""
+    reading: Mapping[str, object] | None = None
+    """The reading that becomes the feed's; None: it stays as it is."""
 
 
 def prepare(
@@ -452,6 +454,8 @@ def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     with scratch.ordered(), store.transaction():
         if entry.registers:
             store.put_feed(entry.feed, by_import=entry.number)
+        if entry.reading is not None:
+            store.put_reading(entry.feed.name, entry.reading)
         if prepared.rows:
             _write_segment(store, prepared, entry)
         progress.step("history")

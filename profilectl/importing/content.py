@@ -1,9 +1,10 @@
-"""Which files of an import have content that the feed has not brought yet (design.md R11)."""
+"""How a feed's files are read, and which bring new content (design.md R11)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 from profilectl.codes import StoreBusy
 from profilectl.importing.request import ImportRequest, remembered
@@ -12,8 +13,60 @@ from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.suppression import guard_of
 from profilectl.rules.counts import Counts, FileReport, ImportReport
 from profilectl.rules.feed import Feed
-from profilectl.rules.reimport import ImportedContent, content_status, way_of
+from profilectl.rules.reimport import (
+    ImportedContent,
+    content_status,
+    reading_in_force,
+    reading_of_request,
+    way_of,
+)
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import may_write_beside, scratch_beside
 from profilectl.store.store import OpenStore
+
+FIRST_WAIT_S = 2.0
+"""How long an import waits for the store at its beginning, even if no wait was asked for: a server
+holds the store for moments only, to copy it or to take batches in.
+"""
+
+
+def with_reading(store_path: Path, request: ImportRequest) -> ImportRequest:
+    """Return a request with the reading in force: what it does not state is the feed's.
+
+    Raises StoreBusy, StoreUnusable.
+    """
+    # A content is made by a program, which says how it is to be read.
+    if not request.takes_reading or request.content is not None:
+        return request
+    of_feed: dict[str, object] = {}
+    # Where nothing can be written, the import says so next.
+    if store_path.exists() and (request.dry_run or may_write_beside(store_path)):
+        with (
+            scratch_beside(store_path.absolute()) as scratch,
+            open_store(
+                scratch,
+                store_path,
+                wait_s=max(request.wait_s, FIRST_WAIT_S),
+                upgrade=not request.dry_run,
+            ) as store,
+        ):
+            of_feed = store.reading(request.feed)
+    reading = reading_in_force(of_feed, _fields_of(request), request.stated)
+    return replace(request, takes_reading=False, taken=reading.of_feed, **reading.fields)
+
+
+def remembered_reading(request: ImportRequest) -> dict[str, object] | None:
+    """Return the reading that becomes the feed's with an import; None: the feed's stays."""
+    if not request.remember:
+        return None
+    # The next import may be made in another folder.
+    manifest = request.manifest and str(Path(request.manifest).absolute())
+    return reading_of_request({**_fields_of(request), "manifest": manifest})
+
+
+def _fields_of(request: ImportRequest) -> dict[str, object]:
+    """Return the fields of a request, by their names."""
+    return {each.name: getattr(request, each.name) for each in fields(request)}
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from profilectl.codes import InputRefused, StoreBusy
 from profilectl.files import progress
 from profilectl.importing.commit import Import
 from profilectl.importing.consenting import look_at_consent
-from profilectl.importing.content import check_overtaken
+from profilectl.importing.content import check_overtaken, remembered_reading
 from profilectl.importing.dependence import rests_on
 from profilectl.importing.known import know_holders, know_store
 from profilectl.importing.merge import Merging, merge
@@ -105,6 +105,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
         report=report,
         judging=frame.judging,
         guard=frame.guard,
+        reading=remembered_reading(job.request),
     )
     return DecidedImport(state, entry)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from profilectl.importing.known import Trace, left_trace, took_from
-from profilectl.importing.relations import Relations
+from profilectl.importing.relations import Relations, fill
 from profilectl.importing.stage.staged import Staged
 from profilectl.store.segments import Segment
 
@@ -55,6 +55,24 @@ where segment = $segment and same
 limit 1
 """
 SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.o{n} <> 0"
+# The corrections that a condition holds of a row of, in a segment of corrections.
+CORRECTIONS_OF_ROWS = """
+select distinct import.number
+from {rows} as stored_row
+join store.import
+  on stored_row.arrival >= import.first_arrival
+  and stored_row.arrival < import.first_arrival + import.arrivals
+where import.undone_ms is null and {condition}
+"""
+SPEAKING_OF_THE_SAME = """
+select arrival
+from (
+  select earlier_row.segment, earlier_row.arrival{columns}
+  from earlier_row
+  join contested_row on contested_row.profile = earlier_row.profile
+)
+where segment = {segment} and same
+"""
 TOOK_AWAY = """
 select import from lost_before where profile in (select profile from examined_profile)
 union
@@ -73,12 +91,13 @@ def rests_on(
 ) -> list[int]:
     """Return the numbers of the earlier imports that an import rests on.
 
-    Segments of several imports are passed over: nobody can undo those any more. The relations of
-    known.py, sift, resolve and merge are made.
+    Segments of several imports are passed over, because nobody can undo those any more, but for
+    those of corrections. The relations of known.py, sift, resolve and merge are made.
     """
     undoable = [segment for segment in segments if segment.first_import == segment.last_import]
+    by_hand = [segment for segment in segments if segment.by_hand]
     needs: set[int] = set()
-    if undoable:
+    if undoable or by_hand:
         relations.make("examined_profile", EXAMINED_PROFILE)
         relations.make("rival_profile", RIVAL_PROFILE)
         speaking = set()
@@ -91,10 +110,41 @@ def rests_on(
             or (segment.number in speaking and _speaks(relations, staged, segment))
             or _touched(relations, segment)
         }
+        for segment in by_hand:
+            needs |= _corrections(relations, staged, segment, speaks=segment.number in speaking)
         needs |= {number for (number,) in relations.rows(TOOK_AWAY)}
     if "request" in staged.plain:
         needs |= {number for (number,) in relations.rows(SENT_REQUEST, {"feed": feed})}
     return sorted(needs)
+
+
+def _corrections(
+    relations: Relations, staged: Staged, segment: Segment, *, speaks: bool
+) -> set[int]:
+    """Return the corrections of a segment that an import rests on.
+
+    Each is asked what a segment of its own would be asked: a correction founds nobody. speaks:
+    whether a row of the segment speaks of any attribute that the import has.
+    """
+    touching = ["rival_profile", *(["known_profile"] if relations.has("loose_cell") else [])]
+    conditions = [
+        f"stored_row.profile in (select profile from {profiles})" for profiles in touching
+    ]
+    if segment.identities:
+        given = " or ".join(f"stored_row.i_{kind} is not null" for kind in segment.identities)
+        examined = "stored_row.profile in (select profile from examined_profile)"
+        conditions.append(f"({given}) and {examined}")
+    if speaks:
+        from profilectl.importing.tally import any_column
+
+        same = any_column(SAME_ATTRIBUTE, len(staged.keys))
+        arrivals = fill(SPEAKING_OF_THE_SAME, columns=f", {same} as same", segment=segment.number)
+        conditions.append(f"stored_row.arrival in ({arrivals})")
+    needs: set[int] = set()
+    for condition in conditions:
+        select = fill(CORRECTIONS_OF_ROWS, rows=segment.table("row"), condition=f"({condition})")
+        needs |= {number for (number,) in relations.rows(select)}
+    return needs
 
 
 def _changed_identities(relations: Relations, segment: Segment) -> bool:
@@ -185,7 +235,17 @@ def rests_on_rows(
         )
         or _gave_identity(relations, profile, by_segment.get(segment.number, ()), segment=segment)
     }
-    if undoable and removals:
+    by_hand = {segment.number for segment in segments if segment.by_hand}
+    corrected = [
+        row.arrival
+        for row in rows
+        if row.segment in by_hand and (row.has_identity or _says_the_same(row, speaking))
+    ]
+    if corrected:
+        arrived = f"(select unnest({corrected}::bigint[]) as arrival)"
+        select = fill(CORRECTIONS_OF_ROWS, rows=arrived, condition="true")
+        needs |= {number for (number,) in relations.rows(select)}
+    if (undoable or by_hand) and removals:
         needs |= {*took_from(relations, profile)}
     return sorted(needs)
 

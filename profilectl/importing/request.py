@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -99,6 +99,16 @@ class ImportRequest:
     """How long to wait for another process that holds the store."""
     now_ms: int | None = None
     """The time of the import; None: the clock's."""
+    stated: Collection[str] | None = None
+    """The fields of the reading that somebody stated, so that they win over the feed's reading;
+    None: those that are not at their defaults.
+    """
+    takes_reading: bool = True
+    """Whether it takes from the feed's reading what it does not state; not if it is made again."""
+    taken: Sequence[str] = ()
+    """What was taken from the feed's reading, in words."""
+    remember: bool = False
+    """Whether the reading in force becomes the feed's."""
     first_arrival: int | None = None
     """Of an import that is made again, the arrival that its first row had before."""
     any_time: bool = False
@@ -209,7 +219,9 @@ def request_of(document: Mapping[str, Any], **changes: Any) -> ImportRequest:
         if digest != document.get("manifest_sha256"):
             raise InputRefused(f"{manifest} is not the manifest it was")
     fields = {name: document[name] for name in REMEMBERED if name in document}
-    request = ImportRequest(**{**fields, **changes})
+    # What is remembered is the reading in force: a feed's reading that was changed since, or was
+    # made since, says nothing of it.
+    request = ImportRequest(**{"takes_reading": False, **fields, **changes})
     # Where rejects go is not remembered, but that they go nowhere is: a plan or a replay keeps to
     # it, unless another place is named.
     if request.rejects is None and document.get("rejects") == NO_REJECTS:

@@ -27,10 +27,13 @@ from profilectl.importing.answers.outcomes import outcomes_of
 from profilectl.importing.columns.tables import check_columns, check_staged
 from profilectl.importing.commit import Prepared, prepare, warn_of_names, write
 from profilectl.importing.content import (
+    FIRST_WAIT_S,
     FileContents,
     Overtaken,
     contents_of,
+    remembered_reading,
     report_imported,
+    with_reading,
 )
 from profilectl.importing.decide import DecidedImport, decide, feed_of, latest_of
 from profilectl.importing.leaving import leaving_from
@@ -59,9 +62,15 @@ from profilectl.rules.batch_fields import BatchField
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import added_event
 from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
+from profilectl.rules.reimport import worded_reading
 from profilectl.rules.sql.quoting import quote_identifier, quote_path
 from profilectl.store.attaching import check_path
-from profilectl.store.compaction import compaction_due, lay_together, next_final
+from profilectl.store.compaction import (
+    compaction_due,
+    lay_together,
+    next_final,
+    warn_of_final,
+)
 from profilectl.store.history import rejects_again
 from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.store.same_store import is_held
@@ -69,10 +78,6 @@ from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside
 from profilectl.store.settings import Settings
 from profilectl.store.store import OpenStore, State
 
-FIRST_WAIT_S = 2.0
-"""How long an import waits for the store at its beginning, even if no wait was asked for: a server
-holds the store for moments only, to copy it or to take batches in.
-"""
 LATE_WAIT_S = 10.0
 """How long an import waits at least once its files are read, so that the reading is not lost."""
 CALCULATING_S = 5.0
@@ -95,6 +100,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     """
     began = time.monotonic()
     now_ms = request.now_ms if request.now_ms is not None else time.time_ns() // 1_000_000
+    check_path(store_path)
+    request = with_reading(store_path, request)
     inputs = _inputs(store_path, request)
     with (
         _without_empty_store(store_path),
@@ -111,6 +118,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         request.opened(report, look.state)
         if not look.contents.fresh:
             report_imported(report, look.contents.newest_import)
+            _remember(scratch, store_path, request)
             request.checked(report, look.state)
             return _caught_up(scratch, store_path, report, request=request)
         if look.is_first and not is_new:
@@ -123,6 +131,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         try:
             due = _decide_dry(job) if request.dry_run else _commit(job)
         except Overtaken as error:
+            _remember(scratch, store_path, request)
             return report_imported(report, error.number)
         deliver_rejects(job)
         if request.content is None:
@@ -134,6 +143,17 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report.audiences = refresh_after(store_path, report, request)
     report.elapsed_ms = round((time.monotonic() - began) * 1000)
     return report
+
+
+def _remember(scratch: Scratch, store_path: Path, request: ImportRequest) -> None:
+    """Make the reading of an import the feed's, if it is to be, and nothing else is written."""
+    reading = remembered_reading(request)
+    if reading is not None and not request.dry_run:
+        with (
+            open_store(scratch, store_path, write=True, wait_s=request.wait_s) as store,
+            store.transaction(),
+        ):
+            store.put_reading(request.feed, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +249,10 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
             contents.notices += rejects_again(store, contents.newest_import, rejects)
     # A feed without a number is new: its first report says what its source means.
     meaning = [] if feed.number else [meaning_of(feed.source)]
+    # Words that a person must see: how the files are read was not typed.
+    taken = (
+        [f"as the feed {feed.name} is read: {', '.join(request.taken)}"] if request.taken else []
+    )
     report = ImportReport(
         number=None,
         feed=feed.name,
@@ -238,9 +262,19 @@ def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportReques
         files=contents.reports,
         feed_registered=not feed.number,
         dry_run=request.dry_run,
-        notices=[*meaning, *opened.notices, *contents.notices],
+        notices=[*meaning, *taken, *_to_remember(request), *opened.notices, *contents.notices],
     )
     return _Look(feed, settings, state, contents=contents, report=report, is_first=is_first)
+
+
+def _to_remember(request: ImportRequest) -> list[str]:
+    """Return the sentence on the reading that becomes the feed's, if one does."""
+    reading = remembered_reading(request)
+    if reading is None:
+        return []
+    words = ", ".join(worded_reading(reading)) or "as every file, with no options"
+    would = "would be read" if request.dry_run else "are read"
+    return [f"the files of the feed {request.feed} {would} like this from now on: {words}"]
 
 
 @contextlib.contextmanager
@@ -454,6 +488,10 @@ def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
 
 def _write(store: OpenStore, ready: _Ready) -> _Written:
     """Write an import; return what is due after it."""
+    request = ready.decided.entry.request
+    # A program that sends batches, such as serve's, has nobody to tell.
+    if ready.prepared.rows and (request.get("content") is None or request.get("who")):
+        warn_of_final(store, by_hand=bool(request.get("who")))
     write(store, ready.prepared, ready.decided.entry)
     return _Written(
         ready.decided.entry.number,

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.files.suppression_key import key_of_store
 from profilectl.rules.counts import NO_REJECTS, ImportReport, PastImport
 from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_beside, open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.segments import Segment
 from profilectl.store.store import OpenStore, State, who
 
@@ -36,6 +36,15 @@ insert into store.stale
 select profile from store.removed where import = $number
 union
 select destination from store.alias where import = $number
+"""
+STALE_OF_CORRECTION = """
+insert into store.stale
+select distinct stored_row.profile
+from {table} as stored_row
+join store.import
+  on stored_row.arrival >= import.first_arrival
+  and stored_row.arrival < import.first_arrival + import.arrivals
+where import.number = $number
 """
 BY_NUMBER = ("removed", "request", "reject", "alias", "outbox")
 """Tables whose rows name their import."""
@@ -149,7 +158,7 @@ def _replay(
     with scratch_beside(path) as scratch:
         copy = scratch.folder / "replayed.duckdb"
         with open_store(scratch, path, wait_s=wait_s) as store:
-            state = store.state()
+            state, readings = store.state(), store.readings()
             to_replay(store, number)
         copy_store(path, copy, until=time.monotonic() + wait_s)
         with open_store(scratch, copy, write=True) as store:
@@ -162,6 +171,7 @@ def _replay(
                 again = _Again(copy, scratch.folder, progress, guard=guard_of(store))
             # The last of them is the import itself, which does not come back.
             replayed = [again.make(past) for past in reversed(pasts[:-1]) if not _is_erased(past)]
+        _put_back(scratch, copy, readings)
         with open_store(scratch, path, write=True, wait_s=max(wait_s, REPLAY_WAIT_S)) as store:
             if store.state() != state:
                 raise StoreBusy(
@@ -172,6 +182,14 @@ def _replay(
         path, f"import {number} is undone, and later ones are made again", wait_s=wait_s
     )
     return Undone([past.number for past in pasts], replayed)
+
+
+def _put_back(scratch: Scratch, copy: Path, readings: Mapping[str, Mapping[str, object]]) -> None:
+    """Give feeds their readings again: a feed that went with its import came back without one."""
+    if readings:
+        with open_store(scratch, copy, write=True) as store, store.transaction():
+            for name, reading in readings.items():
+                store.put_reading(name, reading)
 
 
 def _is_erased(past: PastImport) -> bool:
@@ -224,7 +242,7 @@ class _Again:
             raise _cannot(past, error) from None
         return past.number, report.number or 0
 
-    def _request(self, past: PastImport, document: dict[str, Any]) -> ImportRequest:
+    def _request(self, past: PastImport, document: Mapping[str, object]) -> ImportRequest:
         """Return the request of an import that came from files, or from a correction."""
         from profilectl.importing.corrections.attributes import content_again
         from profilectl.importing.request import request_of
@@ -369,6 +387,21 @@ def undo(store: OpenStore, pasts: list[PastImport], *, now_ms: int | None = None
             remove_before_undo(store, [past.number for past in pasts])
         for past in pasts:
             _take_back(store, past, segments.get(past.number), at_ms=at_ms)
+        _take_out(store, [past.number for past in pasts])
+
+
+def _take_out(store: OpenStore, numbers: Sequence[int]) -> None:
+    """Take corrections out of the segments in which they were laid together."""
+    for segment in store.segments():
+        within = [n for n in numbers if segment.first_import <= n <= segment.last_import]
+        if segment.by_hand and within:
+            from profilectl.store.compaction import take_out
+
+            if store.has_definitions():
+                for number in within:
+                    stale = STALE_OF_CORRECTION.format(table=segment.table("row"))
+                    store.scratch.run(stale, {"number": number})
+            take_out(store, segment, within)
 
 
 def _take_back(store: OpenStore, past: PastImport, segment: Segment | None, *, at_ms: int) -> None:

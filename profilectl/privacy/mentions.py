@@ -40,7 +40,7 @@ TEXT_COLUMNS: dict[str, dict[str, str]] = {
     "meta":              {"name": NOTHING, "value": NOTHING},
     "setting":           {"name": NOTHING, "value": NAMED},
     "feed":              {"name": NAMED, "source": NOTHING, "protection": NOTHING,
-                          "partner": NAMED, "workspace": NAMED},
+                          "partner": NAMED, "workspace": NAMED, "reading": NAMED},
     "import":            {"source": NOTHING, "protection": NOTHING, "environment": NOTHING,
                           "report": CLEARED, "made_by": NOTHING, "request": CLEARED,
                           "undone_by": NOTHING},
@@ -91,7 +91,7 @@ TEXT_COLUMNS: dict[str, dict[str, str]] = {
 DEFINED: dict[str, str] = {
     "setting": "select name, value from store.setting order by name",
     "feed": """
-        select name, concat_ws(chr(10), name, partner, workspace)
+        select name, concat_ws(chr(10), name, partner, workspace, reading)
         from store.feed
         order by name
     """,

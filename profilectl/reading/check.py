@@ -15,7 +15,6 @@ from profilectl.reading.index_repair import (
     FOUNDING_ROWS,
     TABLES_THERE,
     has_mpids,
-    index_select,
     is_of_segment,
     repair_derived,
 )
@@ -30,7 +29,7 @@ from profilectl.rules.counts import PastImport
 from profilectl.rules.identity import CODE, NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.attaching import plain
-from profilectl.store.compaction import ORDER
+from profilectl.store.compaction import ORDER, index_select
 from profilectl.store.engine import duckdb
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint

@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-from profilectl.rules.identity import BY_NAME, CODE
-from profilectl.rules.sql import identities as identity_sql
-from profilectl.rules.sql.identities import environment_name, identity_hash
 from profilectl.rules.sql.quoting import quote_identifier
-from profilectl.store.compaction import COLUMNS, ORDER
+from profilectl.store.compaction import COLUMNS, ORDER, index_select
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, hash_fingerprint
-from profilectl.store.statements import count_rows, kind_of, reading, rows_of, union
+from profilectl.store.statements import count_rows, kind_of, reading, rows_of
 from profilectl.store.store import OpenStore
 
 TABLES_THERE = "select table_name from duckdb_tables() where database_name = 'store'"
 FOUNDING_ROWS = "select mpid, environment, profile from stored where mpid is not null"
 SORTED = "select * from stored order by {columns}"
 
-# The entry of an index for each identity of a row.
-ENTRIES = """
-select hash, profile, type, arrival, last_import
-from (select {columns} from stored)
-where value is not null
-"""
-NO_ENTRIES = """
-select null::uhugeint as hash, null::bigint as profile, null::utinyint as type,
-       null::bigint as arrival, null::integer as last_import
-where false
-"""
-INDEX = "select hash, profile, type from entry"
-# An identity that an import of the segment took away again is not in its index.
-INDEX_OF_SEVERAL_IMPORTS = """
-select hash, profile, type
-from entry
-where not exists (
-    select 1
-    from store.removed
-    where removed.hash = entry.hash
-      and removed.profile = entry.profile
-      and removed.import <= entry.last_import
-      and removed.arrival > entry.arrival
-)
-"""
 NAME_TABLES = "update store.segment set tables = $tables where number = $number"
 WRITE_FINGERPRINT = "update store.meta set value = $value where name = 'hash_fingerprint'"
-
-
-def index_select(store: OpenStore, segment: Segment) -> str:
-    """Return the SELECT of the index that a segment's rows make: hash, profile, type."""
-    secret, environment = store.meta("secret"), environment_name()
-    parts = [NO_ENTRIES]
-    for kind in segment.identities:
-        key = identity_sql.key(BY_NAME[kind], f"i_{kind}")
-        columns = [
-            f"{identity_hash(secret, environment, kind, key=key)} as hash",
-            "profile",
-            f"{CODE[kind]}::utinyint as type",
-            "arrival",
-            f"{segment.last_import} as last_import",
-            f"i_{kind} as value",
-        ]
-        select = ENTRIES.format(columns=", ".join(columns))
-        parts.append(reading(select, stored=rows_of(f"row_{segment.number}")))
-    holds_several = segment.first_import != segment.last_import and store.removals()
-    return reading(INDEX_OF_SEVERAL_IMPORTS if holds_several else INDEX, entry=union(parts))
 
 
 def has_mpids(scratch: Scratch, segment: Segment) -> bool:

@@ -10,8 +10,9 @@ from profilectl.importing.suppression import sealed_list
 from profilectl.reading.check import Breach, check
 from profilectl.reading.stats import stats_of
 from profilectl.store.attaching import must_exist
-from profilectl.store.compaction import rewrite_compact, to_lay_together
+from profilectl.store.compaction import final_after_compaction, rewrite_compact
 from profilectl.store.copies import put_in_place
+from profilectl.store.history import history_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
@@ -61,17 +62,7 @@ def made_final(path: Path, *, keep: int | None = None, wait_s: float = 0) -> lis
     """Return the imports that can be undone now and could not after compact_store, oldest first."""
     must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        segments = store.segments()
-        together = to_lay_together(segments, _keep(store, keep))
-        return [
-            segment.first_import
-            for segment in together
-            if segment.first_import == segment.last_import
-        ]
-
-
-def _keep(store: OpenStore, keep: int | None) -> int:
-    return store.settings().keep_imports if keep is None else keep
+        return final_after_compaction(store, keep)
 
 
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:
@@ -87,9 +78,13 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
         segments_before = len(store.segments())
-        rewritten, segments = rewrite_compact(
-            store, _keep(store, keep), scratch.folder, stays=_sealed(store)
-        )
+        rewritten, segments = rewrite_compact(store, keep, scratch.folder, stays=_sealed(store))
+        final = final_after_compaction(store, keep)
+        undoable = [
+            past.number
+            for past in history_of(store)
+            if past.why_not_undoable is None and past.number not in final
+        ]
         put_in_place(scratch, rewritten, path)
     return Compacted(
         segments_before=segments_before,
@@ -97,11 +92,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         bytes_before=bytes_before,
         bytes=path.stat().st_size,
         # an import whose rows lie together with those of others cannot be taken out again
-        undoable=[
-            segment.first_import
-            for segment in segments
-            if segment.first_import == segment.last_import
-        ],
+        undoable=undoable,
     )
 
 

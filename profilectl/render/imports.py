@@ -219,13 +219,8 @@ def print_imports(pasts: Sequence[PastImport]) -> None:
     rows = []
     for past in pasts:
         counts = past.report
-        state = (
-            "undone"
-            if past.undone_ms is not None
-            else "in force"
-            if past.undoable
-            else "in force, for good"
-        )
+        state = "undone" if past.undone_ms is not None else "in force"
+        can_be_undone = {None: "yes", "undone": "", "laid together": "no"}[past.why_not_undoable]
         rows.append(
             (
                 past.number,
@@ -236,12 +231,24 @@ def print_imports(pasts: Sequence[PastImport]) -> None:
                 f"{counts['profiles']['created']:,}",
                 f"{counts['profiles']['updated']:,}",
                 state,
+                can_be_undone,
                 ", ".join(file["path"] for file in counts["files"]),
             )
         )
     print_table(
         "Imports",
-        ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"),
+        (
+            "import",
+            "when",
+            "feed",
+            "protection",
+            "rows",
+            "created",
+            "updated",
+            "state",
+            "undo",
+            "files",
+        ),
         rows,
         right=(0, 4, 5, 6),
         spare=(3, 5, 6),
@@ -347,6 +354,9 @@ def print_correction(report: ImportReport) -> None:
     """Print the effect of a correction."""
     counts = report.counts.attributes
     numbers = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
+    if report.number is None and not report.dry_run:
+        print_line(f"no import: nothing changes ({numbers or 'there is nothing of it to delete'})")
+        return
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(f"{number}{numbers or 'nothing to do'}")
     for code, count in report.counts.as_json()["reasons"].items():

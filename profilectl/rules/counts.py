@@ -352,6 +352,13 @@ class PastImport:
             there["rejected"] = 0  # they were counted, and none was kept
         return there
 
+    @property
+    def why_not_undoable(self) -> str | None:
+        """Why it cannot be undone: undone (already), or laid together with others; None: it can."""
+        if self.undone_ms is not None:
+            return "undone"
+        return None if self.undoable else "laid together"
+
     def as_json(self) -> Document:
         """Return the document of `imports show --json`."""
         return {
@@ -367,6 +374,7 @@ class PastImport:
             "undone_ms": self.undone_ms,
             "undone_by": self.undone_by,
             "undoable": self.undoable and self.undone_ms is None,
+            "why_not_undoable": self.why_not_undoable,
             "needs": list(self.needs) if self.needs is not None else None,
             # An older version remembered fewer parts.
             **{name: self.report.get(name, {}) for name in REMEMBERED},

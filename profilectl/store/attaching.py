@@ -21,7 +21,7 @@ from profilectl.store.same_store import check_not_made, check_opened
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.store_key import wrong_key
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """The version of the tables in schema.sql."""
 VERSION = "select value from store.meta where name = 'schema_version'"
 

@@ -24,7 +24,7 @@ def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Op
 def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the feeds as `feeds list --json` prints them."""
     with open_feeds(path, wait_s) as store:
-        imports = store.imports_by_feed()
+        imports, readings = store.imports_by_feed(), store.readings()
         return [
             {
                 "name": feed.name,
@@ -34,6 +34,7 @@ def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
                 "workspace": None if feed.source == ACCOUNT else feed.workspace,
                 "environment": None,
                 "imports": imports.get(feed.number, 0),
+                "reading": readings.get(feed.name, {}),
             }
             for feed in store.feeds()
         ]

@@ -14,6 +14,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import whole_file
 from profilectl.rules.counts import PastImport
 from profilectl.rules.feed import PROCESSED
+from profilectl.store.segments import is_final
 from profilectl.store.store import OpenStore
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -93,18 +94,12 @@ class _ImportRow(NamedTuple):
 
 def history_of(store: OpenStore) -> list[PastImport]:
     """Return all imports, oldest first."""
-    laid_together = [
-        segment for segment in store.segments() if segment.first_import != segment.last_import
-    ]
+    segments = store.segments()
     pasts = []
     for row in store.scratch.rows(IMPORTS):
         imported = _ImportRow(*row)
         report = json.loads(imported.report)
         number = imported.number
-        # An import whose rows were laid together with others can no longer be undone.
-        own = not any(
-            segment.first_import <= number <= segment.last_import for segment in laid_together
-        )
         pasts.append(
             PastImport(
                 number=number,
@@ -119,7 +114,7 @@ def history_of(store: OpenStore) -> list[PastImport]:
                 undone_by=imported.undone_by,
                 first_arrival=imported.first_arrival,
                 needs=tuple(imported.needs) if imported.needs is not None else None,
-                undoable=own,
+                undoable=not is_final(segments, number),
                 report=report,
                 request=json.loads(imported.request) if imported.request else None,
             )

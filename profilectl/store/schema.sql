@@ -34,7 +34,9 @@ create table store.feed (
     protection varchar not null,
     partner    varchar,           -- only of a partner feed
     import     integer,           -- the import that registered it; null where somebody declared it
-    workspace  varchar not null   -- whose its data is; an account feed's is every workspace's
+    workspace  varchar not null,  -- whose its data is; an account feed's is every workspace's
+    reading    varchar            -- how its files are read, as the configuration has it: JSON
+                                  -- (null: as the options of each import say)
 );
 
 create table store.import (
@@ -78,7 +80,8 @@ create table store.segment (
     rows         bigint not null,
     tables       varchar[] not null, -- which of the tables above it has
     identities   varchar[] not null, -- the identity columns of row_N
-    keys         varchar[] not null  -- the attribute of each column a0, a1, ...
+    keys         varchar[] not null, -- the attribute of each column a0, a1, ...
+    by_hand      boolean             -- true: it has corrections only, and each can be undone
 );
 
 create table store.removed (

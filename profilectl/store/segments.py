@@ -90,6 +90,10 @@ class Segment:
     """The attributes that its rows have a column for, in the order of the columns."""
     mix: MpidMix
     """How the store makes MPIDs."""
+    by_hand: bool = False
+    """Whether it has several corrections that were laid together, and nothing else. Each can still
+    be taken out of it.
+    """
 
     @property
     def holds_mpids(self) -> bool:
@@ -116,6 +120,16 @@ class Segment:
     def attribute(self, key: str) -> str | None:
         """Return the column of an attribute, or None if the segment has none."""
         return f"a{self.keys.index(key)}" if key in self.keys else None
+
+
+def is_final(segments: Sequence[Segment], number: int) -> bool:
+    """Return whether the rows of an import lie together with those of other imports."""
+    return any(
+        segment.first_import != segment.last_import
+        and not segment.by_hand
+        and segment.first_import <= number <= segment.last_import
+        for segment in segments
+    )
 
 
 def write_table(scratch: Scratch, table: str, kind: str, *, rows: str, size: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,11 @@ where number = $number
 """
 PUT_FEED = """
 insert into store.feed
-values ($number, $name, $source, $protection, $partner, $import, $workspace)
+values ($number, $name, $source, $protection, $partner, $import, $workspace, null)
 """
+READING = "select reading from store.feed where name = $name"
+READINGS = "select name, reading from store.feed where reading is not null order by name"
+PUT_READING = "update store.feed set reading = $reading where name = $name"
 # A feed that went with its import still has its number in store.import.
 NEXT_FEED = """
 select 1 + greatest(
@@ -97,7 +100,8 @@ order by number desc, import_file.path
 NEXT_ERASURE = "select coalesce(max(number), 0) + 1 from store.erasure"
 
 SEGMENTS = """
-select number, first_import, last_import, rows, tables, identities, keys
+select number, first_import, last_import, rows, tables, identities, keys,
+       coalesce(by_hand, false)
 from store.segment
 order by first_import
 """
@@ -214,6 +218,32 @@ class OpenStore:
             )
         return replace(feed, number=number)
 
+    def reading(self, name: str) -> dict[str, object]:
+        """Return the reading of a feed (reimport.FeedReading); {}: it has none."""
+        rows = self.scratch.rows(READING, {"name": name})
+        return self._read(rows[0][0]) if rows and rows[0][0] else {}
+
+    def readings(self) -> dict[str, dict[str, object]]:
+        """Return the readings of all feeds that have one, by their names."""
+        return {name: self._read(reading) for name, reading in self.scratch.rows(READINGS)}
+
+    def _read(self, reading: str) -> dict[str, object]:
+        """Return a reading that the store holds. Raises StoreUnusable for what is none."""
+        # Imported here: only an import, and what lists feeds, needs the rules of readings.
+        from profilectl.rules.reimport import checked_reading
+
+        try:
+            return checked_reading("a reading in the store", json.loads(reading))
+        except (ValueError, RecursionError, UsageError):
+            raise StoreUnusable(
+                f"{self.path} is damaged: the reading of a feed in it is none", "restore a backup"
+            ) from None
+
+    def put_reading(self, name: str, reading: Mapping[str, object]) -> None:
+        """Make a reading that of a feed; {} takes it away. Called within a transaction."""
+        text = json.dumps(reading) if reading else None
+        self.scratch.run(PUT_READING, {"name": name, "reading": text})
+
     def next_feed(self) -> int:
         """Return the number of the next feed; no number is used twice, even if a feed is gone."""
         return int(self.scratch.row(NEXT_FEED)[0])
@@ -290,9 +320,9 @@ class OpenStore:
 
     # segments
 
-    def segments(self) -> list[Segment]:
-        """Return the segments, oldest first."""
-        listed, mix = self.scratch.rows(SEGMENTS), mix_of(self.meta("secret"))
+    def segments(self, listed_by: str = SEGMENTS) -> list[Segment]:
+        """Return the segments, oldest first. listed_by: the SELECT that lists them."""
+        listed, mix = self.scratch.rows(listed_by), mix_of(self.meta("secret"))
         return [
             Segment(
                 number=number,
@@ -303,8 +333,9 @@ class OpenStore:
                 identities=tuple(identities),
                 keys=tuple(keys),
                 mix=mix,
+                by_hand=by_hand,
             )
-            for number, first_import, last_import, rows, tables, identities, keys in listed
+            for number, first_import, last_import, rows, tables, identities, keys, by_hand in listed
         ]
 
     def removals(self) -> bool:
@@ -315,7 +346,7 @@ class OpenStore:
         """Add a segment to the list, of the store or of another database (`into`)."""
         self.scratch.run(
             f"insert into {into}.segment values"
-            " ($number, $first_import, $last_import, $rows, $tables, $identities, $keys)",
+            " ($number, $first_import, $last_import, $rows, $tables, $identities, $keys, $by_hand)",
             {
                 "number": segment.number,
                 "first_import": segment.first_import,
@@ -324,6 +355,7 @@ class OpenStore:
                 "tables": list(segment.tables),
                 "identities": list(segment.identities),
                 "keys": list(segment.keys),
+                "by_hand": segment.by_hand,
             },
         )
 

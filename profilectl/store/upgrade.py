@@ -195,6 +195,12 @@ STEPS: dict[int, tuple[str, ...]] = {
     # Schema 9: a new store has a short secret, and digests of shorter texts. An older store keeps
     # its secret and its digests: nothing changes in it.
     8: (),
+    # Schema 10: how the files of a feed are read; corrections that are laid together among
+    # themselves. What an older version laid together cannot be taken apart (null).
+    9: (
+        "alter table store.feed add column reading varchar",
+        "alter table store.segment add column by_hand boolean",
+    ),
 }
 
 
@@ -232,6 +238,12 @@ order by rest.profile, rest.arrival
 NARROW_INDEX = "select hash >> 40 as hash, profile, type from {table}"
 PUT_TABLES = "update store.segment set tables = $tables where number = $number"
 PUT_VERSION = "update store.meta set value = $version where name = 'schema_version'"
+# The segments as store.segments lists them, before schema 10 gave them the column by_hand.
+OLDER_SEGMENTS = """
+select number, first_import, last_import, rows, tables, identities, keys, false
+from store.segment
+order by first_import
+"""
 SUPPRESSED = "select count(*) from store.suppressed"
 
 
@@ -240,7 +252,7 @@ def _events_apart(scratch: Scratch, store: OpenStore) -> None:
 
     In schema 3 they are part of a batch's other fields.
     """
-    for segment in store.segments():
+    for segment in store.segments(OLDER_SEGMENTS):
         if "rest" in segment.tables:
             _take_events_out(scratch, segment)
 
@@ -302,14 +314,14 @@ def _taken_out(document: dict[str, Value]) -> list[Event]:
 
 def _without_empty_mpids(scratch: Scratch, store: OpenStore) -> None:
     """Drop the column of MPIDs of segments that founded nobody (schema 8)."""
-    for segment in store.segments():
+    for segment in store.segments(OLDER_SEGMENTS):
         if not segment.holds_mpids:
             scratch.run(f"alter table {segment.table('row')} drop column mpid")
 
 
 def _with_narrow_indexes(scratch: Scratch, store: OpenStore) -> None:
     """Give the indexes the hash of 88 bits (schema 8). They stay sorted by it."""
-    for segment in store.segments():
+    for segment in store.segments(OLDER_SEGMENTS):
         if "index" in segment.tables:
             table = segment.table("index")
             with scratch.ordered():

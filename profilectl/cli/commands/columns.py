@@ -9,7 +9,6 @@ from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import (
     BinaryOption,
     DelimiterOption,
-    EncodingErrorsName,
     EncodingErrorsOption,
     EncodingOption,
     EscapeOption,
@@ -21,7 +20,6 @@ from profilectl.cli.import_options import (
     PathColumnsOption,
     QuoteOption,
     SkipLinesOption,
-    UnknownName,
     UnknownOption,
     UnpackedOption,
 )
@@ -42,9 +40,9 @@ class ColumnsOptions:
     null: NullOption = None
     quote: QuoteOption = None
     escape: EscapeOption = None
-    skip_lines: SkipLinesOption = 0
-    unknown: UnknownOption = UnknownName["refuse"]
-    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"]
+    skip_lines: SkipLinesOption = None
+    unknown: UnknownOption = None
+    encoding_errors: EncodingErrorsOption = None
     max_unpacked: UnpackedOption = None
     path_columns: PathColumnsOption = False
     binary_as_text: BinaryOption = False
@@ -75,9 +73,9 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
         nulls=options.null or (),
         quote=options.quote,
         escape=options.escape,
-        skip_lines=options.skip_lines,
-        unknown=options.unknown.value,
-        encoding_errors=options.encoding_errors.value,
+        skip_lines=options.skip_lines or 0,
+        unknown=value_of(options.unknown) or "refuse",
+        encoding_errors=value_of(options.encoding_errors) or "refuse",
         max_unpacked=options.max_unpacked,
         path_columns=options.path_columns,
         binary_as_text=options.binary_as_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from profilectl.cli.context import Context, options_of
@@ -32,7 +33,7 @@ def list_feeds(context: Context, as_json: JsonOption = False, wait: WaitOption =
 def show_feed(
     context: Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0
 ) -> None:
-    """Show one feed."""
+    """Show one feed, and how its files are read."""
     from profilectl.render import screen
     from profilectl.store.feeds import feed_of
 
@@ -41,6 +42,7 @@ def show_feed(
         screen.print_json(feed)
     else:
         _print([feed])
+        _print_reading(feed["reading"])
 
 
 @command(
@@ -128,6 +130,19 @@ def set_feed(
         screen.print_json(feed_of(options_of(context).store, name, wait_s=wait))
     elif not options_of(context).quiet:
         screen.notice(f"the feed {name}: protection {after}")
+
+
+def _print_reading(reading: Mapping[str, object]) -> None:
+    """Print how the files of a feed are read, one line for each part that is not as ever."""
+    from profilectl.render import screen
+    from profilectl.rules.reimport import worded_reading
+
+    if not reading:
+        screen.print_line("Its files are read as each import says: it has no reading of its own.")
+        return
+    screen.print_line("Its files are read with (an option of an import wins):")
+    for worded in worded_reading(reading):
+        screen.print_line(f"  {worded}")
 
 
 def _print(feeds: list[dict[str, object]]) -> None:

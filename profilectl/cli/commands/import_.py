@@ -57,6 +57,13 @@ class ImportOptions:
             "--dry-run", help="Show what would happen, with examples; write nothing to the store."
         ),
     ] = False
+    remember: Annotated[
+        bool,
+        option(
+            "--remember",
+            help="Read the feed's files like this from now on: --map, --encoding and such.",
+        ),
+    ] = False
     detailed_exitcode: DetailedOption = False
     wait: WaitOption = 0
     as_json: JsonOption = False
@@ -91,6 +98,7 @@ def import_command(context: Context, options: ImportOptions) -> None:
             explain_rows=options.explain_rows,
             keep_scratch=options.keep_scratch,
             dry_run=options.dry_run,
+            remember=options.remember,
             wait_s=options.wait,
             stdin=sys.stdin.buffer,
             progress=tell,

@@ -13,7 +13,6 @@ from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.import_options import (
     DelimiterOption,
-    EmptyName,
     EmptyOption,
     EncodingOption,
     EnvironmentOption,
@@ -71,7 +70,7 @@ class EnrichOptions:
     delimiter: DelimiterOption = None
     encoding: EncodingOption = None
     max_unpacked: UnpackedOption = None
-    empty: EmptyOption = EmptyName["ignore"]
+    empty: EmptyOption = None
     event: EventOption = None
     environment: EnvironmentOption = None
     wait: WaitOption = 0
@@ -105,7 +104,7 @@ def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
         delimiter=options.delimiter,
         encoding=options.encoding,
         max_unpacked=options.max_unpacked,
-        empty=options.empty.value,
+        empty=value_of(options.empty) or "ignore",
         event=options.event,
         environment=value_of(options.environment),
         wait_s=options.wait,

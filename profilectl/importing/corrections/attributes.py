@@ -6,18 +6,29 @@ So a correction has a feed, a source and its priority, stands in the history and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.importing.corrections.correction import CORRECTIONS, Correction, attribute_named
-from profilectl.importing.corrections.interpreted import correct_at_once
-from profilectl.profiles.read_model import profiles_of
+from profilectl.importing.corrections.interpreted import (
+    Unchanged,
+    changes_of,
+    correct_at_once,
+    is_said,
+    rows_of_people,
+)
+from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.rules.batch import apply_deletes, read_document
 from profilectl.rules.batch_limits import over_limit
 from profilectl.rules.counts import ImportReport
+from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.fields import UnusableRow
 from profilectl.rules.text.values import NotJson, Number, Value, parse_json, to_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
+from profilectl.store.store import OpenStore, State, choose_feed
 
 
 def assignment(text: str) -> tuple[str, Value]:
@@ -83,12 +94,45 @@ def _import(store_path: Path, correction: Correction) -> ImportReport:
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, wait_s=correction.wait_s) as store,
     ):
-        person = one_meant(profiles_of(store), correction.identity, correction.pick)
+        profiles = profiles_of(store)
+        person = one_meant(profiles, correction.identity, correction.pick)
+        is_nothing_new = _is_said(store, profiles, person.profile, correction=correction)
     request = correction.request(person.mpid, person.environment)
     for key, value in correction.sets.items():
         if code := over_limit(key, value):
             raise InputRefused(f"{key}: {sentence(code)}")
-    return import_files(store_path, request)
+
+    def checked(report: ImportReport, state: State) -> None:
+        if is_nothing_new and not report.dry_run and not changes_of(report.counts):
+            raise Unchanged(report)
+
+    try:
+        return import_files(store_path, replace(request, checked=checked))
+    except Unchanged as unchanged:
+        report = unchanged.report
+        report.number, report.feed_registered, report.notices = None, False, []
+        return report
+
+
+def _is_said(store: OpenStore, profiles: Profiles, profile: int, *, correction: Correction) -> bool:
+    """Return whether what a correction speaks of is its feed's already (interpreted.is_said)."""
+    try:
+        content = correction.request(1, ENVIRONMENTS[0]).content or ""
+        batch = read_document(parse_json(content), store.settings().reading)
+    except (NotJson, UnusableRow, UnicodeEncodeError):
+        return False  # the import says what is wrong
+    keys = list(apply_deletes(batch))
+    registered = profiles.registered()
+    feed = choose_feed(
+        known=next((feed for feed in registered if feed.name == correction.feed), None),
+        name=correction.feed,
+        source=correction.source,
+        protection=None,
+        partner=None,
+        workspace=store.workspace,
+    )
+    rows = rows_of_people(profiles, [profile], keys).get(profile, [])
+    return is_said(keys, rows, feed, feeds={feed.number: feed for feed in registered})
 
 
 def content_again(store_path: Path, request: Mapping[str, Any]) -> str:

@@ -41,6 +41,7 @@ from profilectl.rules.resolution import (
     modify,
 )
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, digest_of, hash_of
+from profilectl.store.compaction import lay_together, warn_of_final
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
@@ -106,7 +107,7 @@ def changes_of(
     return changes + [(kind, None, value) for kind, value in new_ones]
 
 
-# 59 lines: one modification from the profile to the write; its parameters take sixteen.
+# 54 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     identity: tuple[str, str],
@@ -143,14 +144,7 @@ def modify_identities(
         profiles = profiles_of(store, every=True)
         person = one_meant(profiles, identity, pick=pick, environment=environment)
         if request and _is_repeated(store, feed, request, now_ms=now_ms):
-            return ImportReport(
-                number=None,
-                feed=feed,
-                source="",
-                protection="",
-                environment=person.environment,
-                files=[],
-            )
+            return _nothing_done(feed, person.environment)
         rules = store.settings().rules
         changes = [_change(kind, old, new, rules=rules) for kind, old, new in requested]
         _check_erased(store, person.environment, changes, first_arrival=first_arrival)
@@ -169,11 +163,26 @@ def modify_identities(
         modification = _decide(hand, person, changes, rules=rules)
         if not dry_run:
             again = _how_again(named or identity, person, requested)
+            warn_of_final(store, by_hand=True)
             modification.write({"modify": again, "feed": feed, "source": source})
     # A replay refreshes once, when all of it is done.
     if not dry_run and first_arrival is None:
+        _lay_together(store_path, hand.report)
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
+
+
+def _lay_together(store_path: Path, report: ImportReport) -> None:
+    """Lay segments together after a modification, if there are too many."""
+    with scratch_beside(store_path.absolute()) as scratch:
+        lay_together(scratch, store_path, f"import {report.number}")
+
+
+def _nothing_done(feed: str, environment: str) -> ImportReport:
+    """Return the report of a modification that was made before."""
+    return ImportReport(
+        number=None, feed=feed, source="", protection="", environment=environment, files=[]
+    )
 
 
 def _how_again(

@@ -44,7 +44,7 @@ from profilectl.rules.fields import UnusableRow
 from profilectl.rules.interpreter import AttributeValue, InterpretedProfile, Interpreter
 from profilectl.rules.resolution import Records
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
-from profilectl.rules.text.values import NotJson, parse_json
+from profilectl.rules.text.values import DELETED, NotJson, parse_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside
 from profilectl.store.segments import MANY_SEGMENTS, ROW, known_loose, known_rows
@@ -59,6 +59,44 @@ OTHER_CODES = frozenset({"UA_KIND_CHANGED"})
 
 class MoreAsked(Exception):
     """A correction asks for more than is done here; nothing was changed."""
+
+
+class Unchanged(Exception):
+    """A correction changes nothing, so that it is no import; nothing was written."""
+
+    def __init__(self, report: ImportReport) -> None:
+        super().__init__(report)
+        self.report = report
+
+
+def changes_of(counts: Counts) -> int:
+    """Return how many attributes a correction changes, or may not change."""
+    return sum(counts.attributes[name] for name in ("set", "changed", "deleted", "blocked")) + sum(
+        counts.rows[name] for name in ("dropped", "rejected")
+    )
+
+
+def is_said(
+    keys: Sequence[str], rows: Sequence[ProfileRow], feed: Feed, *, feeds: Mapping[int, Feed]
+) -> bool:
+    """Return whether attributes of a profile belong already to whom a feed would make them belong.
+
+    If their values are the same too, the feed has nothing to say of them. rows: of the profile,
+    with their cells; feeds: by their numbers.
+    """
+    for key in keys:
+        speaking = [
+            earlier
+            for earlier in rows
+            if key in earlier.cells and feed.shares_attributes(feeds[earlier.feed])
+        ]
+        newest = max(speaking, key=lambda earlier: earlier.arrival, default=None)
+        # What is deleted belongs to nobody.
+        if newest is None or newest.cells[key] == DELETED:
+            continue
+        if feeds[newest.feed].owner.unit != feed.owner.unit:
+            return False
+    return True
 
 
 class _Person(NamedTuple):
@@ -145,6 +183,10 @@ def correct_at_once(store_path: Path, correction: Correction) -> ImportReport | 
                 lay_together(scratch, store_path, f"import {written.report.number}")
     except MoreAsked:
         return None
+    except Unchanged as unchanged:
+        report = unchanged.report
+        report.locked_ms = report.elapsed_ms = round((time.monotonic() - began) * 1000)
+        return report
     report = written.report
     if written.has_definitions:
         from profilectl.importing.run import refresh_after
@@ -199,8 +241,10 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     has_definitions = store.has_definitions()
     calculated = store.calculated_by_workspace() if has_definitions else {}
     outcome = _interpreted(profiles, settings, row, calculated=calculated)
+    _check_changed(profiles, row, outcome)
     request = correction.request(person.mpid, person.environment)
     entry = _entry(request, row, outcome, needs=_needs(profiles, row), number=number)
+    _warn_of_final(store, profiles)
     write(store, _prepare(store, row, outcome.refused), entry)
     return _Corrected(
         entry.report,
@@ -208,6 +252,24 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
         is_compaction_due=len(profiles.segments) >= MANY_SEGMENTS and _is_compaction_due(store),
         has_definitions=has_definitions,
     )
+
+
+def _check_changed(profiles: Profiles, row: _CorrectedRow, outcome: _Outcome) -> None:
+    """Raise Unchanged for a row that changes nothing."""
+    keys, feeds = list(apply_deletes(row.batch)), profiles.registered()
+    if not changes_of(outcome.counts) and is_said(
+        keys, row.person.rows, row.feed, feeds={feed.number: feed for feed in feeds}
+    ):
+        raise Unchanged(_report(row, outcome, sha256="", number=None))
+
+
+def _warn_of_final(store: OpenStore, profiles: Profiles) -> None:
+    """Warn if older imports cannot be undone any more after this."""
+    if len(profiles.segments) < MANY_SEGMENTS:
+        return
+    from profilectl.store.compaction import warn_of_final
+
+    warn_of_final(store, by_hand=True)
 
 
 def _is_compaction_due(store: OpenStore) -> bool:
@@ -239,7 +301,7 @@ def _person(profiles: Profiles, correction: Correction, keys: Sequence[str]) -> 
     numbers = profiles.find(*correction.identity)
     if not numbers:
         raise MoreAsked
-    by_profile = _rows(profiles, numbers, keys)
+    by_profile = rows_of_people(profiles, numbers, keys)
     people = [number for number in numbers if number in by_profile]
     pick = correction.pick or 1
     if len(people) < pick or pick < 1 or (correction.pick is None and len(people) > 1):
@@ -249,7 +311,7 @@ def _person(profiles: Profiles, correction: Correction, keys: Sequence[str]) -> 
     return _Person(people[pick - 1], mpid, ENVIRONMENT_NAME[rows[0].environment], rows=rows)
 
 
-def _rows(
+def rows_of_people(
     profiles: Profiles, numbers: Sequence[int], keys: Sequence[str]
 ) -> dict[int, list[ProfileRow]]:
     """Return the rows of some profiles by profile, with the cells of some attributes."""
@@ -384,18 +446,7 @@ def _entry(
 ) -> Import:
     """Return the entry of the history, with the report."""
     sha256 = hashlib.sha256((request.content or "").encode()).hexdigest()
-    report = ImportReport(
-        number=number,
-        feed=row.feed.name,
-        source=row.feed.source,
-        protection=row.feed.protection,
-        environment=ENVIRONMENTS[0],
-        files=[FileReport(NAME, sha256, 1, columns=() if row.columns else READ_AS_FLAT)],
-        counts=outcome.counts,
-        feed_registered=row.is_new_feed,
-        # The first report of a feed says what its source means.
-        notices=[meaning_of(row.feed.source)] if row.is_new_feed else [],
-    )
+    report = _report(row, outcome, sha256=sha256, number=number)
     return Import(
         number=number,
         first_arrival=row.arrival,
@@ -406,6 +457,26 @@ def _entry(
         needs=needs,
         staged=_staged(sha256, row),
         report=report,
+    )
+
+
+def _report(
+    row: _CorrectedRow, outcome: _Outcome, *, sha256: str, number: int | None
+) -> ImportReport:
+    """Return the report. number: of the import; None: it is none."""
+    is_registered = row.is_new_feed and number is not None
+    files = [FileReport(NAME, sha256, 1, columns=() if row.columns else READ_AS_FLAT)]
+    return ImportReport(
+        number=number,
+        feed=row.feed.name,
+        source=row.feed.source,
+        protection=row.feed.protection,
+        environment=ENVIRONMENTS[0],
+        files=files,
+        counts=outcome.counts,
+        feed_registered=is_registered,
+        # The first report of a feed says what its source means.
+        notices=[meaning_of(row.feed.source)] if is_registered else [],
     )
 
 

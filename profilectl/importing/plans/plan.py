@@ -17,6 +17,7 @@ import orjson
 
 from profilectl.codes import InputRefused, PlanMoved, UsageError
 from profilectl.files.whole_file import check_apart, check_target, whole_file
+from profilectl.importing.content import with_reading
 from profilectl.importing.plans.plan_form import FORM, document_of
 from profilectl.importing.request import ImportRequest, rejects_path, remembered, request_of
 from profilectl.importing.run import import_files
@@ -55,6 +56,7 @@ def make_plan(
     if "-" in request.paths:
         raise UsageError("a plan needs files: standard input is gone when the plan is applied")
     check_target(output, "-o")
+    request = with_reading(store_path, request)
     outputs = [
         ("-o", output),
         ("--rejects", rejects_path(request)),
