@@ -173,17 +173,17 @@ def check_memory_limit(size: str | None) -> str | None:
     return size
 
 
-def form_of_lines(stated: str | None, output: Path | None, by_name: str, *, as_json: bool) -> str:
+def form_of_lines(chosen: str | None, output: Path | None, by_name: str, *, as_json: bool) -> str:
     """Return the format of what a command writes as rows, which with --json are JSON lines.
 
-    stated: of --format. output: the file; None: standard output. by_name: of the file's name.
+    chosen: of --format. output: the file; None: standard output. by_name: of the file's name.
     Raises UsageError for another format on standard output with --json.
     """
     if not as_json or output is not None:
-        return stated or by_name
-    if stated not in (None, "jsonl"):
+        return chosen or by_name
+    if chosen not in (None, "jsonl"):
         raise UsageError(
-            f"--json and --format {stated} exclude each other", f"-o FILE takes {stated}"
+            f"--json and --format {chosen} exclude each other", f"-o FILE takes {chosen}"
         )
     return "jsonl"
 

@@ -490,10 +490,10 @@ def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
         parts: Iterable[str] = [f"select * from ready_{kind}"]
         if kind == "index":
             parts = _index_parts(segment.rows)
-        if kind == "row":
+        elif kind == "row":
             parts = _row_parts(store.scratch, segment, entry)
-        table = segment.table(kind)
-        write_parts(store.scratch, table=table, kind=kind, parts=parts, size=segment.rows)
+        table, size = segment.table(kind), segment.rows
+        write_parts(store.scratch, table=table, kind=kind, parts=parts, size=size)
     store.put_segment(segment)
 
 
@@ -535,17 +535,13 @@ def _parts_of(entry: Import) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], first + span], strict=True))
 
 
-OF_VALUES = ("shared", "advice")
-"""The parts of a report with values of people: the history does not keep them."""
-
-
 def _write_import(store: OpenStore, entry: Import) -> None:
     """Write the files of an import, and what it reports, into the history."""
     _write_files(store, entry)
     sealed = _sealed_files(store, entry, entry.guard) if entry.guard is not None else {}
     # The history keeps numbers, and nobody's values.
     complete = entry.report.as_json()
-    report = {name: value for name, value in complete.items() if name not in OF_VALUES}
+    report = {name: value for name, value in complete.items() if name not in ("shared", "advice")}
     for file in report["files"]:
         file["sha256"] = sealed.get(file["sha256"], file["sha256"])
     store.scratch.run(

@@ -81,7 +81,7 @@ from profilectl.store.store import OpenStore, State
 LATE_WAIT_S = 10.0
 """How long an import waits at least once its files are read, so that the reading is not lost."""
 CALCULATING_S = 5.0
-"""The seconds that a refresh takes after a million rows, for the progress (render/works.py)."""
+"""The seconds that a refresh takes after a million rows (render/progress/works.py)."""
 DECIDED_IN_VAIN = 2
 """How often an import is decided while others may commit; then it keeps them out."""
 
@@ -110,8 +110,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     ):
         opened = open_inputs(scratch, inputs.named, request)
         is_new = not store_path.exists()
-        if is_new:
-            # Before there is a store.
+        if is_new:  # before there is a store
             _check_columns(scratch, opened.files, inputs, request=request)
         look = _look(scratch, store_path, opened, request=request)
         report = look.report

@@ -123,6 +123,8 @@ class FileReading(TableReading, total=False):
     """Whether key=value folders of a path are columns of its rows."""
     rejects_as_input: str | None
     """The file that rejected rows are written to in the format of the input."""
+    remember: bool
+    """Whether the feed remembers how these files are read."""
 
 
 class Chosen(TypedDict, total=False):

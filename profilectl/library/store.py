@@ -184,7 +184,7 @@ class Store:
         dry_run: bool = False,
         **reading: Unpack[FileReading],
     ) -> Report:
-        """StoredImport files as one transaction and return the report.
+        """Import files as one transaction and return the report.
 
         dry_run: whether nothing is written.
         """
@@ -204,7 +204,7 @@ class Store:
         dry_run: bool = False,
         **reading: Unpack[TableReading],
     ) -> Report:
-        """StoredImport an Arrow table or a RecordBatchReader, and return the report.
+        """Import an Arrow table or a RecordBatchReader, and return the report.
 
         Its columns mean what those of a Parquet file mean. Anything that speaks Arrow is taken:
         data frames of polars and pandas, results of DuckDB. A reader is read once, piece by piece.

@@ -141,7 +141,7 @@ class Why(ModalScreen[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class FoundPerson:
     """Somebody who was found, with all that matched."""
 
     mpid: int
@@ -152,12 +152,14 @@ class Person:
     """What matched: an identity type or an attribute, and its value."""
 
 
-def people_of(hits: Iterable[Hit]) -> list[Person]:
+def people_of(hits: Iterable[Hit]) -> list[FoundPerson]:
     """Return the people that hits are of, each once, in the order of their first hits."""
-    people: dict[tuple[int, str], Person] = {}
+    people: dict[tuple[int, str], FoundPerson] = {}
     for hit in hits:
         # An MPID may stand for a profile in each environment.
-        person = people.setdefault((hit.mpid, hit.environment), Person(hit.mpid, hit.environment))
+        person = people.setdefault(
+            (hit.mpid, hit.environment), FoundPerson(hit.mpid, hit.environment)
+        )
         matches = [(hit.type, hit.value)] if hit.type else list(hit.values.items())
         person.matches.extend(match for match in matches if match not in person.matches)
     return list(people.values())
@@ -202,7 +204,7 @@ class SearchOutcome:
 
     text: str
     """The text that was searched for."""
-    people: list[Person] = field(default_factory=list)
+    people: list[FoundPerson] = field(default_factory=list)
     """Who was found; not all, where is_part says so."""
     is_part: bool = False
     """Whether more was found than is read."""
@@ -260,7 +262,7 @@ class Browse(App[None]):
     def __init__(self, store: Path, text: str = "") -> None:
         super().__init__()
         self.store, self.text = store, text
-        self.people: list[Person] = []
+        self.people: list[FoundPerson] = []
         self.activity: Activity | None = None
         self.on: set[str] = set()
         self.pause: Timer | None = None
@@ -360,7 +362,7 @@ class Browse(App[None]):
         self.action_why()
 
     @work(thread=True, exclusive=True, group="read")
-    def _read(self, person: Person) -> None:
+    def _read(self, person: FoundPerson) -> None:
         try:
             profiles = read_activities(self.store, "mpid", str(person.mpid))
         except ProfilectlError as error:
@@ -415,7 +417,7 @@ class Browse(App[None]):
             self.push_screen(Why(self.store, self.activity))
 
 
-def _entry(person: Person) -> Text:
+def _entry(person: FoundPerson) -> Text:
     """Return the lines of a person in the list: what matched, a line each, and the profile."""
     shown = person.matches[:MOST_MATCHES]
     more = len(person.matches) - len(shown)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
 from profilectl.files import progress as at_work
-from profilectl.render.progress import progress
+from profilectl.render.progress.line import progress
+from profilectl.render.progress.works import PUSH
 from profilectl.render.screen import Document, counted, notice, print_line
-from profilectl.render.works import PUSH
 from profilectl.rules.text.retry_after import lasting
 
 if TYPE_CHECKING:

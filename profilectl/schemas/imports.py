@@ -208,6 +208,18 @@ class ExamplesJson:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdviceJson:
+    """A piece of advice on what to do after an import."""
+
+    code: str
+    """The rule that gives it."""
+    text: str
+    """What there is to do, and why."""
+    command: str
+    """A command that does it, or shows more."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportJson:
     """What an import did, or with `dry_run` would do."""
 
@@ -253,6 +265,8 @@ class ReportJson:
     """Sentences on how the files were read that a person should know."""
     shared: list[SharedIdentityJson]
     """The identities that many rows and profiles have."""
+    advice: list[AdviceJson]
+    """What to do next, the most important first; at most five."""
     rejects_as_input: str = LEFT_OUT
     """The file of rejected rows in the format of the input."""
     explained_rows: str = LEFT_OUT
@@ -307,6 +321,8 @@ class PastImportJson:
     """The person who undid it."""
     undoable: bool
     """Whether it can be undone."""
+    why_not_undoable: Literal["undone", "laid together"] | None
+    """Why it cannot be undone; null: it can."""
     needs: list[int] | None
     """The earlier imports that it rests on; null: not known."""
     files: list[FileJson]

@@ -37,6 +37,8 @@ class FeedJson:
     """The environment of its imports; null: none yet, or several."""
     imports: int
     """The number of its imports in force."""
+    reading: dict[str, Json]
+    """How its files are read, as the configuration has it; empty: as the options say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -511,6 +511,7 @@ ELSEWHERE = {
     "retention set": "as show",
     "config apply": "the changes",
     "config set": "the changes",
+    "columns": "the table of columns, tested in tests/importing/columns",
     "config unset": "the changes",
     "retention apply": "counts",
     "retention show": "days",

@@ -267,7 +267,7 @@ def test_a_store_that_cannot_be_read_is_replaced_by_word_only(folder: Path) -> N
     ended = run_here("restore", "copy.duckdb", "--force", folder=folder)
     assert ended.returncode == 2
     assert "a store that cannot be read, 11,000 bytes" in ended.stderr
-    assert run_here("restore", "copy.duckdb", "--force", "--yes", folder=folder).returncode == 0
+    assert run_here(*["restore", "copy.duckdb", "--force", "--yes"], folder=folder).returncode == 0
 
 
 def test_a_name_cannot_act_on_the_terminal(folder: Path) -> None:

@@ -108,7 +108,8 @@ OF_THE_CALL = {"paths", "feed", "dry_run", "wait_s", "workspace"}
 """Fields of a request that are arguments or the store's own."""
 OURS = {
     "keep_scratch", "first_arrival", "any_time", "stdin", "stdin_name", "content", "who", "call",
-    "refreshes", "opened", "checked", "outcomes", "mapped",
+    "refreshes", "opened", "checked", "outcomes", "mapped", "columns", "stated", "taken",
+    "takes_reading",
 }  # fmt: skip
 """Fields that are no option of an import of files."""
 

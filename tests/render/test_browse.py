@@ -28,7 +28,7 @@ from profilectl.render.browse import (
     MOST_PEOPLE,
     PAUSE_S,
     Browse,
-    Person,
+    FoundPerson,
     SearchOutcome,
     Why,
     name_condition,
@@ -360,7 +360,7 @@ def test_who_matches_by_an_address_and_by_name_is_found_once(store: Path) -> Non
 
 
 def test_a_list_that_is_not_whole_says_so() -> None:
-    many = [Person(number, "production") for number in range(MOST_PEOPLE + 1)]
+    many = [FoundPerson(number, "production") for number in range(MOST_PEOPLE + 1)]
     assert SearchOutcome("a", many).message() == "201 found, the first 200 are listed"
     assert SearchOutcome("a", many[:3]).message() == "3 found"
     part = SearchOutcome("a", many[:3], is_part=True).message()

@@ -25,18 +25,18 @@ from support.places import ROOT
 
 from profilectl.files import progress as channel
 from profilectl.render import progress as module
-from profilectl.render import works
-from profilectl.render.progress import ERASE, Line, duration
-from profilectl.render.time_left import Mark, Share, TimeLeft
-from profilectl.render.works import work_of_import
+from profilectl.render.progress import works
+from profilectl.render.progress.line import ERASE, Line, duration
+from profilectl.render.progress.time_left import Mark, Share, TimeLeft
+from profilectl.render.progress.works import work_of_import
 from profilectl.store.scratch import connect
 
 SLEEPER = """
 import sys, time
 from profilectl.files import progress as at_work
 from profilectl.render import screen
-from profilectl.render.progress import progress
-from profilectl.render.time_left import Mark
+from profilectl.render.progress.line import progress
+from profilectl.render.progress.time_left import Mark
 
 marks = [Mark("a", 1.5, "reading the files"), Mark("b", 1.5, "writing")]
 try:

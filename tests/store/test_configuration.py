@@ -187,10 +187,10 @@ def test_what_was_written_back_changes_nothing(options: tuple[str, ...], folder:
     text = configure(folder, "export").stdout
     assert applied_text(folder, text, *options) == "nothing to change\n"
     assert (
-        run_here("--store", "new.duckdb", "config", "apply", "c.toml", folder=folder).returncode
+        run_here(*["--store", "new.duckdb", "config", "apply", "c.toml"], folder=folder).returncode
         == 0
     )
-    again = run_here("--store", "new.duckdb", "config", "export", folder=folder).stdout
+    again = run_here(*["--store", "new.duckdb", "config", "export"], folder=folder).stdout
     assert again == text
 
 
@@ -323,7 +323,7 @@ def test_both_lists_of_placeholders_count_together(tmp_path: Path) -> None:
     assert rules["identity"]["placeholders"] == ["guest@*", "x", "y"]
     (tmp_path / "a.csv").write_text("email,customer_id\nguest@shop.org,1\nx,2\nnull,3\n")
     report = json.loads(
-        run_here("import", "a.csv", "--feed", "f", "--json", folder=tmp_path).stdout
+        run_here(*["import", "a.csv", "--feed", "f", "--json"], folder=tmp_path).stdout
     )
     assert report["warnings"] == {"IDENTITY_PLACEHOLDER": 2}, "the built-in list is replaced"
 

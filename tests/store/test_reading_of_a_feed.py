@@ -54,7 +54,7 @@ def reading_of(folder: Path) -> Any:
 def test_an_import_takes_the_reading_of_its_feed_and_says_so(folder: Path) -> None:
     remembered(folder)
     assert reading_of(folder) == READING
-    finished = run("import", "b.csv", "--feed", "crm", "--json", folder=folder)
+    finished = run(*["import", "b.csv", "--feed", "crm", "--json"], folder=folder)
     assert finished.returncode == 0, finished.stderr
     report = json.loads(finished.stdout)
     assert report["rows"]["applied"] == 2
@@ -171,9 +171,9 @@ def test_a_plan_is_applied_with_the_reading_that_it_was_made_with(folder: Path) 
 
 def test_a_replay_reads_as_the_imports_did_and_leaves_the_reading(folder: Path) -> None:
     (folder / "first.jsonl").write_text('{"customer_id": "A1", "tier": "gold"}\n')
-    assert call("import", "first.jsonl", "--feed", "crm", folder=folder).exit_code == 0
+    assert call(*["import", "first.jsonl", "--feed", "crm"], folder=folder).exit_code == 0
     remembered(folder)
-    assert call("import", "b.csv", "--feed", "crm", folder=folder).exit_code == 0
+    assert call(*["import", "b.csv", "--feed", "crm"], folder=folder).exit_code == 0
     (folder / "new.toml").write_text('[feeds.crm.reading]\nencoding = "utf-16"\n')
     call(*("config", "apply"), "new.toml", folder=folder)
     finished = call(*("imports", "undo"), "1", "--replay", "--yes", folder=folder)

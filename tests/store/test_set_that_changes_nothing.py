@@ -13,7 +13,7 @@ from support.doors import run
 @pytest.fixture(params=["at once", "as an import"])
 def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
-    assert run("import", "a.csv", "--feed", "sdk", folder=tmp_path).returncode == 0
+    assert run(*["import", "a.csv", "--feed", "sdk"], folder=tmp_path).returncode == 0
     if request.param == "as an import":
         # Where batches leave, the import of files decides.
         (tmp_path / "out.toml").write_text(
@@ -43,7 +43,7 @@ def test_a_value_that_is_there_is_no_import(folder: Path) -> None:
     assert again["attributes"]["unchanged"] == 1
     assert numbers(folder) == [1, 2]
     assert (folder / "profiles.duckdb").read_bytes() == before
-    finished = run("set", "--customer-id", "A", "colour=red", folder=folder)
+    finished = run(*["set", "--customer-id", "A", "colour=red"], folder=folder)
     assert finished.returncode == 0
     assert finished.stdout == "no import: nothing changes (1 unchanged)\n"
 
@@ -52,7 +52,7 @@ def test_a_value_of_a_lesser_source_becomes_that_of_the_correction(folder: Path)
     # The value is the same, but its source, which ranks worse, cannot change it any more.
     assert json_of_command("tier=gold", folder=folder)["import"] == 2
     (folder / "b.csv").write_text("customer_id,tier\nA,silver\n")
-    run("import", "b.csv", "--feed", "sdk", folder=folder)
+    run(*["import", "b.csv", "--feed", "sdk"], folder=folder)
     assert json_of_command("tier=gold", folder=folder)["import"] is None
 
 

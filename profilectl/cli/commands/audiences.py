@@ -174,8 +174,9 @@ def refresh_command(
     """Evaluate audiences for everybody, and show how many users entered and left."""
     from profilectl.audiences.actions import refresh_audiences
     from profilectl.reading.people import time_of_option
-    from profilectl.render import audiences, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import audiences, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common, now_ms = options_of(context), time_of_option("--now", as_of)
     with progress(works.REFRESH, quiet=common.quiet):

@@ -248,8 +248,9 @@ def recalculate_command(
     """
     from profilectl.audiences.calculated_actions import recalculate
     from profilectl.reading.people import time_of_option
-    from profilectl.render import audiences, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import audiences, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common, now_ms = options_of(context), time_of_option("--now", as_of)
     with progress(works.REFRESH, quiet=common.quiet):

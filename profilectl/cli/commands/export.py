@@ -269,8 +269,9 @@ def _export(
 ) -> None:
     """Write an export, and print how many it has. noun: for one of them."""
     from profilectl.reading.actions import export_store
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common, output = options_of(context), file_or_stdout(options.output)
     # Without a file the rows go to the terminal, and a line of progress would stand among them.

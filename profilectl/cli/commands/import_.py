@@ -79,8 +79,8 @@ def import_command(context: Context, options: ImportOptions) -> None:
     """
     from profilectl.importing.run import import_files
     from profilectl.render.columns import ShownColumns
-    from profilectl.render.progress import progress
-    from profilectl.render.works import work_of_import
+    from profilectl.render.progress.line import progress
+    from profilectl.render.progress.works import work_of_import
 
     if options.detailed_exitcode and not options.dry_run:
         raise UsageError("--detailed-exitcode goes with --dry-run")

@@ -82,8 +82,9 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     a terminal it needs --yes.
     """
     from profilectl.importing.undo import undo_import
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     if options.cascade and options.replay:
         raise UsageError(

@@ -224,8 +224,9 @@ def forward_command(context: typer.Context, options: ForwardOptions) -> None:
     """
     from profilectl.outputs.delivery.parcel import DeliveryManner
     from profilectl.outputs.delivery.run import ForwardRequest, forward
-    from profilectl.render import outputs, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import outputs, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     request = ForwardRequest(

@@ -85,8 +85,8 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
     from profilectl.importing.plans.plan import UNSIGNED, make_plan
     from profilectl.render import screen
     from profilectl.render.columns import ShownColumns
-    from profilectl.render.progress import progress
-    from profilectl.render.works import work_of_import
+    from profilectl.render.progress.line import progress
+    from profilectl.render.progress.works import work_of_import
 
     common = options_of(context)
     shown, is_silent = ShownColumns(), common.quiet or options.as_json
@@ -156,8 +156,8 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     """
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plans.plan import apply_plan
-    from profilectl.render.progress import progress
-    from profilectl.render.works import work_of_plan
+    from profilectl.render.progress.line import progress
+    from profilectl.render.progress.works import work_of_plan
 
     common = options_of(context)
     with progress(work_of_plan(options.plan, common.store), quiet=common.quiet) as tell:

@@ -126,8 +126,9 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
     back, not even imports undo. It asks before; without a terminal it needs --yes.
     """
     from profilectl.privacy.forget import forget
-    from profilectl.render import privacy, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import privacy, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     store, quiet = options_of(context).store, options_of(context).quiet
     request, allow_return = options.request(), options.allow_return

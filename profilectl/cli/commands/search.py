@@ -188,8 +188,8 @@ def lookup_command(context: Context, options: LookupOptions) -> None:
     from profilectl.files.whole_file import check_apart
     from profilectl.reading.actions import folder_for_input, look_up_file
     from profilectl.reading.lookup import Lookup
-    from profilectl.render import works
-    from profilectl.render.progress import progress
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     store, output = options_of(context).store, file_or_stdout(options.output)
     any_type = options.kind in (None, "any", "mpid")

@@ -97,8 +97,9 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
         operator_credentials,
     )
     from profilectl.outputs.uid2.run import Enrichment, enrich
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
     from profilectl.render.uid2 import print_outcome
 
     common = options_of(context)

@@ -53,8 +53,9 @@ def check_command(context: typer.Context, options: CheckOptions) -> None:
     """Check the promises of the store; exit with 6 if one is broken."""
     from profilectl.reading.backups import vouch
     from profilectl.reading.upkeep import check_store
-    from profilectl.render import answers, imports, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import answers, imports, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     if options.seal is not None and options.backup is None:
@@ -143,8 +144,9 @@ def backup_command(context: typer.Context, options: BackupOptions) -> None:
     With FILE.seal, check --backup can tell later whether the copy was changed.
     """
     from profilectl.reading.backups import backup_store
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     keys = _keys_of(options)
@@ -212,8 +214,9 @@ def restore_command(context: typer.Context, options: RestoreOptions) -> None:
     """
     from profilectl.files.encryption import Keys
     from profilectl.reading.backups import is_locked, restore_store
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     locked = is_locked(options.backup)
@@ -370,8 +373,9 @@ def compact_command(
     Merged imports cannot be undone any more: it asks before; without a terminal it needs --yes.
     """
     from profilectl.reading.upkeep import compact_store
-    from profilectl.render import screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     options = options_of(context)
     need_yes(yes, lambda: _imports_made_final(options.store, keep, wait_s=wait))
@@ -412,8 +416,9 @@ def stats_command(
 ) -> None:
     """Show how many profiles and values the store has, and its size."""
     from profilectl.reading.upkeep import stats
-    from profilectl.render import answers, screen, works
-    from profilectl.render.progress import progress
+    from profilectl.render import answers, screen
+    from profilectl.render.progress import works
+    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     with progress(works.STATS, quiet=common.quiet):

@@ -196,21 +196,21 @@ def test_files_with_the_same_columns_are_one_table(tmp_path: Path) -> None:
 
 def test_rejects_are_shown_as_the_files_they_come_from(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email,n\n,1\nb@x.com,2\n")
-    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
+    assert run_here(*["import", "a.csv", "--feed", "f"], folder=tmp_path).returncode == 3
     assert list(columns_of(tmp_path, "a.csv.rejects.jsonl")) == ["email", "n"]
 
 
 def test_the_table_stands_before_a_first_import_only_and_on_stderr(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email,City\na@x.com,York\n")
     (tmp_path / "b.csv").write_text("email,City\nb@x.com,York\n")
-    dry = run_here("import", "a.csv", "--feed", "f", "--dry-run", folder=tmp_path)
-    earlier = run_here("import", "a.csv", "--feed", "f", folder=tmp_path)
+    dry = run_here(*["import", "a.csv", "--feed", "f", "--dry-run"], folder=tmp_path)
+    earlier = run_here(*["import", "a.csv", "--feed", "f"], folder=tmp_path)
     for finished in (dry, earlier):
         assert "a.csv (CSV): 2 columns, values of the first row" in finished.stderr
         assert "--map 'City=$City'" in finished.stderr
         assert "York" not in finished.stdout or finished is dry
         assert "City -> " not in finished.stderr
-    second = run_here("import", "b.csv", "--feed", "f", folder=tmp_path)
+    second = run_here(*["import", "b.csv", "--feed", "f"], folder=tmp_path)
     assert "values of the first" not in second.stderr
     assert "City -> user_attributes.City" in second.stderr
     for silent in (("--quiet", "import"), ("import", "--json")):
@@ -276,7 +276,7 @@ def test_a_wide_and_a_hostile_file_are_shown_whole(tmp_path: Path) -> None:
     names = ",".join(f"column {place}" for place in range(400))
     (tmp_path / "wide.csv").write_text(f"email,{names}\na@x.com,{',' * 399}\n")
     assert "column 399" in call("columns", "wide.csv", folder=tmp_path).stdout
-    finished = run_here("import", "wide.csv", "--feed", "f", "--dry-run", folder=tmp_path)
+    finished = run_here(*["import", "wide.csv", "--feed", "f", "--dry-run"], folder=tmp_path)
     assert "... and 301 more columns: profilectl columns shows them" in finished.stderr
     (tmp_path / "h.csv").write_text('email,"\x1b[31mred\n"\na@x.com,"\x1b[2J\u202e"\n')
     shown = call("columns", "h.csv", folder=tmp_path).stdout

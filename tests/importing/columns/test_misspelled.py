@@ -73,7 +73,7 @@ def test_map_refuses_it_and_says_how_to_mean_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     finished = run_here(*words, "--map", "ID=user_attributes.custmer_id", folder=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    assert run_here("columns", "a.csv", "--map", "ID=emial", folder=tmp_path).returncode == 2
+    assert run_here(*["columns", "a.csv", "--map", "ID=emial"], folder=tmp_path).returncode == 2
 
 
 def test_a_manifest_is_held_to_the_same(tmp_path: Path) -> None:

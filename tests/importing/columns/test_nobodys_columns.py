@@ -42,7 +42,7 @@ def test_it_is_refused_with_what_could_be_one(
 def test_a_feed_that_is_there_learns_nothing_of_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email\na@x.com\n")
     (tmp_path / "b.csv").write_text(NOBODY)
-    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here(*["import", "a.csv", "--feed", "f"], folder=tmp_path).returncode == 0
     for feed in ("f", "g"):
         finished = run_here("import", "b.csv", "--feed", feed, folder=tmp_path)
         assert finished.returncode == 4
@@ -54,7 +54,7 @@ def test_a_feed_that_is_there_learns_nothing_of_it(tmp_path: Path) -> None:
 def test_one_of_several_files_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("email\na@x.com\n")
     (tmp_path / "b.csv").write_text(NOBODY)
-    finished = run_here("import", "a.csv", "b.csv", "--feed", "f", folder=tmp_path)
+    finished = run_here(*["import", "a.csv", "b.csv", "--feed", "f"], folder=tmp_path)
     assert finished.returncode == 4
     assert "Error: b.csv: no column" in finished.stderr
     assert names_in(tmp_path) == {"a.csv", "b.csv"}
@@ -96,22 +96,22 @@ def test_a_path_may_name_somebody(tmp_path: Path) -> None:
 def test_later_lines_of_json_may_name_somebody(tmp_path: Path) -> None:
     lines = ['{"n":1}'] * 500 + ['{"n":2,"email":"a@x.com"}']
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
-    finished = run_here("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    finished = run_here(*["import", "a.jsonl", "--feed", "f"], folder=tmp_path)
     assert finished.returncode == 3, finished.stderr
     (tmp_path / "b.jsonl").write_text("\n".join(lines[:-1]) + "\n")
-    assert run_here("import", "b.jsonl", "--feed", "f", folder=tmp_path).returncode == 4
+    assert run_here(*["import", "b.jsonl", "--feed", "f"], folder=tmp_path).returncode == 4
 
 
 def test_what_an_older_version_took_is_left_out_as_before(tmp_path: Path) -> None:
     """The same file again is no new import."""
     (tmp_path / "a.csv").write_text("email\na@x.com\n")
-    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    assert run_here("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert run_here(*["import", "a.csv", "--feed", "f"], folder=tmp_path).returncode == 0
+    assert run_here(*["import", "a.csv", "--feed", "f"], folder=tmp_path).returncode == 0
 
 
 def test_a_plan_refuses_it_alike_and_standard_input_too(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(NOBODY)
-    finished = run_here("plan", "a.csv", "--feed", "f", "-o", "p.plan", folder=tmp_path)
+    finished = run_here(*["plan", "a.csv", "--feed", "f", "-o", "p.plan"], folder=tmp_path)
     assert finished.returncode == 4
     assert '--map "Member No=customer_id"' in finished.stderr
     words = ("import", "-", "--feed", "f")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from profilectl.render.time_left import Mark, Share
+from profilectl.render.progress.time_left import Mark, Share
 
 READING = {
     "csv": Mark("reading", 2.9, "reading the files", shares={"": Share(0, 0.76)}),

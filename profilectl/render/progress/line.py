@@ -20,7 +20,7 @@ from typing import TextIO
 from profilectl.files import progress as channel
 from profilectl.files.progress import Running
 from profilectl.render import screen
-from profilectl.render.time_left import Mark, Share, TimeLeft
+from profilectl.render.progress.time_left import Mark, Share, TimeLeft
 
 APPEARS_S = 1.0
 """After how many seconds the line appears: what ends before shows nothing."""
