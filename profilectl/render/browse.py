@@ -7,7 +7,6 @@ go on meanwhile. It needs Textual (the extra `browse`), so no other module impor
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -183,9 +182,8 @@ def name_condition(text: str, keys: Iterable[str]) -> str:
 
 
 def _begins(name: str, text: str) -> str:
-    # A blank needs no mark before it in a pattern of DuckDB.
-    pattern = re.escape(text).replace("\\ ", " ").replace("'", "''")
-    return f"\"{name}\" matches '(?i)^{pattern}'"
+    quoted = text.replace("'", "''")
+    return f"\"{name}\" starts with '{quoted}'"
 
 
 def _by_name(hit: Hit, text: str) -> Hit:

@@ -226,7 +226,7 @@ def test_an_import_that_makes_older_ones_final_says_so_before(tmp_path: Path) ->
     for number in range(12):
         bring(tmp_path, f"{number}.csv", f"customer_id,tier\nA{number},gold\n")
     (tmp_path / "12.csv").write_text("customer_id,tier\nB,gold\n")
-    finished = run(*"import 12.csv --feed crm".split(), folder=tmp_path)
+    finished = run(*["import", "12.csv", "--feed", "crm"], folder=tmp_path)
     assert finished.returncode == 0
     assert (
         "imports 1 to 5 cannot be undone any more after this (history.keep = 8)" in finished.stderr
