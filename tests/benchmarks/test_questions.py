@@ -87,7 +87,7 @@ def test_postgresql_makes_the_same_profiles() -> None:
 def test_a_disk_that_is_too_small_is_no_place_for_the_huge_import(tmp_path: Path) -> None:
     finished = asked(["huge", "--huge-rows", "1,000,000,000,000", "--folder", tmp_path])
     assert finished.returncode == 1
-    assert "failed: 1000000M rows need 500,000.0 GB of disk" in finished.stdout
+    assert "failed: 1000000M rows need 700,000.0 GB of disk" in finished.stdout
     assert "name a larger disk with --folder, or fewer rows with --huge-rows" in finished.stdout
 
 

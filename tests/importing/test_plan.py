@@ -61,6 +61,7 @@ def without_run(report: dict[str, Any]) -> dict[str, Any]:
             "examples",
             "rejects",
             "slow_path_rows",
+            "advice",  # its commands name the store and the options of the run
         }
     }
 

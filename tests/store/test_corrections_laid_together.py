@@ -27,9 +27,9 @@ from profilectl.codes import InputRefused, NobodyFound, ProfilectlError
 from profilectl.importing.corrections.attributes import correct
 from profilectl.importing.corrections.identities import changes_of, modify_identities
 from profilectl.importing.run import import_files
-from profilectl.importing.undo import final_after, imports_of, undo_import
+from profilectl.importing.undo import imports_of, undo_import
 from profilectl.profiles.read_model import profiles_of
-from profilectl.reading.upkeep import compact_store
+from profilectl.reading.upkeep import compact_store, made_final
 from profilectl.store.compaction import worded
 
 PEOPLE, EMAILS, KEYS = ("A", "B", "C"), ("a@x.org", "b@x.org", "c@x.org"), ("k", "tier")
@@ -116,7 +116,7 @@ def check_mixture(course: list[Act], strategy: str) -> None:
         for place, act in enumerate(course):
             note(f"{place}: {act}; in force {in_force}")
             if act.kind == "compact":
-                final = final_after(path, 1 + act.place % 3)
+                final = made_final(path, keep=1 + act.place % 3)
                 before = {past.number for past in imports_of(path) if past.why_not_undoable is None}
                 compacted = compact_store(path, keep=1 + act.place % 3)
                 assert before - set(compacted.undoable) == set(final)

@@ -37,6 +37,8 @@ MOST_FILES = 50
 """How many files of an import are looked at before it."""
 MOST_OFFERED = 3
 """How many suggestions a refusal has."""
+OF_USER = "user_attributes."
+"""How the Batch name of an attribute begins."""
 NAMING = frozenset(("mpid", *(kind.field for kind in BY_NAME.values())))
 """The fields that name a person."""
 
@@ -294,8 +296,9 @@ def _is_checked(request: ImportRequest) -> bool:
 
 
 def _names_nobody(file: StagedFile) -> bool:
-    has_columns = file.format not in JSON or bool(file.meaning)
     names = {becomes for _, becomes in file.meaning}
+    # What a batch says of itself, such as its time, can be nobody's identity.
+    has_columns = file.format not in JSON or any(name.startswith(OF_USER) for name in names)
     return has_columns and not (file.identities or "mpid" in file.plain or names & NAMING)
 
 

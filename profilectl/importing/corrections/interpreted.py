@@ -241,8 +241,8 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     has_definitions = store.has_definitions()
     calculated = store.calculated_by_workspace() if has_definitions else {}
     outcome = _interpreted(profiles, settings, row, calculated=calculated)
-    _check_changed(profiles, row, outcome)
     request = correction.request(person.mpid, person.environment)
+    _check_changed(profiles, row, outcome, sha256=_sha256_of(request))
     entry = _entry(request, row, outcome, needs=_needs(profiles, row), number=number)
     _warn_of_final(store, profiles)
     write(store, _prepare(store, row, outcome.refused), entry)
@@ -254,13 +254,20 @@ def _decide_and_write(store: OpenStore, correction: Correction) -> _Corrected:
     )
 
 
-def _check_changed(profiles: Profiles, row: _CorrectedRow, outcome: _Outcome) -> None:
+def _check_changed(
+    profiles: Profiles, row: _CorrectedRow, outcome: _Outcome, *, sha256: str
+) -> None:
     """Raise Unchanged for a row that changes nothing."""
     keys, feeds = list(apply_deletes(row.batch)), profiles.registered()
     if not changes_of(outcome.counts) and is_said(
         keys, row.person.rows, row.feed, feeds={feed.number: feed for feed in feeds}
     ):
-        raise Unchanged(_report(row, outcome, sha256="", number=None))
+        raise Unchanged(_report(row, outcome, sha256=sha256, number=None))
+
+
+def _sha256_of(request: ImportRequest) -> str:
+    """Return the hash of the content of a correction."""
+    return hashlib.sha256((request.content or "").encode()).hexdigest()
 
 
 def _warn_of_final(store: OpenStore, profiles: Profiles) -> None:
@@ -445,7 +452,7 @@ def _entry(
     request: ImportRequest, row: _CorrectedRow, outcome: _Outcome, *, needs: list[int], number: int
 ) -> Import:
     """Return the entry of the history, with the report."""
-    sha256 = hashlib.sha256((request.content or "").encode()).hexdigest()
+    sha256 = _sha256_of(request)
     report = _report(row, outcome, sha256=sha256, number=number)
     return Import(
         number=number,
