@@ -449,13 +449,13 @@ def _commit(job: ImportJob) -> _Due:
         with open_store(scratch, path, write=True, wait_s=wait_s) as store:
             began = time.monotonic()
             if store.state() == ready.decided.state:
-                written = _write(store, ready)
+                written = _write(store, ready, job.request)
         if written:
             break
     else:
         with open_store(scratch, path, write=True, wait_s=wait_s) as store:
             began = time.monotonic()
-            written = _write(store, _prepare(job, store))
+            written = _write(store, _prepare(job, store), job.request)
     job.report.locked_ms = round((time.monotonic() - began) * 1000)
     if written.compaction:
         lay_together(scratch, path, f"import {written.number}")
@@ -485,12 +485,12 @@ def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
     return _Ready(decided, prepared)
 
 
-def _write(store: OpenStore, ready: _Ready) -> _Written:
+def _write(store: OpenStore, ready: _Ready, request: ImportRequest) -> _Written:
     """Write an import; return what is due after it."""
-    request = ready.decided.entry.request
     # A program that sends batches, such as serve's, has nobody to tell.
-    if ready.prepared.rows and (request.get("content") is None or request.get("who")):
-        warn_of_final(store, by_hand=bool(request.get("who")))
+    names_files = request.content is None and request.stdin_name is None
+    if ready.prepared.rows and (names_files or request.who):
+        warn_of_final(store, by_hand=bool(request.who))
     write(store, ready.prepared, ready.decided.entry)
     return _Written(
         ready.decided.entry.number,
