@@ -29,7 +29,7 @@ LINES = '{"email":"ada@example.com","name":"Müller"}\n{"email":"bob@example.net
             ("a.jsonl", LINES, "a.jsonl:1: byte 37"),
             ("a.json", LINES.splitlines()[0], "a.json:1: byte 37"),
             ("a.csv.gz", gzip.compress(WEST), "a.csv.gz:2: byte 18"),
-            ("b.csv", b"em\xe9il\na\n", "b.csv:1: byte 3"),
+            ("b.csv", b"em\xe9il,email\na,a@example.com\n", "b.csv:1: byte 3"),
             (
                 "far.csv",
                 b"email,name\n" + b"ada@example.com,Ann\n" * 200_000 + b"x@example.com,Zo\xeb",
