@@ -583,7 +583,21 @@ def browse_picture() -> str:
         return asyncio.run(drawn(people.make(Path(name))))
 
 
-PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture, "browse.svg": browse_picture}
+def terminal_picture(name: str) -> str:
+    """Return the picture of a command at a terminal (terminal_pictures.py)."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from terminal_pictures import picture_of
+
+    return picture_of(name)
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "show.svg": show_picture,
+    "browse.svg": browse_picture,
+    "columns.svg": lambda: terminal_picture("columns.svg"),
+    "import.svg": lambda: terminal_picture("import.svg"),
+    "preview.svg": lambda: terminal_picture("preview.svg"),
+}
 
 
 MANUAL = ROOT / "docs" / "profilectl.1"
