@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Three messy files become customers, and leave for a server on this machine (docs/messy-files.md).
-# It needs no terminal. Run it in the folder that has sample_data/: it makes profiles.duckdb there.
+# It needs no terminal. Run it in the folder that has sample_data/: it makes messy.duckdb there.
 set -euo pipefail
 files=sample_data/messy
+export PROFILECTL_STORE=messy.duckdb
 
 # What do the columns become? The file says first which encoding to try.
 profilectl columns "$files/contacts.csv" --encoding windows-1252 --skip-lines 2
