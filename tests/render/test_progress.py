@@ -24,7 +24,7 @@ from support.doors import call, made_once
 from support.places import ROOT
 
 from profilectl.files import progress as channel
-from profilectl.render import progress as module
+from profilectl.render.progress import line as module
 from profilectl.render.progress import works
 from profilectl.render.progress.line import ERASE, Line, duration
 from profilectl.render.progress.time_left import Mark, Share, TimeLeft
