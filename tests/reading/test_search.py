@@ -275,7 +275,6 @@ CONDITIONS = [
     ("n = 7.0", "E"),
     ("n >= 1e30", "D"),
     ("l contains '40'", "A"),
-    ("l contains 40", "A"),
     ("not l contains '40'", "B C D E"),
 ]
 
