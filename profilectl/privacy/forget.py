@@ -172,7 +172,7 @@ class _Names:
         return sum(len(name.protected) for name in self.named_by)
 
 
-# 48 lines: one erasure from beginning to end, with what is asked of the store before and after.
+# 50 lines: one erasure from beginning to end, with what is asked of the store before and after.
 def forget(
     store_path: Path,
     request: ForgetRequest,

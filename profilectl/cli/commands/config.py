@@ -65,7 +65,7 @@ class ConfigApplyOptions:
 @config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
 @with_options(ConfigApplyOptions)
 def apply_command(context: typer.Context, options: ConfigApplyOptions) -> None:
-    """ChangeMaker what a file states, and show the difference; leave the rest as it is.
+    """Change what a file states, and show the difference; leave the rest as it is.
 
     With --prune it also removes the rest, except feeds. It asks before; without a terminal that
     needs --yes.
