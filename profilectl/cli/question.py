@@ -15,6 +15,8 @@ from profilectl.codes import Declined, UsageError
 
 NO_CI = frozenset(("", "0", "false"))
 """Values of the variable CI that do not mean a run without a person."""
+ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+"""What is an answer to a question of yes or no, in small letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +90,33 @@ def is_somebody_there() -> bool:
     return all(stream is not None and stream.isatty() for stream in streams)
 
 
-def _answer(question: str) -> bool:
-    import typer  # only where a person is asked: it takes 50 ms to load
+def ask(question: str) -> str:
+    """Ask a person on stderr, and return the line of the answer without blanks around it.
 
+    Raises Declined where no answer comes: for Ctrl-C and Ctrl-D.
+    """
     from profilectl.render.screen import folded
     from profilectl.rules.text.terminal import visible
 
+    # Not by input(): it forgets a Ctrl-C that comes while it flushes stderr, and waits on.
     try:
-        answer: bool = typer.confirm(folded(visible(question), sys.stderr), err=True)
-    except typer.Abort:  # Ctrl-C or Ctrl-D: nothing has begun that could be half done
+        sys.stderr.write(f"{folded(visible(question), sys.stderr)}: ")
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:  # nothing has begun that could be half done
+        line = ""
+    if not line:
         sys.stderr.write("\n")
-        return False
-    return answer
+        raise Declined("there was no answer")
+    return line.strip()
+
+
+def _answer(question: str) -> bool:
+    while True:
+        try:
+            answer = ask(f"{question} [y/N]").lower()
+        except Declined:
+            return False
+        if answer in ANSWERS:
+            return ANSWERS[answer]
+        sys.stderr.write("y or n\n")

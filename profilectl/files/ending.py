@@ -2,7 +2,8 @@
 
 A query of DuckDB does not end by itself when its caller gives it up: it waits for its own threads,
 which go on. So the handler of the signal interrupts it. Python calls a handler when the main thread
-comes back to it; where it does not, a thread of ours interrupts the query.
+comes back to it; where it does not, a thread of ours interrupts the query. It also wakes the main
+thread from a system call: one that began just after the signal came would go on.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ The shell and the kernel both send one when a terminal is closed, and the second
 what puts things away. A later one is heard again, so that no command is deaf.
 """
 PATIENCE_S = 0.3
-"""How many seconds the main thread has to hear a signal before DuckDB is interrupted, and again as
-often as it takes.
+"""How many seconds the main thread has to hear a signal before DuckDB is interrupted and the main
+thread is woken, and again as often as it takes.
+"""
+WAKE = signal.SIGURG
+"""A signal that means nothing by itself. It ends the system call in which the main thread waits:
+Python then calls the handler of the signal that came before.
 """
 
 
@@ -87,6 +92,7 @@ def end_on_signals() -> None:
         for end in _waking:
             os.set_blocking(end, end == _waking[0])
         threading.Thread(target=_watch, args=(_waking[0],), daemon=True).start()
+    signal.signal(WAKE, _wake)
     signal.set_wakeup_fd(_waking[1], warn_on_full_buffer=False)
 
 
@@ -98,6 +104,7 @@ def leave_signals() -> None:
     for number in ENDING:
         if signal.getsignal(number) is _end:
             signal.signal(number, signal.SIG_DFL)
+    signal.signal(WAKE, signal.SIG_DFL)
 
 
 def ended_by() -> int | None:
@@ -217,18 +224,25 @@ def _end(number: int, frame: FrameType | None) -> None:
         raise Ended
 
 
+def _wake(number: int, frame: FrameType | None) -> None:
+    """Do nothing: the system call has ended."""
+
+
 _HANDLERS = (_interrupt, _end)
 
 
 def _watch(waking: int) -> None:
-    """Interrupt DuckDB for as long as the main thread does not hear a signal that would end it."""
+    """Interrupt what the main thread waits for, until it hears a signal that would end it."""
     global _heard  # noqa: PLW0603
+    main = threading.main_thread().ident
+    assert main is not None
     while numbers := os.read(waking, 64):
         if any(signal.getsignal(number) in _HANDLERS for number in numbers):
             time.sleep(PATIENCE_S)
             # A query may begin after the interrupt: it is tried until the main thread is back.
             while not _heard:
                 _interrupt_queries()
+                signal.pthread_kill(main, WAKE)
                 time.sleep(PATIENCE_S)
             _heard = False
 

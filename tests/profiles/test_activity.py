@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support import people
+from support.at_terminal import at_terminal
 from support.doors import run_here
 from support.effort import spread_now
 from support.places import SCREENS
@@ -319,6 +320,22 @@ def test_one_of_several_is_picked(folder: Path) -> None:
         )
         == 2
     )
+
+
+def test_a_person_at_a_terminal_says_which_of_several(folder: Path) -> None:
+    screen = at_terminal(
+        "show", "shared@example.org", folder=folder, answer="3\nx\n2\n", asks="Which: "
+    )
+    assert screen.status == 0, screen.text
+    assert screen.text.count("a number from 1 to 2") == 2
+    assert "太郎" in screen.text.split("Which: ")[-1]
+
+
+@pytest.mark.parametrize("answer", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_who_does_not_say_which_is_shown_nobody(answer: str, folder: Path) -> None:
+    screen = at_terminal("show", "shared@example.org", folder=folder, answer=answer, asks="Which: ")
+    assert screen.status == 130, screen.text
+    assert "Timeline" not in screen.text
 
 
 def test_anybody_is_found_by_any_identity_or_mpid(folder: Path) -> None:

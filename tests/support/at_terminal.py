@@ -23,10 +23,12 @@ class Screen(NamedTuple):
     """Everything that came to the screen."""
 
 
-def at_terminal(*arguments: str, folder: Path, answer: str = "", **more: str) -> Screen:
+def at_terminal(
+    *arguments: str, folder: Path, answer: str = "", asks: str = "[y/N]: ", **more: str
+) -> Screen:
     """Run the real command with a terminal for all its streams, and answer its question.
 
-    more: variables of its environment.
+    asks: what stands there when it waits for the answer. more: variables of its environment.
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200", **more}
     if "CI" not in more:
@@ -43,7 +45,7 @@ def at_terminal(*arguments: str, folder: Path, answer: str = "", **more: str) ->
             if not block:
                 break
             shown += block
-            if answer and not is_answered and b"[y/N]" in shown:
+            if answer and not is_answered and asks.encode() in shown:
                 os.write(terminal, answer.encode())
                 is_answered = True
     with contextlib.suppress(ProcessLookupError):

@@ -177,12 +177,12 @@ def _chosen(activities: list[Activity], pick: int | None, view: View) -> Activit
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         screen.notice(f"{count} profiles: --pick N shows one of them")
         return None
-    import typer
+    from profilectl.cli.question import ask
 
-    number = 0
-    while not 1 <= (number := int(typer.prompt("Which", type=int, err=True))) <= count:
-        screen.notice(f"there are {count} profiles")
-    return activities[number - 1]
+    numbers = {str(number): person for number, person in enumerate(activities, 1)}
+    while (number := ask("Which")) not in numbers:
+        screen.notice(f"a number from 1 to {count}")
+    return numbers[number]
 
 
 def _nth(profiles: list[Profile], pick: int) -> Profile:
