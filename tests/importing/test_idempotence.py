@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -127,3 +129,15 @@ def test_an_interrupted_import_is_made_again_by_the_same_command(tmp_path: Path)
     assert not (tmp_path / "profiles.duckdb").exists()
     (tmp_path / "gone.csv").write_text("customer_id,tier\nC,tin\n")
     assert brought(tmp_path, "a.csv", "gone.csv")["rows"]["applied"] == 3
+
+
+@pytest.mark.parametrize("rows", [2, 60_000], ids=["small", "of 1.5 MB"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_file_is_known_by_the_sha256_of_all_its_bytes(
+    rows: int, name: str, tmp_path: Path
+) -> None:
+    content = b"customer_id,name\n" + b"".join(b"C%09d,a person\n" % row for row in range(rows))
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    report = brought(tmp_path, name)
+    known = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert [file["sha256"] for file in report["files"]] == [known]

@@ -6,7 +6,9 @@ import codecs
 import contextlib
 import hashlib
 import os
+import threading
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from profilectl.codes import InputRefused
@@ -14,6 +16,8 @@ from profilectl.importing.stage.staged import reject_of
 
 HEAD = 4096
 """How many bytes say how a content begins."""
+LARGE = 1024 * 1024
+"""From how many bytes on a thread of its own makes the hash of a file: it takes 1 ms."""
 LONGEST_REJECT = 1024 * 1024
 """How many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
 PARQUET = b"PAR1"
@@ -47,11 +51,50 @@ def is_blank(head: bytes) -> bool:
     return len(head) < HEAD and not head.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")
 
 
-def digest_of(local: Path) -> tuple[str, int]:
-    """Return the hash of a file's content, and how many bytes it has."""
-    with local.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return digest.hexdigest(), stream.tell()
+@dataclass(slots=True)
+class ContentDigest:
+    """The hash of a file's content, which may still be in the making."""
+
+    local: Path
+    """The file."""
+    size: int
+    """How many bytes it has."""
+    _digest: str = ""
+    """The hash, once it is made."""
+    _error: OSError | None = None
+    """Why it could not be made."""
+    _thread: threading.Thread | None = None
+    """The thread that makes it; None: it is made at once."""
+
+    @classmethod
+    def begun(cls, local: Path) -> ContentDigest:
+        """Begin to hash a file: a large one beside what else reads it.
+
+        The file stays as it is until `value` is asked for.
+        """
+        digest = cls(local, local.stat().st_size)
+        if digest.size >= LARGE:
+            # Nobody waits for it when the process ends.
+            digest._thread = threading.Thread(target=digest._make, daemon=True)
+            digest._thread.start()
+        else:
+            digest._make()
+        return digest
+
+    def _make(self) -> None:
+        try:
+            with self.local.open("rb") as stream:
+                self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            self._error = error
+
+    def value(self) -> str:
+        """Return the hash as hexadecimal digits. Raises OSError where it cannot be read."""
+        if self._thread:
+            self._thread.join()
+        if self._error:
+            raise self._error
+        return self._digest
 
 
 def is_rejects(local: Path) -> bool:

@@ -24,9 +24,9 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.importing.stage.source.content import (
     PARQUET,
     ZIP,
+    ContentDigest,
     Empty,
     check_parquet,
-    digest_of,
     filled_head,
     head_of,
     is_blank,
@@ -237,10 +237,6 @@ def open_files(
         raise InputRefused(
             "nothing is left to import: " + "; ".join(opened.notices), "name files that hold rows"
         )
-    if encoding_errors == "refuse" and codec is None:
-        for file in opened.files:
-            if file.format != "parquet":
-                check_utf8(file.name, file.local, importing=True, whole=file.format == "json")
     return opened
 
 
@@ -375,7 +371,8 @@ class _Opening:
 
     def _unpack(self, name: str, local: Path, suffix: str) -> None:
         """Add the files in a file of our own. Raises InputRefused; Empty where nothing is in it."""
-        digest, size = digest_of(local)
+        digest = ContentDigest.begun(local)
+        size = digest.size
         if not size:
             raise Empty(
                 f"{name} is empty", "leave it out; a pattern in quotes passes empty files over"
@@ -396,12 +393,12 @@ class _Opening:
             content = replace(content, local=spooled, inner=inner, head=filled_head(name, spooled))
         if self.pattern and is_blank(content.head):
             raise Empty(f"{name} is empty")
-        file = self._plain(name, content.inner, content.local, digest=digest)
+        file = self._plain(name, content.inner, content.local)
         if file.format == REJECTS and self.pattern and REJECTS not in self.pattern:
             # They lie beside the data; a pattern that means them says so.
             self.opened.leave_out(REJECTED, name)
         else:
-            self.opened.files.append(file)
+            self._add(file, digest)
 
     def _decrypted(self, name: str, content: _Content, size: int) -> _Content:
         """Return a content decrypted, where it is encrypted. size: of the path, as it is given.
@@ -419,10 +416,16 @@ class _Opening:
             )
         return content
 
-    def _plain(self, name: str, inner: str, local: Path, *, digest: str) -> InputFile:
-        """Return a file that is unpacked as one that can be read. Raises InputRefused."""
+    def _add(self, file: InputFile, digest: ContentDigest) -> None:
+        """Add a file to those that are read, with its hash. Raises InputRefused."""
+        if self.refusing and self.codec is None and file.format != "parquet":
+            check_utf8(file.name, file.local, importing=True, whole=file.format == "json")
+        self.opened.files.append(replace(file, sha256=digest.value()))
+
+    def _plain(self, name: str, inner: str, local: Path) -> InputFile:
+        """Return a file as one that can be read, its hash apart. Raises InputRefused."""
         head = head_of(local)
-        file = InputFile(name, local, digest, format=REJECTS)
+        file = InputFile(name, local, sha256="", format=REJECTS)
         if is_rejects(local):
             return replace(
                 file, asked=self.format, encoding=self.codec, max_unpacked=self.max_unpacked
@@ -516,8 +519,8 @@ class _Opening:
         if is_blank(head_of(local)):
             self.opened.leave_out(EMPTY, title)
             return
-        digest, _ = digest_of(local)
-        self.opened.files.append(self._plain(title, member.filename, local, digest=digest))
+        digest = ContentDigest.begun(local)
+        self._add(self._plain(title, member.filename, local), digest)
 
     # Files of our own
 
