@@ -44,7 +44,9 @@ from (
     from store.import
     where number = $number
 ) as row
-asof join (select * from store.import_file where import = $number) as file
+asof join (
+    select * from store.import_file where import = $number and arrivals > 0
+) as file
   on row.arrival >= file.first_arrival
 asof join store.line_run as run on row.arrival >= run.first_arrival
 """

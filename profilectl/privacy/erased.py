@@ -34,7 +34,7 @@ from profilectl.rules.sql.identities import (
 )
 from profilectl.rules.text.spelling import ANY, MPID, SoughtValues, phone_in
 from profilectl.store.scratch import Scratch
-from profilectl.store.segments import IMPORT_FILES, Segment
+from profilectl.store.segments import FILES_WITH_ROWS, Segment
 from profilectl.store.statements import over_each, reading, rows_of
 from profilectl.store.store import OpenStore, columns_of, who
 
@@ -374,7 +374,7 @@ def _make_rows(erased: Erased) -> None:
     scratch = erased.scratch
     tables = [f"row_{segment.number}" for segment in erased.segments if "row" in segment.tables]
     scratch.make("erased_row", over_each(ROWS_OF_ERASED, tables, nothing=ALIASES_OF_ERASED))
-    scratch.make("file_in_force", IMPORT_FILES, keep=False)
+    scratch.make("file_in_force", FILES_WITH_ROWS, keep=False)
     scratch.make("gone_row", GONE_ROW)
     erased.outcome.files = [path for (path,) in scratch.rows(FILES_OF_ERASED)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from profilectl.profiles.stored_rows import StoredRows
 from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.segments import IMPORT_FILES, both
+from profilectl.store.segments import FILES_WITH_ROWS, both
 from profilectl.store.statements import among, is_in, listed, reading, select, texts, union_all
 
 NO_CELL = """
@@ -124,7 +124,7 @@ def loose_members(profiles: StoredRows, clause: str) -> str:
 
 def provenance(profiles: StoredRows, clause: str) -> str:
     """Return the SELECT of (profile, members): where each current value comes from, as JSON."""
-    stored = reading(PROVENANCE, cell=newest(profiles, clause), import_file=IMPORT_FILES)
+    stored = reading(PROVENANCE, cell=newest(profiles, clause), import_file=FILES_WITH_ROWS)
     if not profiles.calculated:
         return reading(MEMBERS, member=stored)
     names = texts(profiles.calculated)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from profilectl.profiles.read_model import Profiles
-from profilectl.store.segments import IMPORT_FILES
+from profilectl.store.segments import FILES_WITH_ROWS
 from profilectl.store.statements import numbers, reading
 
 # An asof join takes the last file, and the last run of lines, that begins at or before the row.
@@ -54,6 +54,6 @@ def origins_of(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, RowPlac
     if len(arrivals) > FEW:
         wanted, bound = PLACED_ARRIVAL.format(numbers="$arrivals"), {"arrivals": list(arrivals)}
     rows = profiles.store.scratch.rows(
-        reading(PLACES, wanted=wanted, import_file=IMPORT_FILES), bound
+        reading(PLACES, wanted=wanted, import_file=FILES_WITH_ROWS), bound
     )
     return {arrival: RowPlace(*place) for arrival, *place in rows}

@@ -79,7 +79,7 @@ where key_before is not null and key_before > sort_key
 IMPORTS_IN_FORCE = """
 select number, feed, first_arrival, first_arrival + arrivals as past_the_end
 from store.import
-where undone_ms is null
+where undone_ms is null and arrivals > 0
 """
 # An asof join finds the last import that begins at or before a row; the row may be past its end.
 ROWS_OF_NO_IMPORT = """

@@ -18,7 +18,7 @@ from profilectl.rules.sql.held_values import held_as_json
 from profilectl.rules.sql.identities import environment_name, identity_hash, key
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.history import history_of, no_import
-from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
+from profilectl.store.segments import FILES_WITH_ROWS, known_loose, known_mpids, known_rows
 from profilectl.store.statements import over_each, reading, rows_of, union
 from profilectl.store.store import OpenStore
 
@@ -393,7 +393,7 @@ def _stretches(profiles: Profiles, span: Span, filters: Wanted) -> Iterator[None
         select = reading(REVERSED, made=select)
     if filters.changes:
         select = reading(OF_KINDS, made=select)
-    places = reading(PLACES, file_in_force=IMPORT_FILES)
+    places = reading(PLACES, file_in_force=FILES_WITH_ROWS)
     for low, high in scratch.rows(STRETCHES, {"people": PEOPLE_AT_ONCE}):
         stretch = {"low": low, "high": high}
         scratch.make("diff_profile", PROFILES_OF_STRETCH, stretch)

@@ -21,7 +21,7 @@ from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import check_workspace
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.segments import IMPORT_FILES, known_events
+from profilectl.store.segments import FILES_WITH_ROWS, known_events
 from profilectl.store.statements import over_each, reading
 from profilectl.store.store import OpenStore
 
@@ -165,7 +165,7 @@ def usage_rows(
     _check_month(month)
     with _open(path, wait_s) as store:
         _make_ledger(store)
-        select = reading(LEDGER_ROWS, file=IMPORT_FILES)
+        select = reading(LEDGER_ROWS, file=FILES_WITH_ROWS)
         result = store.scratch.connection.execute(select, {"month": month})
         while block := result.fetchmany(BLOCK):
             for name, feed, number, file, unit, place, events, code, billable in block:

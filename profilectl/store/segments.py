@@ -30,6 +30,9 @@ from store.import_file
 join store.import on import.number = import_file.import
 where import.undone_ms is null
 """
+# Those of them that have rows. The place of a row is looked for among these, by its arrival: a file
+# without rows begins at the row at which the next one begins.
+FILES_WITH_ROWS = f"{IMPORT_FILES}  and import_file.arrivals > 0\n"
 
 MANY_SEGMENTS = 12
 """The most segments that are read together without strain; if there are more, small neighbours are

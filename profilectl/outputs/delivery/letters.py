@@ -20,7 +20,7 @@ from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import outputs
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.segments import IMPORT_FILES
+from profilectl.store.segments import FILES_WITH_ROWS
 from profilectl.store.store import OpenStore
 
 # In all of these, $output is the only output that is looked at; null: all.
@@ -305,7 +305,7 @@ def _left(store: OpenStore, output: str | None) -> dict[str, dict[str, int]]:
 def _dead(store: OpenStore, output: str | None, limit: int) -> Sequence[dict[str, object]]:
     """Return the dead batches, then the dead messages, of each the oldest first."""
     scratch, bound = store.scratch, {"output": output, "dead": DEAD, "limit": limit}
-    scratch.make("import_file", IMPORT_FILES, keep=False)
+    scratch.make("import_file", FILES_WITH_ROWS, keep=False)
     batches = map(_DeadBatch._make, scratch.rows(BATCHES_DEAD, bound))
     messages = map(_DeadMessage._make, scratch.rows(MESSAGES_DEAD, bound))
     dead = [*(batch.as_json() for batch in batches), *(message.as_json() for message in messages)]

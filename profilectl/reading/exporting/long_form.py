@@ -8,7 +8,7 @@ from profilectl.profiles.read_model import Profiles
 from profilectl.rules.sql.held_values import held_as_cell, held_as_json
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
-from profilectl.store.segments import IMPORT_FILES, both, known_mpids
+from profilectl.store.segments import FILES_WITH_ROWS, both, known_mpids
 from profilectl.store.statements import reading, union
 
 IDENTITIES = ("mpid", "environment", "type", "value", "since_ms")
@@ -26,11 +26,11 @@ ORIGINS = """
 select start.first_arrival, import.source, import.number as import, file.path as file, file.unit,
        run.first_line - run.first_arrival as shift
 from (
-    select first_arrival from file_in_force where arrivals > 0
+    select first_arrival from file_in_force
     union
     select first_arrival from store.line_run
 ) as start
-asof join (select * from file_in_force where arrivals > 0) as file
+asof join file_in_force as file
     on start.first_arrival >= file.first_arrival
 asof join store.line_run as run on start.first_arrival >= run.first_arrival
 join store.import as import on import.number = file.import
@@ -112,7 +112,7 @@ def long_lines(columns: Sequence[str], source: str) -> str:
 
 def tell_origins(profiles: Profiles) -> None:
     """Make `export_origin`: where rows came from, which the statements of both forms join."""
-    profiles.store.scratch.make("export_origin", reading(ORIGINS, file_in_force=IMPORT_FILES))
+    profiles.store.scratch.make("export_origin", reading(ORIGINS, file_in_force=FILES_WITH_ROWS))
 
 
 def _member(name: str) -> str:
