@@ -77,6 +77,8 @@ class Facts:
     """The import that the next one lays together with others; None: it lays none together."""
     keep: int = 0
     """How many of the last imports keep tables of their own (history.keep)."""
+    unread: tuple[str, ...] = ()
+    """The columns of bytes of the files, which were left out."""
     before: tuple[str, ...] = ("profilectl",)
     """The beginning of a command: the program, the store and the workspace."""
 
@@ -239,22 +241,13 @@ def _left_out(report: ImportReport, facts: Facts) -> Advice | None:
     request = facts.request
     if "-" in request.paths:
         return None
-    # A manifest and --unknown ignore leave columns out because somebody wished so.
-    wished = request.manifest is not None or request.unknown == "ignore"
-    columns = dict.fromkeys(
-        name
-        for file in report.files
-        for name, meaning in file.columns
-        if meaning == "ignored" and name.strip() and not wished
-    )
     attributes: dict[str, int] = {}
     for (code, name), number in report.counts.left_out.items():
         if number and CODES[code].fate is CodeEffect.SKIPPED and code.startswith("UA_"):
             attributes[name] = attributes.get(name, 0) + number
     again = [] if report.dry_run else ["--again"]
-    if columns:
-        # The columns that are ignored unasked are those of bytes.
-        text = f"left out: {_named('column', list(columns))}; read as text, they are attributes"
+    if facts.unread:
+        text = f"left out: {_named('column', facts.unread)}; read as text, they become attributes"
         return Advice(
             "LEFT_OUT", text, facts.again(request.paths, [*again, "--binary-as-text", "--dry-run"])
         )
@@ -309,6 +302,7 @@ def advise(job: ImportJob, *, next_final: int | None) -> list[Advice]:
         kept_apart=_look_at_kept_apart(job, settings.rules.login | settings.rules.immutable),
         next_final=next_final,
         keep=settings.keep_imports,
+        unread=tuple(dict.fromkeys(name for file in job.staged.files for name in file.unread)),
         before=_beginning(job.store_path),
     )
     return advice_of(job.report, facts)

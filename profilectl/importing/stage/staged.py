@@ -156,6 +156,8 @@ class StagedFile:
     """
     meaning: tuple[tuple[str, str], ...] = ()
     """How each column, or each name of flat rows, was read."""
+    unread: tuple[str, ...] = ()
+    """The columns of bytes, which are left out."""
     rejects: list[str] = field(default_factory=list)
     """SELECTs of (seq, code, detail): rows that cannot be used, the weightiest first."""
     skips: list[str] = field(default_factory=list)

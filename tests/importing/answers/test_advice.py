@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.doors import call, run_here
 
@@ -20,7 +22,7 @@ from profilectl.importing.answers.advice import (
     options_of,
 )
 from profilectl.importing.request import ImportRequest
-from profilectl.rules.counts import Counts, FileReport, ImportReport, SharedIdentity
+from profilectl.rules.counts import Counts, ImportReport, SharedIdentity
 from profilectl.rules.identity import STRATEGIES
 
 REQUEST = ImportRequest(["crm.csv"], "crm")
@@ -229,14 +231,31 @@ def test_attributes_left_out_are_named_with_the_command_that_says_why(tmp_path: 
     assert "UA_UNSUPPORTED_TYPE" in (tmp_path / "explained.jsonl").read_text()
 
 
-def test_columns_left_out_are_named_unless_somebody_wished_it() -> None:
-    file = FileReport("a.parquet", "", rows=5, columns=(("email", "email"), ("photo", "ignored")))
-    (piece,) = advice_of(made_report(files=[file]), Facts(REQUEST))
-    assert piece.code == "LEFT_OUT"
-    assert piece.text.startswith("left out: column photo;")
-    assert "--binary-as-text" in piece.command
-    wished = ImportRequest(["a.parquet"], "f", unknown="ignore")
-    assert codes_of(made_report(files=[file]), Facts(wished)) == []
+def test_columns_of_bytes_are_named_with_the_option_that_reads_them(tmp_path: Path) -> None:
+    rows = {"email": ["a@example.com"], "photo": [b"gold"], "scan": [[b"tin"]]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    document = imported(tmp_path, *words("a.parquet --feed f"))
+    (piece,) = document["advice"]
+    assert piece["code"] == "LEFT_OUT"
+    assert piece["text"] == "left out: columns photo, scan; read as text, they become attributes"
+    process = run_here(*commands(document)["LEFT_OUT"][1:], folder=tmp_path)
+    assert "photo: (none) -> gold" in process.stdout
+
+
+WISHED = {
+    # a file                                    how it is imported
+    "customer_id,tier,,\n1,gold,,\n": "",
+    "customer_id,tier\n1,gold\n": "--map tier=ignore",
+    "customer_id,nonsense.tier\n1,gold\n": "--unknown ignore",
+}
+
+
+@pytest.mark.parametrize("content", WISHED)
+def test_a_column_without_a_name_or_that_somebody_leaves_out_is_no_advice(
+    content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    assert imported(tmp_path, *words(f"a.csv --feed f {WISHED[content]}"))["advice"] == []
 
 
 # The history

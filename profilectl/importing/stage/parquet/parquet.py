@@ -114,11 +114,13 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         longest=cells.longest,
         unmarked=cells.unmarked,
     )
+    unread = () if options.binary_as_text else _columns_of_bytes(leaves, fields)
     staged = _staged_file(task, source, leaves, fields=fields, options=options)
     staged = replace(
         staged,
         meaning=(*staged.meaning, *of_path.meaning),
-        notices=[*of_path.notices, *_notices(leaves, fields, options)],
+        unread=unread,
+        notices=[*of_path.notices, *_notices(unread)],
     )
     return stage_table(rows, [*cells.cells, *of_path.cells], staged)
 
@@ -336,17 +338,17 @@ def _refuse_bytes(
             return
 
 
-def _notices(
-    leaves: Sequence[Leaf], fields: Sequence[BatchField], options: ReadingOptions
-) -> list[str]:
-    """Return the notice of which option would read the columns that are left out."""
-    if options.binary_as_text:
-        return []
-    names = [
+def _columns_of_bytes(leaves: Sequence[Leaf], fields: Sequence[BatchField]) -> tuple[str, ...]:
+    """Return the names of the attributes that are bytes."""
+    return tuple(
         leaf.name
         for leaf, field in zip(leaves, fields, strict=True)
         if field.kind == "attribute" and leaf.kind in ("BLOB", "BLOB[]")
-    ]
-    if not names:
+    )
+
+
+def _notices(unread: Sequence[str]) -> list[str]:
+    """Return the notice of which option would read the columns of bytes."""
+    if not unread:
         return []
-    return [f"{', '.join(names)}: bytes, which are left out; --binary-as-text reads them as text"]
+    return [f"{', '.join(unread)}: bytes, which are left out; --binary-as-text reads them as text"]
