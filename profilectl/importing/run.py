@@ -186,8 +186,13 @@ def _check_columns(
     check_columns(scratch, files, request, manifest=inputs.manifest, mapped=inputs.mapped)
 
 
-def open_inputs(scratch: Scratch, named: Sequence[Named], request: ImportRequest) -> Opened:
-    """Open the files, unpacked and in UTF-8, and let SQL read them."""
+def open_inputs(
+    scratch: Scratch, named: Sequence[Named], request: ImportRequest, *, importing: bool = True
+) -> Opened:
+    """Open the files, unpacked and in UTF-8, and let SQL read them.
+
+    importing: whether they are to be imported, for what a refusal says.
+    """
     stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
     opened = open_files(
         named,
@@ -197,6 +202,7 @@ def open_inputs(scratch: Scratch, named: Sequence[Named], request: ImportRequest
         stdin=stdin,
         encoding_errors=request.encoding_errors,
         max_unpacked=request.max_unpacked,
+        importing=importing,
     )
     # SQL opens only what is named before a store is attached (Scratch.confine).
     scratch.reads += [file.local for file in opened.files]

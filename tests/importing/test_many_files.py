@@ -124,7 +124,7 @@ def test_a_file_named_by_itself_that_is_empty_is_refused(tmp_path: Path) -> None
 def test_where_nothing_is_left_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("")
     (tmp_path / "b.csv").write_text("\n")
-    assert "nothing is left to import: skipped, empty: a.csv, b.csv" in refused(tmp_path, "*.csv")
+    assert "no file is left to read: skipped, empty: a.csv, b.csv" in refused(tmp_path, "*.csv")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.csv", "")
     assert "a.zip holds no data file (skipped, empty: a.zip/a.csv)" in refused(tmp_path, "a.zip")

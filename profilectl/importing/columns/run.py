@@ -25,7 +25,7 @@ def columns_of(folder: Path, request: ImportRequest) -> list[ColumnTable]:
     named = name_files(request.paths)
     place = folder / "columns"
     with scratch_beside(place) as scratch:
-        opened = open_inputs(scratch, named, request)
+        opened = open_inputs(scratch, named, request, importing=False)
         scratch.confine(place)
         rejects = Rejects(scratch.folder / "rejects.jsonl")
         try:

@@ -21,7 +21,7 @@ from profilectl.importing.content import with_reading
 from profilectl.importing.plans.plan_form import FORM, document_of
 from profilectl.importing.request import ImportRequest, rejects_path, remembered, request_of
 from profilectl.importing.run import import_files
-from profilectl.importing.stage.source.files import expand
+from profilectl.importing.stage.source.files import name_files
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.feed import Feed
 from profilectl.rules.workspace import chosen_workspace
@@ -63,7 +63,7 @@ def make_plan(
         ("--explain-rows", request.explain_rows),
     ]
     manifest = [request.manifest] if request.manifest else []
-    check_apart(outputs, [*expand(request.paths), *manifest])
+    check_apart(outputs, [*(named.path for named in name_files(request.paths)), *manifest])
     states: list[State] = []
     exists = store_path.exists()
     report = import_files(

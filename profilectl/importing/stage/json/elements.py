@@ -183,7 +183,7 @@ def _refused(name: str, text: str, error: NotJson) -> InputRefused:
     if error.position is None:
         return InputRefused(
             f"{name}: {sentence(error.code)}: {error.detail}",
-            "mend the document; nothing was imported",
+            "mend the document",
         )
     place = error.position
     is_json = error.code != "JSON_INVALID"
@@ -194,4 +194,4 @@ def _refused(name: str, text: str, error: NotJson) -> InputRefused:
         place, fault = len(before) - 1, "a comma before the closing bracket"
         hint = "remove the comma"
     line, column = place_in(text, place)
-    return InputRefused(f"{name}:{line}:{column}: {fault}", f"{hint}; nothing was imported")
+    return InputRefused(f"{name}:{line}:{column}: {fault}", hint)

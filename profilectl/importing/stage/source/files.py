@@ -185,11 +185,6 @@ def _matches(pattern: str) -> list[str]:
     return matches
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
-    """Return the paths that the arguments name. Raises InputRefused, UsageError."""
-    return [named.path for named in name_files(patterns)]
-
-
 def open_files(
     named: Sequence[Named],
     *,
@@ -199,13 +194,15 @@ def open_files(
     stdin: BinaryIO | None = None,
     encoding_errors: str = "reject",
     max_unpacked: str | None = None,
+    importing: bool = True,
 ) -> Opened:
     """Open the files that are named, so that each can be read as it is.
 
     Empty files, and those that are no data, are left out of archives and of what a pattern matched.
     encoding_errors: what becomes of text not valid in its encoding: refuse (the file), or reject
     (left to the reader). max_unpacked: the size that each may unpack to (unpacking.size_of); None:
-    what unpacking.most_of says. Raises InputRefused, also where nothing is left; UsageError.
+    what unpacking.most_of says. importing: whether they are to be imported, as a refusal says.
+    Raises InputRefused, also where nothing is left; UsageError.
     """
     codec = _codec(encoding)
     size_of(max_unpacked)
@@ -225,6 +222,7 @@ def open_files(
                 stdin=stdin,
                 opened=opened,
                 refusing=encoding_errors == "refuse",
+                importing=importing,
                 max_unpacked=max_unpacked,
             )
             try:
@@ -235,7 +233,7 @@ def open_files(
                 opened.leave_out(EMPTY, argument.path)
     if not opened.files:
         raise InputRefused(
-            "nothing is left to import: " + "; ".join(opened.notices), "name files that hold rows"
+            "no file is left to read: " + "; ".join(opened.notices), "name files that hold rows"
         )
     return opened
 
@@ -328,6 +326,8 @@ class _Opening:
     """The files so far."""
     refusing: bool
     """Whether text that is not valid in its encoding is refused."""
+    importing: bool
+    """Whether the files are to be imported."""
     max_unpacked: str | None
     """The size that it may unpack to, where one was stated."""
     spools: int = 0
@@ -419,7 +419,8 @@ class _Opening:
     def _add(self, file: InputFile, digest: ContentDigest) -> None:
         """Add a file to those that are read, with its hash. Raises InputRefused."""
         if self.refusing and self.codec is None and file.format != "parquet":
-            check_utf8(file.name, file.local, importing=True, whole=file.format == "json")
+            is_whole = file.format == "json"
+            check_utf8(file.name, file.local, importing=self.importing, whole=is_whole)
         self.opened.files.append(replace(file, sha256=digest.value()))
 
     def _plain(self, name: str, inner: str, local: Path) -> InputFile:
