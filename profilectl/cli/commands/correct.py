@@ -179,9 +179,9 @@ class ModifyOptions:
 def modify_command(context: Context, options: ModifyOptions) -> None:
     """Add, remove and replace identities of one person.
 
-    All changes are made, or none. The change is an import, so it can be undone. An added identity
-    replaces a removed one of the same type. A unique identity is taken from the profile that has
-    it; an immutable one never changes.
+    All changes are made, or none. The change is an import, so it can be undone; what changes
+    nothing is none. An added identity replaces a removed one of the same type. A unique identity is
+    taken from the profile that has it; an immutable one never changes.
     """
     from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.importing.corrections.identities import changes_of, modify_identities
