@@ -55,7 +55,12 @@ ProtectionOption = Annotated[
     ),
 ]
 PartnerOption = Annotated[
-    str | None, option("--partner", help="The partner of a new feed whose source is partner.")
+    str | None,
+    option(
+        "--partner",
+        help="The partner of a new feed whose source is partner.",
+        completion="partners",
+    ),
 ]
 FormatOption = Annotated[
     FormatName | None,
@@ -167,7 +172,12 @@ StrictOption = Annotated[
 ]
 EventOption = Annotated[
     str | None,
-    option("--event", metavar="NAME", help="Add a custom event of this name to every batch."),
+    option(
+        "--event",
+        metavar="NAME",
+        help="Add a custom event of this name to every batch.",
+        completion="events",
+    ),
 ]
 EnvironmentOption = Annotated[
     EnvironmentName | None,
