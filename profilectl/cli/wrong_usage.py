@@ -55,7 +55,9 @@ def wrong_value(
     text = " ".join(str(part) for part in values)
     if choices := choices_of(param):
         text = next((str(part) for part in values if part not in choices), text)
-        must = f"must be one of {', '.join(choices)}{did_you_mean(text, choices)}"
+        begun = [choice for choice in choices if text and choice.startswith(text)]
+        question = did_you_mean(begun[0] if len(begun) == 1 else text, choices)
+        must = f"must be one of {', '.join(choices)}{question}"
     else:
         must = _must(error.message)
     what = _parameter(param)
