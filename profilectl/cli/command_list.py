@@ -5,17 +5,15 @@ A command is imported only when it is used, so that `show` does not wait for the
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import typer.core
 import typer.main
-from typer.exceptions import TyperException
 
 from profilectl.cli.complete import inert
 from profilectl.cli.ends import telling_ends
@@ -25,10 +23,11 @@ from profilectl.cli.registry import MODULES, FromTyper
 from profilectl.cli.summaries import SUMMARIES
 from profilectl.cli.typer_words import add_registered, describe_all
 from profilectl.cli.words_anywhere import take_between, take_everywhere
+from profilectl.cli.wrong_usage import telling_plainly, wrong_value
 from profilectl.codes import Exit, UsageError
 from profilectl.render.help import screen_of
 from profilectl.rules.identity import TYPES
-from profilectl.rules.text.terminal import spelled, visible
+from profilectl.rules.text.terminal import spelled
 
 PLAIN = (str, bool, int, float, Path)
 """The types that need no validation if a value has them already."""
@@ -93,13 +92,14 @@ class Commands(typer.core.TyperGroup):
         for param in self.params:  # Typer adds two for completion when all has been made
             _spared_parameter(param)
             param.envvar = VARIABLES.get(param.opts[0])
-        with _inert_errors():
+        with telling_plainly():
             return super().make_context(info_name, args, *arguments, **more)
 
     def parse_args(self, ctx: FromTyper, args: list[str]) -> list[str]:
         """Read the options before the command. Without a word the help is shown, with status 2."""
         _show_if_empty(ctx, args)
-        return super().parse_args(ctx, args)
+        with telling_plainly(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: FromTyper, formatter: FromTyper) -> None:
         """Write the help of the program."""
@@ -112,15 +112,8 @@ class Commands(typer.core.TyperGroup):
     def invoke(self, ctx: FromTyper) -> FromTyper:
         """Run a command. A reader that ended is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
-        with telling_ends(), _inert_errors():
+        with telling_ends(), telling_plainly(ctx):
             return super().invoke(ctx)
-
-    def resolve_command(self, ctx: FromTyper, args: list[str]) -> FromTyper:
-        """Find the command that the first word names."""
-        if args and args[0] not in MODULES:
-            for name in MODULES:  # Typer suggests only commands that were made
-                self.get_command(ctx, name)
-        return super().resolve_command(ctx, args)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -135,17 +128,6 @@ def _check_words(words: Sequence[str]) -> None:
                 f"{spelled(word)} is not UTF-8",
                 "rename the file, or its folder, and give the command again",
             )
-
-
-@contextlib.contextmanager
-def _inert_errors() -> Iterator[None]:
-    """Make control characters visible in Typer's messages, which quote words of the line."""
-    try:
-        yield
-    except TyperException as error:
-        if hasattr(error, "message"):
-            error.message = "\n".join(map(visible, error.message.split("\n")))
-        raise
 
 
 def _command(name: str) -> FromTyper:
@@ -272,21 +254,19 @@ def _check_chosen(param: FromTyper, value: FromTyper) -> None:
 def _in_our_words(
     param: FromTyper, checked: FromTyper, ctx: FromTyper, value: FromTyper
 ) -> FromTyper:
-    """Return a value that Typer has checked. Raises BadParameter.
-
-    Our own limits hold for numbers, and the prefix of pydantic is taken off its messages.
-    """
+    """Return a value that Typer has checked. Raises UsageError; our own limits hold for numbers."""
     try:
         value_read = checked(ctx, value)
+        if isinstance(value_read, int) and not -LARGEST <= value_read <= LARGEST:
+            raise typer.BadParameter(f"Input should be less than or equal to {LARGEST}")
+        if (
+            isinstance(value_read, float)
+            and math.isinf(value_read)
+            and not PATIENT.intersection(param.opts)
+        ):
+            raise typer.BadParameter("Input should be a finite number")
     except typer.BadParameter as error:
-        error.message = error.message.removeprefix("Value error, ")
-        raise
-    if isinstance(value_read, int) and not -LARGEST <= value_read <= LARGEST:
-        raise typer.BadParameter(f"Input should be at most {LARGEST}", ctx=ctx, param=param)
-    if (
-        isinstance(value_read, float)
-        and math.isinf(value_read)
-        and not PATIENT.intersection(param.opts)
-    ):
-        raise typer.BadParameter("Input should be a finite number", ctx=ctx, param=param)
+        if type(error) is not typer.BadParameter:  # it is missing
+            raise
+        raise wrong_value(error, ctx, param=param, value=value) from None
     return value_read

@@ -1,11 +1,12 @@
-"""Shell completion from the store: feeds, audiences, workspaces, imports, attributes, types.
+"""Shell completion from the store: feeds, audiences, outputs, events, imports, attributes, keys.
 
 The columns of a file come from the file that the line names already.
 
-A completion never fails and never waits.
+A completion never fails, and never waits for long.
 
 The values of a store come from strangers, and a shell reads a completion as program text: zsh when
-TAB is pressed, bash at Enter. So only texts without a special meaning in any shell are offered.
+TAB is pressed, bash at Enter. So only texts without a special meaning in any shell are offered, and
+blanks, before which bash gets a backslash: zsh and fish put one there themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,12 @@ import typer
 from profilectl.cli.context import DEFAULT_STORE, CommonValues
 from profilectl.cli.registry import FromTyper
 
-_PART = r"[\w.@+-]+"
+WITHIN_S = 1.0
+"""How long a store is read for the names in it."""
+_PART = r"[\w.@+-]+(?: [\w.@+-]+)*"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
-"""Texts that are inert in every shell: letters, digits and _ . @ + -, with commas between several,
-and an = at the end if a value follows.
+"""Texts that are inert in every shell: letters, digits and _ . @ + -, with single blanks within and
+commas between several, and an = at the end if a value follows.
 """
 OPTION = re.compile("--?[a-zA-Z0-9-]+")
 _READ = {"`": "", "$": "", "\\": "", '"': "", "!": ".", "'": "\u2019"}
@@ -43,6 +47,8 @@ def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
             or (OPTION.fullmatch(offer.value) and incomplete.startswith("-"))
         ]
         for offer in offers:
+            if " " in offer.value and _is_bare_in_bash():
+                offer.value = offer.value.replace(" ", "\\ ")
             if offer.help:
                 offer.help = " ".join(
                     "".join(_READ.get(character, character) for character in offer.help).split()
@@ -52,19 +58,64 @@ def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     return offered
 
 
+def _is_bare_in_bash() -> bool:
+    """Return whether bash completes a word that stands in no quotes."""
+    if "complete_bash" not in (
+        value for name, value in os.environ.items() if name.endswith("_COMPLETE")
+    ):
+        return False
+    try:
+        shlex.split(os.environ.get("COMP_WORDS", ""))
+    except ValueError:  # a quote that is not closed yet
+        return False
+    return True
+
+
 def feeds(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a feed."""
-    return sorted(name for name in _names(ctx, "feeds") if name.startswith(incomplete))
+    return _beginning(ctx, "feeds", incomplete)
+
+
+def partners(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a partner that a feed has."""
+    return _beginning(ctx, "partners", incomplete)
 
 
 def workspaces(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a workspace."""
-    return sorted(name for name in _names(ctx, "workspaces") if name.startswith(incomplete))
+    return _beginning(ctx, "workspaces", incomplete)
 
 
 def audiences(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of an audience."""
-    return sorted(name for name in _names(ctx, "audiences") if name.startswith(incomplete))
+    return _beginning(ctx, "audiences", incomplete)
+
+
+def calculated(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a calculated attribute."""
+    return _beginning(ctx, "calculated", incomplete)
+
+
+def outputs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of an output."""
+    return _beginning(ctx, "outputs", incomplete)
+
+
+def events(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of an event."""
+    return _beginning(ctx, "events", incomplete)
+
+
+def settings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the key of KEY=VALUE of the configuration."""
+    if "=" in incomplete:
+        return []
+    return [f"{name}=" for name in _beginning(ctx, "settings", incomplete)]
+
+
+def stated_settings(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a key that the configuration states."""
+    return _beginning(ctx, "stated settings", incomplete)
 
 
 def imports(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -108,7 +159,7 @@ def _files(ctx: typer.Context) -> Iterator[Path]:
 
 def keys(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an attribute key."""
-    return sorted(name for name in _names(ctx, "keys") if name.startswith(incomplete))
+    return _beginning(ctx, "keys", incomplete)
 
 
 def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -151,13 +202,21 @@ def typed(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{name}=" for name in types(ctx, incomplete)] if "=" not in incomplete else []
 
 
+def _beginning(ctx: typer.Context, kind: str, incomplete: str) -> list[str]:
+    """Return the names of a kind that begin so, in order."""
+    return sorted({name for name in _names(ctx, kind) if name.startswith(incomplete)})
+
+
 def _names(ctx: typer.Context, kind: str) -> Iterator[str]:
     """Yield the names of a kind in the store, such as "feeds"; none if it cannot be read."""
-    with contextlib.suppress(Exception):
+    # What is interrupted because it takes long looks like Ctrl-C.
+    with contextlib.suppress(Exception, KeyboardInterrupt):
         from profilectl.reading.actions import names_in
 
         values = ctx.obj if isinstance(ctx.obj, CommonValues) else None
         store = (values and values.store) or ctx.find_root().params.get("store")
         yield from names_in(
-            Path(store or os.environ.get("PROFILECTL_STORE") or DEFAULT_STORE), kind
+            Path(store or os.environ.get("PROFILECTL_STORE") or DEFAULT_STORE),
+            kind,
+            within_s=WITHIN_S,
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from profilectl.cli.context import CommonValues, GlobalOptions
-from profilectl.cli.ends import telling_ends
+from profilectl.cli.ends import helped_by, telling_ends
 from profilectl.cli.everywhere import VARIABLES
 from profilectl.cli.registry import COMMANDS, GROUPS, MODULES, Annotation, Described
 
@@ -63,6 +63,8 @@ class QuickContext:
 class Called:
     """A command with its values."""
 
+    words: tuple[str, ...]
+    """The words that name it."""
     command: Callable[..., None]
     """The function of the command."""
     values: Mapping[str, object]
@@ -75,7 +77,7 @@ class Called:
     def run(self) -> None:
         """Run the command. Raises what the command raises, Interrupted and ReaderLeft."""
         options = self.common.chosen()
-        with telling_ends():
+        with telling_ends(), helped_by(self.words):
             self.command(QuickContext(options), **self.values)
 
 
@@ -98,9 +100,10 @@ def called(words: Sequence[str]) -> Called | None:
         beside = _Beside({})
         _take_before(remaining, beside)
         takes_long = bool(LONG.intersection(remaining[-1:]))
-        command = _command(remaining)
+        name = _command(remaining)
+        command = COMMANDS[name].run
         values = _values(command, remaining, beside)
-        return Called(command, values, common=beside.common(), takes_long=takes_long)
+        return Called(name, command, values=values, common=beside.common(), takes_long=takes_long)
     except (Shut, OSError):
         return None
 
@@ -165,22 +168,22 @@ def _take_before(remaining: list[str], beside: _Beside) -> None:
             raise Shut
 
 
-def _command(remaining: list[str]) -> Callable[..., None]:
-    """Take the words of the command from the words, and return its function."""
+def _command(remaining: list[str]) -> tuple[str, ...]:
+    """Take the words that name the command from the words, and return them."""
     name = _next(remaining)
     if name not in QUICK:
         raise Shut
     importlib.import_module(f"profilectl.cli.commands.{MODULES[name]}")
     if (name,) in COMMANDS:
-        return COMMANDS[name,].run
+        return (name,)
     if not remaining or remaining[-1].partition("=")[0] in {JSON, *QUIET, *BEFORE}:
         raise Shut
     if (name, remaining[-1]) in COMMANDS:
-        return COMMANDS[name, remaining.pop()].run
+        return name, remaining.pop()
     default = GROUPS[name].default
     if default is None:
         raise Shut
-    return COMMANDS[name, default].run
+    return name, default
 
 
 @dataclass(frozen=True, slots=True)

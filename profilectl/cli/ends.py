@@ -1,10 +1,15 @@
-"""The two ends of a command that are no failure: its reader left, or it was interrupted."""
+"""How a command ends: the two ends that are no failure, and what wrong usage says to try.
+
+Its reader left, or it was interrupted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from profilectl.codes import UsageError
 
 
 class Interrupted(Exception):
@@ -28,6 +33,19 @@ def telling_ends() -> Iterator[None]:
     except Exception as error:
         if _is_interruption(error):
             raise Interrupted from None
+        raise
+
+
+@contextlib.contextmanager
+def helped_by(words: Sequence[str]) -> Iterator[None]:
+    """Run a command; wrong usage that says nothing to try names its help.
+
+    words: those that name the command.
+    """
+    try:
+        yield
+    except UsageError as error:
+        error.hint = error.hint or " ".join(("profilectl", *words, "--help"))
         raise
 
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from typer.core import TyperGroup
 
+from profilectl.cli.wrong_usage import LEFT_OUT
+
 VALUED = frozenset(("--store", "--workspace", "--store-key", "--suppression-key"))
 """The options of every command that have a value."""
 
@@ -21,6 +23,7 @@ class GroupWithDefault(TyperGroup):
         word = _behind_options(args)
         if args and word not in self.commands and args[0] not in ctx.help_option_names:
             args = [self.default, *args]
+            ctx.meta[LEFT_OUT] = True
         return super().parse_args(ctx, args)
 
 

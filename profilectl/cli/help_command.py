@@ -69,6 +69,7 @@ def _page(words: list[str]) -> Page:
         identities_page,
         root_page,
     )
+    from profilectl.cli.wrong_usage import did_you_mean
 
     if not words:
         return root_page()
@@ -76,10 +77,12 @@ def _page(words: list[str]) -> Page:
         return identities_page()
     command: FromTyper = get_command(app)
     for number, word in enumerate(words):
-        command = getattr(command, "get_command", lambda *_: None)(None, word)
-        if command is None:
+        within: list[str] = getattr(command, "list_commands", lambda _: [])(None)
+        if word not in within:
+            name = " ".join(("profilectl", *words[:number]))
+            there = [*within, *([] if number else [IDENTITIES])]
             raise UsageError(
-                f"there is no command {' '.join(words[: number + 1])}",
-                " ".join(("profilectl", *words[:number], "--help")),
+                f"{name} has no command {word}{did_you_mean(word, there)}", f"{name} --help"
             )
+        command = command.get_command(None, word)
     return command_page(words, command)

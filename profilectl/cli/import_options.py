@@ -18,6 +18,8 @@ from profilectl.cli.registry import argument, option
 from profilectl.rules.feed import PROTECTIONS
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from profilectl.importing.request import ImportRequest
 
 ProtectionName = enum.Enum("ProtectionName", names_of(PROTECTIONS), type=str)  # type: ignore[misc]
@@ -55,7 +57,12 @@ ProtectionOption = Annotated[
     ),
 ]
 PartnerOption = Annotated[
-    str | None, option("--partner", help="The partner of a new feed whose source is partner.")
+    str | None,
+    option(
+        "--partner",
+        help="The partner of a new feed whose source is partner.",
+        completion="partners",
+    ),
 ]
 FormatOption = Annotated[
     FormatName | None,
@@ -167,7 +174,12 @@ StrictOption = Annotated[
 ]
 EventOption = Annotated[
     str | None,
-    option("--event", metavar="NAME", help="Add a custom event of this name to every batch."),
+    option(
+        "--event",
+        metavar="NAME",
+        help="Add a custom event of this name to every batch.",
+        completion="events",
+    ),
 ]
 EnvironmentOption = Annotated[
     EnvironmentName | None,
@@ -300,7 +312,7 @@ def import_request(
         strict=reading.strict,
         event=reading.event,
         environment=value_of(reading.environment),
-        stated=_stated(reading),
+        stated=stated_fields(reading),
         again=limits.again,
         max_shared=limits.max_shared,
         max_rejects=limits.max_rejects,
@@ -308,8 +320,11 @@ def import_request(
     )
 
 
-def _stated(reading: ReadingFlags) -> frozenset[str]:
-    """Return the fields of a request whose options somebody typed: they win over the feed's."""
+def stated_fields(reading: DataclassInstance) -> frozenset[str]:
+    """Return the fields of a request whose options somebody typed: they win over the feed's.
+
+    reading: the options, by the names of the fields.
+    """
     typed = {field.name: getattr(reading, field.name) for field in fields(reading)}
     # 0 is stated: --skip-lines 0.
     return frozenset(

@@ -115,7 +115,7 @@ def _command(collecting: tuple[int, int, int]) -> None:
     from profilectl.cli.app import app
 
     gc.set_threshold(*collecting)
-    app()
+    app(prog_name="profilectl")  # also where it is run as a module
 
 
 def _show_warning(message: Warning | str, *_details: object) -> None:

@@ -14,6 +14,7 @@ import typer
 import typer.main
 
 from profilectl.cli.context import CommonValues, Context
+from profilectl.cli.ends import helped_by
 from profilectl.cli.everywhere import (
     EverywhereOptions,
     QuietOption,
@@ -25,6 +26,7 @@ from profilectl.cli.everywhere import (
 from profilectl.cli.options import JsonOption
 from profilectl.cli.registry import FromTyper
 from profilectl.cli.typer_words import described
+from profilectl.cli.wrong_usage import telling_plainly
 from profilectl.codes import UsageError
 
 NEGATIVE = re.compile("-[0-9]+")
@@ -68,7 +70,8 @@ def take_everywhere(command: FromTyper, name: str) -> None:
     parse, invoke = command.parse_args, command.invoke
 
     def parse_args(ctx: FromTyper, args: list[str]) -> FromTyper:
-        remaining = parse(ctx, args)
+        with telling_plainly(ctx):
+            remaining = parse(ctx, args)
         _take_values(ctx)
         if ctx.meta.get(AS_JSON) and not ctx.resilient_parsing:
             if as_json is None:
@@ -80,8 +83,9 @@ def take_everywhere(command: FromTyper, name: str) -> None:
         return remaining
 
     def run(ctx: FromTyper) -> FromTyper:
-        ctx.obj = ctx.obj.chosen()
-        return invoke(ctx)
+        with helped_by(name.split()):
+            ctx.obj = ctx.obj.chosen()
+            return invoke(ctx)
 
     command.parse_args, command.invoke = parse_args, run
 
@@ -92,7 +96,8 @@ def take_between(group: FromTyper) -> None:
     parse = group.parse_args
 
     def parse_args(ctx: FromTyper, args: list[str]) -> FromTyper:
-        remaining = parse(ctx, args)
+        with telling_plainly(ctx):
+            remaining = parse(ctx, args)
         _take_values(ctx)
         return remaining
 

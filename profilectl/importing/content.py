@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -52,7 +52,15 @@ def with_reading(store_path: Path, request: ImportRequest) -> ImportRequest:
         ):
             of_feed = store.reading(request.feed)
     reading = reading_in_force(of_feed, _fields_of(request), request.stated)
-    return replace(request, takes_reading=False, taken=reading.of_feed, **reading.fields)
+    return replace(
+        request, takes_reading=False, taken=reading.of_feed, of_feed=of_feed, **reading.fields
+    )
+
+
+def reading_afterwards(request: ImportRequest) -> Mapping[str, object]:
+    """Return the reading that the feed has once an import is made."""
+    reading = None if request.dry_run else remembered_reading(request)
+    return request.of_feed if reading is None else reading
 
 
 def remembered_reading(request: ImportRequest) -> dict[str, object] | None:

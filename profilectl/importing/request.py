@@ -107,6 +107,8 @@ class ImportRequest:
     """Whether it takes from the feed's reading what it does not state; not if it is made again."""
     taken: Sequence[str] = ()
     """What was taken from the feed's reading, in words."""
+    of_feed: Mapping[str, object] = field(default_factory=dict)
+    """The feed's reading, as it was when the reading in force was found."""
     remember: bool = False
     """Whether the reading in force becomes the feed's."""
     first_arrival: int | None = None

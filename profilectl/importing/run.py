@@ -493,9 +493,10 @@ def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
 
 def _write(store: OpenStore, ready: _Ready, request: ImportRequest) -> _Written:
     """Write an import; return what is due after it."""
-    # A program that sends batches, such as serve's, has nobody to tell.
-    names_files = request.content is None and request.stdin_name is None
-    if ready.prepared.rows and (names_files or request.who):
+    # A program that sends batches, such as serve's, has nobody to tell; one that imports files or
+    # tables gets a warning of Python.
+    is_sent = request.content is not None or (request.stdin is not None and request.stdin_name)
+    if ready.prepared.rows and (request.who or not is_sent):
         warn_of_final(store, by_hand=bool(request.who))
     write(store, ready.prepared, ready.decided.entry)
     return _Written(

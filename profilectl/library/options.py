@@ -98,6 +98,39 @@ class TableReading(TypedDict, total=False):
     """Gets the step that begins, and how many rows were read."""
 
 
+class ColumnsReading(TypedDict, total=False):
+    """How the files are read whose columns are looked at. Left out: as on the command line."""
+
+    mapping: Mapping[str, str]
+    """What single columns mean: column -> field, as `--map` has it."""
+    manifest: str | None
+    """The file that says what the columns mean."""
+    nulls: Sequence[str]
+    """Texts that count as an empty cell."""
+    unknown: Literal["refuse", "attribute", "ignore"]
+    """What happens to a field of a batch that nobody knows."""
+    binary_as_text: bool
+    """Whether binary columns are text in UTF-8."""
+    format: Format | None
+    """The format of the files; left out: each file's name and content tell."""
+    delimiter: str | None
+    """The character between CSV cells; left out: it is detected."""
+    encoding: str | None
+    """The encoding of the files; left out: UTF-8, or what the byte order mark says."""
+    encoding_errors: Literal["refuse", "reject"]
+    """What happens to a line that is not valid in its encoding."""
+    quote: str | None
+    """The character around CSV cells."""
+    escape: str | None
+    """The character before a quote in a CSV cell."""
+    skip_lines: int
+    """How many lines are above the header of a CSV file."""
+    max_unpacked: str | None
+    """The size that what is packed may unpack to, such as "20GB"."""
+    path_columns: bool
+    """Whether key=value folders of a path are columns of its rows."""
+
+
 class FileReading(TableReading, total=False):
     """How files are read, and what an import of them may do."""
 

@@ -17,6 +17,7 @@ from profilectl.library.options import (
     AudienceKind,
     ChangeKind,
     Chosen,
+    ColumnsReading,
     Environment,
     ExportKind,
     FileReading,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         StoredAudience,
     )
     from profilectl.library.arrow import ArrowStream
+    from profilectl.library.columns import FileColumns
     from profilectl.library.imports import Plan, Report, StoredImport, TakenBack
     from profilectl.library.profiles import Profile
 
@@ -175,6 +177,25 @@ class Store:
             ]
 
     # Imports
+
+    @with_keywords(ColumnsReading)
+    def columns(
+        self, *paths: str | Path, feed: str | None = None, **reading: Unpack[ColumnsReading]
+    ) -> list[FileColumns]:
+        """Return what the columns of files would become; files with the same ones are one.
+
+        Nothing is imported, and without a feed there need be no store. feed: whose files they are;
+        what it remembers of reading holds, as far as no keyword says otherwise.
+        """
+        from profilectl.importing.columns.run import as_the_feed_reads, columns_of
+        from profilectl.library.columns import columns_in
+        from profilectl.library.requests import file_request
+
+        check_keywords("columns", reading, ColumnsReading)
+        request = file_request(paths, feed or "", reading, dry_run=True, wait_s=self.wait_s)
+        with in_workspace(self.workspace):
+            request = as_the_feed_reads(self.path, request)
+            return [columns_in(table) for table in columns_of(self.path.absolute().parent, request)]
 
     @with_keywords(FileReading)
     def import_files(

@@ -18,12 +18,9 @@ from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.explain import rules_in_force
 from profilectl.reading.identity_chain import Apart, Identified, Link, apart, chain, identify
+from profilectl.reading.names import names_of, within
 from profilectl.reading.people import attribute_named
 from profilectl.reading.row_fate import RowFate, explain_row
-from profilectl.rules.feed import workspaces_of
-from profilectl.rules.text.moments import written
-from profilectl.store.definitions import audiences
-from profilectl.store.history import history_of
 from profilectl.store.opening import open_beside, open_store
 from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.store import OpenStore
@@ -260,27 +257,14 @@ def export_store(
         return export_to(store, request, output, progress=lambda rows: progress("exporting", rows))
 
 
-def names_in(store_path: Path, what: str) -> list[str]:
-    """Return names of a store, for completion.
+def names_in(store_path: Path, kind: str, *, within_s: float | None = None) -> list[str]:
+    """Return the names of a kind in a store: one of names.KINDS.
 
-    `what` is feeds, audiences, workspaces, imports, "imports in force", or keys (of attributes).
-    Behind the number of an import stand its feed and its day.
+    within_s: the time after which DuckDB raises InterruptException; None: none.
     """
     with (
         scratch_beside(store_path.absolute()) as scratch,
+        contextlib.nullcontext() if within_s is None else within(scratch, within_s),
         open_store(scratch, store_path, upgrade=False) as store,
     ):
-        if what == "feeds":
-            return [feed.name for feed in store.feeds()]
-        if what == "audiences":
-            return [each.name for each in audiences(store)]
-        if what == "workspaces":
-            return workspaces_of(store.feeds())
-        if what.startswith("imports"):
-            return [
-                f"{past.number} {past.feed}, {written(past.started_ms, day=True)}"
-                for past in history_of(store)
-                if what == "imports" or past.undone_ms is None
-            ]
-        profiles = profiles_of(store, every=True)
-        return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
+        return names_of(store, kind)

@@ -14,6 +14,7 @@ from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.identity_chain import Passed, passed_over
 from profilectl.rules.identity import NAME
+from profilectl.rules.text.naming import instead
 from profilectl.store.segments import IMPORT_FILES, known_mpids
 from profilectl.store.statements import reading, rows_of
 
@@ -37,6 +38,7 @@ where exists (
 )
 order by file.import, file.place
 """
+PATHS = "select distinct path from file"
 REJECTS_OF_LINE = """
 select code, message, raw
 from store.reject
@@ -155,9 +157,7 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
         {"names": [file, normal, os.path.relpath(file), absolute]},
     )
     if not files:
-        raise InputRefused(
-            f"no import in force brought a file {file}", "profilectl imports list names the files"
-        )
+        raise _no_file(profiles, file)
     fates = [
         fate
         for number, feed, path, unit, start, end in files
@@ -177,6 +177,16 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
         )
         raise InputRefused(f"{file}:{line}: {NO_ROW}{COUNTED_ROW if counts_only else ''}")
     return fates
+
+
+def _no_file(profiles: Profiles, file: str) -> InputRefused:
+    """Return the refusal of a file that no import brought, with the nearest that one did."""
+    paths = [path for (path,) in profiles.store.scratch.rows(reading(PATHS, file=IMPORT_FILES))]
+    names = [path if "/" in file else path.rpartition("/")[2] for path in paths]
+    return InputRefused(
+        f"no import in force brought a file {file}",
+        instead(file, dict.fromkeys(names), "profilectl imports list names the files"),
+    )
 
 
 def _fates(profiles: Profiles, line: _Line) -> list[RowFate]:

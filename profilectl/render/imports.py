@@ -368,6 +368,9 @@ def print_modification(report: ImportReport) -> None:
     numbers = ", ".join(
         f"{count:,} {change}" for change, count in report.counts.identities.items() if count
     )
+    if report.number is None and not report.dry_run:
+        print_line("no import: nothing changes")
+        return
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(f"{number}{numbers or 'nothing to do'}")
 

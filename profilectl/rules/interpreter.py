@@ -292,7 +292,7 @@ class Interpreter:
     def modify(self, profile: int, changes: Sequence[IdentityChange], now_ms: int) -> Counts:
         """Change the identities of one profile, as an import of a row for each change.
 
-        Raises ChangeRefused.
+        What changes nothing is no import, and leaves no trace. Raises ChangeRefused.
         """
         person = self.people[profile]
         records = self.records[person.environment]
@@ -301,9 +301,11 @@ class Interpreter:
         # A change by hand belongs to no feed and is under no protection.
         running = _Import(Feed(""), "", environment=None, now_ms=now_ms)
         decisions = modify(profile, changes, records, rules=self.rules)
+        running.counts.rows["read"] = running.counts.rows["applied"] = len(decisions)
+        if not any(decision.added or decision.removed for decision in decisions):
+            running.counts.profiles["unchanged"] += 1
+            return running.counts
         for decision in decisions:
-            running.counts.rows["read"] += 1
-            running.counts.rows["applied"] += 1
             self._identify(decision, self.arrivals)
             records.last[profile] = self.arrivals
             self.arrivals += 1

@@ -55,7 +55,8 @@ KEYS = [
     "e.mail_2@x+y-z",
     "naïve",
 ]
-INERT = ["e.mail_2@x+y-z", "naïve", "ok", "tier"]
+BLANK = "a\\ b"  # bash reads the backslash, and so one word
+INERT = [BLANK, "e.mail_2@x+y-z", "naïve", "ok", "tier"]
 
 
 def make_store(folder: Path) -> None:
@@ -297,7 +298,7 @@ def with_files(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("line", "found"), [
-    ("import legacy.csv --map ", ["Tier=", "E-Mail="]),
+    ("import legacy.csv --map ", ["Tier=", "E-Mail=", "First\\ Name="]),
     ("import legacy.csv --feed crm --map T", ["Tier="]),
     ("import members.jsonl --map ", ["user_identities=", "tier=", "visits="]),
     ("import old.csv --map ", ["Straße=", "tier="]),
@@ -315,6 +316,81 @@ def test_audiences_and_columns_of_the_named_file_are_offered(
 def test_an_import_is_offered_with_its_feed_and_day(folder: Path) -> None:
     told = offered(folder, "imports show ", "zsh")
     assert "crm, 20" in told
+
+
+@pytest.mark.parametrize(("line", "shell", "found"), [
+    ("import legacy.csv --map F", "bash", ["First\\ Name="]),
+    ("import legacy.csv --map First\\ ", "bash", ["First\\ Name="]),
+    ('import legacy.csv --map "F', "bash", ["First Name="]),
+    ('import legacy.csv --map "First N', "bash", ["First Name="]),
+    ("import legacy.csv --map F", "fish", ["First Name="]),
+    ("diff --attribute 'a", "bash", ["a b"]),
+])  # fmt: skip
+def test_a_name_with_a_blank_is_one_word(
+    line: str, shell: str, found: list[str], with_files: Path
+) -> None:
+    words = f"profilectl {line}"
+    place = 4 if line.startswith("import") else 3
+    shown = run(
+        folder=with_files,
+        _PROFILECTL_COMPLETE=f"complete_{shell}",
+        COMP_WORDS=words,
+        COMP_CWORD=str(place),
+        _TYPER_COMPLETE_ARGS=words,
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    ).stdout
+    assert list(filter(None, shown.split("\n"))) == found
+
+
+@made_once
+def declared(folder: Path) -> None:
+    (folder / "c.toml").write_text(
+        '[identity]\nstrategy = "link"\n[feeds.crm]\n[feeds.acme]\nsource = "partner"\n'
+        'partner = "Acme"\n[outputs.lake]\ntype = "jsonl"\npath = "out.jsonl"\n'
+        '[audiences.gold]\ncriteria = "tier exists"\n'
+        '[calculated.visits]\ntype = "count"\nevent = "Visit"\n'
+    )
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "Visit", "custom_event_type": "other"},
+    }
+    row = {"user_identities": {"customer_id": "C1"}, "events": [event]}
+    (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
+    for words in (["config", "apply", "c.toml"], ["import", "a.jsonl", "--feed", "crm"]):
+        assert call(*words, folder=folder).exit_code == 0
+
+
+@pytest.mark.parametrize(("line", "found"), [
+    ("uid2 run --audience ", ["gold"]), ("uid2 run --feed a", ["acme"]),
+    ("config set identity.str", ["identity.strategy="]),
+    ("config set feeds.crm.prot", ["feeds.crm.protection="]),
+    ("config set identity.strategy=", []), ("config unset identity.", ["identity.strategy"]),
+    ("config unset audiences.", ["audiences.gold", "audiences.gold.criteria"]),
+    ("outbox list --output ", ["lake"]), ("forward --output l", ["lake"]), ("enrich --output ", ["lake"]),
+    ("calculated show ", ["visits"]), ("calculated recalculate v", ["visits"]),
+    ("events C1 --name ", ["Visit"]), ("calculated add x --event V", ["Visit"]),
+    ("import a.jsonl --event ", ["Visit"]), ("import a.jsonl --partner ", ["Acme"]),
+    ("credentials new --feed c", ["crm"]), ("events C1 --feed ", ["acme", "crm"]),
+])  # fmt: skip
+def test_what_the_store_has_is_offered_where_it_is_typed(
+    line: str, found: list[str], tmp_path: Path
+) -> None:
+    assert sorted(filter(None, offered(declared(tmp_path), line).split("\n"))) == found
+
+
+def test_a_store_that_takes_long_offers_nothing(tmp_path: Path) -> None:
+    from profilectl.reading.names import within
+    from profilectl.store.engine import duckdb
+    from profilectl.store.scratch import scratch_beside
+
+    begins = time.monotonic()
+    with (
+        scratch_beside(tmp_path / "s") as scratch,
+        within(scratch, 0.2),
+        pytest.raises((duckdb.Error, KeyboardInterrupt, RuntimeError)),
+    ):
+        scratch.rows("select count(*) from range(100000000000) t(i) where i * 7 % 3 = 1")
+    assert time.monotonic() - begins < 30
 
 
 def test_a_store_that_cannot_be_read_and_a_broken_file_offer_nothing(tmp_path: Path) -> None:

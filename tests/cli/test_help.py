@@ -212,7 +212,7 @@ def test_help_shows_a_command_as_the_command_does(path: tuple[str, ...]) -> None
 def test_help_of_no_command_is_wrong_usage(words: str) -> None:
     result = run_here("help", *words.split(), folder=ROOT)
     assert result.returncode == 2
-    assert "there is no command" in result.stderr
+    assert "has no command" in result.stderr
     assert re.search("Try: profilectl .*--help", result.stderr)
 
 

@@ -56,6 +56,8 @@ UNKNOWN = {
     "stream --device a@example.org": (7, "nobody has the device identity a@example.org", ""),
     "diff 1 --identity email=b@example.org": (7, "nobody has the email b@example.org", ""),
     "diff 1 --identity mpid=3": (7, "nobody has the mpid 3", ""),
+    "explain row b.jsonl:1": (4, "no import in force brought a file b.jsonl", "Try: a.jsonl;"),
+    "search A --environment prod": (2, "must be one of production, development", "production?"),
     "privacy requests --group G7": (
         2,
         "--group G7: there is no group of requests G7, and no other",
@@ -93,3 +95,14 @@ def test_what_somebody_has_is_no_such_thing(tmp_path: Path) -> None:
     )
     for command in known:
         assert run_here(*shlex.split(command), folder=folder).returncode == 0, command
+
+
+def test_what_is_deleted_in_vain_has_a_name_like_it(tmp_path: Path) -> None:
+    done = run_here("set", "A", "--delete", "tierr", folder=store(tmp_path))
+    assert done.stderr == "there is no attribute tierr; did you mean tier?\n"
+    done = run_here("set", "A", "--delete", "nothing", folder=tmp_path)
+    assert done.stderr == "there is no attribute nothing\n"
+    done = run_here("set", "A", "--delete", "tier", folder=tmp_path)
+    assert done.stderr == ""
+    done = run_here("set", "A", "--delete", "tier", folder=tmp_path)  # the store knows it still
+    assert done.stderr == ""

@@ -32,6 +32,8 @@ report = store.import_files(
     "a.csv", feed="crm", protection="update-only", mapping={"No": "customer_id"}, encoding=encoding
 )
 applied: int = report.rows.applied
+for table in store.columns("a.csv", feed="crm", skip_lines=2):
+    becomes: list[str | None] = [column.becomes for column in table.columns]
 plan = store.plan("a.csv", feed="crm", output="a.plan")
 number = store.apply(plan).number
 if number is not None:
@@ -49,6 +51,7 @@ WRONG = {
     "a keyword of an import": 'store.import_files("a.csv", feed="crm", protecton="update-only")',
     "a name it takes": 'store.import_files("a.csv", feed="crm", protection="update")',
     "an option of files for a table": "store.import_table(table, feed='crm', delimiter=';')",
+    "a keyword of columns": 'store.columns("a.csv", encodin="utf-16")',
     "an identity type": 'store.profile(emial="a@example.com")',
     "a keyword of an export": 'store.export("profiles", wher="x")',
     "a kind of export": 'store.export("profile")',
@@ -109,7 +112,7 @@ OF_THE_CALL = {"paths", "feed", "dry_run", "wait_s", "workspace"}
 OURS = {
     "keep_scratch", "first_arrival", "any_time", "stdin", "stdin_name", "content", "who", "call",
     "refreshes", "opened", "checked", "outcomes", "mapped", "columns", "stated", "taken",
-    "takes_reading",
+    "takes_reading", "of_feed",
 }  # fmt: skip
 """Fields that are no option of an import of files."""
 

@@ -373,6 +373,18 @@ def test_events_stay_with_their_profile_in_order_and_have_their_batchs_time() ->
     ]
 
 
+def test_a_correction_by_hand_that_changes_nothing_leaves_no_trace() -> None:
+    store = Interpreter(CONVERSION, secret="secret")
+    store.run(*(CRM, "create-and-update", [row("1", email="a")], NOW_MS))
+    counts = store.modify(0, [IdentityChange("email", new=one("email", "a"))], NOW_MS + 5)
+    assert (some(counts.rows), some(counts.profiles), some(counts.identities)) == (
+        {"read": 1, "applied": 1},
+        {"unchanged": 1},
+        {},
+    )
+    assert (store.people[0].last_seen_ms, store.arrivals) == (NOW_MS, 1)
+
+
 def test_a_correction_by_hand_is_an_import_of_its_own() -> None:
     store = Interpreter(CONVERSION, secret="secret")
     store.run(CRM, "create-and-update", [row("1", email="a"), row("2", email="b")], NOW_MS)

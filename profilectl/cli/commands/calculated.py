@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of, tell_unknown
 from profilectl.cli.options import (
     JsonOption,
@@ -30,7 +31,12 @@ app.add_typer(group, name="calculated")
 
 TypeName = enum.Enum("TypeName", names_of(TYPES), type=str)  # type: ignore[misc]
 EventTypeName = enum.Enum("EventTypeName", names_of(EVENT_TYPES), type=str)  # type: ignore[misc]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The calculated attribute.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The calculated attribute.", autocompletion=complete.calculated
+    ),
+]
 TypeOption = Annotated[TypeName | None, typer.Option("--type", help="What to compute.")]
 EventOption = Annotated[
     str | None,
@@ -38,6 +44,7 @@ EventOption = Annotated[
         "--event",
         metavar="NAME",
         help="Count events of this name (default: all events of the type).",
+        autocompletion=complete.events,
     ),
 ]
 EventTypeOption = Annotated[
@@ -236,7 +243,11 @@ def recalculate_command(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="The calculated attributes (default: all)."),
+        typer.Argument(
+            metavar="NAME",
+            help="The calculated attributes (default: all).",
+            autocompletion=complete.calculated,
+        ),
     ] = None,
     as_of: NowOption = None,
     wait: WaitOption = 0,

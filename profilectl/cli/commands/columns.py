@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import (
@@ -22,9 +23,10 @@ from profilectl.cli.import_options import (
     SkipLinesOption,
     UnknownOption,
     UnpackedOption,
+    stated_fields,
 )
 from profilectl.cli.options import JsonOption, value_of, with_options
-from profilectl.cli.registry import command
+from profilectl.cli.registry import command, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,14 @@ class ColumnsOptions:
     """The options of `profilectl columns`."""
 
     files: FilesArgument
+    feed: Annotated[
+        str | None,
+        option(
+            "--feed",
+            help="Read the files as this feed remembers; what is typed here wins.",
+            completion="feeds",
+        ),
+    ] = None
     format: FormatOption = None
     manifest: ManifestOption = None
     mapped: MapOption = None
@@ -55,16 +65,17 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
     """Show what the columns of files would become, and first values.
 
     Where a column may be an identity or an attribute that the platform knows, it says the --map
-    that makes it one. Nothing is imported, and no store is needed.
+    that makes it one. Nothing is imported, and without --feed no store is needed.
     """
-    from profilectl.importing.columns.run import columns_of
+    from profilectl.importing.columns.run import as_the_feed_reads, columns_of
     from profilectl.importing.request import ImportRequest
     from profilectl.render import columns, screen
 
     common = options_of(context)
     request = ImportRequest(
         paths=options.files,
-        feed="",
+        feed=options.feed or "",
+        stated=stated_fields(options),
         format=value_of(options.format),
         manifest=options.manifest,
         mapped=options.mapped or (),
@@ -81,6 +92,9 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
         binary_as_text=options.binary_as_text,
         stdin=sys.stdin.buffer,
     )
+    request = as_the_feed_reads(common.store, request)
+    if request.taken and not common.quiet:
+        screen.notice(f"as the feed {request.feed} is read: {', '.join(request.taken)}")
     tables = columns_of(common.store.absolute().parent, request)
     if options.as_json:
         screen.print_json({"files": [table.as_json() for table in tables]})

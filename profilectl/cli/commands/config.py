@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
 from profilectl.cli.question import Loss, counts_in_words, need_yes
@@ -92,7 +93,9 @@ class ConfigSetOptions:
     assignments: Annotated[
         list[str],
         typer.Argument(
-            metavar="KEY=VALUE", help="A key of the configuration, and its value; repeatable."
+            metavar="KEY=VALUE",
+            help="A key of the configuration, and its value; repeatable.",
+            autocompletion=complete.settings,
         ),
     ]
     dry_run: DryRunOption = False
@@ -131,7 +134,11 @@ class ConfigUnsetOptions:
 
     keys: Annotated[
         list[str],
-        typer.Argument(metavar="KEY", help="A key of the configuration; repeatable."),
+        typer.Argument(
+            metavar="KEY",
+            help="A key of the configuration; repeatable.",
+            autocompletion=complete.stated_settings,
+        ),
     ]
     dry_run: DryRunOption = False
     yes: YesOption = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from profilectl.cli.context import Context, options_of
@@ -123,8 +125,26 @@ def set_command(context: Context, options: SetOptions) -> None:
         if correction.feed:
             imports.print_registered(report)
         imports.print_correction(report)
+        if report.counts.attributes["deleted"] < len(deletes):
+            _tell_unknown(common.store, deletes)
     refused = report.counts.attributes["blocked"] or report.counts.rows["dropped"]
     sys.exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
+
+
+def _tell_unknown(store: Path, keys: Sequence[str]) -> None:
+    """Say of which attributes that were to be deleted the store has none, and the nearest."""
+    from profilectl.reading.actions import names_in
+    from profilectl.render import screen
+    from profilectl.rules.batch_fields import attribute_key
+    from profilectl.rules.text.naming import nearest
+
+    names = names_in(store, "keys")
+    for key in keys:
+        if attribute_key(key) not in names:
+            near = " or ".join(nearest(key, names))
+            screen.notice(
+                f"there is no attribute {key}" + (f"; did you mean {near}?" if near else "")
+            )
 
 
 def _person_first(options: SetOptions) -> tuple[PersonFlags, list[str]]:
@@ -179,9 +199,9 @@ class ModifyOptions:
 def modify_command(context: Context, options: ModifyOptions) -> None:
     """Add, remove and replace identities of one person.
 
-    All changes are made, or none. The change is an import, so it can be undone. An added identity
-    replaces a removed one of the same type. A unique identity is taken from the profile that has
-    it; an immutable one never changes.
+    All changes are made, or none. The change is an import, so it can be undone; what changes
+    nothing is none. An added identity replaces a removed one of the same type. A unique identity is
+    taken from the profile that has it; an immutable one never changes.
     """
     from profilectl.importing.corrections.correction import CORRECTIONS
     from profilectl.importing.corrections.identities import changes_of, modify_identities

@@ -51,6 +51,7 @@ class EventsOptions:
             "--name",
             metavar="NAME",
             help="Only events of this name; may be given several times.",
+            completion="events",
         ),
     ] = None
     feed: OnlyFeedOption = None

@@ -16,6 +16,16 @@ group("feeds", help="List, add and change feeds.")
 NameArgument = Annotated[str, argument(metavar="NAME", help="The feed.", completion="feeds")]
 
 
+PartnerOption = Annotated[
+    str | None,
+    option(
+        "--partner",
+        help="The partner whose data it is; only with --source partner.",
+        completion="partners",
+    ),
+]
+
+
 @command("feeds", "list", epilog="Example: profilectl feeds list --json")
 def list_feeds(context: Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
     """List the feeds with source, protection level and number of imports."""
@@ -64,10 +74,7 @@ def add_feed(
     protection: Annotated[
         ProtectionName, option("--protection", help="What the feed may do to profiles.")
     ] = ProtectionName[DEFAULT_PROTECTION],
-    partner: Annotated[
-        str | None,
-        option("--partner", help="The partner whose data it is; only with --source partner."),
-    ] = None,
+    partner: PartnerOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:

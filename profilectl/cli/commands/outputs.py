@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from profilectl.outputs.delivery.run import Forwarded
 
 OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="NAME", help="Only this output.")
+    str | None,
+    typer.Option(
+        "--output", metavar="NAME", help="Only this output.", autocompletion=complete.outputs
+    ),
 ]
 outbox_app = typer.Typer(
     help="List, retry and drop batches that wait to leave or could not.", no_args_is_help=True

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import UsageError
@@ -181,7 +182,12 @@ class CredentialsNewOptions:
     ] = None
     feed: Annotated[
         list[str] | None,
-        typer.Option("--feed", metavar="NAME", help="A feed that sends batches; repeatable."),
+        typer.Option(
+            "--feed",
+            metavar="NAME",
+            help="A feed that sends batches; repeatable.",
+            autocompletion=complete.feeds,
+        ),
     ] = None
     org: Annotated[
         str,

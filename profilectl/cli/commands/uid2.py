@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
 from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.rules.text.retry_after import MAX_WAIT_S
@@ -32,6 +33,7 @@ class Uid2RunOptions:
             "--audience",
             metavar="NAME",
             help="Ask only for members of this audience (default: everybody).",
+            autocompletion=complete.audiences,
         ),
     ] = None
     older_than: Annotated[
@@ -49,7 +51,12 @@ class Uid2RunOptions:
     ] = False
     feed: Annotated[
         str,
-        typer.Option("--feed", metavar="NAME", help="The custom feed that imports the answers."),
+        typer.Option(
+            "--feed",
+            metavar="NAME",
+            help="The custom feed that imports the answers.",
+            autocompletion=complete.feeds,
+        ),
     ] = "uid2"
     partner_identity: Annotated[
         str,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.codes import CODES, CodeEffect
 from profilectl.importing.answers.trace import example_rows
+from profilectl.importing.content import reading_afterwards
 from profilectl.importing.request import ImportJob, ImportRequest
 from profilectl.importing.sharing import SHARED_BY_MANY
 from profilectl.rules.counts import NO_REJECTS, Advice, ImportReport, SharedIdentity, names_of
@@ -81,6 +82,8 @@ class Facts:
     """The columns of bytes of the files, which were left out."""
     before: tuple[str, ...] = ("profilectl",)
     """The beginning of a command: the program, the store and the workspace."""
+    registers: bool = False
+    """Whether the import registered its feed, with its source, partner and protection."""
 
     def command(self, *words: str) -> str:
         """Return a command as it is typed into a shell."""
@@ -88,7 +91,12 @@ class Facts:
 
     def again(self, files: Sequence[str], more: Sequence[str] = ()) -> str:
         """Return the command that reads files with the options of the import."""
-        words = ["import", *map(_plain, files), *options_of(self.request), *more]
+        words = [
+            "import",
+            *map(_plain, files),
+            *options_of(self.request, registers=self.registers),
+            *more,
+        ]
         return self.command(*words)
 
 
@@ -111,25 +119,42 @@ _VALUES: tuple[tuple[str, str], ...] = (
     ("event", "--event"),
     ("environment", "--environment"),
 )
-_LISTS: tuple[tuple[str, str], ...] = (("mapped", "--map"), ("nulls", "--null"))
 _SWITCHES: tuple[tuple[str, str], ...] = (
     ("path_columns", "--path-columns"),
     ("binary_as_text", "--binary-as-text"),
     ("allow_spoiled", "--allow-spoiled"),
 )
+OF_NEW_FEED = frozenset(("source", "partner", "protection"))
+"""The options that a feed gets with its first import, and keeps."""
 
 
-def options_of(request: ImportRequest) -> list[str]:
-    """Return the options that say how a request reads its files, as they are typed."""
-    usual = ImportRequest([], "")
+def options_of(request: ImportRequest, *, registers: bool = False) -> list[str]:
+    """Return the options that say how a request reads its files, as they are typed.
+
+    What the feed remembers once the import is made is left out; a value that differs from it is
+    there, also where it is the usual one. registers: whether the import registered the feed.
+    """
+    usual, of_feed = ImportRequest([], ""), reading_afterwards(request)
     words = [f"--feed={request.feed}"] if request.feed[:1] == "-" else ["--feed", request.feed]
     for name, option in _VALUES:
         value = getattr(request, name)
-        if value != getattr(usual, name):
+        if registers and name in OF_NEW_FEED:
+            continue
+        if name == "manifest" and name in of_feed and value is not None:
+            value = str(Path(value).absolute())
+        if value is not None and value != of_feed.get(name, getattr(usual, name)):
             words.append(f"{option}={value}")
-    for name, option in _LISTS:
-        words += [f"{option}={value}" for value in getattr(request, name)]
-    words += [option for name, option in _SWITCHES if getattr(request, name)]
+    remembered_map = of_feed.get("map", {})
+    assert isinstance(remembered_map, Mapping)
+    same = {f"{column}={target}" for column, target in remembered_map.items()}
+    words += [f"--map={option}" for option in request.mapped if option not in same]
+    if list(request.nulls) != of_feed.get("null", []):
+        words += [f"--null={text}" for text in request.nulls]
+    words += [
+        option
+        for name, option in _SWITCHES
+        if getattr(request, name) and not of_feed.get(name, False)
+    ]
     return words
 
 
@@ -304,6 +329,7 @@ def advise(job: ImportJob, *, next_final: int | None) -> list[Advice]:
         keep=settings.keep_imports,
         unread=tuple(dict.fromkeys(name for file in job.staged.files for name in file.unread)),
         before=_beginning(job.store_path),
+        registers=job.report.feed_registered and not job.request.dry_run,
     )
     return advice_of(job.report, facts)
 

@@ -64,9 +64,13 @@ class TableColumn:
     option: str = ""
     """The --map option that says so."""
 
+    @property
+    def becomes(self) -> str | None:
+        """Return the field that it becomes; None: it is left out."""
+        return None if self.field.kind in ("ignored", "unknown") else self.field.title
+
     def as_json(self) -> Document:
         """Return the column under the keys of `profilectl columns --json`."""
-        becomes = None if self.field.kind in ("ignored", "unknown") else self.field.title
         suggested = self.suggested and {
             "kind": self.suggested.kind,
             "field": self.suggested.field,
@@ -74,7 +78,7 @@ class TableColumn:
         }
         return {
             "column": self.name,
-            "becomes": becomes,
+            "becomes": self.becomes,
             "field": self.field.kind,
             "kinds": list(self.kinds),
             "looks_like": self.look or None,

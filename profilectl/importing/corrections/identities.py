@@ -107,7 +107,7 @@ def changes_of(
     return changes + [(kind, None, value) for kind, value in new_ones]
 
 
-# 54 lines: one modification from the profile to the write; its parameters take sixteen.
+# 60 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     identity: tuple[str, str],
@@ -125,6 +125,8 @@ def modify_identities(
     request: str | None = None,
 ) -> ImportReport:
     """Add, remove and replace identities of one profile: all of it or nothing.
+
+    What changes nothing is no import: the report has no number then, and nothing is written.
 
     identity: an identity type (or mpid, any) and value; environment: where the MPID is, for one
     that is in several; named: what the history shall name instead of `identity`; request: the
@@ -161,6 +163,10 @@ def modify_identities(
         hand = begin(store, what)
         hand.request = request
         modification = _decide(hand, person, changes, rules=rules)
+        # A request is remembered, and what is made again keeps its place, also if nothing changes.
+        if modification.is_idle and not dry_run and not request and first_arrival is None:
+            hand.report.feed_registered = False
+            return hand.report
         if not dry_run:
             again = _how_again(named or identity, person, requested)
             warn_of_final(store, by_hand=True)
@@ -326,6 +332,11 @@ class _Modification:
     """The profiles that had each identity before, by type and key."""
     decisions: list[Decision] = field(default_factory=list)
     """The decision on each change."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no change does anything, because the profile has all that it is to get."""
+        return not any(decision.added or decision.removed for decision in self.decisions)
 
     @property
     def identities(self) -> list[str]:

@@ -344,6 +344,43 @@ def test_a_plan_has_the_advice_of_its_dry_run_and_is_applied(tmp_path: Path) -> 
     assert commands(json.loads(process.stdout))["STRATEGY"][1:3] == ["explain", "row"]
 
 
+READ_AS = words("--delimiter ; --skip-lines 1 --map Mail=email --null - --source csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ("--remember", []),
+        ("", ["--delimiter=;", "--skip-lines=1", "--map=Mail=email", "--null=-"]),
+    ],
+)
+def test_what_the_feed_remembers_is_left_out_of_the_command(
+    tmp_path: Path, options: str, left: list[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("Contacts\nMail;tier\nann@example.com;gold\n;silver\n")
+    asked_for = [*words("a.csv --feed f --rejects-as-input mend.csv"), *READ_AS, *words(options)]
+    command = commands(imported(tmp_path, *asked_for))["REJECTS"]
+    assert command == [*words("profilectl import mend.csv --feed f"), *left]
+    mend = tmp_path / "mend.csv"
+    mend.write_text(mend.read_text().replace("\n;silver", "\nbob@example.com;silver"))
+    process = run_here(*command[1:], "--json", folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["rows"]["applied"] == 1
+
+
+def test_what_differs_from_what_the_feed_remembers_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Contacts\nMail;tier\nann@example.com;gold\n")
+    imported(tmp_path, *words("a.csv --feed f --remember"), *READ_AS)
+    (tmp_path / "b.csv").write_text("Mail,tier,Rank\nbob@example.com,gold,1\n,silver,2\n")
+    options = words("--delimiter , --skip-lines 0 --map Rank=points --rejects-as-input mend.csv")
+    command = commands(imported(tmp_path, *words("b.csv --feed f"), *options))["REJECTS"]
+    assert command == words(
+        "profilectl import mend.csv --feed f --delimiter=, --skip-lines=0 --map=Rank=points"
+    )
+    process = run_here(*command[1:], "--json", folder=tmp_path)
+    assert json.loads(process.stdout)["reasons"] == {"NO_IDENTITY": 1}
+
+
 def test_the_options_of_a_request_are_those_that_were_typed() -> None:
     request = ImportRequest(
         ["a.csv"], "-f", mapped=("A=email",), nulls=("\\N",), skip_lines=2, path_columns=True

@@ -47,6 +47,9 @@ def header_of(file: InputFile, options: ReadingOptions) -> Header:
         has_header=manifest is None or manifest.has_header,
         skip_lines=options.skip_lines,
         nulls=options.reading.nulls,
+        named=[*options.mapped, *(name for name, _ in manifest.columns if name)]
+        if manifest
+        else options.mapped,
     )
     return _with_names(header, manifest) if manifest and not manifest.has_header else header
 

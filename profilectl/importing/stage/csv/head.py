@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import NO_HEADER, looks_like_data
 from profilectl.importing.stage.csv.dialect import Dialect, may_separate
+from profilectl.importing.stage.csv.title import refuse_titles
 from profilectl.importing.stage.source.files import InputFile
 
 DELIMITERS = ",;\t|"
@@ -88,11 +89,13 @@ def read_header(
     has_header: bool = True,
     skip_lines: int = 0,
     nulls: Collection[str] = (),
+    named: Collection[str] | None = None,
 ) -> Header:
     """Read the head of a CSV file; the delimiter is found where the dialect has none.
 
     Without a header the names are empty, as many as the first record has cells. nulls: texts that
-    are as good as no value. Raises InputRefused for a head that cannot be read.
+    are as good as no value. named: the columns that a --map or a manifest names; None: title lines
+    above the header are not looked for. Raises InputRefused for a head that cannot be read.
     """
     raw = _raw_header(file, dialect, skip_lines)
     dialect, line = raw.dialect, raw.above + 1
@@ -118,6 +121,7 @@ def read_header(
         )
     names = _bare(written)
     records = raw.following.records(dialect)
+    _check_titles(file.name, raw, named, dialect=dialect, written=written)
     return Header(
         names=names,
         written=written,
@@ -255,13 +259,13 @@ class Following:
     """The beginning of the rows behind the header. cut: the file goes on."""
 
     def __init__(self, sample: bytes, *, cut: bool) -> None:
-        self._text, self._cut = sample.decode("utf-8", "replace"), cut
+        self.text, self._cut = sample.decode("utf-8", "replace"), cut
 
     def records(self, dialect: Dialect) -> list[list[str]]:
         """Return the first records as a dialect has them."""
         records: list[list[str]] = []
         try:
-            for cells in dialect.records(io.StringIO(self._text, newline=""), strict=False):
+            for cells in dialect.records(io.StringIO(self.text, newline=""), strict=False):
                 records += [cells] if cells else []
                 if len(records) > FIRST_RECORDS:
                     return records[:-1]
@@ -321,6 +325,31 @@ def _agreeing(header: str, following: Following, dialect: Dialect) -> str:
 
 def _agrees(cells: list[str], width: int) -> bool:
     return len(cells) == width or (len(cells) > width and not any(cells[width:]))
+
+
+def _check_titles(
+    name: str,
+    raw: RawHeader,
+    named: Collection[str] | None,
+    *,
+    dialect: Dialect,
+    written: Sequence[str],
+) -> None:
+    """Check that the header is no title line, unless `named` is None. Raises InputRefused."""
+    if named is None:
+        return
+    width = sum(bool(cell.strip()) for cell in written)
+    records = raw.following.records(dialect)
+    if width > 1 and sum(len(cells) == width for cells in records) * 2 >= len(records):
+        return
+    refuse_titles(
+        raw.text + raw.following.text,
+        dialect,
+        raw.dialect.delimiter or DELIMITERS,
+        place=name,
+        above=raw.above,
+        named=named,
+    )
 
 
 # The columns

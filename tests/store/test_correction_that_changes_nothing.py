@@ -85,3 +85,40 @@ def test_a_refused_value_is_an_import(folder: Path) -> None:
         "colour=red", "--source", "csv", "--feed", "late", folder=folder, status=3
     )
     assert report["import"] == 3
+
+
+def modified(*words: str, folder: Path) -> Any:
+    finished = run(*["modify", "--customer-id", "A", *words, "--json"], folder=folder)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_an_identity_that_is_there_is_no_import(folder: Path) -> None:
+    assert modified("--add", "email=a@x.org", folder=folder)["import"] == 2
+    before = (folder / "profiles.duckdb").read_bytes()
+    again = modified("--add", "email=A@x.org", "--feed", "desk", folder=folder)
+    assert (again["import"], again["profiles"]["unchanged"]) == (None, 1)
+    assert not any(again["identities"].values())
+    assert again["notices"] == []
+    assert (folder / "profiles.duckdb").read_bytes() == before
+    assert numbers(folder) == [1, 2]
+    finished = run(*["modify", "--customer-id", "A", "--add", "email=a@x.org"], folder=folder)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "no import: nothing changes\n"
+
+
+def test_some_identity_that_is_not_there_is_an_import(folder: Path) -> None:
+    assert modified("--add", "email=a@x.org", folder=folder)["import"] == 2
+    changes = ("--add", "email=a@x.org", "--add", "other=o")
+    assert modified(*changes, folder=folder)["import"] == 3
+
+
+def test_the_second_of_two_aliases_is_refused_so_none_changes_nothing(folder: Path) -> None:
+    (folder / "b.csv").write_text("customer_id\nB\n")
+    assert run(*["import", "b.csv", "--feed", "sdk"], folder=folder).returncode == 0
+    lines = run("export", "profiles", folder=folder).stdout.splitlines()
+    source, destination = (json.loads(line)["mpid"] for line in lines)
+    command = ("alias", "--from", source, "--to", destination)
+    assert run(*command, folder=folder).returncode == 0
+    assert run(*command, folder=folder).returncode == 4
+    assert numbers(folder) == [1, 2, 3]
