@@ -24,6 +24,7 @@ from support.doors import call, made_once
 from support.places import ROOT
 
 from profilectl.files import progress as channel
+from profilectl.render import screen
 from profilectl.render.progress import line as module
 from profilectl.render.progress import works
 from profilectl.render.progress.line import ERASE, Line, duration
@@ -270,7 +271,7 @@ def test_every_long_command_says_what_it_is_at(
     tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, steps = store(tmp_path), set()
-    monkeypatch.setattr(module, "is_shown", lambda stream: True)
+    monkeypatch.setattr(screen, "redraws", lambda stream: True)
     monkeypatch.setattr(Line, "step", lambda line, name: steps.add(name))
     result = call(*command.split(), folder=folder)
     assert result.exit_code == 0, result.output
@@ -307,7 +308,7 @@ def test_the_same_comes_of_an_import_that_is_watched(
     reports = []
     for name in ("plain", "watched"):
         if name == "watched":
-            monkeypatch.setattr(module, "is_shown", lambda stream: True)
+            monkeypatch.setattr(screen, "redraws", lambda stream: True)
             monkeypatch.setattr(module, "APPEARS_S", 0.0)
             monkeypatch.setattr(module, "EVERY_S", 0.01)
         words = ("--store", f"{name}.duckdb", "import", "a.csv", "--feed", "f", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from profilectl.cli.at_work import working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import (
     BinaryOption,
@@ -81,7 +82,8 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
         binary_as_text=options.binary_as_text,
         stdin=sys.stdin.buffer,
     )
-    tables = columns_of(common.store.absolute().parent, request)
+    with working(common, "reading the files"):
+        tables = columns_of(common.store.absolute().parent, request)
     if options.as_json:
         screen.print_json({"files": [table.as_json() for table in tables]})
     else:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
+from profilectl.cli.at_work import correcting, working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import (
     EnvironmentName,
@@ -106,17 +107,18 @@ def set_command(context: Context, options: SetOptions) -> None:
     if not sets and not deletes:
         raise UsageError("name an attribute to set or delete", SET.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
-    report = correct(
-        common.store,
-        who_is_meant(person, SET),
-        sets=sets,
-        deletes=deletes,
-        feed=correction.feed or CORRECTIONS,
-        source=value_of(correction.source),
-        pick=correction.pick,
-        dry_run=correction.dry_run,
-        wait_s=correction.wait,
-    )
+    with working(common, correcting):
+        report = correct(
+            common.store,
+            who_is_meant(person, SET),
+            sets=sets,
+            deletes=deletes,
+            feed=correction.feed or CORRECTIONS,
+            source=value_of(correction.source),
+            pick=correction.pick,
+            dry_run=correction.dry_run,
+            wait_s=correction.wait,
+        )
     if correction.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:
@@ -192,16 +194,17 @@ def modify_command(context: Context, options: ModifyOptions) -> None:
     if not adds and not removes:
         raise UsageError("name an identity to add or remove", MODIFY.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
-    report = modify_identities(
-        common.store,
-        who_is_meant(options.person, MODIFY),
-        changes_of(adds, removes),
-        feed=correction.feed or CORRECTIONS,
-        source=value_of(correction.source),
-        pick=correction.pick,
-        dry_run=correction.dry_run,
-        wait_s=correction.wait,
-    )
+    with working(common, correcting):
+        report = modify_identities(
+            common.store,
+            who_is_meant(options.person, MODIFY),
+            changes_of(adds, removes),
+            feed=correction.feed or CORRECTIONS,
+            source=value_of(correction.source),
+            pick=correction.pick,
+            dry_run=correction.dry_run,
+            wait_s=correction.wait,
+        )
     if correction.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:
@@ -258,18 +261,19 @@ def alias_command(context: Context, options: AliasOptions) -> None:
     from profilectl.render import imports, screen
 
     common = options_of(context)
-    report = alias_profiles(
-        common.store,
-        mpid_of(options.source),
-        mpid_of(options.destination),
-        start=options.start,
-        end=options.end,
-        at_once=options.at_once,
-        feed=options.feed or CORRECTIONS,
-        environment=value_of(options.environment),
-        dry_run=options.dry_run,
-        wait_s=options.wait,
-    )
+    with working(common, correcting):
+        report = alias_profiles(
+            common.store,
+            mpid_of(options.source),
+            mpid_of(options.destination),
+            start=options.start,
+            end=options.end,
+            at_once=options.at_once,
+            feed=options.feed or CORRECTIONS,
+            environment=value_of(options.environment),
+            dry_run=options.dry_run,
+            wait_s=options.wait,
+        )
     if options.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:

@@ -125,9 +125,34 @@ FORGET = [
     Mark("calculating", 0.0, "refreshing calculated attributes and audiences"),
     Mark("putting", 0.3, "putting the new file in place"),
 ]
-REFRESH = [
-    CALCULATING,
+FORGET_MANY = [replace(mark, foretold=False) for mark in FORGET[:2]] + FORGET[2:]
+"""An erasure of people whose number nobody knows before."""
+AGE = [
+    Mark("aging", 3.0, "finding what is too old", foretold=False),
+    Mark("traces", 2.5, "looking for their traces", foretold=False),
+    Mark("taking", 1.0, "taking old values and events", foretold=False),
+    *FORGET[2:],
 ]
+WOULD_AGE = AGE[:3]
+"""A dry run of retention."""
+CARRY_OUT = [
+    Mark("answering", 0.0, "answering requests for access", foretold=False),
+    *FORGET_MANY,
+]
+DIFF = [
+    Mark("finding", 1.0, "finding the profiles that changed"),
+    Mark("comparing", 8.0, "comparing them"),
+]
+REFRESH = [
+    Mark("calculating", 0.5, "looking for what changed"),
+    Mark("ca_rows#", 0.0, "computing calculated attributes"),
+    Mark("ca_rows#_by", 0.0),
+    Mark("ca_value#_by", 0.0),
+    Mark("person", 0.0, "evaluating audiences"),
+    Mark("wave", 0.0),
+    Mark("noting", 0.0, "writing who entered and left"),
+]
+"""A refresh; audiences/how_far.py has the seconds, which depend on the definitions."""
 LOOKUP = [
     Mark("reading", 1.2, "reading the identities"),
     Mark("sought", 0.1, "looking the identities up"),
@@ -139,24 +164,38 @@ VOUCH = [
     Mark("reading back", 1.0, "reading the backup"),
 ]
 STATS = [
-    Mark("counting", 1.0, "counting"),
+    Mark("identities", 2.2, "counting identities"),
+    Mark("attributes", 5.5, "counting attributes"),
+    Mark("largest", 0.4, "looking for the largest profiles"),
+]
+USAGE = [
+    Mark("ledger", 2.6, "counting batches"),
+    Mark("tracked", 2.4, "counting tracked users"),
+    Mark("summing", 1.2, "summing up"),
+]
+USAGE_ROWS = [
+    *USAGE[:2],
+    Mark("answering", 10.0, "writing the rows"),
 ]
 PUSH = [
     Mark("pushing", 1.0, "pushing"),
 ]
-UNDO = [
-    Mark("replaying", 1.0, "importing again"),
+UID2 = [
+    Mark("", 0.0, "choosing whom to ask for"),
+    Mark("asking", 1.0, "asking the operator"),
 ]
-FORWARD = [Mark("", 1.0, "forwarding")]
-UID2 = [Mark("asking", 1.0, "asking the operator")]
 
 SMALL = 4_000_000
 """The bytes of a store below which it adds nothing."""
 ALIKE = 0.7
 """The bytes of a store of the same rows, for each byte of a CSV file."""
 
-
 FORMATS = ("csv", "parquet", "jsonl")
+
+
+def one_step(title: str) -> list[Mark]:
+    """Return the mark of a command whose time nobody can foretell: it says how long it has run."""
+    return [Mark("", 1.0, title)]
 
 
 def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
@@ -176,6 +215,26 @@ def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> li
         for mark in ONTO
     ]
     return [READING.get(form or ends[0], READING["csv"]), *marks, CALCULATING]
+
+
+def work_of_enrich(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
+    """Return the marks of a look at how the batches of files would leave."""
+    marks = work_of_import(files, format, store)[:-1]
+    return [
+        Mark("copying", 1.0, "copying the store"),
+        *marks,
+        Mark("composing", 700.0, "putting the batches together"),
+    ]
+
+
+def work_of_undo(imports: Sequence[tuple[Sequence[str], int]], store: Path) -> list[Mark]:
+    """Return the marks of an undo. imports: the files and rows of those that are made again."""
+    marks = list(BACKUP)
+    for files, rows in imports:
+        millions = rows / 1e6
+        again = work_of_import(files, None, store)[:-1]
+        marks += [replace(mark, weight=mark.weight * millions) for mark in again]
+    return [*marks, *REFRESH]
 
 
 def work_of_plan(plan: Path, store: Path) -> list[Mark]:
