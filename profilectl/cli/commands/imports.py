@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from profilectl.cli.at_work import is_seen, working
-from profilectl.cli.context import Context, GlobalOptions, options_of
+from profilectl.cli.at_work import working
+from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
 from profilectl.cli.question import Loss, need_yes
 from profilectl.cli.registry import argument, command, group, option
 from profilectl.codes import UsageError
-from profilectl.files import progress as at_work
-
-if TYPE_CHECKING:
-    from profilectl.render.progress.time_left import Mark
 
 group("imports", help="List, show and undo imports.")
 
@@ -89,6 +84,7 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     """
     from profilectl.importing.undo import undo_import
     from profilectl.render import screen
+    from profilectl.render.progress import works
 
     if options.cascade and options.replay:
         raise UsageError(
@@ -97,14 +93,13 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
         )
     common = options_of(context)
     need_yes(options.yes, lambda: _loss(common.store, options))
-    with working(common, _work(common, options)):
+    with working(common, works.REPLAY if options.replay else works.REFRESH):
         undone = undo_import(
             common.store,
             options.number,
             cascade=options.cascade,
             replay=options.replay,
             wait_s=options.wait,
-            progress=_Steps(),
         )
     if options.as_json:
         screen.print_json(
@@ -118,37 +113,6 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
             screen.notice(f"import {number} is undone")
         for old, new in undone.replayed:
             screen.notice(f"import {old} was made again as {new}")
-
-
-class _Steps:
-    """Says when a step begins, once: several imports may be made again, with the same steps."""
-
-    def __init__(self) -> None:
-        self.step = ""
-        """The step that runs."""
-
-    def __call__(self, step: str, rows: int) -> None:
-        """Take note of what an import is at, which it says for each of its blocks of rows."""
-        if step != self.step:
-            self.step = step
-            at_work.step(step)
-
-
-def _work(common: GlobalOptions, options: ImportsUndoOptions) -> Sequence[Mark]:
-    """Return the steps of an undo; with --replay, those of each import that is made again."""
-    if not is_seen(common):
-        return []
-    from profilectl.importing.undo import going
-    from profilectl.render.progress import works
-
-    if not options.replay:
-        return works.REFRESH
-    pasts = going(common.store, options.number, cascade=False, replay=True, wait_s=options.wait)
-    again = [
-        ([file["path"] for file in past.report["files"]], past.report["rows"]["read"])
-        for past in reversed(pasts[:-1])
-    ]
-    return works.work_of_undo(again, common.store)
 
 
 def _loss(store: Path, options: ImportsUndoOptions) -> Loss:

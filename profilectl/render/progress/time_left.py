@@ -56,6 +56,8 @@ class Mark:
     """Whether its weight says how long it takes. If not, there is no time left while it lasts, and
     what it takes says nothing about the marks ahead.
     """
+    timed: bool = False
+    """Whether its weight is the seconds that the same work took before, on this machine."""
 
 
 class TimeLeft:
@@ -127,6 +129,8 @@ class TimeLeft:
 
         share: how much of the mark is through.
         """
+        if self.marks[self.place].timed:
+            return 1.0
         spent, weight = self.spent_s, self.spent_weight
         if share:
             spent += at_s - self.mark_began

@@ -6,6 +6,7 @@ takes its time within the step before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -75,6 +76,8 @@ ONTO = [
     Mark("history", 0.5),
 ]
 """An import into a store that has as many rows as its files."""
+EXAMPLES = Mark("examples", 14.0, "looking for examples")
+"""What a dry run does at its end."""
 CALCULATING = Mark("calculating", 0.0, "refreshing calculated attributes and audiences")
 
 SORTED = Share(0.11, 1, since=0.5)
@@ -153,6 +156,13 @@ REFRESH = [
     Mark("noting", 0.0, "writing who entered and left"),
 ]
 """A refresh; audiences/how_far.py has the seconds, which depend on the definitions."""
+REPLAY = [
+    *BACKUP,
+    Mark("replaying", 1.0, "importing again", timed=True),
+    Mark("putting", 0.3, "putting the new file in place"),
+    *REFRESH,
+]
+"""An undo that makes later imports again; each says itself how long it took then."""
 LOOKUP = [
     Mark("reading", 1.2, "reading the identities"),
     Mark("sought", 0.1, "looking the identities up"),
@@ -198,8 +208,10 @@ def one_step(title: str) -> list[Mark]:
     return [Mark("", 1.0, title)]
 
 
-def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
-    """Return the marks of an import of files into a store.
+def work_of_import(
+    files: Sequence[str], format: Enum | None, store: Path, *, dry_run: bool = False
+) -> list[Mark]:
+    """Return the marks of an import of files into a store, or of a dry run.
 
     How much a store adds to the work is measured by its size, compared with that of the files.
     """
@@ -214,7 +226,11 @@ def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> li
         replace(mark, weight=share * mark.weight + (1 - share) * empty.get(mark.name, 0.02))
         for mark in ONTO
     ]
-    return [READING.get(form or ends[0], READING["csv"]), *marks, CALCULATING]
+    reading = [READING.get(form or ends[0], READING["csv"]), Mark("one_by_one", 0.0)]
+    if dry_run:
+        decides = marks[: [mark.name for mark in marks].index("writing")]
+        return [*reading, *decides, replace(EXAMPLES, weight=EXAMPLES.weight * max(share, 0.3))]
+    return [*reading, *marks, CALCULATING]
 
 
 def work_of_enrich(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
@@ -227,19 +243,14 @@ def work_of_enrich(files: Sequence[str], format: Enum | None, store: Path) -> li
     ]
 
 
-def work_of_undo(imports: Sequence[tuple[Sequence[str], int]], store: Path) -> list[Mark]:
-    """Return the marks of an undo. imports: the files and rows of those that are made again."""
-    marks = list(BACKUP)
-    for files, rows in imports:
-        millions = rows / 1e6
-        again = work_of_import(files, None, store)[:-1]
-        marks += [replace(mark, weight=mark.weight * millions) for mark in again]
-    return [*marks, *REFRESH]
-
-
 def work_of_plan(plan: Path, store: Path) -> list[Mark]:
     """Return the marks of an import that a plan describes."""
-    return work_of_import([str(plan)], None, store)
+    try:
+        request = json.loads(plan.read_bytes())["request"]
+        files = [str(Path(request["folder"], path)) for path in request["paths"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it will be refused
+        files = [str(plan)]
+    return work_of_import(files, None, store)
 
 
 def _size_of(path: Path) -> int:
