@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.audiences.barred import barred, lively
+from profilectl.audiences.how_far import weigh_refresh
 from profilectl.audiences.people import awake_only, event_relation, person_relations
 from profilectl.audiences.refresh_plan import RefreshPlan, refers
 from profilectl.audiences.sql.calculated_sql import compute
@@ -120,6 +121,7 @@ def decide(store: OpenStore, plan: RefreshPlan) -> None:
     # a scan of all events, so it is left out where everybody is looked at
     scratch.make("touched", NOBODY_TOUCHED if plan.all_for_everybody else touched(store, plan))
     use_cores_for(scratch, plan)
+    weigh_refresh(store, plan)
     recent = lively(profiles, plan.now_ms)
     looks_at_touched = not (plan.for_everybody or recent or _bars_anew(plan))
     scratch.make("member", MEMBER + (both("", among("touched")) if looks_at_touched else ""))

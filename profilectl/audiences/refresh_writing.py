@@ -10,6 +10,7 @@ from profilectl.audiences.evaluation import use_cores_for
 from profilectl.audiences.outgoing.outbox import align
 from profilectl.audiences.refresh_marks import NEWEST_IMPORT, STALE, Marks, put_marks
 from profilectl.audiences.refresh_plan import RefreshPlan, referred_by, rests_on
+from profilectl.files import progress
 from profilectl.rules.event.field import caseless
 from profilectl.store.definitions import audiences
 from profilectl.store.scratch import Scratch
@@ -155,6 +156,7 @@ def write_stage(
     earlier stage may not know what was committed since, so that does not count as seen. With
     `last`, no stage comes after it.
     """
+    progress.step("noting")
     scratch = store.scratch
     use_cores_for(scratch, plan)
     refreshed = _counted(scratch, plan)

@@ -54,6 +54,17 @@ def watching(watcher: Watcher) -> Iterator[None]:
         _watcher = before
 
 
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Keep the steps of what is a part of this command, and a command of its own, to itself."""
+    global _watcher  # noqa: PLW0603 - a process has one command
+    before, _watcher = _watcher, None
+    try:
+        yield
+    finally:
+        _watcher = before
+
+
 def is_watched() -> bool:
     """Return whether there is a watcher; what only it needs can be left out otherwise."""
     return _watcher is not None

@@ -410,6 +410,7 @@ def _decide_dry(job: ImportJob) -> _Due:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
         decided = decide(job, store)
+        progress.step("examples")
         examined = Decided(job.staged, rejects=job.rejects, shared=job.report.shared)
         job.report.examples = examples_of(job.relations, examined)
         if not job.store_path.exists():

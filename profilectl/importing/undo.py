@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
+from profilectl.files import progress
 from profilectl.files.suppression_key import key_of_store
 from profilectl.rules.counts import NO_REJECTS, ImportReport, PastImport
 from profilectl.store.history import history_of, import_numbered, kept_out_of
@@ -124,7 +125,6 @@ def undo_import(
     cascade: bool = False,
     replay: bool = False,
     wait_s: float = 0,
-    progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> Undone:
     """Take an import back.
 
@@ -132,7 +132,7 @@ def undo_import(
     InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
     """
     if replay:
-        return _replay(path.absolute(), number, wait_s=wait_s, progress=progress)
+        return _replay(path.absolute(), number, wait_s=wait_s)
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
@@ -147,9 +147,7 @@ def undo_import(
     return Undone([past.number for past in pasts], [])
 
 
-def _replay(
-    path: Path, number: int, *, wait_s: float, progress: Callable[[str, int], None]
-) -> Undone:
+def _replay(path: Path, number: int, *, wait_s: float) -> Undone:
     """Undo and import again on a copy, which takes the store's place when all of it is done."""
     from profilectl.audiences.refresh import refresh_once_done
     from profilectl.importing.suppression import guard_of
@@ -168,9 +166,10 @@ def _replay(
             undo(store, pasts)
         with key_of_store(path):
             with open_store(scratch, copy) as store:
-                again = _Again(copy, scratch.folder, progress, guard=guard_of(store))
+                again = _Again(copy, scratch.folder, guard=guard_of(store))
             # The last of them is the import itself, which does not come back.
-            replayed = [again.make(past) for past in reversed(pasts[:-1]) if not _is_erased(past)]
+            later = [past for past in reversed(pasts[:-1]) if not _is_erased(past)]
+            replayed = [again.make(past) for past in _each_in_its_time(later)]
         _put_back(scratch, copy, readings)
         with open_store(scratch, path, write=True, wait_s=max(wait_s, REPLAY_WAIT_S)) as store:
             if store.state() != state:
@@ -182,6 +181,19 @@ def _replay(
         path, f"import {number} is undone, and later ones are made again", wait_s=wait_s
     )
     return Undone([past.number for past in pasts], replayed)
+
+
+def _each_in_its_time(pasts: Sequence[PastImport]) -> Iterator[PastImport]:
+    """Yield imports that are made again, each of which takes about as long as it took then."""
+    times_ms = [max(1, past.finished_ms - past.started_ms) for past in pasts]
+    whole_ms, before_ms = sum(times_ms), 0
+    progress.weigh("replaying", whole_ms / 1000)
+    progress.step("replaying")
+    for past, time_ms in zip(pasts, times_ms, strict=True):
+        progress.span(before_ms / whole_ms, (before_ms + time_ms) / whole_ms)
+        before_ms += time_ms
+        with progress.unwatched():
+            yield past
 
 
 def _put_back(scratch: Scratch, copy: Path, readings: Mapping[str, Mapping[str, object]]) -> None:
@@ -208,8 +220,6 @@ class _Again:
     """The store that they are made in."""
     folder: Path
     """Where their rejects go."""
-    progress: Callable[[str, int], None]
-    """Gets the step that begins, and how many rows were read."""
     guard: Guard | None
     """The guard that keeps erased people out; None if nobody was erased."""
 
@@ -271,7 +281,6 @@ class _Again:
             first_arrival=past.first_arrival,
             now_ms=past.started_ms,
             refreshes=False,
-            progress=self.progress,
             opened=opened,
         )
 

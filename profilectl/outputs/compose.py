@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from profilectl.files import progress
 from profilectl.outputs.handed_over import Riding
 from profilectl.outputs.outbox import FeedRoute, WaitingBatch
 from profilectl.profiles.activity import Activity, Touch
@@ -173,13 +174,24 @@ class Composer:
                 if not definition.draft and definition.workspace == workspace
             ]
             surroundings = _Surroundings(definitions, memberships, consents)
-            composed |= self._composed_in(workspace, batches, surroundings)
+            composed |= self._composed_in(
+                workspace, batches, surroundings, before=len(composed), total=len(waiting)
+            )
         return composed
 
     def _composed_in(
-        self, workspace: str, batches: Sequence[WaitingBatch], surroundings: _Surroundings
+        self,
+        workspace: str,
+        batches: Sequence[WaitingBatch],
+        surroundings: _Surroundings,
+        *,
+        before: int,
+        total: int,
     ) -> dict[int, Outgoing]:
-        """Return the batches of a workspace, or of the account, by arrival."""
+        """Return the batches of a workspace, or of the account, by arrival.
+
+        before: how many batches, of the total, were put together before.
+        """
         profiles = (
             account_profiles(self.store)
             if workspace == NO_WORKSPACE
@@ -191,6 +203,7 @@ class Composer:
             by_profile.setdefault(batch.profile, {})[batch.arrival] = batch
         composed: dict[int, Outgoing] = {}
         for activity in activities(profiles, sorted(by_profile)):
+            progress.part(before + len(composed), total)
             composed |= self._played(activity, by_profile[activity.profile], surroundings)
         return composed
 

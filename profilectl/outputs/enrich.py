@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from profilectl.codes import UsageError
+from profilectl.files import progress
 from profilectl.files.suppression_key import key_of_store
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
@@ -221,6 +222,7 @@ def _enriched(
     composer = composer_of(store)
     feed = store.feed(report.feed)
     waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=ALL)
+    progress.step("composing")
     composed = composer.compose(waiting)
     places = _places(store, report.number)
     codes = dict(store.scratch.rows(DROPPED))

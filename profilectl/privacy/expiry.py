@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
+from profilectl.files import progress
 from profilectl.privacy.audience_removals import remove_members
 from profilectl.privacy.erased import Erased, erased_of
 from profilectl.privacy.erasure import PreparedErasure, what_stays
@@ -303,11 +304,13 @@ def prepare_retention(profiles: Profiles, clocks: Clocks, *, now_ms: int) -> Pre
         erased.corrected |= {
             (mpid, ENVIRONMENT_NAME[code]) for mpid, code in erased.scratch.rows(AGED_PEOPLE)
         }
+    progress.step("traces")
     aging.rewriting.add(what_stays(erased))
     if not clocks.lifetime_profiles:
         _strip_stubs(aging)
     erased.scratch.make("stripped_row", _union(aging.stripped), keep=False)
     erased.scratch.make("stripped", STRIPPED)
+    progress.step("taking")
     _take_old_fields(aging)
     _take_old_events(aging)
     _remember(aging)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import InputRefused, NobodyFound, StoreUnusable
+from profilectl.files import progress
 from profilectl.files.leftovers import sync_folder
 from profilectl.files.whole_file import check_named
 from profilectl.importing.suppression import guard_of
@@ -396,6 +397,7 @@ def _erase(profiles: Profiles, erasures: Sequence[Record], now_ms: int) -> None:
         if record.finished_ms is not None and now_ms - record.finished_ms > KEPT_MS
     ]
     if erasures:
+        progress.step("finding")
         prepared = prepare_erasure(
             profiles,
             [name for record in erasures for name in _reached(profiles, record)],
@@ -413,6 +415,7 @@ def _answer(
     profiles: Profiles, record: Record, *, folder: Path, write: Writer, now_ms: int
 ) -> None:
     """Answer a request for access, and complete it."""
+    progress.step("answering")
     names = _reached(profiles, record)
     people = sorted({profile for name in names for profile in name.profiles})
     kinds = ", ".join(kind for kind, _ in json.loads(record.identities or "[]"))

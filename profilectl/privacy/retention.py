@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.codes import UsageError
+from profilectl.files import progress
 from profilectl.privacy.carried_opt_outs import keep_opt_outs
 from profilectl.privacy.expiry import make_stages, prepare_retention
 from profilectl.profiles.read_model import Profiles, profiles_of
@@ -115,6 +116,7 @@ def apply_retention(
     then the store is as before.
     """
     must_exist(path)
+    progress.step("aging")
     now_ms = _now_ms(now)
     # The opt-outs come first: they are an import, and the aliases that carried them go below.
     keep_opt_outs(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from profilectl.codes import InputRefused
+from profilectl.files import progress
 from profilectl.profiles.read_model import Profiles
 from profilectl.reading.text_blocks import text_blocks
 from profilectl.rules.identity import BY_NAME, CODE
@@ -387,6 +388,7 @@ def _stretches(profiles: Profiles, span: Span, filters: Wanted) -> Iterator[None
     }
     reversals = [("change", "VARCHAR"), ("reversed", "VARCHAR")]
     scratch.load("reverse_change", reversals, list(REVERSE.items()))
+    progress.step("finding")
     _load_people(profiles, bound, among=filters.people is not None)
     select = _changes(profiles, filters.attributes)
     if span.back:
@@ -394,7 +396,10 @@ def _stretches(profiles: Profiles, span: Span, filters: Wanted) -> Iterator[None
     if filters.changes:
         select = reading(OF_KINDS, made=select)
     places = reading(PLACES, file_in_force=FILES_WITH_ROWS)
-    for low, high in scratch.rows(STRETCHES, {"people": PEOPLE_AT_ONCE}):
+    stretches = scratch.rows(STRETCHES, {"people": PEOPLE_AT_ONCE})
+    progress.step("comparing")
+    for place, (low, high) in enumerate(stretches):
+        progress.part(place, len(stretches))
         stretch = {"low": low, "high": high}
         scratch.make("diff_profile", PROFILES_OF_STRETCH, stretch)
         scratch.make("diff_change", select, _used(select, {**bound, **stretch}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from profilectl.files import progress
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.repeated import load_repeated, rows_of_profiles
 from profilectl.rules.calculated import NOTHING
@@ -18,6 +19,8 @@ from profilectl.store.store import OpenStore
 
 FEW = 5
 """How many of the largest profiles and of the most shared identities are listed."""
+ATTRIBUTE_S = 0.5
+"""The seconds that an attribute takes (STATS in render/progress/works.py)."""
 AT_ONCE = 500
 """How many attributes without a column of their own are counted at once."""
 
@@ -158,6 +161,7 @@ def stats_of(store: OpenStore) -> dict[str, object]:
     profiles = profiles_of(store, every=True)
     segments = profiles.segments
     named = known_mpids(segments)
+    progress.step("identities")
     environments = dict(scratch.rows(reading(PROFILES_BY_ENVIRONMENT, named=named)))
     load_repeated(scratch, segments, removals=profiles.removals)
     identities = {
@@ -208,11 +212,14 @@ def _attributes(store: OpenStore, total: int) -> list[dict[str, object]]:
         *([key] for key in sorted(wide)),
         *(only_loose[place : place + AT_ONCE] for place in range(0, len(only_loose), AT_ONCE)),
     ]
-    counts = [
-        count
-        for keys in groups
-        for count in _counts(profiles, segments, keys, loose=loose, several=several)
-    ]
+
+    def counted(place: int, keys: Sequence[str]) -> list[_Count]:
+        progress.part(place, len(groups))
+        return _counts(profiles, segments, keys, loose=loose, several=several)
+
+    progress.weigh("attributes", ATTRIBUTE_S * len(groups))
+    progress.step("attributes")
+    counts = [count for place, keys in enumerate(groups) for count in counted(place, keys)]
     counts += [
         _Count(name, filled, values, sources=["calculated"])
         for name, filled, values in scratch.rows(CALCULATED, {"nothing": NOTHING})
@@ -269,6 +276,7 @@ def _counts(
 
 def _largest(store: OpenStore) -> list[dict[str, object]]:
     """Return the profiles that have the most rows."""
+    progress.step("largest")
     segments = store.segments()
     if not segments:
         return []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import UsageError
+from profilectl.files import progress
 from profilectl.rules.calculated import FIRST_MS, LAST_MS
 from profilectl.rules.feed import ACCOUNT, PROCESSED, PROTECTIONS
 from profilectl.store.attaching import must_exist
@@ -139,6 +140,7 @@ def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[st
     _check_month(month)
     with _open(path, wait_s) as store:
         _make_ledger(store)
+        progress.step("summing")
         rows = store.scratch.rows(BY_IMPORT, {"month": month, "miss": MISS, "read": READ})
         users = dict(store.scratch.rows(USERS, {"month": month}))
     imports = [dict(zip(BY_IMPORT_KEYS, row, strict=True)) for row in rows]
@@ -166,8 +168,13 @@ def usage_rows(
     with _open(path, wait_s) as store:
         _make_ledger(store)
         select = reading(LEDGER_ROWS, file=FILES_WITH_ROWS)
+        total = store.scratch.count("ledger") if progress.is_watched() else None
+        progress.step("answering")
         result = store.scratch.connection.execute(select, {"month": month})
+        rows_written = 0
         while block := result.fetchmany(BLOCK):
+            rows_written += len(block)
+            progress.rows(rows_written, total)
             for name, feed, number, file, unit, place, events, code, billable in block:
                 yield {
                     "month": name,

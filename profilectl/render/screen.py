@@ -67,6 +67,11 @@ aside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullco
 """Takes the line of progress off the terminal while something is printed (progress.Line)."""
 
 
+def redraws(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can draw a line anew."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
     import orjson
@@ -77,7 +82,8 @@ def print_json(document: object) -> None:
 
 def print_text(text: str) -> None:
     """Print text on stdout as it is."""
-    sys.stdout.write(text)
+    with aside():
+        sys.stdout.write(text)
 
 
 def notice(text: str) -> None:

@@ -24,6 +24,7 @@ from support.doors import call, made_once
 from support.places import ROOT
 
 from profilectl.files import progress as channel
+from profilectl.render import screen
 from profilectl.render.progress import line as module
 from profilectl.render.progress import works
 from profilectl.render.progress.line import ERASE, Line, duration
@@ -213,6 +214,47 @@ def test_what_does_not_come_is_passed_over() -> None:
     assert not estimate.enter("b", 3)
 
 
+def test_what_took_its_time_before_takes_it_again() -> None:
+    """An import that is made again: nothing else says how long it takes."""
+    estimate = TimeLeft([Mark("copying", 1), Mark("replaying", 1, timed=True)], 0)
+    estimate.weigh("replaying", 40)
+    estimate.enter("copying", 0)
+    estimate.enter("replaying", 0.2)
+    assert estimate.left_s(10.2) == pytest.approx(30)
+    estimate.begin_span(Share(0.5, 1), 40.2)  # half of it took twice as long
+    assert estimate.left_s(40.2) == pytest.approx(40)
+
+
+def test_what_nobody_can_foretell_has_no_time_left_and_says_nothing_about_the_rest() -> None:
+    marks = [Mark("a", 1, foretold=False), Mark("b", 2), Mark("c", 4)]
+    estimate = TimeLeft(marks, 0)
+    estimate.enter("a", 0)
+    estimate.reach(0.5, 50)
+    assert estimate.left_s(50) is None
+    estimate.enter("b", 100)
+    assert estimate.left_s(101) is None
+    estimate.enter("c", 102)
+    assert estimate.left_s(102) == pytest.approx(4)
+
+
+def test_the_steps_of_a_command_within_a_command_are_its_own() -> None:
+    line = Line(works.REPLAY, Terminal())
+    with channel.watching(line):
+        channel.step("replaying")
+        with channel.unwatched():
+            assert not channel.is_watched()
+            channel.step("putting")
+            channel.part(1, 2)
+        assert channel.is_watched()
+    assert (line.estimate.marks[line.estimate.place].name, line.estimate.share) == ("replaying", 0)
+
+
+def test_a_dry_run_does_not_count_what_it_does_not_write() -> None:
+    names = [mark.name for mark in work_of_import(["a.csv"], None, Path("none"), dry_run=True)]
+    assert names[-1] == "examples"
+    assert not {"writing", "write row", "history", "calculating"} & set(names)
+
+
 def test_parts_and_statements_say_how_far_a_mark_is() -> None:
     estimate = TimeLeft(
         [Mark("a", 1, shares={"": Share(0, 0.5), "x#": Share(0.5, 1, since=0.5)})], 0
@@ -270,7 +312,7 @@ def test_every_long_command_says_what_it_is_at(
     tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, steps = store(tmp_path), set()
-    monkeypatch.setattr(module, "is_shown", lambda stream: True)
+    monkeypatch.setattr(screen, "redraws", lambda stream: True)
     monkeypatch.setattr(Line, "step", lambda line, name: steps.add(name))
     result = call(*command.split(), folder=folder)
     assert result.exit_code == 0, result.output
@@ -307,7 +349,7 @@ def test_the_same_comes_of_an_import_that_is_watched(
     reports = []
     for name in ("plain", "watched"):
         if name == "watched":
-            monkeypatch.setattr(module, "is_shown", lambda stream: True)
+            monkeypatch.setattr(screen, "redraws", lambda stream: True)
             monkeypatch.setattr(module, "APPEARS_S", 0.0)
             monkeypatch.setattr(module, "EVERY_S", 0.01)
         words = ("--store", f"{name}.duckdb", "import", "a.csv", "--feed", "f", "--json")

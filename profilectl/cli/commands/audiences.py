@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +13,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of, tell_unknown
+from profilectl.cli.at_work import working, working_until_rows
 from profilectl.cli.options import (
     JsonOption,
     LinesOption,
@@ -112,13 +115,15 @@ def add_command(context: typer.Context, options: AudienceAddOptions) -> None:
     """
     from profilectl.audiences.actions import add_audience
     from profilectl.render import audiences, screen
+    from profilectl.render.progress import works
     from profilectl.rules.audience import audience_of
 
     audience = audience_of(options.name, _table(options.criteria, options.kind, options.lookback))
-    added = add_audience(
-        options_of(context).store, audience, replaces=options.replace, wait_s=options.wait
-    )
-    tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
+    common = options_of(context)
+    with working(common, works.REFRESH):
+        added = add_audience(common.store, audience, replaces=options.replace, wait_s=options.wait)
+    with working(common, "looking for unknown names"):
+        tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
     screen.print_json(added) if options.as_json else audiences.print_audiences([added])
 
 
@@ -146,13 +151,10 @@ def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> 
     from profilectl.rules.audience import audience_of
 
     audience = audience_of("preview", _table(options.criteria, options.kind, options.lookback))
-    preview = preview_audience(
-        options_of(context).store,
-        audience,
-        now_ms=time_of_option("--now", options.as_of),
-        wait_s=options.wait,
-    )
-    tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
+    common, now_ms = options_of(context), time_of_option("--now", options.as_of)
+    with working(common, "evaluating the audience"):
+        preview = preview_audience(common.store, audience, now_ms=now_ms, wait_s=options.wait)
+        tell_unknown(context, audience.tree, audience.workspace, wait_s=options.wait)
     screen.print_json(preview) if options.as_json else audiences.print_preview(preview)
 
 
@@ -176,10 +178,9 @@ def refresh_command(
     from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
     from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
 
     common, now_ms = options_of(context), time_of_option("--now", as_of)
-    with progress(works.REFRESH, quiet=common.quiet):
+    with working(common, works.REFRESH):
         refreshed = refresh_audiences(common.store, names or (), now_ms=now_ms, wait_s=wait)
     screen.print_json(refreshed) if as_json else audiences.print_audiences(refreshed)
 
@@ -211,8 +212,10 @@ def members_command(
     from profilectl.audiences.actions import members_of
     from profilectl.render import audiences
 
+    common = options_of(context)
+    members = members_of(common.store, name, limit=limit, wait_s=wait)
     audiences.print_members(
-        members_of(options_of(context).store, name, limit=limit, wait_s=wait), as_json=as_json
+        working_until_rows(common, "looking for the members", members), as_json=as_json
     )
 
 
@@ -239,16 +242,10 @@ def diff_command(
     from profilectl.reading.people import time_of_option
     from profilectl.render import audiences
 
-    audiences.print_moves(
-        changes_of(
-            options_of(context).store,
-            name,
-            number=number,
-            since_ms=time_of_option("--since", since),
-            wait_s=wait,
-        ),
-        as_json=as_json,
-    )
+    common, since_ms = options_of(context), time_of_option("--since", since)
+    with working(common, "looking for who entered and left"):
+        moves = changes_of(common.store, name, number=number, since_ms=since_ms, wait_s=wait)
+    audiences.print_moves(moves, as_json=as_json)
 
 
 @group.command("export", epilog="Example: profilectl audiences export regulars -o regulars.csv")
@@ -288,10 +285,14 @@ def export_command(
     chosen = form_of_lines(value_of(format), output, by_name, as_json=as_json)
     if chosen == "zip" and output is None:
         raise UsageError("a zip goes into a file", "name it with -o")
-    count = export_audience(options_of(context).store, name, output, form=chosen, wait_s=wait)
+    common = options_of(context)
+    # Without a file the rows go to the terminal, and a line of progress would stand among them.
+    among_rows = output is None and sys.stdout.isatty()
+    with contextlib.nullcontext() if among_rows else working(common, "writing the export"):
+        count = export_audience(common.store, name, output, form=chosen, wait_s=wait)
     if as_json and output is not None:
         screen.print_json({"exported": count, "kind": "members", "output": str(output)})
-    elif not options_of(context).quiet:
+    elif not common.quiet:
         screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
 
 

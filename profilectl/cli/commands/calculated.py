@@ -10,6 +10,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of, tell_unknown
+from profilectl.cli.at_work import working
 from profilectl.cli.options import (
     JsonOption,
     WaitOption,
@@ -166,12 +167,16 @@ def add_command(context: typer.Context, options: CalculatedAddOptions) -> None:
     """
     from profilectl.audiences.calculated_actions import add_calculated
     from profilectl.render import audiences, screen
+    from profilectl.render.progress import works
 
     definition = options.what.definition(options.name, draft=options.draft)
-    computed = add_calculated(
-        options_of(context).store, definition, replaces=options.replace, wait_s=options.wait
-    )
-    tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
+    common = options_of(context)
+    with working(common, works.REFRESH):
+        computed = add_calculated(
+            common.store, definition, replaces=options.replace, wait_s=options.wait
+        )
+    with working(common, "looking for unknown names"):
+        tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
     screen.print_json(computed) if options.as_json else audiences.print_calculation(computed)
 
 
@@ -199,13 +204,15 @@ def preview_command(context: typer.Context, options: CalculatedPreviewOptions) -
     from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
 
-    store, now_ms = options_of(context).store, time_of_option("--now", options.as_of)
-    if options.what.is_given():
-        definition = options.what.definition(options.name)
-        preview = preview_calculated(store, definition, now_ms=now_ms, wait_s=options.wait)
-        tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
-    else:
-        preview = preview_calculated(store, options.name, now_ms=now_ms, wait_s=options.wait)
+    common, now_ms = options_of(context), time_of_option("--now", options.as_of)
+    store, is_given = common.store, options.what.is_given()
+    definition = options.what.definition(options.name) if is_given else None
+    with working(common, "computing the values"):
+        preview = preview_calculated(
+            store, definition or options.name, now_ms=now_ms, wait_s=options.wait
+        )
+        if definition:
+            tell_unknown(context, definition, definition.workspace, wait_s=options.wait)
     screen.print_json(preview) if options.as_json else audiences.print_calculation(preview)
 
 
@@ -233,8 +240,11 @@ def _set_state(
 ) -> None:
     from profilectl.audiences.calculated_actions import set_state
     from profilectl.render import audiences, screen
+    from profilectl.render.progress import works
 
-    computed = set_state(options_of(context).store, name, active=active, wait_s=wait_s)
+    common = options_of(context)
+    with working(common, works.REFRESH):
+        computed = set_state(common.store, name, active=active, wait_s=wait_s)
     screen.print_json(computed) if as_json else audiences.print_calculation(computed)
 
 
@@ -261,10 +271,9 @@ def recalculate_command(
     from profilectl.reading.people import time_of_option
     from profilectl.render import audiences, screen
     from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
 
     common, now_ms = options_of(context), time_of_option("--now", as_of)
-    with progress(works.REFRESH, quiet=common.quiet):
+    with working(common, works.REFRESH):
         attributes = recalculate(common.store, names or (), now_ms=now_ms, wait_s=wait)
     screen.print_json(attributes) if as_json else audiences.print_calculated(attributes)
 
@@ -295,14 +304,17 @@ def remove_command(
     """
     from profilectl.audiences.calculated_actions import calculated_named, remove_calculated
     from profilectl.render import screen
+    from profilectl.render.progress import works
 
-    store = options_of(context).store
+    common = options_of(context)
+    store = common.store
 
     def loss() -> Loss:
         values = calculated_named(store, name, wait_s=wait)["profiles"]
         return loss_of(f"calculated attribute {name}", {"value": values})
 
     need_yes(yes, loss)
-    remove_calculated(store, name, wait_s=wait)
+    with working(common, works.REFRESH):
+        remove_calculated(store, name, wait_s=wait)
     if as_json:
         screen.print_json({"removed": name})

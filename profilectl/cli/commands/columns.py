@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+from profilectl.cli.at_work import working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import (
     BinaryOption,
@@ -95,7 +96,8 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
     request = as_the_feed_reads(common.store, request)
     if request.taken and not common.quiet:
         screen.notice(f"as the feed {request.feed} is read: {', '.join(request.taken)}")
-    tables = columns_of(common.store.absolute().parent, request)
+    with working(common, "reading the files"):
+        tables = columns_of(common.store.absolute().parent, request)
     if options.as_json:
         screen.print_json({"files": [table.as_json() for table in tables]})
     else:

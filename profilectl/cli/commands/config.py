@@ -11,6 +11,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working
 from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
 from profilectl.cli.question import Loss, counts_in_words, need_yes
 
@@ -186,14 +187,19 @@ def _make(context: typer.Context, change: ChangeMaker, options: Asked) -> None:
 
     Raises UsageError where these need a yes and nobody can be asked, Declined for the answer no.
     """
+    from profilectl.render.progress import works
+
+    common = options_of(context)
     losses: Changes | None = None
     if not options.dry_run:
-        losses = [each for each in change(dry_run=True) if each.is_loss]
+        with working(common, "looking for what would change"):
+            losses = [each for each in change(dry_run=True) if each.is_loss]
         need_yes(options.yes, lambda: _loss(losses or ()))
         # Also with --yes: what goes is listed before it goes.
-        if options.yes and not options.as_json and not options_of(context).quiet:
+        if options.yes and not options.as_json and not common.quiet:
             _show(losses)
-    changes = change(dry_run=options.dry_run, agreed=losses)
+    with working(common, works.REFRESH):
+        changes = change(dry_run=options.dry_run, agreed=losses)
     _print_changes(context, changes, options, listed=losses or ())
 
 

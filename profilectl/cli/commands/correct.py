@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from profilectl.cli.at_work import correcting, working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import (
     EnvironmentName,
@@ -108,17 +109,18 @@ def set_command(context: Context, options: SetOptions) -> None:
     if not sets and not deletes:
         raise UsageError("name an attribute to set or delete", SET.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
-    report = correct(
-        common.store,
-        who_is_meant(person, SET),
-        sets=sets,
-        deletes=deletes,
-        feed=correction.feed or CORRECTIONS,
-        source=value_of(correction.source),
-        pick=correction.pick,
-        dry_run=correction.dry_run,
-        wait_s=correction.wait,
-    )
+    with working(common, correcting):
+        report = correct(
+            common.store,
+            who_is_meant(person, SET),
+            sets=sets,
+            deletes=deletes,
+            feed=correction.feed or CORRECTIONS,
+            source=value_of(correction.source),
+            pick=correction.pick,
+            dry_run=correction.dry_run,
+            wait_s=correction.wait,
+        )
     if correction.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:
@@ -212,16 +214,17 @@ def modify_command(context: Context, options: ModifyOptions) -> None:
     if not adds and not removes:
         raise UsageError("name an identity to add or remove", MODIFY.removeprefix("Example: "))
     common, correction = options_of(context), options.correction
-    report = modify_identities(
-        common.store,
-        who_is_meant(options.person, MODIFY),
-        changes_of(adds, removes),
-        feed=correction.feed or CORRECTIONS,
-        source=value_of(correction.source),
-        pick=correction.pick,
-        dry_run=correction.dry_run,
-        wait_s=correction.wait,
-    )
+    with working(common, correcting):
+        report = modify_identities(
+            common.store,
+            who_is_meant(options.person, MODIFY),
+            changes_of(adds, removes),
+            feed=correction.feed or CORRECTIONS,
+            source=value_of(correction.source),
+            pick=correction.pick,
+            dry_run=correction.dry_run,
+            wait_s=correction.wait,
+        )
     if correction.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:
@@ -278,18 +281,19 @@ def alias_command(context: Context, options: AliasOptions) -> None:
     from profilectl.render import imports, screen
 
     common = options_of(context)
-    report = alias_profiles(
-        common.store,
-        mpid_of(options.source),
-        mpid_of(options.destination),
-        start=options.start,
-        end=options.end,
-        at_once=options.at_once,
-        feed=options.feed or CORRECTIONS,
-        environment=value_of(options.environment),
-        dry_run=options.dry_run,
-        wait_s=options.wait,
-    )
+    with working(common, correcting):
+        report = alias_profiles(
+            common.store,
+            mpid_of(options.source),
+            mpid_of(options.destination),
+            start=options.start,
+            end=options.end,
+            at_once=options.at_once,
+            feed=options.feed or CORRECTIONS,
+            environment=value_of(options.environment),
+            dry_run=options.dry_run,
+            wait_s=options.wait,
+        )
     if options.as_json:
         screen.print_json(report.as_json())
     elif not common.quiet:

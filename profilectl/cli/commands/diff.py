@@ -12,6 +12,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working_until_rows
 from profilectl.cli.options import WaitOption, with_options
 from profilectl.cli.who import typed_identity
 
@@ -96,8 +97,9 @@ def diff_command(context: typer.Context, options: DiffOptions) -> None:
     """
     from profilectl.reading.actions import DiffRequest, changed_lines, changes_of
     from profilectl.render import imports, screen
+    from profilectl.render.progress import works
 
-    store = options_of(context).store
+    common = options_of(context)
     request = DiffRequest(
         options.older,
         options.newer,
@@ -106,10 +108,12 @@ def diff_command(context: typer.Context, options: DiffOptions) -> None:
         attributes=options.attribute or (),
     )
     if options.as_json and options.limit is None:
-        for lines in changed_lines(store, request, wait_s=options.wait):
+        blocks = changed_lines(common.store, request, wait_s=options.wait)
+        for lines in working_until_rows(common, works.DIFF, blocks):
             sys.stdout.buffer.write(lines)
         return
-    changes = itertools.islice(changes_of(store, request, wait_s=options.wait), options.limit)
+    every_change = changes_of(common.store, request, wait_s=options.wait)
+    changes = working_until_rows(common, works.DIFF, itertools.islice(every_change, options.limit))
     if options.as_json:
         for line, *_ in changes:
             screen.print_text(f"{line}\n")

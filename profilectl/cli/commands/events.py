@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
-from profilectl.cli.context import Context, options_of
+from profilectl.cli.at_work import working
+from profilectl.cli.context import Context, GlobalOptions, options_of
 from profilectl.cli.options import (
     JsonOption,
     OnlyEnvironmentOption,
@@ -101,7 +101,9 @@ def events_command(context: Context, options: EventsOptions) -> None:
         until_ms=time_of_option("--until", options.until),
         limit=options.limit,
     )
-    newest_first = read_events(options_of(context).store, event_filter, wait_s=options.wait)
+    common = options_of(context)
+    with working(common, "looking for events"):
+        newest_first = read_events(common.store, event_filter, wait_s=options.wait)
     if options.as_json:
         for event in reversed(newest_first):
             screen.print_text(event.as_json() + "\n")
@@ -148,15 +150,15 @@ def stream_command(context: Context, options: StreamOptions) -> None:
     opens the activity view. A batch without a user says why: its feed may only read, or may only
     update and nobody matched.
     """
-    store = options_of(context).store
-    end, stamp = _print_stream(store, options, after=None, stamp=None)
+    common = options_of(context)
+    end, stamp = _print_stream(common, options, after=None, stamp=None)
     while options.follow:
         time.sleep(FOLLOW_S)
-        end, stamp = _print_stream(store, options, after=end, stamp=stamp)
+        end, stamp = _print_stream(common, options, after=end, stamp=stamp)
 
 
 def _print_stream(
-    store: Path, options: StreamOptions, *, after: int | None, stamp: int | None
+    common: GlobalOptions, options: StreamOptions, *, after: int | None, stamp: int | None
 ) -> tuple[int | None, int | None]:
     """Print the batches since an arrival, and return the new `after` and `stamp`.
 
@@ -166,19 +168,21 @@ def _print_stream(
     from profilectl.reading.actions import read_batches
     from profilectl.render import events, screen
 
+    store = common.store
     changed = store.stat().st_mtime_ns if options.follow and store.exists() else None
     if changed is not None and changed == stamp:
         return after, stamp
     try:
-        end, batches = read_batches(
-            store,
-            after=after,
-            limit=options.limit if after is None else 0,
-            feed=options.feed,
-            environment=value_of(options.environment),
-            device=options.device,
-            wait_s=options.wait,
-        )
+        with working(common, "looking for batches"):
+            end, batches = read_batches(
+                store,
+                after=after,
+                limit=options.limit if after is None else 0,
+                feed=options.feed,
+                environment=value_of(options.environment),
+                device=options.device,
+                wait_s=options.wait,
+            )
     except (StoreBusy, StoreUnusable):
         # An import is writing, or another store is just being put in place.
         if not options.follow or after is None:

@@ -87,7 +87,8 @@ def import_command(context: Context, options: ImportOptions) -> None:
     common = options_of(context)
     shown = ShownColumns()
     is_silent = common.quiet or options.as_json
-    marks = work_of_import(options.files, options.reading.format, common.store)
+    form, dry_run = options.reading.format, options.dry_run
+    marks = work_of_import(options.files, form, common.store, dry_run=dry_run)
     with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(

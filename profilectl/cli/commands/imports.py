@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from profilectl.cli.at_work import working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.options import JsonOption, WaitOption, YesOption, with_options
 from profilectl.cli.question import Loss, need_yes
@@ -84,7 +85,6 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
     from profilectl.importing.undo import undo_import
     from profilectl.render import screen
     from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
 
     if options.cascade and options.replay:
         raise UsageError(
@@ -93,14 +93,13 @@ def undo_command(context: Context, options: ImportsUndoOptions) -> None:
         )
     common = options_of(context)
     need_yes(options.yes, lambda: _loss(common.store, options))
-    with progress(works.UNDO, quiet=common.quiet) as tell:
+    with working(common, works.REPLAY if options.replay else works.REFRESH):
         undone = undo_import(
             common.store,
             options.number,
             cascade=options.cascade,
             replay=options.replay,
             wait_s=options.wait,
-            progress=tell,
         )
     if options.as_json:
         screen.print_json(

@@ -11,6 +11,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working, working_until_rows
 from profilectl.cli.import_options import (
     DelimiterOption,
     EmptyOption,
@@ -35,6 +36,7 @@ from profilectl.cli.options import (
 )
 from profilectl.cli.question import Loss, need_yes
 from profilectl.codes import Exit, UsageError
+from profilectl.files import progress as at_work
 from profilectl.rules.text.retry_after import MAX_WAIT_S
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
     from profilectl.importing.request import ImportRequest
     from profilectl.outputs.enrich import enrich
     from profilectl.render import outputs, screen
+    from profilectl.render.progress.works import work_of_enrich
     from profilectl.rules.text.values import to_json
 
     request = ImportRequest(
@@ -114,7 +117,9 @@ def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
         stdin=sys.stdin.buffer,
     )
     common = options_of(context)
-    report, batches = enrich(common.store, request, output=options.output)
+    marks = work_of_enrich(options.files, options.format, common.store)
+    with working(common, marks):
+        report, batches = enrich(common.store, request, output=options.output)
     for batch in batches:
         if options.as_json:
             screen.print_text(to_json(batch.as_value()) + "\n")
@@ -228,8 +233,6 @@ def forward_command(context: typer.Context, options: ForwardOptions) -> None:
     from profilectl.outputs.delivery.parcel import DeliveryManner
     from profilectl.outputs.delivery.run import ForwardRequest, forward
     from profilectl.render import outputs, screen
-    from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
 
     common = options_of(context)
     request = ForwardRequest(
@@ -253,10 +256,16 @@ def forward_command(context: typer.Context, options: ForwardOptions) -> None:
             if options.as_json:
                 screen.print_text(_line(result.as_json()))
             else:
-                outputs.print_forwarded([result])
+                with screen.aside():
+                    outputs.print_forwarded([result])
 
-    with progress(works.FORWARD, quiet=common.quiet) as tell:
-        forwarded = forward(common.store, request, progress=tell, told=print_round)
+    with working(common, "forwarding"):
+        forwarded = forward(
+            common.store,
+            request,
+            progress=lambda output, delivered: at_work.rows(delivered),
+            told=print_round,
+        )
     if options.as_json:
         screen.print_json([result.as_json() for result in forwarded])
     else:
@@ -405,11 +414,15 @@ def usage_command(
     """
     from profilectl.reading.usage import usage, usage_rows
     from profilectl.render import outputs, screen
+    from profilectl.render.progress import works
 
-    path = options_of(context).store
+    common = options_of(context)
+    path = common.store
     if rows:
-        for row in usage_rows(path, month=month, wait_s=wait):
+        every_row = usage_rows(path, month=month, wait_s=wait)
+        for row in working_until_rows(common, works.USAGE_ROWS, every_row):
             screen.print_text(_line(row))
         return
-    months = usage(path, month=month, wait_s=wait)
+    with working(common, works.USAGE):
+        months = usage(path, month=month, wait_s=wait)
     screen.print_json(months) if as_json else outputs.print_usage(months)

@@ -90,7 +90,8 @@ def make_command(context: typer.Context, options: MakeOptions) -> None:
 
     common = options_of(context)
     shown, is_silent = ShownColumns(), common.quiet or options.as_json
-    marks = work_of_import(options.files, options.reading.format, common.store)
+    form = options.reading.format
+    marks = work_of_import(options.files, form, common.store, dry_run=True)
     with progress(marks, quiet=common.quiet) as tell:
         request = replace(
             import_request(

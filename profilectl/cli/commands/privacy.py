@@ -10,6 +10,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working
 from profilectl.cli.import_options import UnpackedOption
 from profilectl.cli.options import (
     EveryOption,
@@ -128,15 +129,17 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
     from profilectl.privacy.forget import forget
     from profilectl.render import privacy, screen
     from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
 
-    store, quiet = options_of(context).store, options_of(context).quiet
+    common = options_of(context)
+    store, quiet = common.store, common.quiet
     request, allow_return = options.request(), options.allow_return
+    marks = works.FORGET if options.file is None else works.FORGET_MANY
 
     def loss() -> Loss:
-        would_go = forget(
-            store, request, allow_return=allow_return, dry_run=True, wait_s=options.wait
-        )
+        with working(common, marks[:2]):
+            would_go = forget(
+                store, request, allow_return=allow_return, dry_run=True, wait_s=options.wait
+            )
         profiles = screen.counted(len(would_go.erasure.profiles), "profile")
         return Loss(
             show=lambda: privacy.print_forgotten(would_go, stderr=True),
@@ -148,7 +151,7 @@ def forget_command(context: typer.Context, options: ForgetOptions) -> None:
         )
 
     need_yes(options.yes or options.dry_run, loss)
-    with progress(works.FORGET, quiet=quiet):
+    with working(common, marks[:2] if options.dry_run else marks):
         erasure = forget(
             store,
             request,
@@ -203,13 +206,14 @@ def access_command(context: typer.Context, options: AccessOptions) -> None:
 
     common, output = options_of(context), file_or_stdout(options.output)
     check_apart([("-o", output), ("--html", options.html)], [common.store])
-    document = access(
-        common.store,
-        who_is_meant(options.person, ACCESS),
-        pick=options.pick,
-        every=options.every,
-        wait_s=options.wait,
-    )
+    with working(common, "gathering what is held"):
+        document = access(
+            common.store,
+            who_is_meant(options.person, ACCESS),
+            pick=options.pick,
+            every=options.every,
+            wait_s=options.wait,
+        )
     if options.html is not None:
         _write(options.html, "--html", _page(document))
     if output is not None:
@@ -334,20 +338,20 @@ def run_command(
     again: it goes on where it stopped.
     """
     from profilectl.privacy.requests import carry_out
+    from profilectl.render.progress import works
 
-    need_yes(yes, lambda: _erasures_due(options_of(context).store, as_of, wait_s=wait))
-    _print_records(
-        context,
-        carry_out(
-            options_of(context).store,
+    common = options_of(context)
+    need_yes(yes, lambda: _erasures_due(common.store, as_of, wait_s=wait))
+    with working(common, works.CARRY_OUT):
+        carried_out = carry_out(
+            common.store,
             folder,
             _answers,
             wait_s=wait,
             servers_s=wait_servers,
             now=as_of,
-        ),
-        as_json=as_json,
-    )
+        )
+    _print_records(context, carried_out, as_json=as_json)
 
 
 def _erasures_due(store: Path, as_of: str | None, *, wait_s: float) -> Loss | None:

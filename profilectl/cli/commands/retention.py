@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working
 from profilectl.cli.options import JsonOption, ServersOption, WaitOption, YesOption, with_options
 from profilectl.cli.question import Loss, need_yes
 from profilectl.codes import UsageError
@@ -118,11 +120,14 @@ def apply_command(
     """
     from profilectl.privacy.retention import apply_retention
     from profilectl.render import privacy, screen
+    from profilectl.render.progress import works
 
-    store = options_of(context).store
+    common = options_of(context)
+    apply = partial(apply_retention, common.store, now=as_of, wait_s=wait)
 
     def loss() -> Loss | None:
-        would_go = apply_retention(store, now=as_of, dry_run=True, wait_s=wait)
+        with working(common, works.WOULD_AGE):
+            would_go = apply(dry_run=True)
         if not would_go.anything():
             return None
         profiles = screen.counted(would_go.gone + would_go.stubs, "profile")
@@ -134,9 +139,8 @@ def apply_command(
         )
 
     need_yes(yes or dry_run, loss)
-    applied = apply_retention(
-        store, now=as_of, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
-    )
+    with working(common, works.WOULD_AGE if dry_run else works.AGE):
+        applied = apply(dry_run=dry_run, servers_s=wait_servers)
     if as_json:
         screen.print_json(applied.as_json())
     else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from profilectl.cli.at_work import working
 from profilectl.cli.context import Context, options_of
 from profilectl.cli.import_options import DelimiterOption, EncodingOption, UnpackedOption
 from profilectl.cli.options import (
@@ -100,7 +101,9 @@ def search_command(context: Context, options: SearchOptions) -> None:
         environment=value_of(options.environment),
         limit=options.limit,
     )
-    count, hits = search_store(options_of(context).store, request, wait_s=options.wait)
+    common = options_of(context)
+    with working(common, "searching"):
+        count, hits = search_store(common.store, request, wait_s=options.wait)
     if options.as_json:
         documents = ",\n ".join(hit.as_json() for hit in hits)
         screen.print_text(f'{{"count": {count}, "hits": [{documents}]}}\n')

@@ -11,6 +11,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import working
 from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.rules.text.retry_after import MAX_WAIT_S
 
@@ -106,7 +107,6 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
     from profilectl.outputs.uid2.run import Enrichment, enrich
     from profilectl.render import screen
     from profilectl.render.progress import works
-    from profilectl.render.progress.line import progress
     from profilectl.render.uid2 import print_outcome
 
     common = options_of(context)
@@ -120,7 +120,7 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
             said=lambda text: None if common.quiet else screen.notice(text),
         )
 
-    with progress(works.UID2, quiet=common.quiet) as tell:
+    with working(common, works.UID2):
         enrichment = Enrichment(
             audience=options.audience,
             older_than_days=options.older_than,
@@ -128,7 +128,6 @@ def run_command(context: typer.Context, options: Uid2RunOptions) -> None:
             partner_identity=options.partner_identity,
             dry_run=options.dry_run,
             wait_s=options.wait,
-            progress=tell,
         )
         outcome = enrich(common.store, enrichment, operator)
     screen.print_json(outcome.as_json()) if options.as_json else print_outcome(outcome)

@@ -29,6 +29,7 @@ from profilectl.audiences.actions import defined_audience, make_members
 from profilectl.audiences.barred import out_of_all
 from profilectl.audiences.people import people_of
 from profilectl.codes import InputRefused, ProfilectlError, UsageError, sentence
+from profilectl.files import progress as at_work
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.outputs.uid2.operator import Uid2Operator
@@ -195,8 +196,6 @@ class Enrichment:
     """How long to wait for a busy store."""
     memory_limit: str | None = None
     """The memory limit of DuckDB."""
-    progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
-    """Takes a step and how far it is."""
 
 
 @dataclass(slots=True)
@@ -413,11 +412,12 @@ def _candidate_columns(kind: Uid2Kind, type_: str) -> str:
 def _ask_and_import(run: _Run, outcome: Uid2Outcome) -> None:
     """Ask for all hashes; import the answers as they come."""
     total = run.scratch.count("asked")
+    at_work.step("asking")
     size = MOST_ITEMS * REQUESTS_AN_IMPORT
     for begin in range(0, total, size):
         if begin:
             _leave_out_lost(run)
-        failure = _ask(run, begin, min(begin + size, total))
+        failure = _ask(run, begin, min(begin + size, total), total=total)
         _import_answers(run, outcome)
         outcome.requests = run.operator.requests
         if failure is not None:
@@ -445,7 +445,7 @@ def _leave_out_lost(run: _Run) -> None:
     scratch.run(FORGET_HASHES)
 
 
-def _ask(run: _Run, begin: int, end: int) -> ProfilectlError | None:
+def _ask(run: _Run, begin: int, end: int, *, total: int) -> ProfilectlError | None:
     """Make `answer` of the hashes from one place to another; return what stopped it."""
     scratch = run.scratch
     scratch.load("answer", ANSWER_COLUMNS, [])
@@ -454,7 +454,7 @@ def _ask(run: _Run, begin: int, end: int) -> ProfilectlError | None:
         rows = scratch.rows(ASKED_BETWEEN, {"after": place, "until": until})
         if not rows:
             continue
-        run.enrichment.progress("asking", place)
+        at_work.rows(place, total)
         try:
             answers = run.operator.ask(
                 [hash_ for kind, hash_ in rows if kind == "email"],
@@ -493,7 +493,6 @@ def _import_answers(run: _Run, outcome: Uid2Outcome) -> None:
             now_ms=run.now_ms,
             wait_s=run.wait_s,
             memory_limit=run.enrichment.memory_limit,
-            progress=run.enrichment.progress,
         )
         report = import_files(run.path, request)
     outcome.dropped += report.counts.rows["dropped"] + report.counts.rows["rejected"]

@@ -39,18 +39,13 @@ LEAST_BAR, MOST_BAR = 8, 30
 FULL, EMPTY = "━", "─"
 
 
-def is_shown(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal that can draw a line anew."""
-    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
-
-
 @contextlib.contextmanager
 def progress(marks: Sequence[Mark], *, quiet: bool) -> Iterator[Callable[[str, int], None]]:
     """Show how far a command is while it runs; on a terminal, and unless it is to be quiet.
 
     Yields the function that gets a step that begins, and how many rows are through.
     """
-    if quiet or not is_shown(sys.stderr):
+    if quiet or not screen.redraws(sys.stderr):
         yield lambda step, rows: None
         return
     line = Line(marks, sys.stderr)

@@ -52,6 +52,12 @@ class Mark:
     """By the name of a statement ("": any other), the share of the mark that it is. DuckDB says how
     far such a statement is.
     """
+    foretold: bool = True
+    """Whether its weight says how long it takes. If not, there is no time left while it lasts, and
+    what it takes says nothing about the marks ahead.
+    """
+    timed: bool = False
+    """Whether its weight is the seconds that the same work took before, on this machine."""
 
 
 class TimeLeft:
@@ -86,7 +92,7 @@ class TimeLeft:
 
     def _leave(self, at_s: float) -> None:
         """Take note of what the mark took; what lies further behind counts less."""
-        if self.place < 0:
+        if self.place < 0 or not self.marks[self.place].foretold:
             return
         weight = self.marks[self.place].weight
         fades = math.exp(-weight / (RECENT * self._whole))
@@ -123,6 +129,8 @@ class TimeLeft:
 
         share: how much of the mark is through.
         """
+        if self.marks[self.place].timed:
+            return 1.0
         spent, weight = self.spent_s, self.spent_weight
         if share:
             spent += at_s - self.mark_began
@@ -160,7 +168,7 @@ class TimeLeft:
 
     def left_s(self, at_s: float) -> float | None:
         """Return how many seconds the command still takes; None: nobody can say yet."""
-        if self.place < 0:
+        if self.place < 0 or not self.marks[self.place].foretold:
             return None
         share, spent = self.through(at_s), at_s - self.mark_began
         pace = self._pace(at_s, share)

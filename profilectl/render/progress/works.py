@@ -6,6 +6,7 @@ takes its time within the step before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -75,6 +76,8 @@ ONTO = [
     Mark("history", 0.5),
 ]
 """An import into a store that has as many rows as its files."""
+EXAMPLES = Mark("examples", 14.0, "looking for examples")
+"""What a dry run does at its end."""
 CALCULATING = Mark("calculating", 0.0, "refreshing calculated attributes and audiences")
 
 SORTED = Share(0.11, 1, since=0.5)
@@ -125,9 +128,41 @@ FORGET = [
     Mark("calculating", 0.0, "refreshing calculated attributes and audiences"),
     Mark("putting", 0.3, "putting the new file in place"),
 ]
-REFRESH = [
-    CALCULATING,
+FORGET_MANY = [replace(mark, foretold=False) for mark in FORGET[:2]] + FORGET[2:]
+"""An erasure of people whose number nobody knows before."""
+AGE = [
+    Mark("aging", 3.0, "finding what is too old", foretold=False),
+    Mark("traces", 2.5, "looking for their traces", foretold=False),
+    Mark("taking", 1.0, "taking old values and events", foretold=False),
+    *FORGET[2:],
 ]
+WOULD_AGE = AGE[:3]
+"""A dry run of retention."""
+CARRY_OUT = [
+    Mark("answering", 0.0, "answering requests for access", foretold=False),
+    *FORGET_MANY,
+]
+DIFF = [
+    Mark("finding", 1.0, "finding the profiles that changed"),
+    Mark("comparing", 8.0, "comparing them"),
+]
+REFRESH = [
+    Mark("calculating", 0.5, "looking for what changed"),
+    Mark("ca_rows#", 0.0, "computing calculated attributes"),
+    Mark("ca_rows#_by", 0.0),
+    Mark("ca_value#_by", 0.0),
+    Mark("person", 0.0, "evaluating audiences"),
+    Mark("wave", 0.0),
+    Mark("noting", 0.0, "writing who entered and left"),
+]
+"""A refresh; audiences/how_far.py has the seconds, which depend on the definitions."""
+REPLAY = [
+    *BACKUP,
+    Mark("replaying", 1.0, "importing again", timed=True),
+    Mark("putting", 0.3, "putting the new file in place"),
+    *REFRESH,
+]
+"""An undo that makes later imports again; each says itself how long it took then."""
 LOOKUP = [
     Mark("reading", 1.2, "reading the identities"),
     Mark("sought", 0.1, "looking the identities up"),
@@ -139,28 +174,44 @@ VOUCH = [
     Mark("reading back", 1.0, "reading the backup"),
 ]
 STATS = [
-    Mark("counting", 1.0, "counting"),
+    Mark("identities", 2.2, "counting identities"),
+    Mark("attributes", 5.5, "counting attributes"),
+    Mark("largest", 0.4, "looking for the largest profiles"),
+]
+USAGE = [
+    Mark("ledger", 2.6, "counting batches"),
+    Mark("tracked", 2.4, "counting tracked users"),
+    Mark("summing", 1.2, "summing up"),
+]
+USAGE_ROWS = [
+    *USAGE[:2],
+    Mark("answering", 10.0, "writing the rows"),
 ]
 PUSH = [
     Mark("pushing", 1.0, "pushing"),
 ]
-UNDO = [
-    Mark("replaying", 1.0, "importing again"),
+UID2 = [
+    Mark("", 0.0, "choosing whom to ask for"),
+    Mark("asking", 1.0, "asking the operator"),
 ]
-FORWARD = [Mark("", 1.0, "forwarding")]
-UID2 = [Mark("asking", 1.0, "asking the operator")]
 
 SMALL = 4_000_000
 """The bytes of a store below which it adds nothing."""
 ALIKE = 0.7
 """The bytes of a store of the same rows, for each byte of a CSV file."""
 
-
 FORMATS = ("csv", "parquet", "jsonl")
 
 
-def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
-    """Return the marks of an import of files into a store.
+def one_step(title: str) -> list[Mark]:
+    """Return the mark of a command whose time nobody can foretell: it says how long it has run."""
+    return [Mark("", 1.0, title)]
+
+
+def work_of_import(
+    files: Sequence[str], format: Enum | None, store: Path, *, dry_run: bool = False
+) -> list[Mark]:
+    """Return the marks of an import of files into a store, or of a dry run.
 
     How much a store adds to the work is measured by its size, compared with that of the files.
     """
@@ -175,12 +226,31 @@ def work_of_import(files: Sequence[str], format: Enum | None, store: Path) -> li
         replace(mark, weight=share * mark.weight + (1 - share) * empty.get(mark.name, 0.02))
         for mark in ONTO
     ]
-    return [READING.get(form or ends[0], READING["csv"]), *marks, CALCULATING]
+    reading = [READING.get(form or ends[0], READING["csv"]), Mark("one_by_one", 0.0)]
+    if dry_run:
+        decides = marks[: [mark.name for mark in marks].index("writing")]
+        return [*reading, *decides, replace(EXAMPLES, weight=EXAMPLES.weight * max(share, 0.3))]
+    return [*reading, *marks, CALCULATING]
+
+
+def work_of_enrich(files: Sequence[str], format: Enum | None, store: Path) -> list[Mark]:
+    """Return the marks of a look at how the batches of files would leave."""
+    marks = work_of_import(files, format, store)[:-1]
+    return [
+        Mark("copying", 1.0, "copying the store"),
+        *marks,
+        Mark("composing", 700.0, "putting the batches together"),
+    ]
 
 
 def work_of_plan(plan: Path, store: Path) -> list[Mark]:
     """Return the marks of an import that a plan describes."""
-    return work_of_import([str(plan)], None, store)
+    try:
+        request = json.loads(plan.read_bytes())["request"]
+        files = [str(Path(request["folder"], path)) for path in request["paths"]]
+    except (OSError, ValueError, KeyError, TypeError):  # it will be refused
+        files = [str(plan)]
+    return work_of_import(files, None, store)
 
 
 def _size_of(path: Path) -> int:

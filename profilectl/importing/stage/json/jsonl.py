@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from profilectl.files import progress
 from profilectl.importing.stage.columns import meanings_of
 from profilectl.importing.stage.events.event_lines import stage_events
 from profilectl.importing.stage.events.regular_events import cut_events, events_cut
@@ -103,6 +104,8 @@ insert into {places}
 select unnest(range($first, $end)), unnest(string_split($lines, ',')::bigint[]),
        unnest(string_split($columns, ',')::bigint[])
 """)
+ONE_BY_ONE_S = 0.3
+"""The seconds of a million lines read in Python, for each byte of a line."""
 
 
 def read_lines(
@@ -293,7 +296,12 @@ def _read_one_by_one(
     scratch: Scratch, lines: str, places: list[int], *, reader: LineReader
 ) -> None:
     """Read the lines at some places in Python."""
+    if progress.is_watched() and places:
+        count, length = scratch.row(SIZE_OF_LINES(lines=lines))
+        progress.weigh("one_by_one", len(places) / count * length / count * ONE_BY_ONE_S)
+        progress.step("one_by_one")
     for start in range(0, len(places), BatchRows.BLOCK):
+        progress.span(start / len(places), min(1, (start + BatchRows.BLOCK) / len(places)))
         block = places[start : start + BatchRows.BLOCK]
         texts = scratch.rows(
             TEXTS_OF_LINES(lines=lines), {"first": block[0], "last": block[-1], "places": block}
