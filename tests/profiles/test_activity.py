@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from pathlib import Path
@@ -14,7 +13,7 @@ from support import people
 from support.at_terminal import at_terminal
 from support.doors import run_here
 from support.effort import spread_now
-from support.places import SCREENS
+from support.kept_screens import keep_or_compare
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -63,7 +62,7 @@ def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(fold
     assert "create-and-update │" in listed("feeds", 80)
 
 
-# Each screen was looked at before it was kept; PROFILECTL_KEEP_SCREENS=1 keeps what is printed now.
+# As those of tests/render/test_screens.py: PROFILECTL_KEEP_SCREENS=1 keeps what is printed now.
 @pytest.mark.parametrize("columns", [0, 80, 140])
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -76,12 +75,8 @@ def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(fold
 def test_the_screen_is_as_it_was_seen(
     name: str, arguments: list[str], columns: int, folder: Path
 ) -> None:
-    kept = SCREENS / f"{name}-{columns or 'piped'}.txt"
     found = shown(folder, *arguments, columns=columns)
-    if os.environ.get("PROFILECTL_KEEP_SCREENS"):
-        SCREENS.mkdir(exist_ok=True)
-        kept.write_text(found, encoding="utf-8")
-    assert found == kept.read_text("utf-8")
+    keep_or_compare(f"{name}-{columns or 'piped'}", found)
     if columns:
         from rich.cells import cell_len
 
