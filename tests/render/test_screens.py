@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from support.at_terminal import Size
 from support.kept_screens import keep_or_compare
 from support.terminal_text import Styled, shown, styled
-from support.viewed import NARROW, VIEWED, WIDE, Viewed
+from support.viewed import NARROW, VIEWED, VIEWED_BY_NIGHT, WIDE, Viewed
 
 CHANGING = {
     r"in [0-9.]+ s \([0-9,]+ rows? a second": "in 0.2 s (1,200 rows a second",
@@ -56,19 +57,24 @@ def relies_on_a_background(part: Styled) -> bool:
     return part.background != () or not own
 
 
-def by_name(viewed: Viewed) -> str:
-    return viewed.name
+def at_times(every: int) -> list[Any]:
+    """Return the screens: each n-th of the usual ones for every run, the others as slow tests."""
+    return [
+        pytest.param(
+            viewed,
+            id=viewed.name,
+            marks=[pytest.mark.slow] if place % every or place >= len(VIEWED) else [],
+        )
+        for place, viewed in enumerate([*VIEWED, *VIEWED_BY_NIGHT])
+    ]
 
 
-@pytest.mark.parametrize("viewed", VIEWED, ids=by_name)
+@pytest.mark.parametrize("viewed", at_times(1))
 def test_a_narrow_screen_is_as_it_was_seen(viewed: Viewed, tmp_path: Path) -> None:
     check(viewed, NARROW, tmp_path)
 
 
-@pytest.mark.parametrize("viewed", [
-    pytest.param(viewed, id=viewed.name, marks=[pytest.mark.slow] if place % 3 else [])
-    for place, viewed in enumerate(VIEWED)
-])  # fmt: skip
+@pytest.mark.parametrize("viewed", at_times(4))
 def test_a_wide_screen_is_as_it_was_seen(viewed: Viewed, tmp_path: Path) -> None:
     check(viewed, WIDE, tmp_path)
 
@@ -87,10 +93,7 @@ PLAIN = {"NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
 
 
 @pytest.mark.parametrize("variables", PLAIN)
-@pytest.mark.parametrize("viewed", [
-    pytest.param(viewed, id=viewed.name, marks=[pytest.mark.slow] if place % 8 else [])
-    for place, viewed in enumerate(VIEWED)
-])  # fmt: skip
+@pytest.mark.parametrize("viewed", at_times(8))
 def test_without_colours_the_text_is_the_same(
     viewed: Viewed, variables: str, tmp_path: Path
 ) -> None:

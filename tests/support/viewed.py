@@ -70,6 +70,23 @@ def _shop(folder: Path) -> None:
         )
 
 
+VISITED_MS = 1_795_200_000_000
+"""When the visits are imported: after the last of them."""
+AFTER_VISITS = {"SOURCE_DATE_EPOCH": str(VISITED_MS // 1000 + 86_400)}
+"""When they are looked at."""
+
+
+def _visits(folder: Path) -> None:
+    """Make a store with visits: sessions, screens and purchases."""
+    people.empty(folder)
+    _samples(folder)
+    with contextlib.chdir(folder):
+        import_files(
+            folder / "profiles.duckdb",
+            ImportRequest(["sample_data/activity.jsonl"], "app", now_ms=VISITED_MS),
+        )
+
+
 STATED = """
 [audiences.gold]
 criteria = "tier = 'gold'"
@@ -107,6 +124,7 @@ FOLDERS: Mapping[str, Callable[[Path], object]] = {
     "shop": made_once(_shop),
     "people": people.make,
     "configured": made_once(_configured),
+    "visits": made_once(_visits),
 }
 """What a folder has before its command, by name."""
 
@@ -136,7 +154,7 @@ class Viewed(NamedTuple):
             folder=folder,
             size=size,
             answer=self.answer,
-            **people.NOW,
+            **(AFTER_VISITS if self.of == "visits" else people.NOW),
             **more,
         )
 
@@ -150,38 +168,43 @@ VIEWED = [
     Viewed("columns-several", "samples",
            f"columns {WAREHOUSE} {MESSY}/app.jsonl sample_data/newsletter-custom_event.csv"),
     Viewed("import-encoding", "samples", f"import {CONTACTS} --feed crm", status=4),
-    Viewed("import-nobody", "samples", f"import {CONTACTS_READ} --feed crm", status=4),
     Viewed("import-rejects", "samples", f"import {CONTACTS_READ} --feed crm {MAPPED}", status=3),
-    Viewed("import-again", "contacts", f"import {CONTACTS} --feed crm"),
     Viewed("import-advice", "contacts",
            f"import {WAREHOUSE} --feed warehouse --map customer_key=customer_id"
            " --map email_address=email"),
     Viewed("import-dry-run", "people", "import wh.csv --feed shop --dry-run"),
     Viewed("imports-list", "shop", "imports list"),
-    Viewed("imports-show", "shop", "imports show 2"),
     Viewed("imports-undo", "shop", "imports undo 2", status=130, answer="n\n"),
-    Viewed("imports-undo-refused", "shop", "imports undo 1", status=4),
     Viewed("forget", "shop", "forget --email mia.a61@example.com --all", status=130, answer="n\n"),
     Viewed("prune", "configured", "config apply little.toml --prune", status=130, answer="n\n"),
     Viewed("feeds-show", "contacts", "feeds show crm"),
-    Viewed("feeds-list", "people", "feeds list"),
     Viewed("stats", "shop", "stats"),
     Viewed("explain-row", "shop", f"explain row {WAREHOUSE}:1"),
     Viewed("explain-attribute", "people", "explain attribute C1 --attribute tier"),
-    Viewed("explain-identity", "people", "explain identity C1"),
-    Viewed("explain-rules", "people", "explain rules"),
     Viewed("preview", "people", "audiences preview 'tier exists'"),
-    Viewed("audiences-list", "configured", "audiences list"),
-    Viewed("audiences-members", "configured", "audiences members gold"),
     Viewed("calculated-list", "configured", "calculated list"),
-    Viewed("usage", "people", "usage"),
-    Viewed("search", "people", "search shared"),
+    Viewed("events", "visits", "events --limit 4"),
     Viewed("search-nobody", "people", "search lie@", status=7),
     Viewed("amelie", "people", "show --email amelie@example.org"),
-    Viewed("show-nobody", "people", "show --email nobody@example.org", status=7),
     Viewed("help", "samples", "--help"),
     Viewed("help-import", "samples", "import --help"),
     Viewed("help-show", "samples", "help show"),
 ]
+VIEWED_BY_NIGHT = [
+    Viewed("import-nobody", "samples", f"import {CONTACTS_READ} --feed crm", status=4),
+    Viewed("import-again", "contacts", f"import {CONTACTS} --feed crm"),
+    Viewed("imports-show", "shop", "imports show 2"),
+    Viewed("imports-undo-refused", "shop", "imports undo 1", status=4),
+    Viewed("feeds-list", "people", "feeds list"),
+    Viewed("explain-identity", "people", "explain identity C1"),
+    Viewed("explain-rules", "people", "explain rules"),
+    Viewed("audiences-list", "configured", "audiences list"),
+    Viewed("audiences-members", "configured", "audiences members gold"),
+    Viewed("usage", "people", "usage"),
+    Viewed("show-visits", "visits", "show 0011364"),
+    Viewed("stream", "visits", "stream --limit 3"),
+    Viewed("search", "people", "search shared"),
+    Viewed("show-nobody", "people", "show --email nobody@example.org", status=7),
+]
 # fmt: on
-"""The screens, each with the folder, the command and how it ends."""
+"""The screens, each with the folder, the command and how it ends: those of every run, and others."""
