@@ -188,11 +188,11 @@ def _row(
     cells: Sequence[str], values: Sequence[str], places: Sequence[int], *, width: int
 ) -> Iterator[str]:
     """Yield the lines of a row; the values stand in its last column, or below it."""
-    lines, last = _beside(cells, places)
+    lines, place_of_kind = _beside(cells, places)
     room = width - places[len(cells)]
     shown = _fitting(values, room)
-    if shown and _length(lines[last]) <= places[len(cells)] - GAP:
-        lines[last] = _padded(lines[last], places[len(cells)]) + shown
+    if shown and _length(lines[place_of_kind]) <= places[len(cells)] - GAP:
+        lines[place_of_kind] = _padded(lines[place_of_kind], places[len(cells)]) + shown
         yield from lines
         return
     yield from lines

@@ -85,6 +85,16 @@ def test_the_screen_is_as_it_was_seen(
         assert not re.search("[│─╭]", found)
 
 
+def test_a_line_of_the_timeline_that_goes_on_does_not_look_like_another(folder: Path) -> None:
+    found = shown(folder, "--customer-id", "C1", columns=80).splitlines()
+    refused = next(place for place, line in enumerate(found) if "silver refused" in line)
+    assert found[refused].startswith("│   tier: silver refused, a source")
+    assert found[refused + 1].rstrip(" │") == "│     gold"
+    narrow = shown(folder, "--customer-id", "C1", columns=44).splitlines()
+    heading = next(place for place, line in enumerate(narrow) if "  wh warehouse" in line)
+    assert narrow[heading + 1].startswith("│   import 2, wh.csv:2"), narrow[heading : heading + 2]
+
+
 def test_a_pipe_gets_no_escapes_and_no_value_is_cut(folder: Path) -> None:
     done = run_here("show", "--customer-id", "C4", folder=folder)
     assert "\x1b" not in done.stdout
@@ -319,16 +329,18 @@ def test_one_of_several_is_picked(folder: Path) -> None:
 
 def test_a_person_at_a_terminal_says_which_of_several(folder: Path) -> None:
     screen = at_terminal(
-        "show", "shared@example.org", folder=folder, answer="3\nx\n2\n", asks="Which: "
+        "show", "shared@example.org", folder=folder, answer="3\nx\n2\n", asks="Which (1 to 2): "
     )
     assert screen.status == 0, screen.text
     assert screen.text.count("a number from 1 to 2") == 2
-    assert "太郎" in screen.text.split("Which: ")[-1]
+    assert "太郎" in screen.text.split("Which (1 to 2): ")[-1]
 
 
 @pytest.mark.parametrize("answer", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
 def test_who_does_not_say_which_is_shown_nobody(answer: str, folder: Path) -> None:
-    screen = at_terminal("show", "shared@example.org", folder=folder, answer=answer, asks="Which: ")
+    screen = at_terminal(
+        "show", "shared@example.org", folder=folder, answer=answer, asks="Which (1 to 2): "
+    )
     assert screen.status == 130, screen.text
     assert "Timeline" not in screen.text
 

@@ -142,6 +142,8 @@ class Viewed(NamedTuple):
     """The exit status."""
     answer: str = ""
     """What is answered to its question."""
+    asks: str = "[y/N]: "
+    """The end of its question."""
 
     def at(self, size: Size, folder: Path, **more: str) -> Screen:
         """Run the command at a terminal of this size; its text is all that the terminal was sent.
@@ -154,6 +156,7 @@ class Viewed(NamedTuple):
             folder=folder,
             size=size,
             answer=self.answer,
+            asks=self.asks,
             **(AFTER_VISITS if self.of == "visits" else people.NOW),
             **more,
         )
@@ -201,6 +204,8 @@ VIEWED_BY_NIGHT = [
     Viewed("audiences-list", "configured", "audiences list"),
     Viewed("audiences-members", "configured", "audiences members gold"),
     Viewed("usage", "people", "usage"),
+    Viewed("show-several", "people", "show shared@example.org --section details", answer="2\n",
+           asks="Which (1 to 2): "),
     Viewed("show-visits", "visits", "show 0011364"),
     Viewed("stream", "visits", "stream --limit 3"),
     Viewed("search", "people", "search shared"),
