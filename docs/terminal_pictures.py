@@ -16,7 +16,7 @@ WIDTH = 80
 MESSY = "sample_data/messy"
 CONTACTS = ("--encoding", "windows-1252", "--skip-lines", "2")
 MAPPED = ("--map", "Contact ID=customer_id", "--map", "E-Mail Address=email")
-RATE = re.compile(r"in [0-9.]+ s \([0-9,]+ rows a second\)")
+RATE = re.compile(r"in [0-9.]+ s \([0-9,]+ rows? a second\)")
 SAME_RATE = "in 0.2 s (1,200 rows a second)"
 """What a picture says of the time, which differs from run to run."""
 

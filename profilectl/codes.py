@@ -121,6 +121,10 @@ class OtherStore(StoreUnusable):
     """Another store is at the path of the store that is meant."""
 
 
+SEARCH = "profilectl search finds identities by their beginning, and with --substring by any part"
+"""The hint for an identity that nobody has."""
+
+
 class NobodyFound(ProfilectlError):
     """No profile has the identity that was asked for."""
 
@@ -129,7 +133,7 @@ class NobodyFound(ProfilectlError):
     @classmethod
     def of(cls, kind: str, value: str, hint: str = "") -> NobodyFound:
         """Return the error that nobody has an identity; kind: its type, mpid or any."""
-        return cls(nobody_has(kind, value), hint)
+        return cls(nobody_has(kind, value), hint or ("" if kind == "mpid" else SEARCH))
 
 
 def nobody_has(kind: str, value: str) -> str:

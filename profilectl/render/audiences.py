@@ -26,7 +26,7 @@ def print_calculated(attributes: Sequence[Document]) -> None:
     ]
     print_table(
         "",
-        ("calculated attribute", "state", "definition", "profiles", "computed"),
+        ("attribute", "state", "definition", "profiles", "computed"),
         rows,
         right=(3,),
     )

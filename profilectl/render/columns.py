@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from profilectl.importing.columns.tables import ColumnTable, TableColumn
 
 WIDEST = 36
-"""The most characters that the names of columns, and what they become, are given side by side."""
+"""The most characters that the names of columns, and what they become, are given side by side on a
+terminal of 80 columns; a wide one has more room.
+"""
 WIDEST_KIND = 19
 """The most characters of a kind, such as `attribute (boolean)`."""
 NARROWEST = 12
@@ -34,6 +36,8 @@ PIPED = 80
 """The width of the table in a pipe, if COLUMNS does not say another."""
 MOST_BEFORE_IMPORT = 100
 """The most columns of a file that are shown before an import."""
+HEADINGS = ("first values", "values")
+"""What stands above the values: as much of it as there is room for."""
 FORMATS = {"csv": "CSV", "parquet": "Parquet", "jsonl": "JSON lines", "json": "JSON"}
 
 
@@ -54,11 +58,22 @@ class ShownColumns:
                 sys.stderr.write("".join(f"{line}\n" for line in lines) + "\n")
 
 
-def print_tables(tables: Sequence[ColumnTable]) -> None:
-    """Print the tables on stdout."""
+def print_tables(tables: Sequence[ColumnTable], *, quiet: bool) -> None:
+    """Print the tables on stdout, each with what is odd about its file on stderr behind it."""
     width = width_of(sys.stdout)
-    texts = ["".join(f"{line}\n" for line in table_lines(table, width)) for table in tables]
-    sys.stdout.write("\n".join(texts))
+    for place, table in enumerate(tables):
+        blank = "\n" if place else ""
+        sys.stdout.write(blank + "".join(f"{line}\n" for line in table_lines(table, width)))
+        if not quiet:
+            print_notices(table)
+
+
+def print_notices(table: ColumnTable) -> None:
+    """Print on stderr what is odd about a file."""
+    for notice in table.notices:
+        screen.notice(notice)
+    if not table.names_somebody:
+        screen.notice(nobody(table))
 
 
 def width_of(stream: TextIO) -> int:
@@ -76,11 +91,14 @@ def table_lines(table: ColumnTable, width: int, *, most: int | None = None) -> I
         files += f" and {len(table.paths) - 1:,} more"
     noun = "key" if table.format in ("jsonl", "json") else "column"
     number = counted(len(table.columns), noun)
-    yield from _folded(f"{files} ({FORMATS[table.format]}): {number}, {_of_rows(table)}", width)
+    title = f"{files} ({FORMATS[table.format]}): {number}, {_of_rows(table)}"
+    yield from _folded(title, width, indent=GAP)
     cells = [_cells(column) for column in columns]
     headings = [noun, "becomes", "kind"]
     places = _places([headings, *cells], width)
-    yield from _row(headings, ["first values"], places, width=width)
+    # On a narrow terminal there may be room for values that are shorter than their heading.
+    values = next((name for name in HEADINGS if _length(name) <= width - places[3]), "")
+    yield from _row(headings, [values] if values else [], places, width=width)
     for column, texts in zip(columns, cells, strict=True):
         yield from _row(texts, [visible(value) for value in column.values], places, width=width)
         if column.suggested:
@@ -140,9 +158,9 @@ def _places(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     kinds = max(_sizes([row[2] for row in rows], WIDEST_KIND))
     room = width - kinds - VALUES - 3 * GAP
     names, becomes = ([row[place] for row in rows] for place in (0, 1))
-    most = WIDEST
-    for fewer in range(WIDEST, NARROWEST - 1, -2):
-        if _too_long([*names, *becomes], fewer) > _too_long([*names, *becomes], WIDEST):
+    most = widest = max(WIDEST, width // 3)
+    for fewer in range(widest, NARROWEST - 1, -2):
+        if _too_long([*names, *becomes], fewer) > _too_long([*names, *becomes], widest):
             break
         if max(_sizes(names, fewer)) + max(_sizes(becomes, fewer)) <= room:
             most = fewer
@@ -170,11 +188,11 @@ def _row(
     cells: Sequence[str], values: Sequence[str], places: Sequence[int], *, width: int
 ) -> Iterator[str]:
     """Yield the lines of a row; the values stand in its last column, or below it."""
-    lines = _beside(cells, places)
+    lines, place_of_kind = _beside(cells, places)
     room = width - places[len(cells)]
     shown = _fitting(values, room)
-    if shown and _length(lines[0]) <= places[len(cells)] - GAP:
-        lines[0] = _padded(lines[0], places[len(cells)]) + shown
+    if shown and _length(lines[place_of_kind]) <= places[len(cells)] - GAP:
+        lines[place_of_kind] = _padded(lines[place_of_kind], places[len(cells)]) + shown
         yield from lines
         return
     yield from lines
@@ -182,8 +200,8 @@ def _row(
         yield " " * (2 * GAP) + (_fitting(values, width - 2 * GAP) or _beginning(values[0], width))
 
 
-def _beside(cells: Sequence[str], places: Sequence[int]) -> list[str]:
-    """Return the lines of cells side by side, folded between words.
+def _beside(cells: Sequence[str], places: Sequence[int]) -> tuple[list[str], int]:
+    """Return the lines of cells side by side, folded between words, and where the last one begins.
 
     A word that is too long for its column moves the cells behind it to the next line.
     """
@@ -191,16 +209,16 @@ def _beside(cells: Sequence[str], places: Sequence[int]) -> list[str]:
         _folded(cell, after - place - GAP)
         for cell, place, after in zip(cells, places, places[1:], strict=False)
     ]
-    lines = [""]
+    lines, begin = [""], 0
     for texts, place in zip(folded, places, strict=False):
         has_room = all(_length(line) <= max(place - GAP, 0) for line in lines[: len(texts)])
-        line = 0 if has_room else len(lines)
+        begin = line = 0 if has_room else len(lines)
         for text in texts:
             if line == len(lines):
                 lines.append("")
             lines[line] = _padded(lines[line], place) + text
             line += 1
-    return lines
+    return lines, begin
 
 
 def _fitting(values: Sequence[str], room: int) -> str:
@@ -230,9 +248,15 @@ def _padded(line: str, place: int) -> str:
     return line + " " * (place - _length(line))
 
 
-def _folded(text: str, width: int) -> list[str]:
-    """Return the lines of a text, folded between words."""
-    lines = textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+def _folded(text: str, width: int, *, indent: int = 0) -> list[str]:
+    """Return the lines of a text, folded between words; the others are indented."""
+    lines = textwrap.wrap(
+        text,
+        max(width, 1),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return lines or [""]
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profilectl.render.screen import notice, print_line, print_text, shortened
+from profilectl.render.screen import console, notice, print_line, print_text, shortened
 from profilectl.render.tables import print_table
 from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
     from profilectl.reading.stream import Arrived, StreamedEvent, Unowned
+
+NARROW = 110
+"""The width below which the table of events names files without their folders."""
 
 
 def print_events(events: Sequence[StreamedEvent]) -> None:
@@ -21,13 +25,15 @@ def print_events(events: Sequence[StreamedEvent]) -> None:
     if not events:
         notice("no events")
         return
+    # A narrow table has no room for the folder of a file.
+    is_narrow = console().width < NARROW
     rows = [
         (
             moment(event.at_ms),
             str(event.mpid),
             shortened(f"{event.name} ({event.type})" if event.name else event.type),
             shortened(event_content(parse_json(event.event))),
-            f"{event.feed}, {event.file}:{event.place}",
+            f"{event.feed}, {Path(event.file).name if is_narrow else event.file}:{event.place}",
         )
         for event in events
     ]

@@ -81,8 +81,8 @@ def print_rate(report: ImportReport) -> None:
     rate = read / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
     notice(
-        f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a"
-        f" second{slow})"
+        f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s"
+        f" ({counted(round(rate), 'row')} a second{slow})"
     )
 
 

@@ -20,7 +20,7 @@ from profilectl.render.words import (
 from profilectl.rules.text.terminal import visible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
     from profilectl.profiles.activity import Activity, HeldIdentity, Origin
@@ -40,6 +40,8 @@ STYLES = {
     "unchanged": "dim",
 }
 """The style of each kind of change. All are readable on light and on dark: no yellow, no white."""
+FURTHER = 2
+"""By how much a text of the timeline that goes on is indented further."""
 AUDIENCE_HEADINGS = ("audience", "since", "until, if nothing arrives")
 
 
@@ -288,8 +290,27 @@ def _identities(identities: Sequence[HeldIdentity], view: View, width: int) -> R
     return _table(("type", "value", "since", "feed", "import"), rows, view)
 
 
+class _Hanging:
+    """A text that goes on further to the right, so that no line of it looks like the next text."""
+
+    def __init__(self, text: Text, *, indent: int) -> None:
+        self.text = text
+        self.indent = indent
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.text import Text
+
+        room = max(options.max_width - self.indent, FURTHER + 1)
+        opening = self.text.wrap(console, room)[0]
+        yield Text(" " * self.indent) + opening
+        further = self.text[len(opening.plain.rstrip()) :]
+        further = further[len(further.plain) - len(further.plain.lstrip()) :]
+        if further.plain:
+            for line in further.wrap(console, room - FURTHER):
+                yield Text(" " * (self.indent + FURTHER)) + line
+
+
 def _timeline(activity: Activity, view: View) -> Iterator[RenderableType]:
-    from rich.padding import Padding
     from rich.text import Text
 
     touches, earlier = sections.timeline(activity, view)
@@ -302,8 +323,8 @@ def _timeline(activity: Activity, view: View) -> Iterator[RenderableType]:
             (f" {visible(origin.feed.owner.unit)}", "dim"),
             (f"  import {origin.import_number}, {visible(origin.where)}", "dim"),
         ]
-        yield Text.assemble(*parts, overflow="fold")
+        yield _Hanging(Text.assemble(*parts, overflow="fold"), indent=0)
         for kind, line in outcome(touch):
-            yield Padding(_cell(visible(line), view, STYLES[kind]), (0, 0, 0, 2))
+            yield _Hanging(_cell(visible(line), view, STYLES[kind]), indent=2)
     if earlier:
         yield Text(f"... and {earlier:,} earlier (--batches 0 shows all)", style="dim")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,10 @@ SECTIONS = (
     "timeline",
 )
 """The panels of the activity view, in the platform's order (domain.md 10)."""
+OPTION = re.compile(r"""--[a-z][a-z-]*[ =]("[^"]*"|'[^']*'|[^\s"'-]\S*)|'--[^']*'""")
+"""An option with its value, as a message names it."""
+NO_BREAK = "\0"
+"""A blank within it while lines are broken: no text has it."""
 ANY_WIDTH = 100_000
 """The width of lines in a pipe, if COLUMNS is not set."""
 
@@ -102,13 +107,26 @@ def folded(text: str, stream: TextIO) -> str:
     if not stream.isatty():
         return text
     import shutil
+
+    return "\n".join(in_lines(text, shutil.get_terminal_size().columns))
+
+
+def in_lines(text: str, width: int) -> list[str]:
+    """Return the lines of a text: folded between words, but not within an option to be copied."""
     import textwrap
 
-    width = shutil.get_terminal_size().columns
     indent = " " * (len(text) - len(text.lstrip(" ")) + 2)
-    return textwrap.fill(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    unbroken = re.sub(
+        OPTION,
+        lambda option: (
+            option[0].replace(" ", NO_BREAK) if len(option[0]) + len(indent) <= width else option[0]
+        ),
+        text,
     )
+    lines = textwrap.wrap(
+        unbroken, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace(NO_BREAK, " ") for line in lines] or [""]
 
 
 def error(message: str, hint: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ LONGEST_WORD = 20
 """The most characters of a word that is never broken, such as an MPID or a protection level."""
 SHORTEST_WORD = 12
 """The most characters of a word that is not broken in a narrow table, such as a day or a type."""
+PARTS = (re.compile(r"[^/]+/*|/+"), re.compile(r"[^._:@=,+-]+[._:@=,+-]*|[._:@=,+-]+"))
+"""The parts of a word: it is broken behind a slash, and only then behind another mark."""
 FRAME = 3
 """The characters that the frame takes for each column; the table takes one more."""
 
@@ -50,7 +53,7 @@ def print_table(
     if title:
         screen.print(Text(title), style="bold" if screen.is_terminal else None)
     table = Table(box=box.ROUNDED if screen.is_terminal else box.SIMPLE_HEAD)
-    widths = _widths([columns[place] for place in drawn], room)
+    widths = widths_of([columns[place] for place in drawn], room)
     for place, width in zip(drawn, widths, strict=True):
         table.add_column(
             Text(headings[place]),
@@ -59,7 +62,8 @@ def print_table(
             width=width,
         )
     for row in cells:
-        table.add_row(*(Text(row[place]) for place in drawn))
+        texts = (breakable(row[place], width) for place, width in zip(drawn, widths, strict=True))
+        table.add_row(*map(Text, texts))
     draw(screen, table)
 
 
@@ -74,13 +78,43 @@ def draw(screen: Console, table: Table) -> None:
     sys.stdout.write("".join(line.rstrip() + "\n" for line in lines))
 
 
+def breakable(text: str, width: int) -> str:
+    """Return a text with line breaks in the words that are wider than a column: after marks."""
+    from rich.cells import cell_len
+
+    if cell_len(text) <= width:
+        return text
+    return re.sub(r"[^ \n]+", lambda word: _in_parts(word[0], width), text)
+
+
+def _in_parts(word: str, width: int, place: int = 0) -> str:
+    """Return a word in lines of whole parts; a part that is too long stays as it is.
+
+    place: the first of PARTS that are tried.
+    """
+    from rich.cells import cell_len
+
+    if cell_len(word) <= width or place == len(PARTS):
+        return word
+    lines: list[str] = []
+    for part in PARTS[place].findall(word):
+        if lines and cell_len(lines[-1] + part) <= width:
+            lines[-1] += part
+        else:
+            lines += _in_parts(part, width, place + 1).split("\n")
+    return "\n".join(lines)
+
+
 def _fits(widths: Sequence[int], room: int | None) -> bool:
     """Return whether columns of these widths fit. room: the terminal's width; None: any."""
     return room is None or sum(width + FRAME for width in widths) + 1 <= room
 
 
-def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int]:
-    """Return the width of each column: its words whole if there is room."""
+def widths_of(columns: Sequence[Sequence[str]], room: int | None) -> list[int]:
+    """Return the width of each column: its words whole if there is room.
+
+    columns: the texts of each. room: the terminal's width; None: any.
+    """
     from rich.cells import cell_len
 
     whole = [max(cell_len(text) for text in column) for column in columns]
@@ -90,10 +124,35 @@ def _widths(columns: Sequence[Sequence[str]], room: int | None) -> list[int]:
         if _fits(widths, room):
             least = widths
             break
-    left_over = sum(whole) if room is None else room - 1 - sum(width + FRAME for width in least)
-    lacks = {place: max(whole[place] - least[place], 0) for place in range(len(columns))}
+    widths = _grown(least, whole, room)
+    # A folded column may need less than its share, which the last folded one then gets.
+    folded = [place for place, width in enumerate(widths) if width < whole[place]]
+    for place in folded[:-1]:
+        least[place] = whole[place] = _longest_line(columns[place], widths[place])
+    return _grown(least, whole, room)
+
+
+def _grown(least: Sequence[int], most: Sequence[int], room: int | None) -> list[int]:
+    """Return widths that take the room there is, each at most so much."""
+    left_over = sum(most) if room is None else room - 1 - sum(width + FRAME for width in least)
+    lacks = {place: max(most[place] - least[place], 0) for place in range(len(least))}
     shares = _shares(left_over, lacks)
-    return [min(least[place] + shares[place], whole[place]) for place in range(len(columns))]
+    return [min(least[place] + shares[place], most[place]) for place in range(len(least))]
+
+
+def _longest_line(column: Sequence[str], width: int) -> int:
+    """Return the length of the longest line of a column that is folded to a width."""
+    from rich.cells import cell_len
+
+    longest = 0
+    for text in column:
+        for line in breakable(text, width).split("\n"):
+            length = 0
+            for word in line.split(" "):
+                longer = length + 1 + cell_len(word) if length else cell_len(word)
+                length = longer if longer <= width else cell_len(word)
+                longest = max(longest, min(length, width))
+    return longest
 
 
 def _shares(room: int, lacks: Mapping[int, int]) -> dict[int, int]:

@@ -54,7 +54,13 @@ UNKNOWN = {
     "export imports --since 99": (2, "there is no import 99", "Try: 1;"),
     "stream --device nobody": (7, "nobody has the device identity nobody", ""),
     "stream --device a@example.org": (7, "nobody has the device identity a@example.org", ""),
-    "diff 1 --identity email=b@example.org": (7, "nobody has the email b@example.org", ""),
+    "diff 1 --identity email=b@example.org": (
+        7,
+        "nobody has the email b@example.org",
+        "Try: profilectl search finds",
+    ),
+    "show b@example.org": (7, "nobody has", "Try: profilectl search finds"),
+    "explain --email b@example.org": (7, "nobody has", "Try: profilectl search finds"),
     "diff 1 --identity mpid=3": (7, "nobody has the mpid 3", ""),
     "explain row b.jsonl:1": (4, "no import in force brought a file b.jsonl", "Try: a.jsonl;"),
     "search A --environment prod": (2, "must be one of production, development", "production?"),
@@ -81,6 +87,24 @@ def test_what_nobody_has_is_said(command: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (status, "")
     assert message in done.stderr
     assert hint in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "has_hint"),
+    [
+        ("search example", True),
+        ("search example --exact", True),
+        ("search nobody --substring", False),
+        ("search --where \"tier = 'tin'\"", False),
+        ("show --mpid 3", False),
+    ],
+)
+def test_a_search_that_finds_nobody_says_how_to_find_more(
+    command: str, has_hint: bool, tmp_path: Path
+) -> None:
+    done = run_here(*shlex.split(command), folder=store(tmp_path))
+    assert done.returncode == 7
+    assert ("--substring" in done.stderr) == has_hint
 
 
 def test_what_somebody_has_is_no_such_thing(tmp_path: Path) -> None:

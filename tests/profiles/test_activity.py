@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from pathlib import Path
@@ -14,7 +13,7 @@ from support import people
 from support.at_terminal import at_terminal
 from support.doors import run_here
 from support.effort import spread_now
-from support.places import SCREENS
+from support.kept_screens import keep_or_compare
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -63,7 +62,7 @@ def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(fold
     assert "create-and-update │" in listed("feeds", 80)
 
 
-# Each screen was looked at before it was kept; PROFILECTL_KEEP_SCREENS=1 keeps what is printed now.
+# As those of tests/render/test_screens.py: PROFILECTL_KEEP_SCREENS=1 keeps what is printed now.
 @pytest.mark.parametrize("columns", [0, 80, 140])
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -76,18 +75,24 @@ def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(fold
 def test_the_screen_is_as_it_was_seen(
     name: str, arguments: list[str], columns: int, folder: Path
 ) -> None:
-    kept = SCREENS / f"{name}-{columns or 'piped'}.txt"
     found = shown(folder, *arguments, columns=columns)
-    if os.environ.get("PROFILECTL_KEEP_SCREENS"):
-        SCREENS.mkdir(exist_ok=True)
-        kept.write_text(found, encoding="utf-8")
-    assert found == kept.read_text("utf-8")
+    keep_or_compare(f"{name}-{columns or 'piped'}", found)
     if columns:
         from rich.cells import cell_len
 
         assert name == "several" or max(cell_len(line) for line in found.splitlines()) <= columns
     else:
         assert not re.search("[│─╭]", found)
+
+
+def test_a_line_of_the_timeline_that_goes_on_does_not_look_like_another(folder: Path) -> None:
+    found = shown(folder, "--customer-id", "C1", columns=80).splitlines()
+    refused = next(place for place, line in enumerate(found) if "silver refused" in line)
+    assert found[refused].startswith("│   tier: silver refused, a source")
+    assert found[refused + 1].rstrip(" │") == "│     gold"
+    narrow = shown(folder, "--customer-id", "C1", columns=44).splitlines()
+    heading = next(place for place, line in enumerate(narrow) if "  wh warehouse" in line)
+    assert narrow[heading + 1].startswith("│   import 2, wh.csv:2"), narrow[heading : heading + 2]
 
 
 def test_a_pipe_gets_no_escapes_and_no_value_is_cut(folder: Path) -> None:
@@ -324,16 +329,18 @@ def test_one_of_several_is_picked(folder: Path) -> None:
 
 def test_a_person_at_a_terminal_says_which_of_several(folder: Path) -> None:
     screen = at_terminal(
-        "show", "shared@example.org", folder=folder, answer="3\nx\n2\n", asks="Which: "
+        "show", "shared@example.org", folder=folder, answer="3\nx\n2\n", asks="Which (1 to 2): "
     )
     assert screen.status == 0, screen.text
     assert screen.text.count("a number from 1 to 2") == 2
-    assert "太郎" in screen.text.split("Which: ")[-1]
+    assert "太郎" in screen.text.split("Which (1 to 2): ")[-1]
 
 
 @pytest.mark.parametrize("answer", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
 def test_who_does_not_say_which_is_shown_nobody(answer: str, folder: Path) -> None:
-    screen = at_terminal("show", "shared@example.org", folder=folder, answer=answer, asks="Which: ")
+    screen = at_terminal(
+        "show", "shared@example.org", folder=folder, answer=answer, asks="Which (1 to 2): "
+    )
     assert screen.status == 130, screen.text
     assert "Timeline" not in screen.text
 

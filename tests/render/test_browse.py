@@ -19,6 +19,7 @@ import pytest
 from support import people
 from support.doors import run
 from support.effort import spread_now
+from support.kept_screens import keep_or_compare
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 from textual.worker import WorkerCancelled
@@ -88,6 +89,36 @@ def screen(pilot: Pilot[None]) -> str:
         r"<style.*?</style>", "", pilot.app.export_screenshot(simplify=True), flags=re.DOTALL
     )
     return html.unescape(re.sub(r"<[^>]*>", "", drawn)).replace("\xa0", " ")
+
+
+async def still_lines(pilot: Pilot[None]) -> list[str]:
+    """Return the lines of the screen once they stay the same: its footer is drawn late."""
+    seen: list[list[str]] = []
+    while len(seen) < 3 or seen[-1] != seen[-3]:
+        await pilot.pause(0.1)
+        strips = pilot.app.screen._compositor.render_strips()
+        seen.append([strip.text.rstrip() for strip in strips])
+    return seen[-1]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+def test_the_main_view_is_as_it_was_seen(
+    store: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of test_screens.py: PROFILECTL_KEEP_SCREENS=1 writes it anew."""
+    for name, value in people.NOW.items():
+        monkeypatch.setenv(name, value)
+
+    async def act(pilot: Pilot[None]) -> None:
+        pilot.app.query_one("#found").focus()
+        lines = await still_lines(pilot)
+        keep_or_compare(f"browse-{size[0]}", "\n".join(lines) + "\n")
+        for strip in pilot.app.screen._compositor.render_strips():
+            for segment in strip:
+                style = segment.style
+                assert not segment.text.strip() or (style and style.color and style.bgcolor)
+
+    drive(store, act, "amelie", size=size)
 
 
 def found(pilot: Pilot[None]) -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import sys
+import termios
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from support.doors import run_on
 from support.places import ROOT
 
 
@@ -54,3 +59,49 @@ def at_terminal(
     os.close(terminal)
     text = shown.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
     return Screen(os.waitstatus_to_exitcode(status), text)
+
+
+class Size(NamedTuple):
+    """The size of a terminal."""
+
+    columns: int
+    """How many letters a line has."""
+    lines: int
+    """How many lines it has."""
+
+
+TOLD = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "CI", "PROFILECTL_STORE")
+"""The variables that would tell a command something else than its terminal does."""
+
+
+def seen(
+    *arguments: str, folder: Path, size: Size, answer: str = "", asks: str = "[y/N]: ", **more: str
+) -> Screen:
+    """Run the real command at a terminal of this size, in colours, without the price of a Python.
+
+    The text is everything that the terminal was sent.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in TOLD}
+    environment |= {"TERM": "xterm-256color", **more}
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+    sent = bytearray()
+
+    def read() -> None:
+        is_answered = False
+        with contextlib.suppress(OSError):  # Linux says so that the other end is closed
+            while block := os.read(ours, 65_536):
+                sent.extend(block)
+                if answer and not is_answered and asks.encode() in sent:
+                    is_answered = True
+                    os.write(ours, answer.encode())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        status = run_on(os.ttyname(its), arguments, folder=folder, environment=environment)
+    finally:
+        os.close(its)
+        reader.join()
+        os.close(ours)
+    return Screen(status, sent.decode("utf-8", "surrogateescape").replace("\r\n", "\n"))

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,14 @@ def run(
     return _server().run(arguments, folder, environment, stdin)
 
 
+def run_on(
+    terminal: str, arguments: Sequence[str], *, folder: Path, environment: dict[str, str]
+) -> int:
+    """Run the real command in a folder with a terminal for its streams; return its exit status."""
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), Path(terminal))
+    return _server().run_on(streams, arguments, folder=folder, environment=environment)
+
+
 class _Server:
     """The process from which commands are forked (support/forkserver.py, or another).
 
@@ -216,34 +224,46 @@ class _Server:
         environment: dict[str, str],
         stdin: bytes | None,
     ) -> subprocess.CompletedProcess[str]:
-        assert self._process.stdin
-        assert self._process.stdout
-        with self._lock, tempfile.TemporaryDirectory() as streams:
+        with tempfile.TemporaryDirectory() as streams:
             paths = {name: Path(streams) / name for name in ("stdin", "stdout", "stderr")}
             for path in paths.values():
                 path.write_bytes(b"")
             paths["stdin"].write_bytes(stdin or b"")
-            request = {
-                "arguments": [str(one) for one in arguments],
-                "folder": str(folder),
-                "environment": environment,
-                **{name: str(path) for name, path in paths.items()},
-            }
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            child = int(self._process.stdout.readline())
-            killer = threading.Timer(120, os.kill, (child, signal.SIGKILL))
-            killer.start()
-            try:
-                status = int(self._process.stdout.readline())
-            finally:
-                killer.cancel()
+            status = self.run_on(paths, arguments, folder=folder, environment=environment)
             return subprocess.CompletedProcess(
                 list(arguments),
                 status,
                 paths["stdout"].read_text("utf-8"),
                 paths["stderr"].read_text("utf-8"),
             )
+
+    def run_on(
+        self,
+        streams: Mapping[str, Path],
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: dict[str, str],
+    ) -> int:
+        """Run a command whose standard streams are these files, and return its exit status."""
+        assert self._process.stdin
+        assert self._process.stdout
+        request = {
+            "arguments": [str(one) for one in arguments],
+            "folder": str(folder),
+            "environment": environment,
+            **{name: str(path) for name, path in streams.items()},
+        }
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            child = int(self._process.stdout.readline())
+            killer = threading.Timer(120, os.kill, (child, signal.SIGKILL))
+            killer.start()
+            try:
+                return int(self._process.stdout.readline())
+            finally:
+                killer.cancel()
 
 
 @functools.cache
@@ -261,11 +281,14 @@ def made_once(make: Callable[[Path], object]) -> Callable[[Path], Path]:
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder))
             return {
-                one.name: (one.read_bytes(), one.stat().st_mode) for one in Path(folder).iterdir()
+                file.relative_to(folder).as_posix(): (file.read_bytes(), file.stat().st_mode)
+                for file in Path(folder).rglob("*")
+                if file.is_file()
             }
 
     def copied(folder: Path) -> Path:
         for name, (content, mode) in made().items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
             (folder / name).chmod(mode)
         return folder

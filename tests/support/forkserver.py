@@ -131,6 +131,8 @@ def begin(request: dict[str, Any], streams: list[int]) -> None:
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if os.isatty(1):  # as Python does when it starts at a terminal
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.argv = ["profilectl", *request["arguments"]]
 
 

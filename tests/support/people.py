@@ -121,6 +121,14 @@ def _made() -> dict[str, bytes]:
 
 
 def _make(folder: Path) -> None:
+    empty(folder)
+    bring(folder, "crm.jsonl", lines(CRM), 30, "crm", source="custom-feed")
+    bring(folder, "wh.csv", WAREHOUSE, 20, "wh", source="warehouse")
+    bring(folder, "app.jsonl", lines(APP), 1, "app", source="sdk")
+
+
+def empty(folder: Path) -> None:
+    """Make a store without people, which gives them the same MPIDs on every machine."""
     path = folder / "profiles.duckdb"
     with (
         contextlib.closing(Scratch(folder)) as scratch,
@@ -130,9 +138,6 @@ def _make(folder: Path) -> None:
         store.scratch.run(
             "update store.meta set value = 'the same everywhere' where name = 'secret'"
         )
-    bring(folder, "crm.jsonl", lines(CRM), 30, "crm", source="custom-feed")
-    bring(folder, "wh.csv", WAREHOUSE, 20, "wh", source="warehouse")
-    bring(folder, "app.jsonl", lines(APP), 1, "app", source="sdk")
 
 
 def lines(rows: list[dict[str, Any]]) -> str:

@@ -100,10 +100,7 @@ def columns_command(context: Context, options: ColumnsOptions) -> None:
         tables = columns_of(common.store.absolute().parent, request)
     if options.as_json:
         screen.print_json({"files": [table.as_json() for table in tables]})
+        for table in () if common.quiet else tables:
+            columns.print_notices(table)
     else:
-        columns.print_tables(tables)
-    for table in () if common.quiet else tables:
-        for notice in table.notices:
-            screen.notice(notice)
-        if not table.names_somebody:
-            screen.notice(columns.nobody(table))
+        columns.print_tables(tables, quiet=common.quiet)

@@ -113,7 +113,10 @@ def search_command(context: Context, options: SearchOptions) -> None:
             shown = f", the first {len(hits):,} are shown (--limit)" if hits else ""
             screen.notice(f"{count:,} found{shown}")
     if not count:
-        raise NobodyFound("nobody was found")
+        more = options.text is not None and request.way in ("exact", "prefix")
+        raise NobodyFound(
+            "nobody was found", "--substring looks for any part of an identity" if more else ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def _chosen(activities: list[Activity], pick: int | None, view: View) -> Activit
     from profilectl.cli.question import ask
 
     numbers = {str(number): person for number, person in enumerate(activities, 1)}
-    while (number := ask("Which")) not in numbers:
+    while (number := ask(f"Which (1 to {count})")) not in numbers:
         screen.notice(f"a number from 1 to {count}")
     return numbers[number]
 
