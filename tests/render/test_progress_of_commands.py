@@ -108,7 +108,8 @@ ELSEWHERE = {
 SHORT = {
     "audiences list", "audiences remove", "audiences show", "calculated list",
     "calculated show", "config export", "credentials new", "explain attribute",
-    "explain identity", "explain row", "explain rules", "feeds add", "feeds list", "feeds set", "feeds show",
+    "explain identity", "explain row", "explain rules", "feeds add", "feeds list", "feeds set",
+    "feeds show",
     "help", "identify", "imports list", "imports show", "outbox drop", "outbox list",
     "outbox retry", "plan show", "privacy cancel", "privacy lift-all", "privacy request",
     "privacy requests", "privacy show", "retention set", "retention show", "schema",

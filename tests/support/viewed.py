@@ -212,4 +212,4 @@ VIEWED_BY_NIGHT = [
     Viewed("show-nobody", "people", "show --email nobody@example.org", status=7),
 ]
 # fmt: on
-"""The screens, each with the folder, the command and how it ends: those of every run, and others."""
+"""The screens, each with the folder, the command and how it ends: of every run, and others."""
