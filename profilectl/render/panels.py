@@ -32,14 +32,14 @@ LONGEST_CELL = 400
 TWO_COLUMNS = 110
 """The width from which small panels stand beside one another."""
 STYLES = {
-    "event": "blue",
+    "event": "",
     "set": "green",
     "changed": "cyan",
     "deleted": "magenta",
     "blocked": "red",
     "unchanged": "dim",
 }
-"""The style of each kind of change. All are readable on light and on dark: no yellow, no white."""
+"""The style of each kind of change, readable on light and on dark: no yellow, no white, no blue."""
 FURTHER = 2
 """By how much a text of the timeline that goes on is indented further."""
 AUDIENCE_HEADINGS = ("audience", "since", "until, if nothing arrives")
