@@ -11,11 +11,11 @@ PER_MILLION_EVENTS = {"ca_rows#": 1.5, "ca_rows#_by": 0.4}
 """The seconds of statements that read events, for each million of them."""
 PER_VALUE = 0.22
 """The seconds of the values of an attribute, for each million of events."""
-PER_MILLION_PEOPLE = 2.9
+PER_MILLION_PEOPLE = 3.5
 """The seconds to put together what audiences look at, for each million of people."""
-PER_AUDIENCE = 0.5
+PER_AUDIENCE = 0.6
 """The seconds to evaluate an audience, for each million of people."""
-NOTING = 0.2
+NOTING = 0.25
 """The seconds to write a value, for each million of events."""
 
 
