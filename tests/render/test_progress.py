@@ -106,6 +106,12 @@ def test_a_line_is_drawn_and_is_gone_at_the_end() -> None:
     assert shown.endswith(ERASE)
 
 
+def test_a_narrow_terminal_has_the_line_on_one_line() -> None:
+    drawn = shown_by("3", columns=40).split(ERASE)
+    assert any("writing" in line for line in drawn)
+    assert max(map(len, drawn)) < 40
+
+
 def test_nothing_is_drawn_for_what_is_short_or_quiet_or_at_a_dumb_terminal() -> None:
     assert shown_by("0.5") == ""
     assert shown_by("2.5", "--quiet") == ""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import typer
 from support.doors import call, made_once
 
 from profilectl.cli.app import app
+from profilectl.cli.at_work import working_until_rows
+from profilectl.cli.context import GlobalOptions
 from profilectl.files import progress as channel
 from profilectl.render import screen
 from profilectl.render.progress import line as module
@@ -28,6 +32,14 @@ ERASURE = {
     "api_version": "3.0",
     "regulation": "gdpr",
 }
+
+
+class Terminal(io.StringIO):
+    """A terminal that is not there."""
+
+    def isatty(self) -> bool:
+        """Say that it is one."""
+        return True
 
 
 def make_store(folder: Path) -> None:
@@ -152,6 +164,27 @@ def test_a_command_that_can_take_long_has_a_line_with_a_title(
     assert [line._title() for line in lines if not line._title()] == []
     assert lines
     assert not channel.is_watched()
+
+
+@pytest.mark.parametrize("is_among_rows", [True, False])
+def test_rows_on_the_same_terminal_come_when_the_line_is_gone(
+    is_among_rows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bool] = []
+
+    @contextlib.contextmanager
+    def progress(marks: Sequence[Mark], *, quiet: bool) -> Iterator[None]:
+        drawn.append(True)
+        yield
+        drawn.append(False)
+
+    monkeypatch.setattr(screen, "redraws", lambda stream: True)
+    monkeypatch.setattr(module, "progress", progress)
+    monkeypatch.setattr(sys, "stdout", Terminal() if is_among_rows else io.StringIO())
+    common = GlobalOptions(Path("none"), quiet=False)
+    seen = [drawn[-1] for _ in working_until_rows(common, "searching", "abc")]
+    assert seen == [not is_among_rows] * 3
+    assert drawn == [True, False]
 
 
 @pytest.mark.parametrize("name", LONG)
