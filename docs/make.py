@@ -29,8 +29,7 @@ import typer
 
 from profilectl import codes
 from profilectl.cli.app import app
-from profilectl.cli.manual import manual_page
-from profilectl.cli.pages import FOLDED, examples_of, is_everywhere
+from profilectl.cli.pages import FOLDED, examples_of, is_everywhere, manual_page
 from profilectl.codes import CODES, CodeEffect, Exit
 from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act

@@ -49,7 +49,7 @@ def help_command(
     from profilectl.render.help import screen_of
 
     if man:
-        from profilectl.cli.manual import manual_page
+        from profilectl.cli.pages import manual_page
 
         if words:
             raise UsageError("--man goes without a command", "profilectl help --man | man -l -")

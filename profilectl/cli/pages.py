@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, get_type_hints
 
 from profilectl.cli.everywhere import EverywhereOptions
-from profilectl.cli.registry import Described
-from profilectl.cli.summaries import ABOUT, EXITS, SUMMARIES
+from profilectl.cli.registry import Described, FromTyper
+from profilectl.cli.summaries import ABOUT, EXITS, SUMMARIES, VARIABLES
 from profilectl.render.help import Example, HelpRow, Page, Section
 from profilectl.rules.identity import TYPES
 
@@ -272,3 +272,32 @@ def _default(parameter: Parameter) -> str:
     if parameter.show_default is False or callable(value) or value in (None, False, "", (), []):
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def manual_page() -> str:
+    """Return the manual page of the program, all pages in one, as man reads it."""
+    import typer.main
+
+    from profilectl.cli.app import app
+    from profilectl.render.man import Manual, troff_of
+    from profilectl.version import __version__
+
+    variables = [HelpRow(name, f"{text[0].upper()}{text[1:]}.") for name, text in VARIABLES.items()]
+    return troff_of(
+        Manual(
+            version=__version__,
+            about=ABOUT,
+            program=root_page(),
+            sections=[Section("Environment", variables), *identities_page().sections],
+            commands=list(_pages(typer.main.get_command(app), [])),
+        )
+    )
+
+
+def _pages(command: FromTyper, words: Sequence[str]) -> Iterator[Page]:
+    """Yield the page of each command of a group, and of its commands."""
+    for name in command.list_commands(None):
+        subcommand = command.get_command(None, name)
+        yield command_page([*words, name], subcommand)
+        if hasattr(subcommand, "list_commands"):
+            yield from _pages(subcommand, [*words, name])

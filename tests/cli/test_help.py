@@ -23,12 +23,12 @@ from support.receiver import KEY, SECRET, receiving
 
 from profilectl.cli import door
 from profilectl.cli.app import app
-from profilectl.cli.manual import manual_page
 from profilectl.cli.pages import (
     FOLDED,
     choices_of,
     examples_of,
     is_everywhere,
+    manual_page,
     root_page,
     summary_of,
 )

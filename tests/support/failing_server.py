@@ -23,6 +23,7 @@ def hold() -> None:
     time.time_ns = lambda: NOW_NS
     time.time = lambda: NOW_NS / 1e9
     secrets.token_hex = lambda size=None: "5a" * (size or 32)
+    secrets.token_urlsafe = lambda size=None: "5a" * ((size or 32) * 11 // 16)
 
 
 def arm() -> None:
