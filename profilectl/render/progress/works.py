@@ -6,7 +6,6 @@ takes its time within the step before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -241,16 +240,6 @@ def work_of_enrich(files: Sequence[str], format: Enum | None, store: Path) -> li
         *marks,
         Mark("composing", 700.0, "putting the batches together"),
     ]
-
-
-def work_of_plan(plan: Path, store: Path) -> list[Mark]:
-    """Return the marks of an import that a plan describes."""
-    try:
-        request = json.loads(plan.read_bytes())["request"]
-        files = [str(Path(request["folder"], path)) for path in request["paths"]]
-    except (OSError, ValueError, KeyError, TypeError):  # it will be refused
-        files = [str(plan)]
-    return work_of_import(files, None, store)
 
 
 def _size_of(path: Path) -> int:
