@@ -105,7 +105,7 @@ def test_between_two_states_only_the_outcome_counts(folder: Path) -> None:
 
 def test_what_cannot_be_is_told_in_our_words(folder: Path) -> None:
     for arguments, says in (
-        (["--identity", "foo=bar"], "there is no identity type foo"), (["--identity", "foo"], "must be TYPE=VALUE"), (["--change", "foo"], "'--change': 'foo' is not one of"),
+        (["--identity", "foo=bar"], "there is no identity type foo"), (["--identity", "foo"], "must be TYPE=VALUE"), (["--change", "foo"], "--change foo: must be one of"),
     ):  # fmt: skip
         done = run_here("diff", *arguments, folder=folder)
         assert (done.returncode, says in done.stderr) == (2, True), done.stderr

@@ -120,7 +120,10 @@ def test_search_without_anything_and_with_too_much_is_wrong_usage(folder: Path) 
     assert run_here("search", folder=folder).returncode == 2
     assert run_here("search", "x", "--exact", "--regex", folder=folder).returncode == 2
     done = run_here("search", "(", "--regex", folder=folder)
-    assert (done.returncode, done.stderr) == (2, "Error: ( cannot be searched for: missing ): (\n")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: ( cannot be searched for: missing ): (\n  Try: profilectl search --help\n"
+    )
     assert run_here("search", "x", "--type", "nothing", folder=folder).returncode == 2
 
 
