@@ -294,13 +294,14 @@ def by_interpreter(
 
 def check(texts: list[str], mapped: bool, unknown: str) -> None:
     used = [one for one in MAPPED if mapped]
-    # Each name that is mapped stands in some row, or the file would be refused.
+    # Each name that is mapped stands in some row, and a row has an identity, or the file would be
+    # refused.
     texts = [
         *texts,
         *(
             ['{"customer_id":"Z","id":null,"o":{"plan":1},"whole":{},"_id":{"x":null},"t":null}']
             if mapped
-            else []
+            else ['{"customer_id":"Z"}']
         ),
     ]
     more = {"mapped": used, "nulls": NULLS if mapped else (), "unknown": unknown}

@@ -129,7 +129,12 @@ def test_a_gzip_file_is_mended_unpacked(tmp_path: Path) -> None:
     spread_now(
         [
             ({"a.csv": "email\n,\n"}, "mend.txt.zip", 2, "the name must end"),
-            ({"a.csv": "email\nx\n", "b.csv": "mail\nx\n"}, "mend.csv", 4, "different headers"),
+            (
+                {"a.csv": "email\nx\n", "b.csv": "email,tier\nx,y\n"},
+                "mend.csv",
+                4,
+                "different headers",
+            ),
             ({"a.csv": "email\nx\n", "b.jsonl": "{}\n"}, "mend.csv", 4, "several formats"),
             ({"a.json": "[]"}, "mend.json", 4, "mended where it is"),
         ],
