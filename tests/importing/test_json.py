@@ -596,6 +596,5 @@ def test_the_grammar_of_json_holds_in_a_document(shape: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("shape", spread_now(RIGHT, 3))
 def test_what_is_json_is_never_said_not_to_be(shape: str, tmp_path: Path) -> None:
-    # What names nobody is refused as that.
-    content = shape.replace('{"', '{"customer_id":"A","', 1)
+    content = shape.replace('{"', '{"customer_id":"A","', 1)  # of nobody it is refused as that
     assert not FAULTS & set(codes_of(tmp_path, "a.json", content).values())

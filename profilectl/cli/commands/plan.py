@@ -24,7 +24,7 @@ from profilectl.cli.import_options import (
     import_request,
 )
 from profilectl.cli.options import JsonOption, WaitOption, with_options
-from profilectl.codes import Exit, InputRefused
+from profilectl.codes import Exit
 
 EXAMPLE = "Example: profilectl plan legacy.csv --feed warehouse -o load.plan"
 
@@ -156,12 +156,12 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     If the plan no longer fits the store or the files, it exits with 8 and shows what has changed.
     """
     from profilectl.cli.options import check_memory_limit
-    from profilectl.importing.plans.plan import apply_plan
+    from profilectl.importing.plans.plan import apply_plan, files_of
     from profilectl.render.progress.line import progress
     from profilectl.render.progress.works import work_of_import
 
     common = options_of(context)
-    marks = work_of_import(_files_of(options.plan), None, common.store)
+    marks = work_of_import(files_of(options.plan), None, common.store)
     with progress(marks, quiet=common.quiet) as tell:
         report = apply_plan(
             common.store,
@@ -175,14 +175,3 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
         )
     print_outcome(report, as_json=options.as_json, quiet=common.quiet)
     raise typer.Exit(exit_of(report) if report.number is not None else Exit.DONE)
-
-
-def _files_of(plan: Path) -> list[str]:
-    """Return the files that a plan imports, or its own name: what is no plan is refused later."""
-    from profilectl.importing.plans.plan_form import document_of
-
-    try:
-        request = document_of(plan)[0]["request"]
-    except InputRefused:
-        return [str(plan)]
-    return [str(Path(request["folder"], path)) for path in request["paths"]]

@@ -140,6 +140,15 @@ def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> SavedPlan:
     return SavedPlan(plan, text, "")
 
 
+def files_of(path: Path) -> list[str]:
+    """Return the files that a plan imports, or its own name: what is no plan is refused later."""
+    try:
+        request = document_of(path)[0]["request"]
+    except InputRefused:
+        return [str(path)]
+    return [str(Path(request["folder"], name)) for name in request["paths"]]
+
+
 def _secret_of(store_path: Path, wait_s: float) -> str:
     with (
         scratch_beside(store_path.absolute()) as scratch,
