@@ -17,9 +17,9 @@ from profilectl.render import screen
 if TYPE_CHECKING:
     from profilectl.render.progress.time_left import Mark
 
-Row = TypeVar("Row")
-if TYPE_CHECKING:
     Work = Sequence[Mark] | Callable[[], Sequence[Mark]] | str
+
+Row = TypeVar("Row")
 
 
 def is_seen(common: GlobalOptions) -> bool:

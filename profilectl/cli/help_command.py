@@ -69,7 +69,7 @@ def _page(words: list[str]) -> Page:
         identities_page,
         root_page,
     )
-    from profilectl.cli.wrong_usage import did_you_mean
+    from profilectl.rules.text.naming import did_you_mean, nearest
 
     if not words:
         return root_page()
@@ -82,7 +82,8 @@ def _page(words: list[str]) -> Page:
             name = " ".join(("profilectl", *words[:number]))
             there = [*within, *([] if number else [IDENTITIES])]
             raise UsageError(
-                f"{name} has no command {word}{did_you_mean(word, there)}", f"{name} --help"
+                f"{name} has no command {word}{did_you_mean(nearest(word, there))}",
+                f"{name} --help",
             )
         command = command.get_command(None, word)
     return command_page(words, command)

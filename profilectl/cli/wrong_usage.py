@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 from profilectl.cli.pages import PROGRAM, choices_of
 from profilectl.cli.registry import FromTyper
 from profilectl.codes import UsageError
-from profilectl.rules.text.naming import nearest
+from profilectl.rules.text.naming import did_you_mean, nearest
 
 LEFT_OUT = "profilectl.left_out"
 """The key, among what Typer's contexts share, of whether the name of a group's command is left
@@ -56,7 +56,7 @@ def wrong_value(
     if choices := choices_of(param):
         text = next((str(part) for part in values if part not in choices), text)
         begun = [choice for choice in choices if text and choice.startswith(text)]
-        question = did_you_mean(begun[0] if len(begun) == 1 else text, choices)
+        question = _like(begun[0] if len(begun) == 1 else text, choices)
         must = f"must be one of {', '.join(choices)}{question}"
     else:
         must = _must(error.message)
@@ -67,10 +67,9 @@ def wrong_value(
     return UsageError(saying, f"{_name(ctx)} --help")
 
 
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return the question behind a message that nothing has a name; nothing if none is like it."""
-    near = nearest(word, list(dict.fromkeys(names)))
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+def _like(word: str, names: Iterable[str]) -> str:
+    """Return the question whether the names most like a word are meant."""
+    return did_you_mean(nearest(word, list(dict.fromkeys(names))))
 
 
 def _must(message: str) -> str:
@@ -110,7 +109,7 @@ def _of_extra_words(words: str, name: str, ctx: FromTyper | None) -> str:
     """Return what is wrong about words that a command does not take."""
     if ctx is not None and ctx.meta.get(LEFT_OUT):
         word = words.split(" ", maxsplit=1)[0]
-        if like := did_you_mean(word, ctx.parent.command.list_commands(ctx.parent)):
+        if like := _like(word, ctx.parent.command.list_commands(ctx.parent)):
             return f"{_name(ctx.parent)} has no command {word}{like}"
     return f"{name} does not take {words}"
 
@@ -121,7 +120,7 @@ def _of_command(word: str, name: str, ctx: FromTyper | None) -> str:
     if ctx is None:
         return saying
     return saying + (
-        did_you_mean(word, ctx.command.list_commands(ctx)) or _in_a_group(word, ctx.command, ctx)
+        _like(word, ctx.command.list_commands(ctx)) or _in_a_group(word, ctx.command, ctx)
     )
 
 
@@ -129,7 +128,7 @@ def _in_a_group(word: str, command: FromTyper, ctx: FromTyper) -> str:
     """Return the question whether a command of a group is meant, such as undo of imports."""
     groups = [(name, command.get_command(ctx, name)) for name in command.list_commands(ctx)]
     there = [name for name, group in groups if word in getattr(group, "commands", {})]
-    return f"; did you mean {' or '.join(f'{name} {word}' for name in there)}?" if there else ""
+    return did_you_mean([f"{name} {word}" for name in there])
 
 
 def _like_option(option: str, ctx: FromTyper | None) -> str:
@@ -138,7 +137,7 @@ def _like_option(option: str, ctx: FromTyper | None) -> str:
     names = [name for param in ctx.command.get_params(ctx) for name in param.opts]
     bare = {name.lstrip("-"): name for name in names if name.startswith("--")}
     near = nearest(option.lstrip("-"), list(bare)) if len(option) > 2 else []
-    return f"; did you mean {' or '.join(bare[name] for name in near)}?" if near else ""
+    return did_you_mean([bare[name] for name in near])
 
 
 def _parameter(param: FromTyper) -> str:

@@ -44,21 +44,13 @@ _watcher: Watcher | None = None
 
 
 @contextlib.contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Have a watcher told how far the command is."""
+def watching(watcher: Watcher | None) -> Iterator[None]:
+    """Have a watcher told how far the command is.
+
+    None: nobody hears the steps of what is a command of its own, as an import within an undo is.
+    """
     global _watcher  # noqa: PLW0603 - a process has one command
     before, _watcher = _watcher, watcher
-    try:
-        yield
-    finally:
-        _watcher = before
-
-
-@contextlib.contextmanager
-def unwatched() -> Iterator[None]:
-    """Keep the steps of what is a part of this command, and a command of its own, to itself."""
-    global _watcher  # noqa: PLW0603 - a process has one command
-    before, _watcher = _watcher, None
     try:
         yield
     finally:

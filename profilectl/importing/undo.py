@@ -192,7 +192,7 @@ def _each_in_its_time(pasts: Sequence[PastImport]) -> Iterator[PastImport]:
     for past, time_ms in zip(pasts, times_ms, strict=True):
         progress.span(before_ms / whole_ms, (before_ms + time_ms) / whole_ms)
         before_ms += time_ms
-        with progress.unwatched():
+        with progress.watching(None):
             yield past
 
 

@@ -247,7 +247,7 @@ def test_the_steps_of_a_command_within_a_command_are_its_own() -> None:
     line = Line(works.REPLAY, Terminal())
     with channel.watching(line):
         channel.step("replaying")
-        with channel.unwatched():
+        with channel.watching(None):
             assert not channel.is_watched()
             channel.step("putting")
             channel.part(1, 2)

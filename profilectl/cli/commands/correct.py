@@ -138,15 +138,12 @@ def _tell_unknown(store: Path, keys: Sequence[str]) -> None:
     from profilectl.reading.actions import names_in
     from profilectl.render import screen
     from profilectl.rules.batch_fields import attribute_key
-    from profilectl.rules.text.naming import nearest
+    from profilectl.rules.text.naming import did_you_mean, nearest
 
     names = names_in(store, "keys")
     for key in keys:
         if attribute_key(key) not in names:
-            near = " or ".join(nearest(key, names))
-            screen.notice(
-                f"there is no attribute {key}" + (f"; did you mean {near}?" if near else "")
-            )
+            screen.notice(f"there is no attribute {key}{did_you_mean(nearest(key, names))}")
 
 
 def _person_first(options: SetOptions) -> tuple[PersonFlags, list[str]]:

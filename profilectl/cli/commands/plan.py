@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli.app import app, options_of
+from profilectl.cli.at_work import is_seen
 from profilectl.cli.commands.import_ import exit_of, print_outcome
 from profilectl.cli.groups import GroupWithDefault
 from profilectl.cli.import_options import (
@@ -161,8 +162,9 @@ def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     from profilectl.render.progress.works import work_of_import
 
     common = options_of(context)
-    marks = work_of_import(files_of(options.plan), None, common.store)
-    with progress(marks, quiet=common.quiet) as tell:
+    # The plan is read once more, only where somebody sees how far its import is.
+    files = files_of(options.plan) if is_seen(common) else []
+    with progress(work_of_import(files, None, common.store), quiet=common.quiet) as tell:
         report = apply_plan(
             common.store,
             options.plan,

@@ -65,6 +65,14 @@ def nearest(name: str, there: Sequence[str]) -> list[str]:
     return [visible(candidate) for key in close for candidate in folded[key]][:NEAREST]
 
 
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return the question behind a message that nothing has a name; "" where none is like it.
+
+    names: the names most like it (nearest).
+    """
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
 def _likely(sought: str, there: Sequence[str]) -> Sequence[str]:
     """Return those names that may be like a folded name, MOST at most."""
     # Of two names whose lengths differ more, no share of ALIKE can be the same.
